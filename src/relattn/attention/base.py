@@ -1,0 +1,53 @@
+"""The contract every attention module of the suite keeps.
+
+An attention module maps `(B, C, H, W)` to `(B, C, H, W)` with the dtype, device and memory format of its input.
+Its first positional argument is the number of channels; everything else is keyword-only.
+"""
+
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+Placement = Literal["stage", "block", "convolution"]
+
+
+class Attention(nn.Module):
+    """Base of all attention modules.
+
+    A subclass implements `forward`, may record maps with `record`, and may return a loss term of its own from
+    `regularization`.
+
+    Attributes:
+        placement: Where the module belongs by default: after a `"stage"`, inside each residual `"block"`, or in place
+            of a block's spatial `"convolution"`.
+    """
+
+    placement: ClassVar[Placement] = "stage"
+
+    def __init__(self, channels: int, *, size: tuple[int, int] | None = None) -> None:
+        """Check and keep what every module shares.
+
+        Args:
+            channels: Channels of the input and of the output.
+            size: Height and width of the input, for modules whose weights depend on it.
+
+        Raises:
+            ValueError: If `channels` or `size` is not positive.
+        """
+        super().__init__()
+        if channels < 1:
+            raise ValueError(f"{type(self).__name__}: channels is {channels}, expected at least 1.")
+        if size is not None and (len(size) != 2 or min(size) < 1):
+            raise ValueError(f"{type(self).__name__}: size is {size}, expected (height, width), both at least 1.")
+        self.channels = channels
+        self.size = None if size is None else (int(size[0]), int(size[1]))
+        self.recorder: dict[str, Tensor] | None = None
+
+    def record(self, name: str, value: Tensor) -> None:
+        """Hand a map to `relattn.figures.capture`; outside of a capture this does nothing and keeps nothing."""
+        if self.recorder is not None:
+            self.recorder[name] = value.detach()
+
+    def regularization(self) -> Tensor | None:
+        """Return the module's own loss term of its last forward pass, a scalar, or None if it has none."""
+        return None

@@ -1,0 +1,285 @@
+"""Relation-Aware Global Attention (RGA), evaluated in factored form.
+
+Zhang, Lan, Zeng, Jin, Chen, "Relation-Aware Global Attention for Person Re-identification", CVPR 2020, Eqs. (1) to
+(4); arXiv 1904.02998 for CIFAR and segmentation.
+
+A mask over N nodes is inferred, for each node i, from the node's own feature and from its relations with all nodes:
+
+    R = Theta^T Phi                                     (1), (4): N x N, theta and phi embed a node to k values
+    y_i = [pool(psi(x_i)), varphi([R(i, :), R(:, i)])]  (2)
+    a_i = sigmoid(W2 relu(W1 y_i))                      (3)
+
+Spatial RGA takes the H W positions as nodes with C features each; channel RGA takes the C channels as nodes with H W
+features each. It is the same network on the transposed input, so one class serves both.
+
+Nothing nonlinear stands between R and the convolution [W_in | W_out] of varphi, hence for every node
+
+    W_in R(i, :) + W_out R(:, i) = (W_in Phi^T) theta_i + (W_out Theta^T) phi_i
+
+with Theta and Phi stacked as N x k. The N x N relations and their 2N-channel copy therefore never exist: same weights,
+same output, O(N k n) in place of O(N^2 n) operations. `RGA.relations` builds R for whoever wants to look at it.
+
+Deviations: inner widths are at least 1 (the released code makes empty convolutions of narrow inputs); the paper does
+not say how the parallel variant fuses its two branches, see `RGA`.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from relattn.attention.base import Attention
+
+Embedding = Literal["asymmetric", "symmetric", "none"]
+Mode = Literal["spatial", "channel", "spatial_channel", "channel_spatial", "parallel"]
+Fusion = Literal["average", "product", "convolution"]
+
+
+class Pointwise(nn.Conv1d):
+    """A 1x1 convolution of maps, without bias.
+
+    Its weight `(outputs, inputs, 1)` has three dimensions, so that `module.to(memory_format=torch.channels_last)`
+    leaves it alone: a weight in that format would make the convolution transpose maps whose pixels are channels.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(B, inputs, h, w)` to `(B, outputs, h, w)`."""
+        return F.conv2d(x, self.weight.unsqueeze(3))
+
+
+def pointwise(inputs: int, outputs: int, *, relu: bool = True) -> nn.Sequential:
+    """A 1x1 convolution, batch norm and, unless told otherwise, ReLU."""
+    layers: list[nn.Module] = [Pointwise(inputs, outputs), nn.BatchNorm2d(outputs)]
+    return nn.Sequential(*layers, nn.ReLU(inplace=True)) if relu else nn.Sequential(*layers)
+
+
+class RelationMask(nn.Module):
+    """Infers one attention value for each of N nodes: Eqs. (1) to (3).
+
+    Nodes come as a map `(B, F, h, w)` with F features and N = h w nodes; the mask is `(B, 1, h, w)` in (0, 1).
+    """
+
+    def __init__(
+        self,
+        features: int,
+        nodes: int,
+        *,
+        relation: bool,
+        original: bool,
+        embedding: Embedding,
+        embedding_ratio: int,
+        reduction_ratio: int,
+    ) -> None:
+        """Build the embeddings and the two-layer model; arguments as in `RGA`, with `features` F and `nodes` N."""
+        super().__init__()
+        self.relation, self.original, self.embedding = relation, original, embedding
+        self.width = max(1, features // embedding_ratio)  # k
+        relation_width = max(1, nodes // embedding_ratio) if relation else 0  # n
+        # theta, phi and psi read the same input: one convolution and one batch norm over concatenated channels.
+        self.embedded = {"asymmetric": 2, "symmetric": 1, "none": 0}[embedding] if relation else 0
+        outputs = (self.embedded + original) * self.width
+        self.embed = pointwise(features, outputs) if outputs else None
+        if relation:
+            self.relate = pointwise(2 * nodes, relation_width)
+        inputs = original + relation_width
+        reduced = max(1, inputs // reduction_ratio)
+        self.reduce = pointwise(inputs, reduced)  # W1
+        self.score = pointwise(reduced, 1, relu=False)  # W2
+
+    def embeddings(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The embedded nodes `(B, k or 2k, N)`, theta before phi, and psi `(B, k, h, w)`.
+
+        Without embedding, the nodes are the features themselves; with one for both, they are theta, which is phi.
+        """
+        if self.embed is None:
+            return x.flatten(2), None
+        widths = [self.embedded * self.width, self.original * self.width]
+        nodes, psi = self.embed(x).split(widths, dim=1)
+        return (nodes if self.embedded else x).flatten(2), psi if self.original else None
+
+    def relations(self, x: Tensor) -> Tensor:
+        """The affinity R = Theta^T Phi of Eqs. (1) and (4), `(B, N, N)`."""
+        nodes, _ = self.embeddings(x)
+        theta, phi = nodes.chunk(2, dim=1) if self.embedding == "asymmetric" else (nodes, nodes)
+        return theta.mT @ phi
+
+    def embed_relations(self, nodes: Tensor) -> Tensor:
+        """W [R(i, :), R(:, i)] of Eq. (2) for every node in factored form, `(B, n, N)`."""
+        row, column = self.relate[0].weight.unsqueeze(3).chunk(2, dim=1)  # W_in and W_out, each n x N
+        if self.embedding == "asymmetric":
+            theta, phi = (half.mT.unsqueeze(3) for half in nodes.chunk(2, dim=1))
+            factor = torch.cat([F.conv2d(phi, row), F.conv2d(theta, column)], dim=2)
+        else:  # R is symmetric: its rows are its columns
+            factor = F.conv2d(nodes.mT.unsqueeze(3), row + column)
+        return factor.squeeze(3) @ nodes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mask `(B, 1, h, w)` of the nodes `(B, F, h, w)`."""
+        nodes, psi = self.embeddings(x)
+        convolution, norm, relu = self.reduce
+        # W1 reads [pool(psi), varphi]. Its two parts are applied apart, which spares a copy of varphi.
+        parts = []
+        if self.relation:
+            _, relation_norm, relation_relu = self.relate
+            related = relation_relu(relation_norm(self.embed_relations(nodes).unflatten(2, x.shape[2:])))
+            weight = convolution.weight[:, self.original :, 0]
+            parts.append((weight.expand(len(x), -1, -1) @ related.flatten(2)).unflatten(2, x.shape[2:]))
+        if psi is not None:
+            parts.append(psi.mean(dim=1, keepdim=True) * convolution.weight[:, :1].unsqueeze(3).transpose(0, 1))
+        reduced = parts[0] + parts[1] if len(parts) == 2 else parts[0]
+        return torch.sigmoid(self.score(relu(norm(reduced))))
+
+
+class RGA(Attention):
+    """Relation-aware global attention: spatial, channel, or both.
+
+    Shapes: `(B, C, H, W)` to `(B, C, H, W)`; H and W are fixed by `size`, since the relation convolution has one
+    input channel for each node. Records `spatial` `(B, 1, H, W)` and `channel` `(B, C, 1, 1)`.
+
+    Cite: Zhang et al., "Relation-Aware Global Attention for Person Re-identification", CVPR 2020.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        size: tuple[int, int] | None = None,
+        mode: Mode = "spatial_channel",
+        relation: bool = True,
+        original: bool = True,
+        embedding: Embedding = "asymmetric",
+        embedding_ratio: int = 8,
+        reduction_ratio: int = 8,
+        fusion: Fusion = "average",
+    ) -> None:
+        """Build the masks that `mode` asks for.
+
+        Args:
+            channels: Channels C of the input.
+            size: Height and width of the input; required.
+            mode: `"spatial"` (RGA-S), `"channel"` (RGA-C), `"spatial_channel"` (RGA-SC, the paper's best),
+                `"channel_spatial"` (RGA-CS), or `"parallel"` (RGA-S//C).
+            relation: Whether the relations are an input of the mask; False is the paper's "w/o Rel.".
+            original: Whether the node's own feature is one; False is the paper's "w/o Ori.".
+            embedding: How nodes are embedded before they are compared (Table 4): theta and phi apart
+                (`"asymmetric"`), one for both (`"symmetric"`), or the features themselves (`"none"`).
+            embedding_ratio: s1, by which embeddings are narrower than what they embed.
+            reduction_ratio: s2, by which W1 narrows its input.
+            fusion: How the parallel mode joins its branches, which the paper leaves open: the mean of both modulated
+                maps, both masks multiplied, or a 1x1 convolution over both maps.
+
+        Raises:
+            ValueError: If `size` is missing, a ratio is below 1, or neither `relation` nor `original` is set.
+        """
+        super().__init__(channels, size=size)
+        if self.size is None:
+            raise ValueError(
+                f"RGA compares every position with every other, so its weights depend on the input's height and "
+                f"width: pass size=(height, width), for example RGA({channels}, size=(64, 32))."
+            )
+        if min(embedding_ratio, reduction_ratio) < 1:
+            raise ValueError(
+                f"RGA: embedding_ratio is {embedding_ratio} and reduction_ratio is {reduction_ratio}, "
+                "expected at least 1 for both."
+            )
+        if not relation and not original:
+            raise ValueError("RGA: relation and original are both False, so nothing is left to infer a mask from.")
+        self.mode, self.fusion = mode, fusion
+        positions = self.size[0] * self.size[1]
+
+        def mask(features: int, nodes: int) -> RelationMask:
+            return RelationMask(
+                features,
+                nodes,
+                relation=relation,
+                original=original,
+                embedding=embedding,
+                embedding_ratio=embedding_ratio,
+                reduction_ratio=reduction_ratio,
+            )
+
+        self.spatial = mask(channels, positions) if mode != "channel" else None
+        self.channel = mask(positions, channels) if mode != "spatial" else None
+        self.fuse = pointwise(2 * channels, channels) if mode == "parallel" and fusion == "convolution" else None
+
+    def extra_repr(self) -> str:
+        """Show what the module was built for."""
+        return f"{self.channels}, size={self.size}, mode={self.mode!r}"
+
+    def spatial_mask(self, x: Tensor) -> Tensor:
+        """The attention of every position, `(B, 1, H, W)`."""
+        assert self.spatial is not None
+        mask: Tensor = self.spatial(x).to(x.dtype)
+        self.record("spatial", mask)
+        return mask
+
+    def channel_mask(self, x: Tensor) -> Tensor:
+        """The attention of every channel, `(B, C, 1, 1)`."""
+        assert self.channel is not None
+        mask: Tensor = self.channel(channels_as_nodes(x)).transpose(1, 2).to(x.dtype)
+        self.record("channel", mask)
+        return mask
+
+    def check_size(self, x: Tensor) -> None:
+        """Raise a ValueError unless `x` is `(B, C, H, W)` with the C, H and W that the module was built for."""
+        if x.ndim != 4 or tuple(x.shape[1:]) != (self.channels, *self.size):
+            raise ValueError(
+                f"RGA was built for inputs (B, {self.channels}, {self.size[0]}, {self.size[1]}) and got "
+                f"{tuple(x.shape)}: build it with the channels and size of the features it follows."
+            )
+
+    def relations(self, x: Tensor) -> dict[str, Tensor]:
+        """The affinities R that the masks of `x` are inferred from, for figures; this one does cost N x N memory.
+
+        Returns:
+            `spatial`, `(B, HW, HW)`, and `channel`, `(B, C, C)`, as far as the mode has them. `R[b, i, j]` is the
+            relation from node i to node j, positions in raster order. In a sequential mode the second is computed on
+            the features that the first has modulated, as in `forward`.
+        """
+        self.check_size(x)
+        found: dict[str, Tensor] = {}
+        for name in self.sequence():
+            if name == "spatial":
+                found[name] = self.spatial.relations(x)
+                modulated = x * self.spatial_mask(x)
+            else:
+                found[name] = self.channel.relations(channels_as_nodes(x))
+                modulated = x * self.channel_mask(x)
+            x = x if self.mode == "parallel" else modulated
+        return found
+
+    def sequence(self) -> list[str]:
+        """The masks of this mode, in the order in which they are computed."""
+        return ["spatial", "channel"] if self.mode == "parallel" else self.mode.split("_")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Modulate `(B, C, H, W)` by its masks.
+
+        Raises:
+            ValueError: If the channels or the size of `x` are not those that the module was built for.
+        """
+        self.check_size(x)
+        if self.mode == "parallel":
+            return self.join(x, self.spatial_mask(x), self.channel_mask(x))
+        for name in self.sequence():
+            x = x * (self.spatial_mask(x) if name == "spatial" else self.channel_mask(x))
+        return x
+
+    def join(self, x: Tensor, spatial: Tensor, channel: Tensor) -> Tensor:
+        """Fuse the two branches of the parallel mode."""
+        if self.fusion == "product":
+            return x * (spatial * channel)
+        if self.fusion == "average":
+            return x * ((spatial + channel) / 2)
+        assert self.fuse is not None
+        fused: Tensor = self.fuse(torch.cat([x * spatial, x * channel], dim=1))
+        return fused
+
+
+def channels_as_nodes(x: Tensor) -> Tensor:
+    """View `(B, C, H, W)` as C nodes with H W features each, `(B, HW, C, 1)`; no copy is made here."""
+    return x.flatten(2).transpose(1, 2).unsqueeze(3)

@@ -1,0 +1,253 @@
+"""Any timm CNN that reports its stages, and the CIFAR networks, with attention placed in it.
+
+`build` returns the network itself, with timm's interface (`forward`, `forward_features`, `forward_intermediates`,
+`num_features`, `feature_info`) and the names of its weights unchanged: attention adds keys `attention.stage<n>.*`.
+"""
+
+import copy
+import difflib
+import functools
+import logging
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from relattn.attention import Attention
+from relattn.backbones.densenet_cifar import DenseNetCIFAR
+from relattn.backbones.resnet_cifar import ResNetCIFAR
+
+log = logging.getLogger(__name__)
+
+AttentionFactory = Callable[..., Attention]
+"""Called as `factory(channels, size=(height, width))`: an attention class, or a partial of one."""
+
+CIFAR_NAMES = (
+    *(f"resnet{depth}" for depth in (20, 32, 44, 56, 110, 218)),
+    *("densenet40", "densenet100", "densenet_bc100", "densenet_bc112"),
+)
+"""The papers' networks for 32x32 images; the pattern admits every other valid depth, and `_k24` another growth."""
+
+CIFAR_PATTERN = re.compile(r"(?P<family>resnet|densenet)(?P<bc>_bc)?(?P<depth>\d+)(_k(?P<growth>\d+))?(?P<suffix>_cifar)?")
+
+
+def family(name: str) -> str:
+    """Tell which family a backbone name belongs to: `"resnet_cifar"`, `"densenet_cifar"` or `"timm"`.
+
+    Where timm has a network of the same name (`resnet50`, `densenet121`) timm's is meant; `resnet50_cifar` is ours.
+    """
+    match = CIFAR_PATTERN.fullmatch(name)
+    if match is None or (not match["suffix"] and is_timm(name)):
+        return "timm"
+    return f"{match['family']}_cifar"
+
+
+def is_timm(name: str) -> bool:
+    """Whether timm can create a network of this name (weight tags such as `.tv_in1k` and `hf-hub:` included)."""
+    import timm
+
+    return name.startswith(("hf-hub:", "local-dir:")) or timm.is_model(name)
+
+
+def create(name: str, *, num_classes: int, in_chans: int, pretrained: bool | str, **arguments: Any) -> nn.Module:
+    """Create a backbone without attention; arguments as in `build`."""
+    kind = family(name)
+    if kind == "timm":
+        return create_timm(name, num_classes=num_classes, in_chans=in_chans, pretrained=pretrained, **arguments)
+    match = CIFAR_PATTERN.fullmatch(name)
+    assert match is not None
+    depth, common = int(match["depth"]), {"num_classes": num_classes, "in_chans": in_chans, **arguments}
+    if pretrained is True:
+        raise ValueError(f"No pretrained weights are published for {name}: pass a path to a file, or pretrained=False.")
+    model: nn.Module
+    if kind == "resnet_cifar":
+        model = ResNetCIFAR(depth, **common)
+    else:
+        per_layer = 6 if match["bc"] else 3
+        if depth <= 4 or (depth - 4) % per_layer:
+            raise ValueError(
+                f"{name}: the depth of a DenseNet{'-BC' if match['bc'] else ''} is {per_layer}n + 4, for example "
+                f"{depth - (depth - 4) % per_layer} or {depth - (depth - 4) % per_layer + per_layer}, and not {depth}."
+            )
+        growth = int(match["growth"] or 12)
+        model = DenseNetCIFAR((depth - 4) // per_layer, growth=growth, bottleneck=bool(match["bc"]), **common)
+    if pretrained:
+        from timm.models import load_checkpoint
+
+        load_checkpoint(model, str(weights_file(pretrained)), weights_only=True)
+    return model
+
+
+def create_timm(name: str, *, pretrained: bool | str, **arguments: Any) -> nn.Module:
+    """Create a timm network, with the weights of its tag or of a local file."""
+    import timm
+
+    if not is_timm(name):
+        raise ValueError(f"No backbone is named {name!r}. {suggest(name, [*CIFAR_NAMES, *timm.list_models()])}")
+    if isinstance(pretrained, str):
+        overlay = {"file": str(weights_file(pretrained))}
+        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
+    return timm.create_model(name, pretrained=pretrained, **arguments)
+
+
+def weights_file(path: str) -> Path:
+    """Return the path of a file of weights, or raise FileNotFoundError."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f"pretrained={path!r}: there is no such file of weights.")
+    return file
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+    """Name the closest of the `known` names, for error messages."""
+    close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+    return f"Closest: {', '.join(close)}." if close else f"Known: {', '.join(sorted(known)[:20])}."
+
+
+def stages_of(model: nn.Module) -> list[str]:
+    """The module names of a network's stages, stage 1 first; in a timm network the stem (stride 2) is not a stage."""
+    info: Any = getattr(model, "feature_info", None)
+    if not info:
+        raise ValueError(f"{type(model).__name__} does not report its stages (feature_info), so none can be chosen.")
+    entries = list(info.info) if hasattr(info, "info") else list(info)
+    least = 1 if isinstance(model, ResNetCIFAR | DenseNetCIFAR) else 4
+    return [str(entry["module"]) for entry in entries if entry["reduction"] >= least]
+
+
+def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chans: int) -> dict[str, torch.Size]:
+    """Shapes that the named modules give for one image of `size`, without computing anything (meta device)."""
+    shapes: dict[str, torch.Size] = {}
+    skeleton = copy.deepcopy(model).to("meta").eval()
+
+    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                shapes[name] = output.shape
+
+        return hook
+
+    for name in names:
+        try:
+            skeleton.get_submodule(name).register_forward_hook(keep(name))
+        except AttributeError as error:
+            raise ValueError(
+                f"{type(model).__name__} reports stage {name!r} but has no module of that name, so it cannot be used."
+            ) from error
+    try:
+        with torch.no_grad():
+            skeleton.forward_features(torch.empty(1, in_chans, *size, device="meta"))  # type: ignore[operator]
+    except RuntimeError as error:
+        raise ValueError(f"{type(model).__name__} cannot take images {in_chans}x{size[0]}x{size[1]}: {error}") from error
+    return shapes
+
+
+def remove_last_stride(model: nn.Module, stages: Sequence[str], size: tuple[int, int], in_chans: int) -> None:
+    """Let the last stage keep the size of the one before, without dilation.
+
+    Every layer that would halve the second last stage's map gets stride 1. timm's `output_stride` would dilate the
+    convolutions after it as well, which is another network than the one used in re-identification.
+
+    Raises:
+        ValueError: If a layer cannot keep the size, because its kernel is even.
+    """
+    *_, previous, last = stages
+    shapes = probe(model, [name for name, _ in model.named_modules() if name], size, in_chans)
+    order = list(shapes)
+    target = shapes[previous][-2:]
+    for name in order[order.index(previous) + 1 : order.index(last) + 1]:
+        module = model.get_submodule(name)
+        stride = getattr(module, "stride", 1)
+        if next(module.children(), None) is not None or stride in (1, (1, 1)):
+            continue
+        if isinstance(module, nn.AvgPool2d | nn.MaxPool2d):
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, nn.Identity())
+        elif isinstance(module, nn.Conv2d) and all(kernel % 2 for kernel in module.kernel_size):
+            module.stride = (1, 1)
+        else:
+            raise ValueError(f"last_stride=1: layer {name} ({module}) cannot keep its input's size.")
+    found = probe(model, [last], size, in_chans)[last][-2:]
+    if found != target:
+        raise ValueError(f"last_stride=1: {last} gives {tuple(found)} where {previous} gives {tuple(target)}.")
+
+
+def apply_attention(attention: Attention, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+    """Forward hook: pass a stage's output through its attention."""
+    attended: Tensor = attention(output)
+    return attended
+
+
+def build(
+    name: str,
+    *,
+    attention: AttentionFactory | None = None,
+    stages: Sequence[int] | None = None,
+    size: tuple[int, int] = (256, 128),
+    last_stride: int | None = None,
+    pretrained: bool | str = False,
+    num_classes: int = 0,
+    in_chans: int = 3,
+    **arguments: Any,
+) -> nn.Module:
+    """Create a network with attention after the chosen stages.
+
+    Args:
+        name: A timm network (`resnet50`, `resnet50.tv_in1k`, `mobilenetv2_100`, ...), or one of the papers' networks
+            for small images: `resnet<6n+2>`, `densenet<3n+4>`, `densenet_bc<6n+4>`, the last two with growth 12 or
+            `_k<growth>`; the suffix `_cifar` says so where timm has the name too.
+        attention: Creates the module of a stage, called with its channels and `size`; None for the plain network.
+        stages: Numbers of the stages to attend to, from 1. By default the papers' choice: all four in a timm network,
+            the first in a CIFAR network.
+        size: Height and width of the images in pixels, from which the sizes of the features follow.
+        last_stride: 1 to keep the last stage at the size of the one before, without dilation, as re-ID does.
+        pretrained: True for timm's weights of `name`, or the path of a file of weights. They are loaded before
+            attention is added, so every key must match but those of the classifier.
+        num_classes: Outputs of the classifier; 0 for pooled features.
+        in_chans: Channels of the images.
+        arguments: Passed on to the network.
+
+    Returns:
+        The network, a plain `nn.Module`.
+
+    Raises:
+        ValueError: If the name or a stage is unknown, the network does not report stages or does not give maps
+            `(B, C, H, W)`, or `last_stride` is neither None, 1 nor 2.
+        FileNotFoundError: If `pretrained` names a file that does not exist.
+    """
+    if last_stride not in (None, 1, 2):
+        raise ValueError(f"last_stride is {last_stride}, expected 1 (no down-sampling in the last stage) or 2.")
+    model = create(name, num_classes=num_classes, in_chans=in_chans, pretrained=pretrained, **arguments)
+    if not pretrained:
+        log.info("%s starts from random weights.", name)
+    known = stages_of(model) if attention is not None or last_stride == 1 else []
+    if last_stride == 1:
+        remove_last_stride(model, known, size, in_chans)
+    if attention is None:
+        return model
+    chosen = list(stages) if stages is not None else default_stages(name, len(known))
+    if unknown := [stage for stage in chosen if not 1 <= stage <= len(known)]:
+        raise ValueError(f"{name} has stages 1 to {len(known)}, and attention is asked for after {unknown}.")
+    shapes = probe(model, known, size, in_chans)
+    modules = {}
+    for stage in sorted(set(chosen)):
+        module, shape = known[stage - 1], shapes.get(known[stage - 1])
+        channels = next(entry["num_chs"] for entry in model.feature_info if entry["module"] == module)
+        if shape is None or len(shape) != 4 or shape[1] != channels:
+            raise ValueError(
+                f"{name}: stage {stage} ({module}) does not give one map (B, {channels}, H, W) but "
+                f"{'several' if shape is None else tuple(shape)}, so attention cannot follow it."
+            )
+        modules[f"stage{stage}"] = attention(shape[1], size=(shape[2], shape[3]))
+        # Attention lives in the network itself and is called by a hook: some stages iterate over their children, so
+        # that a module added to them would run as one of their blocks.
+        model.get_submodule(module).register_forward_hook(functools.partial(apply_attention, modules[f"stage{stage}"]))
+    model.attention = nn.ModuleDict(modules)
+    return model
+
+
+def default_stages(name: str, count: int) -> list[int]:
+    """The stages that the papers attend to: all (re-ID), or the first (CIFAR)."""
+    return list(range(1, count + 1)) if family(name) == "timm" else [1]

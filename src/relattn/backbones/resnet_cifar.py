@@ -1,0 +1,82 @@
+"""Residual networks for 32x32 images, depth 6n + 2.
+
+He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2: three stages of n basic
+blocks with 16, 32 and 64 channels, and shortcuts of option A, which have no parameters. ResNet-110 is n = 18;
+ResNet-218 (arXiv 1904.02998, Table 7) is n = 36.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm and a parameter-free shortcut (option A)."""
+
+    def __init__(self, inputs: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.stride, self.added = stride, channels - inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(B, inputs, H, W)` to `(B, channels, H / stride, W / stride)`."""
+        shortcut = x
+        if self.stride > 1 or self.added:
+            shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added))
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        return self.relu(y + shortcut)
+
+
+class ResNetCIFAR(nn.Module):
+    """ResNet of depth 6n + 2 for small images, with the interface of a timm model.
+
+    Attributes:
+        feature_info: Channels, stride (`reduction`) and module name of each stage, as in timm.
+        num_features: Channels of the last stage.
+    """
+
+    def __init__(self, depth: int, *, num_classes: int = 10, in_chans: int = 3) -> None:
+        """Build the network.
+
+        Args:
+            depth: Layers with weights: 20, 32, 44, 56, 110, 218, or any 6n + 2.
+            num_classes: Outputs of the classifier; 0 leaves it out and `forward` returns pooled features.
+            in_chans: Channels of the image.
+
+        Raises:
+            ValueError: If the depth is not 6n + 2.
+        """
+        super().__init__()
+        if depth < 8 or (depth - 2) % 6:
+            below = max(8, depth - (depth - 2) % 6)
+            raise ValueError(f"ResNet for CIFAR: depth is {depth}, expected 6n + 2, for example {below} or {below + 6}.")
+        blocks = (depth - 2) // 6
+        widths = (16, 32, 64)
+        self.conv1 = nn.Conv2d(in_chans, widths[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.relu = nn.ReLU(inplace=True)
+        for stage, (inputs, channels) in enumerate(zip((16, 16, 32), widths, strict=True), start=1):
+            first = BasicBlock(inputs, channels, stride=1 if stage == 1 else 2)
+            rest = [BasicBlock(channels, channels, stride=1) for _ in range(blocks - 1)]
+            self.add_module(f"layer{stage}", nn.Sequential(first, *rest))
+        self.num_features = widths[-1]
+        self.feature_info = [
+            {"num_chs": channels, "reduction": 2**index, "module": f"layer{index + 1}"}
+            for index, channels in enumerate(widths)
+        ]
+        self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Map images `(B, in_chans, H, W)` to the last stage's features `(B, 64, H / 4, W / 4)`."""
+        x = self.relu(self.bn1(self.conv1(x)))
+        return self.layer3(self.layer2(self.layer1(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images `(B, in_chans, H, W)` to logits `(B, num_classes)`."""
+        return self.fc(self.forward_features(x).mean(dim=(2, 3)))
