@@ -109,13 +109,13 @@ class RelationMask(nn.Module):
 
     def embed_relations(self, nodes: Tensor) -> Tensor:
         """W [R(i, :), R(:, i)] of Eq. (2) for every node in factored form, `(B, n, N)`."""
-        row, column = self.relate[0].weight.unsqueeze(3).chunk(2, dim=1)  # W_in and W_out, each n x N
+        row, column = self.relate[0].weight.chunk(2, dim=1)  # W_in and W_out, each n x N
         if self.embedding == "asymmetric":
-            theta, phi = (half.mT.unsqueeze(3) for half in nodes.chunk(2, dim=1))
-            factor = torch.cat([F.conv2d(phi, row), F.conv2d(theta, column)], dim=2)
+            theta, phi = (half.mT for half in nodes.chunk(2, dim=1))
+            factor = torch.cat([F.conv1d(phi, row), F.conv1d(theta, column)], dim=2)
         else:  # R is symmetric: its rows are its columns
-            factor = F.conv2d(nodes.mT.unsqueeze(3), row + column)
-        return factor.squeeze(3) @ nodes
+            factor = F.conv1d(nodes.mT, row + column)
+        return factor @ nodes
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mask `(B, 1, h, w)` of the nodes `(B, F, h, w)`."""
@@ -220,7 +220,7 @@ class RGA(Attention):
     def channel_mask(self, x: Tensor) -> Tensor:
         """The attention of every channel, `(B, C, 1, 1)`."""
         assert self.channel is not None
-        mask: Tensor = self.channel(channels_as_nodes(x)).transpose(1, 2).to(x.dtype)
+        mask: Tensor = self.channel(channels_as_nodes(x)).permute(0, 3, 1, 2).to(x.dtype)
         self.record("channel", mask)
         return mask
 
@@ -282,4 +282,4 @@ class RGA(Attention):
 
 def channels_as_nodes(x: Tensor) -> Tensor:
     """View `(B, C, H, W)` as C nodes with H W features each, `(B, HW, C, 1)`; no copy is made here."""
-    return x.flatten(2).transpose(1, 2).unsqueeze(3)
+    return x.flatten(2).transpose(1, 2).unsqueeze(2)
