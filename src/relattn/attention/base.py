@@ -8,6 +8,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from relattn.errors import InputError
+
 Placement = Literal["stage", "block", "convolution"]
 
 
@@ -32,13 +34,13 @@ class Attention(nn.Module):
             size: Height and width of the input, for modules whose weights depend on it.
 
         Raises:
-            ValueError: If `channels` or `size` is not positive.
+            InputError: If `channels` or `size` is not positive.
         """
         super().__init__()
         if channels < 1:
-            raise ValueError(f"{type(self).__name__}: channels is {channels}, expected at least 1.")
+            raise InputError(f"{type(self).__name__}: channels is {channels}, expected at least 1.")
         if size is not None and (len(size) != 2 or min(size) < 1):
-            raise ValueError(f"{type(self).__name__}: size is {size}, expected (height, width), both at least 1.")
+            raise InputError(f"{type(self).__name__}: size is {size}, expected (height, width), both at least 1.")
         self.channels = channels
         self.size = None if size is None else (int(size[0]), int(size[1]))
         self.recorder: dict[str, Tensor] | None = None

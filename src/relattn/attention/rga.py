@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relattn.attention.base import Attention
+from relattn.errors import InputError
 
 Embedding = Literal["asymmetric", "symmetric", "none"]
 Mode = Literal["spatial", "channel", "spatial_channel", "channel_spatial", "parallel"]
@@ -173,21 +174,21 @@ class RGA(Attention):
                 maps, both masks multiplied, or a 1x1 convolution over both maps.
 
         Raises:
-            ValueError: If `size` is missing, a ratio is below 1, or neither `relation` nor `original` is set.
+            InputError: If `size` is missing, a ratio is below 1, or neither `relation` nor `original` is set.
         """
         super().__init__(channels, size=size)
         if self.size is None:
-            raise ValueError(
+            raise InputError(
                 f"RGA compares every position with every other, so its weights depend on the input's height and "
                 f"width: pass size=(height, width), for example RGA({channels}, size=(64, 32))."
             )
         if min(embedding_ratio, reduction_ratio) < 1:
-            raise ValueError(
+            raise InputError(
                 f"RGA: embedding_ratio is {embedding_ratio} and reduction_ratio is {reduction_ratio}, "
                 "expected at least 1 for both."
             )
         if not relation and not original:
-            raise ValueError("RGA: relation and original are both False, so nothing is left to infer a mask from.")
+            raise InputError("RGA: relation and original are both False, so nothing is left to infer a mask from.")
         self.mode, self.fusion = mode, fusion
         positions = self.size[0] * self.size[1]
 
@@ -225,9 +226,9 @@ class RGA(Attention):
         return mask
 
     def check_size(self, x: Tensor) -> None:
-        """Raise a ValueError unless `x` is `(B, C, H, W)` with the C, H and W that the module was built for."""
+        """Raise an InputError unless `x` is `(B, C, H, W)` with the C, H and W that the module was built for."""
         if x.ndim != 4 or tuple(x.shape[1:]) != (self.channels, *self.size):
-            raise ValueError(
+            raise InputError(
                 f"RGA was built for inputs (B, {self.channels}, {self.size[0]}, {self.size[1]}) and got "
                 f"{tuple(x.shape)}: build it with the channels and size of the features it follows."
             )
@@ -260,7 +261,7 @@ class RGA(Attention):
         """Modulate `(B, C, H, W)` by its masks.
 
         Raises:
-            ValueError: If the channels or the size of `x` are not those that the module was built for.
+            InputError: If the channels or the size of `x` are not those that the module was built for.
         """
         self.check_size(x)
         if self.mode == "parallel":

@@ -5,7 +5,6 @@
 """
 
 import copy
-import difflib
 import functools
 import logging
 import re
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from relattn.attention import Attention
 from relattn.backbones.densenet_cifar import DenseNetCIFAR
 from relattn.backbones.resnet_cifar import ResNetCIFAR
+from relattn.errors import InputError, MissingFileError, suggest
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +61,14 @@ def create(name: str, *, num_classes: int, in_chans: int, pretrained: bool | str
     assert match is not None
     depth, common = int(match["depth"]), {"num_classes": num_classes, "in_chans": in_chans, **arguments}
     if pretrained is True:
-        raise ValueError(f"No pretrained weights are published for {name}: pass a path to a file, or pretrained=False.")
+        raise InputError(f"No pretrained weights are published for {name}: pass a path to a file, or pretrained=False.")
     model: nn.Module
     if kind == "resnet_cifar":
         model = ResNetCIFAR(depth, **common)
     else:
         per_layer = 6 if match["bc"] else 3
         if depth <= 4 or (depth - 4) % per_layer:
-            raise ValueError(
+            raise InputError(
                 f"{name}: the depth of a DenseNet{'-BC' if match['bc'] else ''} is {per_layer}n + 4, for example "
                 f"{depth - (depth - 4) % per_layer} or {depth - (depth - 4) % per_layer + per_layer}, and not {depth}."
             )
@@ -86,7 +86,7 @@ def create_timm(name: str, *, pretrained: bool | str, **arguments: Any) -> nn.Mo
     import timm
 
     if not is_timm(name):
-        raise ValueError(f"No backbone is named {name!r}. {suggest(name, [*CIFAR_NAMES, *timm.list_models()])}")
+        raise InputError(f"No backbone is named {name!r}. {suggest(name, [*CIFAR_NAMES, *timm.list_models()])}")
     if isinstance(pretrained, str):
         overlay = {"file": str(weights_file(pretrained))}
         return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
@@ -94,24 +94,18 @@ def create_timm(name: str, *, pretrained: bool | str, **arguments: Any) -> nn.Mo
 
 
 def weights_file(path: str) -> Path:
-    """Return the path of a file of weights, or raise FileNotFoundError."""
+    """Return the path of a file of weights, or raise MissingFileError."""
     file = Path(path).expanduser()
     if not file.is_file():
-        raise FileNotFoundError(f"pretrained={path!r}: there is no such file of weights.")
+        raise MissingFileError(f"pretrained={path!r}: there is no such file of weights.")
     return file
-
-
-def suggest(name: str, known: Sequence[str]) -> str:
-    """Name the closest of the `known` names, for error messages."""
-    close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
-    return f"Closest: {', '.join(close)}." if close else f"Known: {', '.join(sorted(known)[:20])}."
 
 
 def stages_of(model: nn.Module) -> list[str]:
     """The module names of a network's stages, stage 1 first; in a timm network the stem (stride 2) is not a stage."""
     info: Any = getattr(model, "feature_info", None)
     if not info:
-        raise ValueError(f"{type(model).__name__} does not report its stages (feature_info), so none can be chosen.")
+        raise InputError(f"{type(model).__name__} does not report its stages (feature_info), so none can be chosen.")
     entries = list(info.info) if hasattr(info, "info") else list(info)
     least = 1 if isinstance(model, ResNetCIFAR | DenseNetCIFAR) else 4
     return [str(entry["module"]) for entry in entries if entry["reduction"] >= least]
@@ -133,14 +127,14 @@ def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chan
         try:
             skeleton.get_submodule(name).register_forward_hook(keep(name))
         except AttributeError as error:
-            raise ValueError(
+            raise InputError(
                 f"{type(model).__name__} reports stage {name!r} but has no module of that name, so it cannot be used."
             ) from error
     try:
         with torch.no_grad():
             skeleton.forward_features(torch.empty(1, in_chans, *size, device="meta"))  # type: ignore[operator]
     except RuntimeError as error:
-        raise ValueError(f"{type(model).__name__} cannot take images {in_chans}x{size[0]}x{size[1]}: {error}") from error
+        raise InputError(f"{type(model).__name__} cannot take images {in_chans}x{size[0]}x{size[1]}: {error}") from error
     return shapes
 
 
@@ -151,7 +145,7 @@ def remove_last_stride(model: nn.Module, stages: Sequence[str], size: tuple[int,
     convolutions after it as well, which is another network than the one used in re-identification.
 
     Raises:
-        ValueError: If a layer cannot keep the size, because its kernel is even.
+        InputError: If a layer cannot keep the size, because its kernel is even.
     """
     *_, previous, last = stages
     shapes = probe(model, [name for name, _ in model.named_modules() if name], size, in_chans)
@@ -168,10 +162,10 @@ def remove_last_stride(model: nn.Module, stages: Sequence[str], size: tuple[int,
         elif isinstance(module, nn.Conv2d) and all(kernel % 2 for kernel in module.kernel_size):
             module.stride = (1, 1)
         else:
-            raise ValueError(f"last_stride=1: layer {name} ({module}) cannot keep its input's size.")
+            raise InputError(f"last_stride=1: layer {name} ({module}) cannot keep its input's size.")
     found = probe(model, [last], size, in_chans)[last][-2:]
     if found != target:
-        raise ValueError(f"last_stride=1: {last} gives {tuple(found)} where {previous} gives {tuple(target)}.")
+        raise InputError(f"last_stride=1: {last} gives {tuple(found)} where {previous} gives {tuple(target)}.")
 
 
 def apply_attention(attention: Attention, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
@@ -213,12 +207,12 @@ def build(
         The network, a plain `nn.Module`.
 
     Raises:
-        ValueError: If the name or a stage is unknown, the network does not report stages or does not give maps
+        InputError: If the name or a stage is unknown, the network does not report stages or does not give maps
             `(B, C, H, W)`, or `last_stride` is neither None, 1 nor 2.
-        FileNotFoundError: If `pretrained` names a file that does not exist.
+        MissingFileError: If `pretrained` names a file that does not exist.
     """
     if last_stride not in (None, 1, 2):
-        raise ValueError(f"last_stride is {last_stride}, expected 1 (no down-sampling in the last stage) or 2.")
+        raise InputError(f"last_stride is {last_stride}, expected 1 (no down-sampling in the last stage) or 2.")
     model = create(name, num_classes=num_classes, in_chans=in_chans, pretrained=pretrained, **arguments)
     if not pretrained:
         log.info("%s starts from random weights.", name)
@@ -229,14 +223,14 @@ def build(
         return model
     chosen = list(stages) if stages is not None else default_stages(name, len(known))
     if unknown := [stage for stage in chosen if not 1 <= stage <= len(known)]:
-        raise ValueError(f"{name} has stages 1 to {len(known)}, and attention is asked for after {unknown}.")
+        raise InputError(f"{name} has stages 1 to {len(known)}, and attention is asked for after {unknown}.")
     shapes = probe(model, known, size, in_chans)
     modules = {}
     for stage in sorted(set(chosen)):
         module, shape = known[stage - 1], shapes.get(known[stage - 1])
         channels = next(entry["num_chs"] for entry in model.feature_info if entry["module"] == module)
         if shape is None or len(shape) != 4 or shape[1] != channels:
-            raise ValueError(
+            raise InputError(
                 f"{name}: stage {stage} ({module}) does not give one map (B, {channels}, H, W) but "
                 f"{'several' if shape is None else tuple(shape)}, so attention cannot follow it."
             )

@@ -14,6 +14,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from relattn.errors import InputError
+
 
 class DenseLayer(nn.Module):
     """Batch norm, ReLU and 3x3 convolution to `growth` new channels, after a 1x1 bottleneck if asked for."""
@@ -80,12 +82,12 @@ class DenseNetCIFAR(nn.Module):
             in_chans: Channels of the image.
 
         Raises:
-            ValueError: If there is no layer, no growth, or the compression is not in (0, 1].
+            InputError: If there is no layer, no growth, or the compression is not in (0, 1].
         """
         super().__init__()
         compression = (0.5 if bottleneck else 1.0) if compression is None else compression
         if layers < 1 or growth < 1 or not 0 < compression <= 1:
-            raise ValueError(
+            raise InputError(
                 f"DenseNet for CIFAR: layers is {layers}, growth {growth} and compression {compression}; expected at "
                 "least 1, at least 1, and more than 0 but at most 1."
             )

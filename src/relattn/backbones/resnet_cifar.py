@@ -8,6 +8,8 @@ ResNet-218 (arXiv 1904.02998, Table 7) is n = 36.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from relattn.errors import InputError
+
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with batch norm and a parameter-free shortcut (option A)."""
@@ -47,12 +49,12 @@ class ResNetCIFAR(nn.Module):
             in_chans: Channels of the image.
 
         Raises:
-            ValueError: If the depth is not 6n + 2.
+            InputError: If the depth is not 6n + 2.
         """
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
             below = max(8, depth - (depth - 2) % 6)
-            raise ValueError(f"ResNet for CIFAR: depth is {depth}, expected 6n + 2, for example {below} or {below + 6}.")
+            raise InputError(f"ResNet for CIFAR: depth is {depth}, expected 6n + 2, for example {below} or {below + 6}.")
         blocks = (depth - 2) // 6
         widths = (16, 32, 64)
         self.conv1 = nn.Conv2d(in_chans, widths[0], 3, padding=1, bias=False)

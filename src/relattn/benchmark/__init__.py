@@ -1,0 +1,1 @@
+"""Cost of attention, measured side by side."""

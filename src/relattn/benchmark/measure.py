@@ -1,0 +1,121 @@
+"""Parameters, multiply-accumulates, time and memory of networks, side by side in one run."""
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass
+class Cost:
+    """What one forward and backward pass of a network costs.
+
+    Attributes:
+        name: What was measured.
+        parameters: Number of weights.
+        macs: Multiply-accumulates of a forward pass of one image (matrix products and convolutions).
+        milliseconds: Median time of forward and backward over the whole batch.
+        fastest: The fastest round, in milliseconds.
+        slowest: The slowest round, in milliseconds.
+        peak_bytes: The most memory that the pass held beyond what was there before it.
+    """
+
+    name: str
+    parameters: int
+    macs: int
+    milliseconds: float
+    fastest: float
+    slowest: float
+    peak_bytes: int
+
+
+def forward_backward(network: nn.Module, inputs: Tensor) -> None:
+    """One training pass, without an optimizer."""
+    network.zero_grad(set_to_none=True)
+    inputs.grad = None
+    outputs = network(inputs)
+    outputs.float().square().mean().backward()
+
+
+def count_macs(network: nn.Module, inputs: Tensor) -> int:
+    """Multiply-accumulates of a forward pass, per image."""
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network(inputs)
+    return int(counter.get_total_flops() // 2 // len(inputs))
+
+
+def peak_memory(step: Callable[[], None], device: torch.device) -> int:
+    """Bytes that a step holds at most beyond what is held before it, as the allocator sees it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        step()
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        events = json.loads(path.read_text())["traceEvents"]
+    changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event.get("name") == "[memory]")
+    held = peak = 0
+    for _, change in changes:
+        held += change
+        peak = max(peak, held)
+    return peak
+
+
+def timed(step: Callable[[], None], device: torch.device) -> float:
+    """Milliseconds of one step."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return 1000 * (time.perf_counter() - start)
+
+
+def compare(networks: dict[str, nn.Module], inputs: Tensor, *, rounds: int, warmup: int) -> list[Cost]:
+    """Measure networks on the same inputs, taking turns, so that none has the machine to itself.
+
+    Args:
+        networks: What to measure, by name, on the device of the inputs and in training mode.
+        inputs: `(B, C, H, W)`; if it requires a gradient, the passes compute it.
+        rounds: Timed passes of each.
+        warmup: Passes of each before those.
+    """
+    device = inputs.device
+    steps = {name: lambda network=network: forward_backward(network, inputs) for name, network in networks.items()}
+    times: dict[str, list[float]] = {name: [] for name in networks}
+    for turn in range(warmup + rounds):
+        for name, step in steps.items():
+            spent = timed(step, device)
+            if turn >= warmup:
+                times[name].append(spent)
+    return [
+        Cost(
+            name=name,
+            parameters=sum(parameter.numel() for parameter in network.parameters()),
+            macs=count_macs(network, inputs),
+            milliseconds=statistics.median(times[name]),
+            fastest=min(times[name]),
+            slowest=max(times[name]),
+            peak_bytes=peak_memory(steps[name], device),
+        )
+        for name, network in networks.items()
+    ]
+
+
+def as_json(costs: list[Cost]) -> list[dict[str, object]]:
+    """The costs as plain values."""
+    return [asdict(cost) for cost in costs]

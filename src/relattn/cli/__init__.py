@@ -1,0 +1,1 @@
+"""The door: one command, whose modules are imported when they are used."""

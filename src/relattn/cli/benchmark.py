@@ -1,0 +1,168 @@
+"""`relattn benchmark`: what attention costs, beside the plain backbone and, for RGA, beside the materialised form."""
+
+import argparse
+import json
+import platform
+import re
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from relattn.cli import flags
+from relattn.cli.memory import keep_freed_memory
+from relattn.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from relattn.backbones import AttentionFactory
+    from relattn.benchmark.measure import Cost
+
+EXAMPLES = """examples:
+  relattn benchmark --attention rga_sc --channels 256 --size 64x32 --batch_size 8
+  relattn benchmark --attention rga_sc --backbone resnet50 --size 256x128 --batch_size 16 --last_stride 1
+"""
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the options."""
+    parser = argparse.ArgumentParser(
+        prog="relattn benchmark",
+        description="Parameters, MACs, time and memory of forward and backward, side by side in one run.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--attention", nargs="+", default=["rga_sc"], help="attention modules, by recipe")
+    parser.add_argument("--backbone", help="measure in this network; without it, the module alone")
+    parser.add_argument("--channels", type=int, default=256, help="channels of the input of a module alone")
+    parser.add_argument("--size", type=size, help="height x width: of the image, or of a module's input (64x32)")
+    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--stages", type=int, nargs="+", help="stages that attention follows")
+    parser.add_argument("--last_stride", type=int, choices=[1, 2], help="1 for the trunk of re-identification")
+    parser.add_argument("--classes", type=int, default=0, help="outputs of a classifier; by default none")
+    parser.add_argument("--rounds", type=int, default=7, help="timed passes of each network")
+    parser.add_argument("--warmup", type=int, default=5, help="passes before those")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    parser.add_argument("--layout", choices=["channels_last", "contiguous"], default="channels_last")
+    parser.add_argument("--compile", action="store_true", help="compile each network")
+    parser.add_argument("--no_materialised", action="store_true", help="leave the materialised form of RGA out")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    return parser.parse_args(arguments)
+
+
+def size(text: str) -> tuple[int, int]:
+    """Read `64x32` as height and width."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not height x width, such as 64x32")
+    return int(match[1]), int(match[2])
+
+
+def factory(name: str, backbone: str | None) -> "AttentionFactory | None":
+    """The attention that a recipe stands for."""
+    value = flags.attention(name, backbone)
+    content: dict[str, Any] | None = yaml.safe_load(value)
+    if content is None:
+        return None
+    if not isinstance(content, dict):
+        raise InputError(f"--attention {name}: expected a recipe's name or file.")
+    module, _, attribute = content["class_path"].rpartition(".")
+    return partial(getattr(import_module(module), attribute), **content.get("init_args", {}))
+
+
+def networks(options: argparse.Namespace) -> "dict[str, nn.Module]":
+    """Build what is compared: the plain backbone, if there is one, and each attention with its materialised form."""
+    from torch import nn
+
+    from relattn.backbones import build
+    from relattn.benchmark.materialised import has_relations, materialised
+
+    found: dict[str, nn.Module] = {}
+
+    def network(attention: "AttentionFactory | None") -> nn.Module:
+        if options.backbone is None:
+            assert attention is not None
+            return attention(options.channels, size=options.size)
+        return build(
+            options.backbone,
+            attention=attention,
+            stages=options.stages,
+            size=options.size,
+            last_stride=options.last_stride,
+            num_classes=options.classes,
+        )
+
+    if options.backbone is not None:
+        found[options.backbone] = network(None)
+    for name in options.attention:
+        attention = factory(name, options.backbone)
+        if attention is None:
+            continue
+        label = name if options.backbone is None else f"{options.backbone} + {name}"
+        found[label] = network(attention)
+        if has_relations(found[label]) and not options.no_materialised:
+            found[f"{label}, materialised"] = materialised(found[label])
+    if not found:
+        raise InputError("There is nothing to measure: give --attention, or --backbone, or both.")
+    return found
+
+
+def table(costs: "list[Cost]", options: argparse.Namespace, device: str) -> None:
+    """Print the costs, with the ratios to the first and to the materialised form."""
+    from rich.console import Console
+    from rich.table import Table
+
+    what = f"{options.batch_size} x {options.size[0]}x{options.size[1]}, {options.layout}, {device}"
+    shown = Table(title=f"Forward and backward, {what}", caption="time: median (fastest to slowest); memory: peak")
+    for column in ("", "parameters", "MACs / image", "time, ms", "ratio", "memory, MiB", "materialised / this"):
+        shown.add_column(column, justify="left" if not column else "right")
+    by_name = {cost.name: cost for cost in costs}
+    for cost in costs:
+        twin = by_name.get(f"{cost.name}, materialised")
+        shown.add_row(
+            cost.name,
+            f"{cost.parameters:,}",
+            f"{cost.macs / 1e6:,.1f} M",
+            f"{cost.milliseconds:.1f} ({cost.fastest:.1f} to {cost.slowest:.1f})",
+            f"{cost.milliseconds / costs[0].milliseconds:.2f}",
+            f"{cost.peak_bytes / 2**20:,.0f}",
+            "" if twin is None else f"{twin.milliseconds / cost.milliseconds:.1f} x time, "
+            f"{twin.peak_bytes / max(cost.peak_bytes, 1):.1f} x memory",
+        )
+    Console(width=None if Console().is_terminal else 150).print(shown)
+
+
+def main(arguments: list[str]) -> int:
+    """Measure and print."""
+    options = parse(arguments)
+    options.size = options.size or ((256, 128) if options.backbone else (64, 32))
+    keep_freed_memory()
+    import torch
+
+    from relattn.benchmark.measure import as_json, compare
+
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"--device {options.device}: torch {torch.__version__} finds no GPU.")
+    device = torch.device(options.device)
+    torch.manual_seed(0)
+    layout = torch.channels_last if options.layout == "channels_last" else torch.contiguous_format
+    built = {name: net.to(device=device, memory_format=layout).train() for name, net in networks(options).items()}
+    if options.compile:
+        for network in built.values():
+            network.compile()
+    channels = 3 if options.backbone else options.channels
+    inputs = torch.randn(options.batch_size, channels, *options.size, device=device).to(memory_format=layout)
+    inputs.requires_grad_(options.backbone is None)
+    costs = compare(built, inputs, rounds=options.rounds, warmup=options.warmup)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    table(costs, options, name)
+    if options.json:
+        shown = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
+        machine = {"device": name, "processor": platform.machine(), "torch": torch.__version__}
+        content = {"options": shown, "machine": machine, "costs": as_json(costs)}
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(content, indent=2) + "\n")
+    return 0

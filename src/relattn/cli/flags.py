@@ -1,0 +1,165 @@
+"""Short flags, expanded into Lightning's own options before Lightning parses them.
+
+Recipes are moved to the front, so that explicit options win wherever they stand. The expanded line is written back to
+`sys.argv`, since the processes of a distributed run start from it; expanding it again changes nothing.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from relattn.cli import catalogue
+from relattn.errors import InputError, MissingFileError, suggest
+
+OWN = ("name", "runs")
+"""Flags of the suite itself, which Lightning does not see."""
+
+
+def value_of(arguments: list[str], flag: str) -> str | None:
+    """The last value of `--flag value` or `--flag=value`, or None."""
+    found = None
+    for position, argument in enumerate(arguments):
+        if argument == flag:
+            if position + 1 == len(arguments):
+                raise InputError(f"{flag} needs a value.")
+            found = arguments[position + 1]
+        elif argument.startswith(f"{flag}="):
+            found = argument.partition("=")[2]
+    return found
+
+
+def without(arguments: list[str], flag: str) -> list[str]:
+    """The arguments without `--flag value` and `--flag=value`."""
+    kept, skip = [], False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument == flag:
+            skip = True
+        elif not argument.startswith(f"{flag}="):
+            kept.append(argument)
+    return kept
+
+
+def recipe(kind: str, name: str) -> Path:
+    """The recipe of a name, or the file of a path.
+
+    Raises:
+        InputError: If there is neither, with the closest names.
+    """
+    path = catalogue.conf() / kind / f"{name}.yaml"
+    if path.is_file():
+        return path
+    if name.endswith((".yaml", ".yml")):
+        if Path(name).is_file():
+            return Path(name)
+        raise MissingFileError(f"--{kind} {name}: no such file.")
+    raise InputError(f"--{kind}: there is no {kind} {name!r}. {suggest(name, catalogue.recipes(kind))}")
+
+
+def attention(name: str, backbone: str | None) -> str:
+    """The value of `--model.attention` for a recipe's name, fitted to the backbone's family.
+
+    A class path, or what Lightning's own option takes, is passed on as it is.
+    """
+    if name in ("none", "null"):
+        return "null"
+    if name.startswith("{") or re.fullmatch(r"\w+(\.\w+)+", name) and not name.endswith((".yaml", ".yml")):
+        return name
+    content: dict[str, Any] = yaml.safe_load(recipe("attention", name).read_text())
+    for family, departures in content.pop("backbones", {}).items():
+        if backbone is not None and family == family_of(backbone):
+            content["init_args"] = {**content.get("init_args", {}), **departures}
+    return json.dumps(content)
+
+
+def family_of(backbone: str) -> str:
+    """The family of a backbone; only names that look like the papers' small networks need timm to tell."""
+    if not re.match(r"(resnet|densenet)", backbone):
+        return "timm"
+    from relattn.backbones import family
+
+    return family(backbone)
+
+
+def run_of(checkpoint: Path) -> Path | None:
+    """The folder of the run that a checkpoint belongs to, if it lies in one."""
+    for folder in checkpoint.resolve().parents[:2]:
+        if (folder / "config.yaml").is_file():
+            return folder
+    return None
+
+
+def expand(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Expand the short flags of a trainer command.
+
+    Args:
+        arguments: What follows the command's name.
+
+    Returns:
+        The arguments for Lightning, and the values of the suite's own flags.
+
+    Raises:
+        InputError: If a name is unknown, or a flag lacks its value.
+    """
+    own = {}
+    for flag in OWN:
+        if (value := value_of(arguments, f"--{flag}")) is not None:
+            own[flag] = value
+            arguments = without(arguments, f"--{flag}")
+    configs: list[str] = []
+    for kind in ("task", "trainer", "logger"):
+        if (value := value_of(arguments, f"--{kind}")) is not None:
+            configs += ["--config", str(recipe(kind, value))]
+            arguments = without(arguments, f"--{kind}")
+    checkpoint = value_of(arguments, "--ckpt_path")
+    if checkpoint and "--config" not in configs and value_of(arguments, "--config") is None:
+        run = run_of(Path(checkpoint))
+        if run is not None:
+            configs += ["--config", str(run / "config.yaml")]
+    data = value_of(arguments, "--data")
+    if data is not None and re.fullmatch(r"\w+", data) and data not in catalogue.data_sets():
+        raise InputError(f"--data: there is no data set {data!r}. {suggest(data, catalogue.data_sets())}")
+    backbone = value_of(arguments, "--backbone") or value_of(arguments, "--model.backbone") or configured(configs)
+    expanded: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        flag, equals, value = argument.partition("=")
+        if flag not in ("--backbone", "--attention", "--gpus"):
+            expanded.append(argument)
+            continue
+        value = value if equals else next(rest)
+        if flag == "--backbone":
+            expanded += ["--model.backbone", value]
+        elif flag == "--attention":
+            expanded += ["--model.attention", attention(value, backbone)]
+        else:
+            expanded += gpus(value)
+    return configs + expanded, own
+
+
+def configured(configs: list[str]) -> str | None:
+    """The backbone that the configurations on the command line ask for."""
+    backbone = None
+    for path in configs[1::2]:
+        model = (yaml.safe_load(Path(path).read_text()) or {}).get("model", {})
+        backbone = model.get("init_args", {}).get("backbone", backbone)
+    return backbone
+
+
+def gpus(value: str) -> list[str]:
+    """Lightning's options for `--gpus`: a count, a list of indices, or `all`."""
+    if value == "all":
+        devices = "-1"
+    elif re.fullmatch(r"\d+", value):
+        if value == "0":
+            return ["--trainer.accelerator", "cpu", "--trainer.devices", "1"]
+        devices = value
+    elif re.fullmatch(r"\d+(,\d*)+", value):
+        devices = json.dumps([int(index) for index in value.split(",") if index])
+    else:
+        raise InputError(f"--gpus is {value!r}, expected a count such as 2, indices such as 0,2, or all.")
+    return ["--trainer.accelerator", "gpu", "--trainer.devices", devices]

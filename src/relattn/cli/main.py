@@ -1,0 +1,107 @@
+"""Dispatch. Nothing heavy is imported before the command is known: `relattn --help` answers at once."""
+
+import importlib
+import sys
+
+from relattn.errors import InputError
+
+TRAINER_COMMANDS = {
+    "fit": "train a network, then test its last epoch once",
+    "validate": "score a checkpoint on the validation set",
+    "test": "score a checkpoint on the test set",
+    "predict": "write a checkpoint's predictions for the test set",
+}
+
+COMMANDS = {
+    "benchmark": ("relattn.cli.benchmark", "parameters, MACs, time and memory of attention, side by side"),
+    "data": ("relattn.cli.data", "generate stand-ins for data sets, in their official layouts"),
+    "list": ("relattn.cli.listing", "list tasks, attention modules, data sets or backbones"),
+}
+
+USAGE = """usage: relattn COMMAND [options]
+
+Attention for vision networks: one library of modules, one suite of tasks.
+
+commands:
+{commands}
+
+  relattn fit --task classification --backbone resnet20 --attention rga_sc --data CIFAR100
+  relattn COMMAND --help
+
+{catalogue}"""
+
+TRAINER_USAGE = """usage: relattn {command} --task TASK [options]
+
+{summary}.
+
+short options, for the longer ones of the Lightning command line (which all work as well, and win over recipes):
+  --task NAME              a recipe: the task, its training and its data
+  --data NAME              a data set                           --data.root, --data.batch_size, ...
+  --backbone NAME          a network                            --model.backbone; --model.stages, --model.pretrained
+  --attention NAME         an attention module, or none         --model.attention, --model.attention.<argument>
+  --gpus N | 0,2 | all     GPUs: a count, indices, or all       --trainer.accelerator, --trainer.devices
+  --trainer NAME           an overlay of conf/trainer: {trainers}
+  --logger NAME            an overlay of conf/logger: {loggers}
+  --name NAME              the run's folder: runs/<task>/<name>
+  --runs FOLDER            where runs are kept, by default runs
+  --ckpt_path FILE         a checkpoint; without --task or --config its run's configuration is taken
+  --config FILE            a configuration, such as a run's config.yaml
+  --print_config           print the whole configuration and stop
+  --help_all               every option of the trainer, and how to see those of a model or data set
+
+{catalogue}"""
+
+
+def usage() -> str:
+    """The text of `relattn --help`."""
+    from relattn.cli import catalogue
+
+    summaries = {**TRAINER_COMMANDS, **{name: summary for name, (_, summary) in COMMANDS.items()}}
+    commands = "\n".join(f"  {name:<10} {summary}" for name, summary in summaries.items())
+    return USAGE.format(commands=commands, catalogue=catalogue.text())
+
+
+def trainer_usage(command: str) -> str:
+    """The text of `relattn fit --help` and its like."""
+    from relattn.cli import catalogue
+
+    overlays = {f"{kind}s": ", ".join(catalogue.recipes(kind)) for kind in ("trainer", "logger")}
+    summary = TRAINER_COMMANDS[command].capitalize()
+    return TRAINER_USAGE.format(command=command, summary=summary, catalogue=catalogue.text(), **overlays)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; errors of the user are raised as `InputError`."""
+    from relattn.errors import suggest
+
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if command in ("--help", "-h", "help"):
+        print(usage())  # noqa: T201
+        return 0
+    if command == "--version":
+        from relattn import __version__
+
+        print(__version__)  # noqa: T201
+        return 0
+    if command in TRAINER_COMMANDS:
+        if rest in (["--help"], ["-h"]):
+            print(trainer_usage(command))  # noqa: T201
+            return 0
+        from relattn.cli.trainer import main as train
+
+        return train(command, rest)
+    if command not in COMMANDS:
+        raise InputError(f"relattn has no command {command!r}. {suggest(command, [*TRAINER_COMMANDS, *COMMANDS])}")
+    return int(importlib.import_module(COMMANDS[command][0]).main(rest))
+
+
+def main() -> int:
+    """The entry point: run the command line, and print errors of the user without a traceback."""
+    try:
+        return run(sys.argv[1:])
+    except InputError as error:
+        print(f"relattn: error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        print("relattn: interrupted", file=sys.stderr)  # noqa: T201
+        return 130

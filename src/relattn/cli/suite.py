@@ -1,0 +1,189 @@
+"""LightningCLI for the suite: every run owns a folder with its configuration, metrics, checkpoints and result."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer, __version__
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from rich.console import Console
+
+import relattn
+import relattn.attention
+import tasks.classification  # noqa: F401, classes that are imported can be chosen by their names
+from relattn.cli.flags import run_of
+from relattn.cli.trainer import attention_name, check_gpus, claim_folder
+from tasks.base import Data, Task
+
+
+class RunRecord(SaveConfigCallback):
+    """Keeps what a run is: `config.yaml` when it starts, in every checkpoint, and `result.json` when it ends."""
+
+    def __init__(self, *arguments: Any, facts: dict[str, Any], **options: Any) -> None:
+        super().__init__(*arguments, save_to_log_dir=False, **options)
+        self.facts = facts
+        self.console = Console(stderr=True)
+        self.started = time.monotonic()
+
+    def text(self) -> str:
+        """The configuration as YAML, which reproduces the run by itself."""
+        return str(self.parser.dump(self.config, skip_none=False))
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").write_text(self.text())
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams(self.config.as_dict())
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = self.text()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say where the run is, one line an epoch, where no progress bar does."""
+        if trainer.is_global_zero and trainer.progress_bar_callback is None:
+            metrics = trainer.callback_metrics.items()
+            shown = {name: float(value) for name, value in metrics if not name.endswith(("score", "accuracy"))}
+            values = "  ".join(f"{name} {value:.4g}" for name, value in sorted(shown.items()))
+            epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
+            elapsed = time.monotonic() - self.started
+            line = f"epoch {trainer.current_epoch + 1}/{epochs}  {values}  {elapsed:.0f} s"
+            self.console.print(line, highlight=False, soft_wrap=True)
+
+    def write_result(self, trainer: Trainer, module: Task, data: Data, scores: dict[str, float]) -> Path:
+        """Write `result.json`: what was run, on what, with which outcome."""
+        path = Path(trainer.default_root_dir) / "result.json"
+        content = {
+            **self.facts,
+            **module.describe(),
+            **data.describe(),
+            "epochs": trainer.current_epoch,
+            "steps": trainer.global_step,
+            "scores": {name: round(value, 4) for name, value in scores.items()},
+            "seconds": round(time.monotonic() - self.started, 1),
+            "processes": trainer.world_size,
+            "device": torch.cuda.get_device_name() if module.device.type == "cuda" else "cpu",
+            "versions": {"relattn": relattn.__version__, "torch": torch.__version__, "lightning": __version__},
+        }
+        path.write_text(json.dumps(content, indent=2) + "\n")
+        return path
+
+
+class SuiteCLI(LightningCLI):
+    """One Lightning command over the suite's tasks and data sets."""
+
+    def __init__(self, command: str, arguments: list[str], own: dict[str, str]) -> None:
+        """Parse and run.
+
+        Args:
+            command: `fit`, `validate`, `test` or `predict`.
+            arguments: Lightning's options.
+            own: The suite's own flags: `name` and `runs`.
+        """
+        self.command, self.own = command, own
+        super().__init__(
+            Task,
+            Data,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=RunRecord,
+            trainer_defaults={"enable_progress_bar": os.isatty(2), "enable_model_summary": False},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_kwargs={"prog": "relattn"},
+            args=[command, *arguments],
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return LightningCLI.subcommands()
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Take nothing from a checkpoint: Lightning would let what it holds override the command line."""
+
+    def before_instantiate_classes(self) -> None:
+        """Check the devices and give the run its folder."""
+        config = self.config[self.command]
+        trainer = config.trainer
+        check_gpus(trainer.accelerator, trainer.devices)
+        model, data = config.model, config.data
+        arguments = model.init_args
+        attention = attention_name(arguments.attention)
+        task = model.class_path.split(".")[1]
+        data_name = data.class_path.rpartition(".")[2]
+        name = f"{data_name.lower()}-{arguments.backbone}-{attention}-s{config.seed_everything}"
+        run = run_of(Path(config.ckpt_path)) if config.get("ckpt_path") else None
+        if self.command == "fit":
+            parent, exact = Path(self.own.get("runs", "runs")) / task, "name" in self.own
+            self.folder = run or claim_folder(parent, self.own.get("name", name), exact=exact)
+        else:
+            parent = run or Path(self.own.get("runs", "runs")) / task / self.own.get("name", name)
+            self.folder = claim_folder(parent, self.command, exact=False)
+        trainer.default_root_dir = str(self.folder)
+        self.facts = {
+            "task": task,
+            "run": self.folder.name if self.command == "fit" else parent.name,
+            "attention": attention,
+            "seed": config.seed_everything,
+        }
+        self.save_config_kwargs = {"facts": self.facts}
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The configured trainer, with the run's loggers and checkpoints."""
+        config = self._get(self.config_init, "trainer", default={})
+        callbacks: list[Callback] = list(config["callbacks"] or [])
+        loggers: list[Logger] = [CSVLogger(self.folder, name="", version="")]
+        configured = config["logger"]
+        if isinstance(configured, Logger | list):
+            loggers += configured if isinstance(configured, list) else [configured]
+        if self.command == "fit":
+            callbacks.append(ModelCheckpoint(self.folder / "checkpoints", filename="last", enable_version_counter=False))
+            callbacks.append(LearningRateMonitor("epoch"))
+        return super().instantiate_trainer(callbacks=callbacks, logger=loggers, **kwargs)
+
+    def fit(self, model: Task, **options: Any) -> None:
+        """Train; test the last epoch once; write down the outcome."""
+        self.trainer.fit(model, **options)
+        scores = self.scores()
+        if self.trainer.fast_dev_run or self.trainer.interrupted:
+            return
+        self.trainer.test(model, datamodule=options["datamodule"], verbose=False)
+        self.finish({**scores, **self.scores()})
+
+    def validate(self, model: Task, **options: Any) -> None:
+        self.trainer.validate(model, **{**options, "verbose": False})
+        self.finish(self.scores())
+
+    def test(self, model: Task, **options: Any) -> None:
+        self.trainer.test(model, **{**options, "verbose": False})
+        self.finish(self.scores())
+
+    def predict(self, model: Task, **options: Any) -> None:
+        self.trainer.predict(model, **{**options, "return_predictions": False})
+        self.finish({})
+
+    def scores(self) -> dict[str, float]:
+        """The metrics that were logged last, but for the learning rate."""
+        return {name: float(value) for name, value in self.trainer.callback_metrics.items() if "/" in name}
+
+    def finish(self, scores: dict[str, float]) -> None:
+        """Write the result and say where it is."""
+        if not self.trainer.is_global_zero:
+            return
+        console = Console()
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, RunRecord):
+                callback.write_result(self.trainer, self.model, self.datamodule, scores)
+        for name, value in sorted(scores.items()):
+            console.print(f"{name:<16} {value:.4f}", highlight=False)
+        console.print(f"run: {self.folder}", highlight=False, soft_wrap=True)

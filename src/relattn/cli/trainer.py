@@ -1,0 +1,115 @@
+"""`relattn fit | validate | test | predict`: LightningCLI with short flags, run folders and checked devices."""
+
+import logging
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from relattn.cli import catalogue, flags
+from relattn.cli.memory import keep_freed_memory
+from relattn.errors import InputError
+
+RUN_VARIABLE = "RELATTN_RUN"
+"""Environment variable that tells the other processes of a distributed run its folder."""
+
+
+def main(command: str, arguments: list[str]) -> int:
+    """Run one of Lightning's commands."""
+    if "--help_all" in arguments:
+        arguments = ["--help"]
+    lightning_arguments, own = flags.expand(arguments)
+    sys.argv[1:] = [command, *lightning_arguments, *(part for flag, value in own.items() for part in (f"--{flag}", value))]
+    keep_freed_memory()
+    quieten()
+    from relattn.cli.suite import SuiteCLI
+
+    SuiteCLI(command, lightning_arguments, own)
+    return 0
+
+
+def quieten() -> None:
+    """Silence what Lightning and its like say to everybody, each with its reason."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for news when it is imported
+    os.environ.setdefault("WANDB_SILENT", "true")  # one line says where an offline run is; see suite.py
+    # Tips on other products, and a list of devices that no one asked for.
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    # The suite's loaders run on the device and have no workers to add.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # config.yaml is in the folder before the first metric is: that is no previous run.
+    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty.*")
+    # Lightning 2.6 calls what torch 2.15 deprecates.
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    # CIFAR's 391 steps are logged by epoch.
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+
+
+def attention_name(config: Any) -> str:
+    """The short name of a configured attention: the recipe that it agrees with, or its class's name."""
+    import yaml
+
+    if not config:
+        return "none"
+    asked = dict(config.get("init_args") or {})
+    best = ("", -1)
+    for name in catalogue.recipes("attention"):
+        content = yaml.safe_load((catalogue.conf() / "attention" / f"{name}.yaml").read_text())
+        variants = [content.get("init_args", {})]
+        variants += [{**variants[0], **departures} for departures in content.get("backbones", {}).values()]
+        for given in variants:
+            agrees = content["class_path"] == config["class_path"] and given.items() <= asked.items()
+            if agrees and len(given) > best[1]:
+                best = (name, len(given))
+    return best[0] or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", config["class_path"].rpartition(".")[2]).lower()
+
+
+def claim_folder(parent: Path, name: str, *, exact: bool) -> Path:
+    """Make a new folder for a run, numbered if the name is taken.
+
+    Raises:
+        InputError: If `exact` and the name is taken.
+    """
+    if RUN_VARIABLE in os.environ:
+        return Path(os.environ[RUN_VARIABLE])
+    # Processes started by torchrun or SLURM share no parent that could number the folder: their job does.
+    job = os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
+    if job and int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1:
+        folder = parent / (name if exact else f"{name}-{job}")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    number = 1
+    while True:
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError as error:
+            if exact:
+                raise InputError(
+                    f"{folder} exists. Choose another --name, or go on with that run: "
+                    f"--ckpt_path {folder / 'checkpoints' / 'last.ckpt'}"
+                ) from error
+            number += 1
+            continue
+        os.environ[RUN_VARIABLE] = str(folder)
+        return folder
+
+
+def check_gpus(accelerator: str, devices: Any) -> None:
+    """Raise an InputError if GPUs are asked for that are not there, saying what was found."""
+    import torch
+
+    if accelerator not in ("gpu", "cuda"):
+        return
+    found = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    listed = ", ".join(f"{index}: {name}" for index, name in enumerate(found)) or "none"
+    if not found:
+        build = "a build without CUDA" if torch.version.cuda is None else f"a build for CUDA {torch.version.cuda}"
+        raise InputError(
+            f"GPUs are asked for and none is to be seen: torch {torch.__version__} is {build} and finds no device. Use "
+            "--gpus 0 to run on the CPU, or look at nvidia-smi and CUDA_VISIBLE_DEVICES."
+        )
+    wanted = devices if isinstance(devices, list) else range(devices if isinstance(devices, int) and devices > 0 else 0)
+    if any(index >= len(found) for index in wanted):
+        raise InputError(f"GPUs {list(wanted)} are asked for, and there are {len(found)} ({listed}).")

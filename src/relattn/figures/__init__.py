@@ -1,0 +1,5 @@
+"""Looking at what attention learned."""
+
+from relattn.figures.capture import capture
+
+__all__ = ["capture"]

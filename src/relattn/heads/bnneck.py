@@ -1,0 +1,23 @@
+"""The batch-norm neck of person re-identification.
+
+Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identification", CVPR workshops 2019; used by RGA
+(supplement, section 1): the triplet loss reads the feature before the norm, the classifier the one after it.
+"""
+
+from torch import Tensor, nn
+
+
+class BNNeck(nn.Module):
+    """Batch norm with a frozen bias, and a linear classifier without one (weights from N(0, 0.001))."""
+
+    def __init__(self, features: int, identities: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(features)
+        self.norm.bias.requires_grad_(False)
+        self.classifier = nn.Linear(features, identities, bias=False)
+        nn.init.normal_(self.classifier.weight, std=0.001)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map pooled features `(B, features)` to normed features of that shape and logits `(B, identities)`."""
+        normed = self.norm(x)
+        return normed, self.classifier(normed)

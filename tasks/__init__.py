@@ -1,0 +1,1 @@
+"""The suite: one folder a task, where Lightning lives."""

@@ -1,0 +1,126 @@
+"""What every task shares: a network with attention in it, an optimizer with a schedule, and data that it fits.
+
+The network is built when the data are known (`configure_model`), so that classes and image sizes are stated once.
+"""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+
+from relattn.attention import Attention
+from relattn.backbones import AttentionFactory, build
+from relattn.errors import InputError
+from tasks.schedules import Constant, Schedule
+
+CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
+
+
+class Data(LightningDataModule):
+    """A data set with its loaders; `setup` must leave `num_classes` and `image_size` known."""
+
+    num_classes: int
+    """Classes (or identities) of the training set."""
+
+    image_size: tuple[int, int]
+    """Height and width of the images that the network sees, in pixels."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What a run's record says of its data: name, images of each split, and whether the files are the genuine ones."""
+
+
+class Task(LightningModule):
+    """A network, how it is trained, and how it is scored.
+
+    A subclass names its `headline` metric, builds its network in `build_network`, and has the steps. Each stage logs
+    `<stage>/score`, the headline, higher is better, so that tasks stand side by side.
+    """
+
+    headline: str
+
+    def __init__(
+        self,
+        backbone: str,
+        *,
+        attention: AttentionFactory | None = None,
+        stages: list[int] | None = None,
+        pretrained: bool | str = False,
+        optimizer: OptimizerCallable = torch.optim.SGD,
+        schedule: Schedule | None = None,
+        channels_last: bool = True,
+        compile_mode: CompileMode | None = None,
+    ) -> None:
+        """Define the task; arguments shared by all tasks.
+
+        Args:
+            backbone: A timm network, or one of the papers' networks for small images (`relattn list backbones`).
+            attention: The attention module to place in it; None for the plain network.
+            stages: Stages, from 1, that attention follows; by default the papers' choice for the backbone.
+            pretrained: True for timm's weights of the backbone, or the path of a file of weights.
+            optimizer: Called with the parameters.
+            schedule: The learning rate over the run; by default constant.
+            channels_last: Whether the network keeps its maps in channels-last order, usually the faster one.
+            compile_mode: Mode of `torch.compile`, or None to run eagerly. `"reduce-overhead"` records CUDA graphs, which
+                networks of many small layers need to keep a GPU busy.
+        """
+        super().__init__()
+        self.backbone, self.attention, self.stages, self.pretrained = backbone, attention, stages, pretrained
+        self.optimizer, self.schedule = optimizer, schedule or Constant()
+        self.channels_last, self.compile_mode = channels_last, compile_mode
+        self.network: nn.Module | None = None
+
+    @abstractmethod
+    def build_network(self, data: Data) -> nn.Module:
+        """Build the network for the data."""
+
+    def build_backbone(self, data: Data, **arguments: Any) -> nn.Module:
+        """Build the backbone with its attention; `arguments` as in `relattn.backbones.build`."""
+        return build(
+            self.backbone,
+            attention=self.attention,
+            stages=self.stages,
+            size=data.image_size,
+            pretrained=self.pretrained,
+            **arguments,
+        )
+
+    def configure_model(self) -> None:
+        """Build the network, once; Lightning calls this when the data are set up and before weights are restored."""
+        if self.network is not None:
+            return
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, Data):
+            raise InputError(f"{type(self).__name__} needs a data module of the suite, and got {type(data).__name__}.")
+        self.network = self.build_network(data)
+        if self.channels_last:
+            self.network.to(memory_format=torch.channels_last)
+        if self.compile_mode is not None:
+            self.network.compile(mode=None if self.compile_mode == "default" else self.compile_mode)
+        if not self.pretrained and self.trainer.state.fn == "fit":
+            rank_zero_info(f"{self.backbone} starts from random weights.")
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The optimizer over all parameters that are trained, its schedule stepped at every step."""
+        optimizer = self.optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
+        total = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule.factor(step, total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
+
+    def regularization(self) -> Tensor | float:
+        """The sum of the loss terms that the attention modules have of their own; 0 if they have none."""
+        terms = [module.regularization() for module in self.modules() if isinstance(module, Attention)]
+        return sum((term for term in terms if term is not None), 0.0)
+
+    def describe(self) -> dict[str, Any]:
+        """What a run's record says of its network."""
+        return {
+            "backbone": self.backbone,
+            "parameters": sum(parameter.numel() for parameter in self.parameters()),
+            "weights": str(Path(self.pretrained).name) if isinstance(self.pretrained, str) else "random",
+        } | ({"weights": "timm"} if self.pretrained is True else {})

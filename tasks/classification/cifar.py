@@ -1,0 +1,219 @@
+"""CIFAR-10 and CIFAR-100 in their original python layout, kept whole on the training device.
+
+Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. 50,000 training and 10,000 test images,
+32x32, in 10 classes or in 100 (20 coarse classes of 5 each).
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from relattn.errors import InputError, MissingFileError
+from relattn.unpickle import unpickle
+from tasks.base import Data
+from tasks.classification.device_batches import DeviceBatches
+
+SIZE = 32
+PIXELS = 3 * SIZE * SIZE
+
+
+class CIFAR(Data):
+    """What CIFAR-10 and CIFAR-100 share."""
+
+    image_size = (SIZE, SIZE)
+    folder: ClassVar[str]
+    train_files: ClassVar[dict[str, str]]
+    """Files of the training set and the MD5 of the genuine ones."""
+    test_files: ClassVar[dict[str, str]]
+    meta: ClassVar[tuple[str, str]]
+    """The file with the names of the classes, and their key in it."""
+    label_key: ClassVar[str]
+    mean: ClassVar[tuple[float, float, float]]
+    std: ClassVar[tuple[float, float, float]]
+
+    def __init__(
+        self,
+        root: Path | str = "data",
+        *,
+        batch_size: int = 128,
+        eval_batch_size: int = 500,
+        padding: int = 4,
+        validation: int = 0,
+        seed: int | None = None,
+    ) -> None:
+        """Define the data.
+
+        Args:
+            root: The folder that holds the set's own folder.
+            batch_size: Images of one step, over all GPUs together.
+            eval_batch_size: The same, in evaluation.
+            padding: Pixels of zeros around a training image before it is cut to its size at random.
+            validation: Training images held out for validation (He et al. use 5,000 while they choose, then none). With
+                0 the curves of a run are drawn on the test set; nothing is chosen by them, and the last epoch is what
+                a run reports.
+            seed: Seed of permutations, crops, flips and the held-out images; by default the run's seed.
+
+        Raises:
+            InputError: If a number is out of range.
+        """
+        super().__init__()
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("eval_batch_size", eval_batch_size, 1),
+            ("padding", padding, 0),
+            ("validation", validation, 0),
+        ):
+            if value < least:
+                raise InputError(f"{type(self).__name__}: {name} is {value}, expected at least {least}.")
+        self.root, self.padding, self.validation = Path(root), padding, validation
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
+        self.sets: dict[str, tuple[Tensor, Tensor]] = {}
+        self.genuine = False
+        self.class_names: list[str] = []
+
+    def setup(self, stage: str) -> None:
+        """Read the files, once."""
+        if self.sets:
+            return
+        folder = self.find()
+        train, test = (read(folder, files, self.label_key, self.num_classes) for files in self.split_files())
+        if self.validation >= len(train[0]):
+            raise InputError(
+                f"{type(self).__name__}: validation is {self.validation}, but there are only {len(train[0])} training "
+                "images."
+            )
+        held_out = train if self.validation else test
+        if self.validation:
+            order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(self.seed))
+            held_out, train = (
+                tuple(part[rows.sort().values] for part in train)
+                for rows in (order[: self.validation], order[self.validation :])
+            )
+        file, key = self.meta
+        self.class_names = [str(name) for name in unpickle(folder / file)[key]]
+        self.genuine = all(
+            hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest() == digest
+            for files in self.split_files()
+            for name, digest in files.items()
+        )
+        self.sets = {"train": train, "val": held_out, "test": test}
+
+    def split_files(self) -> tuple[dict[str, str], dict[str, str]]:
+        return self.train_files, self.test_files
+
+    def find(self) -> Path:
+        """The folder with the files, in `root` or `root` itself.
+
+        Raises:
+            MissingFileError: If files are missing; the message shows what is expected, where, and where it comes from.
+        """
+        expected = [*self.train_files, *self.test_files, self.meta[0]]
+        for folder in (self.root / self.folder, self.root):
+            missing = [name for name in expected if not (folder / name).is_file()]
+            if not missing:
+                return folder
+            if len(missing) < len(expected) and folder != self.root:
+                raise MissingFileError(f"{folder} is incomplete: {', '.join(missing)} missing. Unpack the archive again.")
+        name = type(self).__name__
+        tree = "\n".join(f"    {self.root / self.folder / file}" for file in expected)
+        raise MissingFileError(
+            f"{name} was not found. Expected:\n{tree}\n"
+            f"Get the python version from https://www.cs.toronto.edu/~kriz/cifar.html, unpack it into {self.root}, and "
+            f"name another place with --data.root. A generated stand-in of the same layout is made by\n"
+            f"    relattn data make {name.lower()} --root {self.root}"
+        )
+
+    def batches(self, split: str) -> DeviceBatches:
+        """The batches of a split, on the device and for the process of the trainer."""
+        images, labels = self.sets[split]
+        trainer, training = self.trainer, split == "train"
+        assert trainer is not None
+        return DeviceBatches(
+            images,
+            labels,
+            batch_size=self.batch_size if training else self.eval_batch_size * trainer.world_size,
+            mean=self.mean,
+            std=self.std,
+            padding=self.padding if training else None,
+            seed=self.seed,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+            device=trainer.strategy.root_device,
+        )
+
+    def train_dataloader(self) -> DeviceBatches:
+        return self.batches("train")
+
+    def val_dataloader(self) -> DeviceBatches:
+        return self.batches("val")
+
+    def test_dataloader(self) -> DeviceBatches:
+        return self.batches("test")
+
+    def predict_dataloader(self) -> DeviceBatches:
+        return self.batches("test")
+
+    def describe(self) -> dict[str, Any]:
+        images = {split: len(labels) for split, (_, labels) in self.sets.items()}
+        return {"data": type(self).__name__, "images": images, "genuine": self.genuine}
+
+
+def read(folder: Path, files: dict[str, str], label_key: str, classes: int) -> tuple[Tensor, Tensor]:
+    """Read the images `(N, 32, 32, 3)` uint8 and labels `(N,)` int64 of some files.
+
+    Raises:
+        InputError: If a file does not hold what CIFAR's do.
+    """
+    images, labels = [], []
+    for name in files:
+        path = folder / name
+        content = unpickle(path)
+        try:
+            pixels, targets = content["data"], content[label_key]
+        except (KeyError, TypeError) as error:
+            found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
+            raise InputError(f"{path} has no 'data' and {label_key!r}, as CIFAR's files have, but {found}.") from error
+        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (len(targets), PIXELS):
+            found = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+            raise InputError(f"{path}: data is {found}, expected uint8 ({len(targets)}, {PIXELS}), a row for each label.")
+        if wrong := [target for target in targets if not isinstance(target, int) or not 0 <= target < classes]:
+            raise InputError(f"{path}: a label is {wrong[0]!r}, expected an integer from 0 to {classes - 1}.")
+        images.append(torch.from_numpy(pixels.reshape(-1, 3, SIZE, SIZE).transpose(0, 2, 3, 1).copy()))
+        labels.append(torch.tensor(targets))
+    return torch.cat(images), torch.cat(labels)
+
+
+class CIFAR10(CIFAR):
+    """CIFAR-10: 50,000 training and 10,000 test images in 10 classes."""
+
+    num_classes = 10
+    folder = "cifar-10-batches-py"
+    train_files: ClassVar = {
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    }
+    test_files: ClassVar = {"test_batch": "40351d587109b95175f43aff81a1287e"}
+    meta = ("batches.meta", "label_names")
+    label_key = "labels"
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+
+
+class CIFAR100(CIFAR):
+    """CIFAR-100: 50,000 training and 10,000 test images in 100 classes."""
+
+    num_classes = 100
+    folder = "cifar-100-python"
+    train_files: ClassVar = {"train": "16019d7e3df5f24257cddd939b257f8d"}
+    test_files: ClassVar = {"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"}
+    meta = ("meta", "fine_label_names")
+    label_key = "fine_labels"
+    mean, std = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)

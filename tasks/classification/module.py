@@ -1,0 +1,99 @@
+"""Image classification: cross entropy, top-1 accuracy, and the error in per cent that the papers report."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from tasks.base import Data, Task
+
+
+class Classification(Task):
+    """Trains a network with a classifier; any timm backbone, or the papers' for small images.
+
+    Logs `train/loss`, `train/error`, and for validation and test `loss`, `accuracy`, `error` (per cent) and `score`,
+    which is the accuracy.
+    """
+
+    headline = "accuracy"
+
+    def build_network(self, data: Data) -> nn.Module:
+        self.accuracy = nn.ModuleDict(
+            {f"{stage}_accuracy": MulticlassAccuracy(data.num_classes, average="micro") for stage in ("val", "test")}
+        )
+        return self.build_backbone(data, num_classes=data.num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images `(B, 3, H, W)` to logits `(B, classes)`."""
+        assert self.network is not None
+        logits: Tensor = self.network(images)
+        return logits
+
+    def training_step(self, batch: dict[str, Tensor], _index: int) -> Tensor:
+        logits = self(batch["image"])
+        loss = F.cross_entropy(logits, batch["label"])
+        count = len(logits)
+        wrong = (logits.detach().argmax(dim=1) != batch["label"]).float().mean()
+        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=count)
+        self.log("train/error", 100 * wrong, on_step=False, on_epoch=True, batch_size=count)
+        return loss + self.regularization()
+
+    def evaluate(self, batch: dict[str, Tensor], stage: str) -> None:
+        """Score one batch."""
+        logits = self(batch["image"])
+        self.accuracy[f"{stage}_accuracy"].update(logits, batch["label"])
+        loss = F.cross_entropy(logits, batch["label"])
+        self.log(f"{stage}/loss", loss, batch_size=len(logits), sync_dist=True)
+
+    def log_scores(self, stage: str) -> None:
+        """Log the accuracy over all images and processes."""
+        metric = self.accuracy[f"{stage}_accuracy"]
+        accuracy = 100 * metric.compute()
+        metric.reset()
+        scores = {"accuracy": accuracy, "error": 100 - accuracy, "score": accuracy}
+        self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
+
+    def validation_step(self, batch: dict[str, Tensor], _index: int) -> None:
+        self.evaluate(batch, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_scores("val")
+
+    def test_step(self, batch: dict[str, Tensor], _index: int) -> None:
+        self.evaluate(batch, "test")
+
+    def on_test_epoch_end(self) -> None:
+        self.log_scores("test")
+
+    def on_predict_start(self) -> None:
+        self.predictions: list[dict[str, Any]] = []
+
+    def predict_step(self, batch: dict[str, Tensor], _index: int) -> Tensor:
+        """Return the probabilities `(B, classes)`, and keep the most likely class for `predictions.csv`."""
+        probabilities = self(batch["image"]).float().softmax(dim=1)
+        best = probabilities.max(dim=1)
+        names = self.trainer.datamodule.class_names  # type: ignore[attr-defined]
+        for index, label, predicted, value in zip(
+            batch["index"].tolist(), batch["label"].tolist(), best.indices.tolist(), best.values.tolist(), strict=True
+        ):
+            row = {"index": index, "predicted": names[predicted], "label": names[label], "probability": f"{value:.4f}"}
+            self.predictions.append(row)
+        return probabilities
+
+    def on_predict_end(self) -> None:
+        """Write `predictions.csv` of all processes' images, in the order of the data set."""
+        rows = self.predictions
+        if self.trainer.world_size > 1:
+            gathered: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(gathered, rows)
+            rows = [row for part in gathered for row in part]
+        if self.trainer.is_global_zero:
+            path = Path(self.trainer.default_root_dir) / "predictions.csv"
+            with path.open("w", newline="") as file:
+                writer = csv.DictWriter(file, fieldnames=["index", "predicted", "label", "probability"])
+                writer.writeheader()
+                writer.writerows(sorted(rows, key=lambda row: row["index"]))

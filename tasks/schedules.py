@@ -1,0 +1,71 @@
+"""Learning-rate schedules, stated once for any length of run.
+
+A schedule gives the factor on the optimizer's learning rate at a step of a run of a known number of steps, so that a
+run of five epochs sees the same shape as one of 164.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+from relattn.errors import InputError
+
+
+class Schedule(ABC):
+    """The learning rate over a run, in steps of the optimizer."""
+
+    @abstractmethod
+    def factor(self, step: int, total: int) -> float:
+        """The factor on the learning rate at `step`, from 0, of `total` steps."""
+
+
+class Constant(Schedule):
+    """The learning rate as given."""
+
+    def factor(self, step: int, total: int) -> float:
+        return 1.0
+
+
+class MultiStep(Schedule):
+    """Multiply by `gamma` at fixed fractions of the run, after a warm-up that ends at the full learning rate.
+
+    The warm-up's factor replaces nothing but itself: chaining a lowered starting rate into torch's MultiStepLR, as some
+    public code does, leaves the rate low for the whole first phase.
+    """
+
+    def __init__(
+        self,
+        milestones: list[float] | None = None,
+        gamma: float = 0.1,
+        warmup_steps: int = 0,
+        warmup_factor: float = 0.1,
+        warmup: Literal["constant", "linear"] = "constant",
+    ) -> None:
+        """Define the schedule.
+
+        Args:
+            milestones: Fractions of the run at which the rate falls; by default 0.5 and 0.75, which is 32k and 48k
+                of He et al.'s 64k iterations and Huang et al.'s epochs 150 and 225 of 300.
+            gamma: What the rate is multiplied by at each.
+            warmup_steps: Steps of the warm-up.
+            warmup_factor: Factor of the first step.
+            warmup: Whether the warm-up keeps that factor or rises linearly from it to 1.
+
+        Raises:
+            InputError: If a milestone is not inside the run, or a factor or a number of steps is negative.
+        """
+        self.milestones = [0.5, 0.75] if milestones is None else milestones
+        if any(not 0 < milestone < 1 for milestone in self.milestones):
+            raise InputError(f"MultiStep: milestones are {self.milestones}, expected fractions of the run in (0, 1).")
+        if gamma < 0 or warmup_factor < 0 or warmup_steps < 0:
+            raise InputError(
+                f"MultiStep: gamma is {gamma}, warmup_factor {warmup_factor} and warmup_steps {warmup_steps}, "
+                "expected none below 0."
+            )
+        self.gamma, self.warmup_steps, self.warmup_factor, self.warmup = gamma, warmup_steps, warmup_factor, warmup
+
+    def factor(self, step: int, total: int) -> float:
+        factor = self.gamma ** sum(step >= round(milestone * total) for milestone in self.milestones)
+        if step >= self.warmup_steps:
+            return factor
+        progress = step / self.warmup_steps if self.warmup == "linear" else 0.0
+        return factor * (self.warmup_factor + (1 - self.warmup_factor) * progress)
