@@ -32,7 +32,7 @@ class Data(LightningDataModule):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What a run's record says of its data: name, images of each split, and whether the files are the genuine ones."""
+        """What a run's record says of its data: name, images of each split, whether the files are the genuine ones."""
 
 
 class Task(LightningModule):
@@ -66,8 +66,8 @@ class Task(LightningModule):
             optimizer: Called with the parameters.
             schedule: The learning rate over the run; by default constant.
             channels_last: Whether the network keeps its maps in channels-last order, usually the faster one.
-            compile_mode: Mode of `torch.compile`, or None to run eagerly. `"reduce-overhead"` records CUDA graphs, which
-                networks of many small layers need to keep a GPU busy.
+            compile_mode: Mode of `torch.compile`, or None to run eagerly. `"reduce-overhead"` records CUDA graphs,
+                which networks of many small layers need to keep a GPU busy.
         """
         super().__init__()
         self.backbone, self.attention, self.stages, self.pretrained = backbone, attention, stages, pretrained

@@ -119,7 +119,9 @@ class CIFAR(Data):
             if not missing:
                 return folder
             if len(missing) < len(expected) and folder != self.root:
-                raise MissingFileError(f"{folder} is incomplete: {', '.join(missing)} missing. Unpack the archive again.")
+                raise MissingFileError(
+                    f"{folder} is incomplete: {', '.join(missing)} missing. Unpack the archive again."
+                )
         name = type(self).__name__
         tree = "\n".join(f"    {self.root / self.folder / file}" for file in expected)
         raise MissingFileError(
@@ -181,7 +183,9 @@ def read(folder: Path, files: dict[str, str], label_key: str, classes: int) -> t
             raise InputError(f"{path} has no 'data' and {label_key!r}, as CIFAR's files have, but {found}.") from error
         if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (len(targets), PIXELS):
             found = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-            raise InputError(f"{path}: data is {found}, expected uint8 ({len(targets)}, {PIXELS}), a row for each label.")
+            raise InputError(
+                f"{path}: data is {found}, expected uint8 ({len(targets)}, {PIXELS}), a row for each label."
+            )
         if wrong := [target for target in targets if not isinstance(target, int) or not 0 <= target < classes]:
             raise InputError(f"{path}: a label is {wrong[0]!r}, expected an integer from 0 to {classes - 1}.")
         images.append(torch.from_numpy(pixels.reshape(-1, 3, SIZE, SIZE).transpose(0, 2, 3, 1).copy()))

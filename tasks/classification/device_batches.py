@@ -19,8 +19,8 @@ class DeviceBatches:
 
     For training, an epoch is a permutation; each image is padded with zeros (black), cut to its size at a random
     position and flipped with probability 1/2, which is in distribution what `RandomCrop(size, padding)` and
-    `RandomHorizontalFlip` do image by image. All random numbers of an epoch are drawn at its start, on the CPU, from the
-    seed and the epoch alone: they are the same on every device, and any batch of any epoch can be made again.
+    `RandomHorizontalFlip` do image by image. All random numbers of an epoch are drawn at its start, on the CPU, from
+    the seed and the epoch alone: they are the same on every device, and any batch of any epoch can be made again.
 
     With several processes, each takes its share of every batch. In evaluation every image is seen exactly once; in
     training the few images that do not divide among the processes are left out of that epoch's last batch.
@@ -121,7 +121,7 @@ class DeviceBatches:
             yield self.batch(index, zero, zero, zero.bool())
 
     def batch(self, index: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> dict[str, Tensor]:
-        """Cut, flip and normalise images, each at its own place: one gather over bytes, whose result is channels-last."""
+        """Cut, flip and normalise images, each at its own place: one gather of bytes, whose result is channels-last."""
         height, width = self.size
         rows = top[:, None] + torch.arange(height, device=index.device)
         across = torch.arange(width, device=index.device)

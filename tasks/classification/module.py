@@ -33,7 +33,7 @@ class Classification(Task):
         logits: Tensor = self.network(images)
         return logits
 
-    def training_step(self, batch: dict[str, Tensor], _index: int) -> Tensor:
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         logits = self(batch["image"])
         loss = F.cross_entropy(logits, batch["label"])
         count = len(logits)
@@ -57,13 +57,13 @@ class Classification(Task):
         scores = {"accuracy": accuracy, "error": 100 - accuracy, "score": accuracy}
         self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
 
-    def validation_step(self, batch: dict[str, Tensor], _index: int) -> None:
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         self.evaluate(batch, "val")
 
     def on_validation_epoch_end(self) -> None:
         self.log_scores("val")
 
-    def test_step(self, batch: dict[str, Tensor], _index: int) -> None:
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         self.evaluate(batch, "test")
 
     def on_test_epoch_end(self) -> None:
@@ -72,7 +72,7 @@ class Classification(Task):
     def on_predict_start(self) -> None:
         self.predictions: list[dict[str, Any]] = []
 
-    def predict_step(self, batch: dict[str, Tensor], _index: int) -> Tensor:
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the probabilities `(B, classes)`, and keep the most likely class for `predictions.csv`."""
         probabilities = self(batch["image"]).float().softmax(dim=1)
         best = probabilities.max(dim=1)

@@ -31,7 +31,9 @@ CIFAR_NAMES = (
 )
 """The papers' networks for 32x32 images; the pattern admits every other valid depth, and `_k24` another growth."""
 
-CIFAR_PATTERN = re.compile(r"(?P<family>resnet|densenet)(?P<bc>_bc)?(?P<depth>\d+)(_k(?P<growth>\d+))?(?P<suffix>_cifar)?")
+CIFAR_PATTERN = re.compile(
+    r"(?P<family>resnet|densenet)(?P<bc>_bc)?(?P<depth>\d+)(_k(?P<growth>\d+))?(?P<suffix>_cifar)?"
+)
 
 
 def family(name: str) -> str:
@@ -101,14 +103,18 @@ def weights_file(path: str) -> Path:
     return file
 
 
-def stages_of(model: nn.Module) -> list[str]:
-    """The module names of a network's stages, stage 1 first; in a timm network the stem (stride 2) is not a stage."""
+def entries_of(model: nn.Module) -> list[dict[str, Any]]:
+    """What a network reports of its stages: channels `num_chs`, stride `reduction`, and `module`."""
     info: Any = getattr(model, "feature_info", None)
     if not info:
         raise InputError(f"{type(model).__name__} does not report its stages (feature_info), so none can be chosen.")
-    entries = list(info.info) if hasattr(info, "info") else list(info)
+    return list(info.info) if hasattr(info, "info") else list(info)
+
+
+def stages_of(model: nn.Module) -> list[str]:
+    """The module names of a network's stages, stage 1 first; in a timm network the stem (stride 2) is not a stage."""
     least = 1 if isinstance(model, ResNetCIFAR | DenseNetCIFAR) else 4
-    return [str(entry["module"]) for entry in entries if entry["reduction"] >= least]
+    return [str(entry["module"]) for entry in entries_of(model) if entry["reduction"] >= least]
 
 
 def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chans: int) -> dict[str, torch.Size]:
@@ -134,7 +140,9 @@ def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chan
         with torch.no_grad():
             skeleton.forward_features(torch.empty(1, in_chans, *size, device="meta"))  # type: ignore[operator]
     except RuntimeError as error:
-        raise InputError(f"{type(model).__name__} cannot take images {in_chans}x{size[0]}x{size[1]}: {error}") from error
+        raise InputError(
+            f"{type(model).__name__} cannot take images {in_chans}x{size[0]}x{size[1]}: {error}"
+        ) from error
     return shapes
 
 
@@ -228,7 +236,7 @@ def build(
     modules = {}
     for stage in sorted(set(chosen)):
         module, shape = known[stage - 1], shapes.get(known[stage - 1])
-        channels = next(entry["num_chs"] for entry in model.feature_info if entry["module"] == module)
+        channels = next(entry["num_chs"] for entry in entries_of(model) if entry["module"] == module)
         if shape is None or len(shape) != 4 or shape[1] != channels:
             raise InputError(
                 f"{name}: stage {stage} ({module}) does not give one map (B, {channels}, H, W) but "

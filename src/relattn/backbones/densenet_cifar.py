@@ -40,12 +40,18 @@ class DenseLayer(nn.Module):
 class Transition(nn.Sequential):
     """Batch norm, ReLU, 1x1 convolution and 2x2 average pooling between two dense blocks."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, compression: float) -> None:
         super().__init__()
+        self.outputs = math.floor(inputs * compression)
         self.bn = nn.BatchNorm2d(inputs)
         self.relu = nn.ReLU(inplace=True)
-        self.conv = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.conv = nn.Conv2d(inputs, self.outputs, 1, bias=False)
         self.pool = nn.AvgPool2d(2)
+
+
+def dense_block(inputs: int, layers: int, growth: int, *, bottleneck: bool) -> nn.Sequential:
+    """Layers that each read all channels before them and append `growth`."""
+    return nn.Sequential(*(DenseLayer(inputs + i * growth, growth, bottleneck=bottleneck) for i in range(layers)))
 
 
 class DenseNetCIFAR(nn.Module):
@@ -93,17 +99,17 @@ class DenseNetCIFAR(nn.Module):
             )
         channels = initial or (2 * growth if bottleneck else 16)
         self.conv = nn.Conv2d(in_chans, channels, 3, padding=1, bias=False)
-        self.feature_info: list[dict[str, int | str]] = []
-        for stage in (1, 2, 3):
-            dense = [DenseLayer(channels + i * growth, growth, bottleneck=bottleneck) for i in range(layers)]
-            self.add_module(f"block{stage}", nn.Sequential(*dense))
-            channels += layers * growth
-            if stage < 3:
-                outputs = math.floor(channels * compression)
-                self.add_module(f"transition{stage}", Transition(channels, outputs))
-                channels = outputs
-            module = f"transition{stage}" if stage < 3 else "norm"
-            self.feature_info.append({"num_chs": channels, "reduction": min(2**stage, 4), "module": module})
+        self.block1 = dense_block(channels, layers, growth, bottleneck=bottleneck)
+        self.transition1 = Transition(channels + layers * growth, compression)
+        self.block2 = dense_block(self.transition1.outputs, layers, growth, bottleneck=bottleneck)
+        self.transition2 = Transition(self.transition1.outputs + layers * growth, compression)
+        self.block3 = dense_block(self.transition2.outputs, layers, growth, bottleneck=bottleneck)
+        channels = self.transition2.outputs + layers * growth
+        self.feature_info = [
+            {"num_chs": self.transition1.outputs, "reduction": 2, "module": "transition1"},
+            {"num_chs": self.transition2.outputs, "reduction": 4, "module": "transition2"},
+            {"num_chs": channels, "reduction": 4, "module": "norm"},
+        ]
         self.norm = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
         self.num_features = channels
         self.classifier = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
@@ -117,8 +123,10 @@ class DenseNetCIFAR(nn.Module):
         """Map images `(B, in_chans, H, W)` to the last stage's features `(B, num_features, H / 4, W / 4)`."""
         x = self.transition1(self.block1(self.conv(x)))
         x = self.transition2(self.block2(x))
-        return self.norm(self.block3(x))
+        features: Tensor = self.norm(self.block3(x))
+        return features
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images `(B, in_chans, H, W)` to logits `(B, num_classes)`."""
-        return self.classifier(self.forward_features(x).mean(dim=(2, 3)))
+        logits: Tensor = self.classifier(self.forward_features(x).mean(dim=(2, 3)))
+        return logits

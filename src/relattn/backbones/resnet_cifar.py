@@ -32,6 +32,12 @@ class BasicBlock(nn.Module):
         return self.relu(y + shortcut)
 
 
+def stage(inputs: int, channels: int, blocks: int, *, stride: int) -> nn.Sequential:
+    """Blocks of one width, of which the first changes the width and the size."""
+    first = BasicBlock(inputs, channels, stride)
+    return nn.Sequential(first, *(BasicBlock(channels, channels, stride=1) for _ in range(blocks - 1)))
+
+
 class ResNetCIFAR(nn.Module):
     """ResNet of depth 6n + 2 for small images, with the interface of a timm model.
 
@@ -54,16 +60,17 @@ class ResNetCIFAR(nn.Module):
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
             below = max(8, depth - (depth - 2) % 6)
-            raise InputError(f"ResNet for CIFAR: depth is {depth}, expected 6n + 2, for example {below} or {below + 6}.")
+            raise InputError(
+                f"ResNet for CIFAR: depth is {depth}, expected 6n + 2, for example {below} or {below + 6}."
+            )
         blocks = (depth - 2) // 6
         widths = (16, 32, 64)
         self.conv1 = nn.Conv2d(in_chans, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU(inplace=True)
-        for stage, (inputs, channels) in enumerate(zip((16, 16, 32), widths, strict=True), start=1):
-            first = BasicBlock(inputs, channels, stride=1 if stage == 1 else 2)
-            rest = [BasicBlock(channels, channels, stride=1) for _ in range(blocks - 1)]
-            self.add_module(f"layer{stage}", nn.Sequential(first, *rest))
+        self.layer1 = stage(widths[0], widths[0], blocks, stride=1)
+        self.layer2 = stage(widths[0], widths[1], blocks, stride=2)
+        self.layer3 = stage(widths[1], widths[2], blocks, stride=2)
         self.num_features = widths[-1]
         self.feature_info = [
             {"num_chs": channels, "reduction": 2**index, "module": f"layer{index + 1}"}
@@ -77,8 +84,10 @@ class ResNetCIFAR(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """Map images `(B, in_chans, H, W)` to the last stage's features `(B, 64, H / 4, W / 4)`."""
         x = self.relu(self.bn1(self.conv1(x)))
-        return self.layer3(self.layer2(self.layer1(x)))
+        features: Tensor = self.layer3(self.layer2(self.layer1(x)))
+        return features
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images `(B, in_chans, H, W)` to logits `(B, num_classes)`."""
-        return self.fc(self.forward_features(x).mean(dim=(2, 3)))
+        logits: Tensor = self.fc(self.forward_features(x).mean(dim=(2, 3)))
+        return logits

@@ -43,8 +43,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--stages", type=int, nargs="+", help="stages that attention follows")
     parser.add_argument("--last_stride", type=int, choices=[1, 2], help="1 for the trunk of re-identification")
     parser.add_argument("--classes", type=int, default=0, help="outputs of a classifier; by default none")
-    parser.add_argument("--rounds", type=int, default=7, help="timed passes of each network")
-    parser.add_argument("--warmup", type=int, default=5, help="passes before those")
+    parser.add_argument("--rounds", type=int, default=9, help="timed passes of each network")
+    parser.add_argument("--warmup", type=int, default=8, help="passes before those")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     parser.add_argument("--layout", choices=["channels_last", "contiguous"], default="channels_last")
     parser.add_argument("--compile", action="store_true", help="compile each network")
@@ -129,7 +129,9 @@ def table(costs: "list[Cost]", options: argparse.Namespace, device: str) -> None
             f"{cost.milliseconds:.1f} ({cost.fastest:.1f} to {cost.slowest:.1f})",
             f"{cost.milliseconds / costs[0].milliseconds:.2f}",
             f"{cost.peak_bytes / 2**20:,.0f}",
-            "" if twin is None else f"{twin.milliseconds / cost.milliseconds:.1f} x time, "
+            ""
+            if twin is None
+            else f"{twin.milliseconds / cost.milliseconds:.1f} x time, "
             f"{twin.peak_bytes / max(cost.peak_bytes, 1):.1f} x memory",
         )
     Console(width=None if Console().is_terminal else 150).print(shown)
@@ -149,7 +151,7 @@ def main(arguments: list[str]) -> int:
     device = torch.device(options.device)
     torch.manual_seed(0)
     layout = torch.channels_last if options.layout == "channels_last" else torch.contiguous_format
-    built = {name: net.to(device=device, memory_format=layout).train() for name, net in networks(options).items()}
+    built = {name: network.to(device).to(memory_format=layout) for name, network in networks(options).items()}
     if options.compile:
         for network in built.values():
             network.compile()

@@ -67,7 +67,7 @@ def attention(name: str, backbone: str | None) -> str:
     """
     if name in ("none", "null"):
         return "null"
-    if name.startswith("{") or re.fullmatch(r"\w+(\.\w+)+", name) and not name.endswith((".yaml", ".yml")):
+    if name.startswith("{") or (re.fullmatch(r"\w+(\.\w+)+", name) and not name.endswith((".yaml", ".yml"))):
         return name
     content: dict[str, Any] = yaml.safe_load(recipe("attention", name).read_text())
     for family, departures in content.pop("backbones", {}).items():

@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
 
         from relattn.backbones import CIFAR_NAMES
 
-        names = {name: "" for name in [*CIFAR_NAMES, *timm.list_models()]}
+        names = dict.fromkeys([*CIFAR_NAMES, *timm.list_models()], "")
     else:
         flag = {"tasks": "--task", "attentions": "--attention", "data": "--data"}[options.kind]
         names = catalogue.sections()[flag]

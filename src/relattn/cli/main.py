@@ -15,6 +15,7 @@ TRAINER_COMMANDS = {
 COMMANDS = {
     "benchmark": ("relattn.cli.benchmark", "parameters, MACs, time and memory of attention, side by side"),
     "data": ("relattn.cli.data", "generate stand-ins for data sets, in their official layouts"),
+    "demo": ("relattn.cli.demo", "the suite in small: trains with and without attention on generated data"),
     "list": ("relattn.cli.listing", "list tasks, attention modules, data sets or backbones"),
 }
 

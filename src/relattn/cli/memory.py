@@ -20,4 +20,5 @@ def keep_freed_memory() -> bool:
     if not hasattr(library, "mallopt"):
         return False
     settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 64 * 2**20))
-    return all([library.mallopt(name, value) for name, value in settings])
+    accepted = [library.mallopt(name, value) for name, value in settings]
+    return all(accepted)

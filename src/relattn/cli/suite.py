@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer, __version__
+from lightning import __version__
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
@@ -24,8 +25,8 @@ from tasks.base import Data, Task
 class RunRecord(SaveConfigCallback):
     """Keeps what a run is: `config.yaml` when it starts, in every checkpoint, and `result.json` when it ends."""
 
-    def __init__(self, *arguments: Any, facts: dict[str, Any], **options: Any) -> None:
-        super().__init__(*arguments, save_to_log_dir=False, **options)
+    def __init__(self, parser: Any, config: Any, facts: dict[str, Any]) -> None:
+        super().__init__(parser, config, save_to_log_dir=False)
         self.facts = facts
         self.console = Console(stderr=True)
         self.started = time.monotonic()
@@ -147,7 +148,9 @@ class SuiteCLI(LightningCLI):
         if isinstance(configured, Logger | list):
             loggers += configured if isinstance(configured, list) else [configured]
         if self.command == "fit":
-            callbacks.append(ModelCheckpoint(self.folder / "checkpoints", filename="last", enable_version_counter=False))
+            callbacks.append(
+                ModelCheckpoint(self.folder / "checkpoints", filename="last", enable_version_counter=False)
+            )
             callbacks.append(LearningRateMonitor("epoch"))
         return super().instantiate_trainer(callbacks=callbacks, logger=loggers, **kwargs)
 
@@ -155,7 +158,7 @@ class SuiteCLI(LightningCLI):
         """Train; test the last epoch once; write down the outcome."""
         self.trainer.fit(model, **options)
         scores = self.scores()
-        if self.trainer.fast_dev_run or self.trainer.interrupted:
+        if self.trainer.fast_dev_run or self.trainer.interrupted:  # type: ignore[attr-defined]
             return
         self.trainer.test(model, datamodule=options["datamodule"], verbose=False)
         self.finish({**scores, **self.scores()})

@@ -21,7 +21,11 @@ def main(command: str, arguments: list[str]) -> int:
     if "--help_all" in arguments:
         arguments = ["--help"]
     lightning_arguments, own = flags.expand(arguments)
-    sys.argv[1:] = [command, *lightning_arguments, *(part for flag, value in own.items() for part in (f"--{flag}", value))]
+    sys.argv[1:] = [
+        command,
+        *lightning_arguments,
+        *(part for flag, value in own.items() for part in (f"--{flag}", value)),
+    ]
     keep_freed_memory()
     quieten()
     from relattn.cli.suite import SuiteCLI
