@@ -43,8 +43,8 @@ def make(channels: int = CHANNELS, size: tuple[int, int] = SIZE, *, training: bo
     for norm in norms(module):
         for value, low, high in [
             (norm.weight, 0.5, 1.5),
-            (norm.bias, -0.5, 0.5),
-            (norm.running_mean, -0.5, 0.5),
+            (norm.bias, 0.1, 0.5),  # above zero, so that no ReLU is always off and every gradient is put to the test
+            (norm.running_mean, -0.5, 0.0),
             (norm.running_var, 0.5, 1.5),
         ]:
             nn.init.uniform_(value, low, high)
@@ -61,9 +61,12 @@ def images(batch: int = 3, channels: int = CHANNELS, size: tuple[int, int] = SIZ
 
 
 def assert_near(actual: Tensor, expected: Tensor, tolerance: float = 1e-10, *, what: str = "output") -> None:
-    """Compare relative to the largest expected value."""
+    """Compare relative to the largest expected value, or to 0.001 where all are smaller.
+
+    A convolution from one channel to one before a batch norm has next to no gradient, all of it rounding.
+    """
     assert actual.shape == expected.shape, what
-    scale = expected.abs().max()
+    scale = expected.abs().max().clamp(min=1e-3)
     error = (actual - expected).abs().max()
     assert error <= tolerance * scale, f"{what}: error {error:.2e}, largest value {scale:.2e}"
 
@@ -322,7 +325,9 @@ def mask_parameters(features: int, nodes: int, s1: int, s2: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("channels", "size", "s1", "s2"), itertools.product((3, 16, 21), ((2, 2), (5, 4)), (1, 2, 8), (2, 8)), ids=str
+    ("channels", "size", "s1", "s2"),
+    list(itertools.product((3, 16, 21), ((2, 2), (5, 4)), (1, 2, 8), (2, 8))),
+    ids=str,
 )
 def test_parameters_follow_the_closed_formula(channels, size, s1, s2):
     positions = size[0] * size[1]

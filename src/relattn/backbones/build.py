@@ -139,7 +139,7 @@ def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chan
     try:
         with torch.no_grad():
             skeleton.forward_features(torch.empty(1, in_chans, *size, device="meta"))  # type: ignore[operator]
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # how networks refuse a size
         raise InputError(
             f"{type(model).__name__} cannot take images {in_chans}x{size[0]}x{size[1]}: {error}"
         ) from error

@@ -87,7 +87,7 @@ def family_of(backbone: str) -> str:
 
 def run_of(checkpoint: Path) -> Path | None:
     """The folder of the run that a checkpoint belongs to, if it lies in one."""
-    for folder in checkpoint.resolve().parents[:2]:
+    for folder in (checkpoint.parent, checkpoint.parent.parent, checkpoint.resolve().parent.parent):
         if (folder / "config.yaml").is_file():
             return folder
     return None
@@ -131,7 +131,8 @@ def expand(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
         if flag not in ("--backbone", "--attention", "--gpus"):
             expanded.append(argument)
             continue
-        value = value if equals else next(rest)
+        if not equals and (value := next(rest, "")) == "":
+            raise InputError(f"{flag} needs a value.")
         if flag == "--backbone":
             expanded += ["--model.backbone", value]
         elif flag == "--attention":

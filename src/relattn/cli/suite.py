@@ -19,6 +19,7 @@ import relattn.attention
 import tasks.classification  # noqa: F401, classes that are imported can be chosen by their names
 from relattn.cli.flags import run_of
 from relattn.cli.trainer import attention_name, check_gpus, claim_folder
+from relattn.errors import InputError
 from tasks.base import Data, Task
 
 
@@ -33,7 +34,7 @@ class RunRecord(SaveConfigCallback):
 
     def text(self) -> str:
         """The configuration as YAML, which reproduces the run by itself."""
-        return str(self.parser.dump(self.config, skip_none=False))
+        return str(self.parser.dump(self.config, skip_unset=False))
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         folder = Path(trainer.default_root_dir)
@@ -74,6 +75,19 @@ class RunRecord(SaveConfigCallback):
         }
         path.write_text(json.dumps(content, indent=2) + "\n")
         return path
+
+
+def name_wandb_run(arguments: Any, folder: Path, tags: list[str]) -> None:
+    """Give a W&B run its folder's name and place, and keep it offline where there is no account."""
+    arguments.name = arguments.get("name") or folder.name
+    arguments.tags = arguments.get("tags") or tags
+    arguments.save_dir = str(folder)
+    netrc = Path.home() / ".netrc"
+    account = "WANDB_API_KEY" in os.environ or (netrc.is_file() and "wandb" in netrc.read_text())
+    if not account and "WANDB_MODE" not in os.environ:
+        os.environ["WANDB_MODE"] = "offline"
+        console = Console(stderr=True)
+        console.print(f"W&B: no account is set up, so the run is kept offline; later: wandb sync {folder}/wandb/*")
 
 
 class SuiteCLI(LightningCLI):
@@ -138,6 +152,21 @@ class SuiteCLI(LightningCLI):
             "seed": config.seed_everything,
         }
         self.save_config_kwargs = {"facts": self.facts}
+        loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
+        for logger in loggers:
+            if getattr(logger, "class_path", "").endswith(".WandbLogger"):
+                tags = [task, arguments.backbone, attention, data_name]
+                name_wandb_run(logger.init_args, self.folder, tags)
+
+    def instantiate_classes(self) -> None:
+        """Instantiate; what a class of ours says of its arguments is not buried under what jsonargparse says."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, InputError):
+                cause = cause.__cause__ or cause.__context__
+            raise cause or error from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The configured trainer, with the run's loggers and checkpoints."""

@@ -30,7 +30,11 @@ def main(command: str, arguments: list[str]) -> int:
     quieten()
     from relattn.cli.suite import SuiteCLI
 
-    SuiteCLI(command, lightning_arguments, own)
+    started_by = os.environ.get(RUN_VARIABLE, "")
+    try:
+        SuiteCLI(command, lightning_arguments, own)
+    finally:
+        os.environ[RUN_VARIABLE] = started_by
     return 0
 
 
@@ -38,8 +42,9 @@ def quieten() -> None:
     """Silence what Lightning and its like say to everybody, each with its reason."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for news when it is imported
     os.environ.setdefault("WANDB_SILENT", "true")  # one line says where an offline run is; see suite.py
-    # Tips on other products, and a list of devices that no one asked for.
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    # Tips on other products, a list of devices that no one asked for, and the seed, which the configuration holds.
+    for source in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(source).setLevel(logging.WARNING)
     # The suite's loaders run on the device and have no workers to add.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # config.yaml is in the folder before the first metric is: that is no previous run.
@@ -75,8 +80,8 @@ def claim_folder(parent: Path, name: str, *, exact: bool) -> Path:
     Raises:
         InputError: If `exact` and the name is taken.
     """
-    if RUN_VARIABLE in os.environ:
-        return Path(os.environ[RUN_VARIABLE])
+    if claimed := os.environ.get(RUN_VARIABLE):
+        return Path(claimed)
     # Processes started by torchrun or SLURM share no parent that could number the folder: their job does.
     job = os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
     if job and int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1:

@@ -1,0 +1,30 @@
+"""Fixtures that all tests share: a quiet environment and small generated data."""
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["WANDB_MODE"] = "offline"
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with small generated CIFAR-10 and CIFAR-100."""
+    from relattn.synthetic.objects import write_cifar
+
+    root = tmp_path_factory.mktemp("data")
+    write_cifar(root, "cifar10", train=200, test=50)
+    write_cifar(root, "cifar100", train=300, test=101)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def in_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each test in a folder of its own, so that nothing is written into the checkout."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    monkeypatch.setenv("RELATTN_RUN", "")
+    monkeypatch.setattr(logging, "raiseExceptions", False)  # Lightning's handler keeps the stream of an earlier test
