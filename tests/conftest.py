@@ -8,6 +8,9 @@ import pytest
 
 os.environ["WANDB_MODE"] = "offline"
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # tiny tensors; threads of several test processes only wait for each other
 
 
 @pytest.fixture(scope="session")

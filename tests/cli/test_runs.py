@@ -124,7 +124,7 @@ def test_held_out_images_are_what_validation_scores(cifar: Path) -> None:
         (["--backbone", "resnt20"], "Closest: resnet20"),
         (["--backbone", "resnet21"], "6n \\+ 2"),
         (["--attention", "rga_cs", "--model.stages", "[4]"], "stages 1 to 3"),
-        (["--backbone", "vit_tiny_patch16_224", "--attention", "rga_s"], "does not give one map"),
+        (["--backbone", "vit_tiny_patch16_224", "--attention", "rga_s"], "cannot take images 3x32x32"),
         (["--data.batch_size", "0"], "batch_size is 0"),
         (["--model.pretrained", "nowhere.safetensors"], "no such file of weights"),
         (["--model.attention.init_args.embedding_ratio", "0"], "embedding_ratio is 0"),

@@ -23,7 +23,7 @@ Deviations: inner widths are at least 1 (the released code makes empty convoluti
 not say how the parallel variant fuses its two branches, see `RGA`.
 """
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,7 @@ Mode = Literal["spatial", "channel", "spatial_channel", "channel_spatial", "para
 Fusion = Literal["average", "product", "convolution"]
 
 
-class Pointwise(nn.Conv1d):
+class NodeConvolution(nn.Conv1d):
     """A 1x1 convolution of maps, without bias.
 
     Its weight `(outputs, inputs, 1)` has three dimensions, so that `module.to(memory_format=torch.channels_last)`
@@ -52,10 +52,23 @@ class Pointwise(nn.Conv1d):
         return F.conv2d(x, self.weight.unsqueeze(3))
 
 
-def pointwise(inputs: int, outputs: int, *, relu: bool = True) -> nn.Sequential:
+class Pointwise(nn.Sequential):
     """A 1x1 convolution, batch norm and, unless told otherwise, ReLU."""
-    layers: list[nn.Module] = [Pointwise(inputs, outputs), nn.BatchNorm2d(outputs)]
-    return nn.Sequential(*layers, nn.ReLU(inplace=True)) if relu else nn.Sequential(*layers)
+
+    def __init__(self, inputs: int, outputs: int, *, relu: bool = True) -> None:
+        layers: list[nn.Module] = [NodeConvolution(inputs, outputs), nn.BatchNorm2d(outputs)]
+        super().__init__(*layers, *([nn.ReLU(inplace=True)] if relu else []))
+
+    @property
+    def weight(self) -> Tensor:
+        """The convolution's weight, `(outputs, inputs, 1)`."""
+        return cast(NodeConvolution, self[0]).weight
+
+    def activate(self, x: Tensor) -> Tensor:
+        """What follows the convolution, for `(B, outputs, h, w)` that were convolved in another way."""
+        for layer in list(self)[1:]:
+            x = layer(x)
+        return x
 
 
 class RelationMask(nn.Module):
@@ -83,13 +96,12 @@ class RelationMask(nn.Module):
         # theta, phi and psi read the same input: one convolution and one batch norm over concatenated channels.
         self.embedded = {"asymmetric": 2, "symmetric": 1, "none": 0}[embedding] if relation else 0
         outputs = (self.embedded + original) * self.width
-        self.embed = pointwise(features, outputs) if outputs else None
-        if relation:
-            self.relate = pointwise(2 * nodes, relation_width)
+        self.embed = Pointwise(features, outputs) if outputs else None
+        self.relate = Pointwise(2 * nodes, relation_width) if relation else None  # varphi
         inputs = original + relation_width
         reduced = max(1, inputs // reduction_ratio)
-        self.reduce = pointwise(inputs, reduced)  # W1
-        self.score = pointwise(reduced, 1, relu=False)  # W2
+        self.reduce = Pointwise(inputs, reduced)  # W1
+        self.score = Pointwise(reduced, 1, relu=False)  # W2
 
     def embeddings(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """The embedded nodes `(B, k or 2k, N)`, theta before phi, and psi `(B, k, h, w)`.
@@ -108,9 +120,9 @@ class RelationMask(nn.Module):
         theta, phi = nodes.chunk(2, dim=1) if self.embedding == "asymmetric" else (nodes, nodes)
         return theta.mT @ phi
 
-    def embed_relations(self, nodes: Tensor) -> Tensor:
-        """W [R(i, :), R(:, i)] of Eq. (2) for every node in factored form, `(B, n, N)`."""
-        row, column = self.relate[0].weight.chunk(2, dim=1)  # W_in and W_out, each n x N
+    def embed_relations(self, nodes: Tensor, weight: Tensor) -> Tensor:
+        """W [R(i, :), R(:, i)] of Eq. (2) for every node in factored form, `(B, n, N)`; W `(n, 2N, 1)`."""
+        row, column = weight.chunk(2, dim=1)  # W_in and W_out
         if self.embedding == "asymmetric":
             theta, phi = (half.mT for half in nodes.chunk(2, dim=1))
             factor = torch.cat([F.conv1d(phi, row), F.conv1d(theta, column)], dim=2)
@@ -121,18 +133,16 @@ class RelationMask(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the mask `(B, 1, h, w)` of the nodes `(B, F, h, w)`."""
         nodes, psi = self.embeddings(x)
-        convolution, norm, relu = self.reduce
         # W1 reads [pool(psi), varphi]. Its two parts are applied apart, which spares a copy of varphi.
-        parts = []
-        if self.relation:
-            _, relation_norm, relation_relu = self.relate
-            related = relation_relu(relation_norm(self.embed_relations(nodes).unflatten(2, x.shape[2:])))
-            weight = convolution.weight[:, self.original :, 0]
-            parts.append((weight.expand(len(x), -1, -1) @ related.flatten(2)).unflatten(2, x.shape[2:]))
+        weight, reduced = self.reduce.weight, x.new_zeros(())
+        if self.relate is not None:
+            related = self.relate.activate(self.embed_relations(nodes, self.relate.weight).unflatten(2, x.shape[2:]))
+            weight_related = weight[:, self.original :, 0].expand(x.shape[0], -1, -1)
+            reduced = (weight_related @ related.flatten(2)).unflatten(2, x.shape[2:])
         if psi is not None:
-            parts.append(psi.mean(dim=1, keepdim=True) * convolution.weight[:, :1].unsqueeze(3).transpose(0, 1))
-        reduced = parts[0] + parts[1] if len(parts) == 2 else parts[0]
-        return torch.sigmoid(self.score(relu(norm(reduced))))
+            reduced = reduced + psi.mean(dim=1, keepdim=True) * weight[:, :1].transpose(0, 1).unsqueeze(3)
+        mask: Tensor = torch.sigmoid(self.score(self.reduce.activate(reduced)))
+        return mask
 
 
 class RGA(Attention):
@@ -190,7 +200,8 @@ class RGA(Attention):
         if not relation and not original:
             raise InputError("RGA: relation and original are both False, so nothing is left to infer a mask from.")
         self.mode, self.fusion = mode, fusion
-        positions = self.size[0] * self.size[1]
+        self.height, self.width = self.size
+        positions = self.height * self.width
 
         def mask(features: int, nodes: int) -> RelationMask:
             return RelationMask(
@@ -205,31 +216,29 @@ class RGA(Attention):
 
         self.spatial = mask(channels, positions) if mode != "channel" else None
         self.channel = mask(positions, channels) if mode != "spatial" else None
-        self.fuse = pointwise(2 * channels, channels) if mode == "parallel" and fusion == "convolution" else None
+        self.fuse = Pointwise(2 * channels, channels) if mode == "parallel" and fusion == "convolution" else None
 
     def extra_repr(self) -> str:
         """Show what the module was built for."""
         return f"{self.channels}, size={self.size}, mode={self.mode!r}"
 
-    def spatial_mask(self, x: Tensor) -> Tensor:
-        """The attention of every position, `(B, 1, H, W)`."""
-        assert self.spatial is not None
-        mask: Tensor = self.spatial(x).to(x.dtype)
-        self.record("spatial", mask)
-        return mask
+    def sequence(self) -> list[str]:
+        """The masks of this mode, in the order in which they are computed."""
+        return ["spatial", "channel"] if self.mode == "parallel" else self.mode.split("_")
 
-    def channel_mask(self, x: Tensor) -> Tensor:
-        """The attention of every channel, `(B, C, 1, 1)`."""
-        assert self.channel is not None
-        mask: Tensor = self.channel(channels_as_nodes(x)).permute(0, 3, 1, 2).to(x.dtype)
-        self.record("channel", mask)
+    def mask(self, name: str, x: Tensor) -> Tensor:
+        """One attention of `x`: `spatial`, `(B, 1, H, W)`, or `channel`, `(B, C, 1, 1)`."""
+        model = getattr(self, name)
+        mask: Tensor = model(x) if name == "spatial" else model(channels_as_nodes(x)).permute(0, 3, 1, 2)
+        mask = mask.to(x.dtype)
+        self.record(name, mask)
         return mask
 
     def check_size(self, x: Tensor) -> None:
         """Raise an InputError unless `x` is `(B, C, H, W)` with the C, H and W that the module was built for."""
-        if x.ndim != 4 or tuple(x.shape[1:]) != (self.channels, *self.size):
+        if x.ndim != 4 or tuple(x.shape[1:]) != (self.channels, self.height, self.width):
             raise InputError(
-                f"RGA was built for inputs (B, {self.channels}, {self.size[0]}, {self.size[1]}) and got "
+                f"RGA was built for inputs (B, {self.channels}, {self.height}, {self.width}) and got "
                 f"{tuple(x.shape)}: build it with the channels and size of the features it follows."
             )
 
@@ -244,18 +253,9 @@ class RGA(Attention):
         self.check_size(x)
         found: dict[str, Tensor] = {}
         for name in self.sequence():
-            if name == "spatial":
-                found[name] = self.spatial.relations(x)
-                modulated = x * self.spatial_mask(x)
-            else:
-                found[name] = self.channel.relations(channels_as_nodes(x))
-                modulated = x * self.channel_mask(x)
-            x = x if self.mode == "parallel" else modulated
+            found[name] = getattr(self, name).relations(x if name == "spatial" else channels_as_nodes(x))
+            x = x if self.mode == "parallel" else x * self.mask(name, x)
         return found
-
-    def sequence(self) -> list[str]:
-        """The masks of this mode, in the order in which they are computed."""
-        return ["spatial", "channel"] if self.mode == "parallel" else self.mode.split("_")
 
     def forward(self, x: Tensor) -> Tensor:
         """Modulate `(B, C, H, W)` by its masks.
@@ -265,9 +265,9 @@ class RGA(Attention):
         """
         self.check_size(x)
         if self.mode == "parallel":
-            return self.join(x, self.spatial_mask(x), self.channel_mask(x))
+            return self.join(x, self.mask("spatial", x), self.mask("channel", x))
         for name in self.sequence():
-            x = x * (self.spatial_mask(x) if name == "spatial" else self.channel_mask(x))
+            x = x * self.mask(name, x)
         return x
 
     def join(self, x: Tensor, spatial: Tensor, channel: Tensor) -> Tensor:
@@ -277,7 +277,7 @@ class RGA(Attention):
         if self.fusion == "average":
             return x * ((spatial + channel) / 2)
         assert self.fuse is not None
-        fused: Tensor = self.fuse(torch.cat([x * spatial, x * channel], dim=1))
+        fused: Tensor = self.fuse(torch.cat([x * spatial, x * channel], dim=1)).to(x.dtype)
         return fused
 
 

@@ -4,18 +4,17 @@ import copy
 from types import MethodType
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relattn.attention.rga import RelationMask
 
 
-def embed_relations(self: RelationMask, nodes: Tensor) -> Tensor:
+def embed_relations(self: RelationMask, nodes: Tensor, weight: Tensor) -> Tensor:
     """W [R(i, :), R(:, i)] of Eq. (2), as a convolution over the materialised relations, `(B, n, N)`."""
     theta, phi = nodes.chunk(2, dim=1) if self.embedding == "asymmetric" else (nodes, nodes)
     relations = theta.mT @ phi
-    stacked = torch.cat([relations.mT, relations], dim=1).unsqueeze(2)  # node i: R(i, :), then R(:, i)
-    embedded: Tensor = self.relate[0](stacked)
-    return embedded.squeeze(2)
+    return F.conv1d(torch.cat([relations.mT, relations], dim=1), weight)  # channels of node i: R(i, :), then R(:, i)
 
 
 def materialised(network: nn.Module) -> nn.Module:

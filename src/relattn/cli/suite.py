@@ -219,3 +219,6 @@ class SuiteCLI(LightningCLI):
         for name, value in sorted(scores.items()):
             console.print(f"{name:<16} {value:.4f}", highlight=False)
         console.print(f"run: {self.folder}", highlight=False, soft_wrap=True)
+        for logger in self.trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.finish(quiet=True)

@@ -11,6 +11,7 @@ Deviation from the originals: strings are pickled as text, not as Python 2's byt
 torchvision uses too, reads both alike.
 """
 
+import math
 import pickle
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,13 +21,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+from relattn.errors import InputError
+
+Array = npt.NDArray[np.floating[Any]]  # all of it is float32
 Labels = npt.NDArray[np.int64]
 Field = Callable[[Array, Array], Array]
 """A function of the coordinates x and y, of equal shape; its value has that shape as well."""
 
 SIDE = 32
-PIXEL = np.float32(2 / SIDE)
+PIXEL = 2 / SIDE
 STROKES = 5  # behind the object, and one more in front of it
 
 
@@ -41,14 +44,24 @@ def polygon(*corners: tuple[float, float]) -> Field:
             nearest = np.minimum(nearest, (px - ex * along) ** 2 + (py - ey * along) ** 2)
             if ey:  # a ray to the right of the point crosses the edge: in or out once more
                 outside ^= ((y >= ay) != (y >= by)) & ((ex * py > ey * px) == (ey < 0))
-        return np.sqrt(nearest) * np.where(outside, 1, -1).astype(np.float32)
+        return np.where(outside, np.sqrt(nearest), -np.sqrt(nearest))
 
     return distance
 
 
 def disc(radius: float, x0: float = 0, y0: float = 0) -> Field:
     """Signed distance to a disc around (x0, y0)."""
-    return lambda x, y: np.hypot(x - np.float32(x0), y - np.float32(y0)) - np.float32(radius)
+    return lambda x, y: np.hypot(x - x0, y - y0) - radius
+
+
+def box(width: float, height: float, x0: float = 0, y0: float = 0) -> Field:
+    """Signed distance to a rectangle around (x0, y0) of the half sizes given, with mitred corners."""
+    return lambda x, y: np.maximum(np.abs(x - x0) - width, np.abs(y - y0) - height)
+
+
+def union(*shapes: Field) -> Field:
+    """All that is inside one of the shapes."""
+    return lambda x, y: np.minimum.reduce([shape(x, y) for shape in shapes])
 
 
 def without(shape: Field, hole: Field) -> Field:
@@ -56,65 +69,38 @@ def without(shape: Field, hole: Field) -> Field:
     return lambda x, y: np.maximum(shape(x, y), -hole(x, y))
 
 
-def box(width: float, height: float) -> Field:
-    """Signed distance to a rectangle of the half sizes given."""
-    return polygon((width, height), (-width, height), (-width, -height), (width, -height))
-
-
-def _star(points: int, inner: float) -> Field:
-    angles = np.pi * (0.5 + np.arange(2 * points) / points)
-    radii = np.where(np.arange(2 * points) % 2, inner, 1.05)
-    return polygon(*zip((radii * np.cos(angles)).tolist(), (radii * np.sin(angles)).tolist(), strict=True))
-
-
-def _heart(x: Array, y: Array) -> Array:
-    # Two discs above the square that stands on its corner and joins their centres.
-    square = (np.abs(x) + np.abs(y + np.float32(0.1)) - np.float32(0.85)) / np.float32(np.sqrt(2))
-    return np.minimum(square, disc(0.601, 0.425, 0.325)(np.abs(x), y))
-
-
-def _drop(x: Array, y: Array) -> Array:
-    # A disc and the cone that touches it, with its tip at (0, 1.1).
-    across = np.float32(0.873) * np.abs(x) + np.float32(0.487) * (y - np.float32(1.1))  # distance to the cone's side
-    cone = np.maximum(across, np.float32(-0.08) - y)
-    return np.minimum(cone, disc(0.68, 0, -0.3)(x, y))
-
-
-def _flower(x: Array, y: Array) -> Array:
-    petals = np.float32(0.74) + np.float32(0.26) * np.cos(5 * np.arctan2(x, y))
-    return (np.hypot(x, y) - petals) * np.float32(0.7)
-
+RAYS = [1.05, 0.42] * 5  # radii of the corners of a star
 
 SHAPES: dict[str, Field] = {
     "arrow": polygon((0, 1), (0.8, 0.1), (0.27, 0.1), (0.27, -1), (-0.27, -1), (-0.27, 0.1), (-0.8, 0.1)),
     "bar": box(1.05, 0.36),
     "bolt": polygon((0.35, 1.05), (-0.7, -0.2), (-0.05, -0.2), (-0.35, -1.05), (0.7, 0.2), (0.05, 0.2)),
     "chevron": polygon((0, 0.85), (1, -0.15), (1, -0.85), (0, 0.15), (-1, -0.85), (-1, -0.15)),
+    "clover": union(disc(0.5, -0.45, -0.3), disc(0.5, 0.45, -0.3), disc(0.5, 0, 0.48)),
     "crescent": without(disc(0.95), disc(0.78, 0.5, 0)),
-    "cross": lambda x, y: np.minimum(box(0.95, 0.3)(x, y), box(0.3, 0.95)(x, y)),
+    "cross": union(box(0.95, 0.3), box(0.3, 0.95)),
     "disc": disc(0.85),
-    "dome": without(disc(1, 0, -0.45), lambda x, y: y + np.float32(0.45)),
-    "drop": _drop,
-    "ell": polygon((-0.75, 0.95), (-0.2, 0.95), (-0.2, -0.4), (0.75, -0.4), (0.75, -0.95), (-0.75, -0.95)),
-    "flower": _flower,
+    "dome": without(disc(1, 0, -0.45), box(2, 1, 0, -1.45)),
+    "drop": union(disc(0.68, 0, -0.3), polygon((0, 1.1), (-0.594, 0.03), (0.594, 0.03))),
+    "ell": union(box(0.28, 0.95, -0.47, 0), box(0.75, 0.28, 0, -0.67)),
     "frame": without(box(0.85, 0.85), box(0.42, 0.42)),
-    "heart": _heart,
+    "heart": union(
+        disc(0.6, -0.425, 0.325), disc(0.6, 0.425, 0.325), polygon((0, 0.75), (-0.85, -0.1), (0, -0.95), (0.85, -0.1))
+    ),
     "hourglass": polygon((-0.8, 0.9), (0.8, 0.9), (0.12, 0), (0.8, -0.9), (-0.8, -0.9), (-0.12, 0)),
     "house": polygon((0, 1.05), (1, 0.1), (0.66, 0.1), (0.66, -0.85), (-0.66, -0.85), (-0.66, 0.1), (-1, 0.1)),
     "ring": without(disc(0.95), disc(0.46)),
     "square": box(0.8, 0.8),
-    "star": _star(5, 0.42),
-    "tee": polygon(
-        (-0.9, 0.85), (0.9, 0.85), (0.9, 0.3), (0.28, 0.3), (0.28, -0.95), (-0.28, -0.95), (-0.28, 0.3), (-0.9, 0.3)
-    ),
+    "star": polygon(*((r * math.sin(0.2 * math.pi * k), r * math.cos(0.2 * math.pi * k)) for k, r in enumerate(RAYS))),
+    "tee": union(box(0.9, 0.28, 0, 0.57), box(0.28, 0.9, 0, -0.05)),
     "triangle": polygon((0, 0.95), (1, -0.75), (-1, -0.75)),
 }
 """Signed distances, negative inside, of shapes that about fill the unit disc and differ even when turned by 30 degrees
-and stretched by 1.2. In alphabetical order, as the official names are."""
+and stretched by a third. In alphabetical order, as the official names are."""
 
 PATTERNS: dict[str, Field] = {
-    "checked": lambda x, y: 2 * np.sin(np.float32(0.75) * x) * np.sin(np.float32(0.75) * y),
-    "dotted": lambda x, y: np.cos(x) + np.cos(y) - np.float32(0.7),
+    "checked": lambda x, y: 2 * np.sin(0.75 * x) * np.sin(0.75 * y),
+    "dotted": lambda x, y: np.cos(x) + np.cos(y) - 0.7,
     "plain": lambda x, y: np.full_like(x, -1),
     "ringed": lambda x, y: np.sin(np.hypot(x, y)),
     "striped": lambda x, y: np.sin(x),
@@ -126,56 +112,52 @@ OBJECTS = ("arrow", "crescent", "cross", "disc", "heart", "hourglass", "ring", "
 
 
 class Scene(NamedTuple):
-    """What varies between N images and tells nothing of the class."""
+    """What varies between N images and tells nothing of the class. Two axes of length 1 are left out, for pixels."""
 
     centre: Array  # (N, 2) of the object
     size: Array  # (N,) half the object's extent
-    stretch: Array  # (N,) x longer by this factor and y shorter, in the object's own axes
+    stretch: Array  # (N,) x longer by this factor and y shorter, along the object's own axes
     rotation: Array  # (N,) radians
-    grain: Array  # (N, 4) the pattern's rotation in radians, its wave number and its phases in x and y
+    grain: Array  # (N, 4) the pattern's rotation in radians, its wave number, and its phases
     light: Array  # (N, 2) how the object brightens along x and y
-    palette: Array  # (N, 4, 3) RGB in [0, 1] of foreground, accent, and background at its two ends
-    backdrop: Array  # (N, 3) wave numbers in x and y and phase of the background
-    ends: Array  # (N, STROKES + 1, 4) x, y of both ends of the strokes
-    radii: Array  # (N, STROKES + 1) half widths of the strokes, below -PIXEL for none
+    palette: Array  # (N, 4, 3) RGB in [0, 1] of foreground, accent, and both ends of the background's range
+    backdrop: Array  # (N, 3) wave numbers in x and y, and phase, of the background
+    strokes: Array  # (N, STROKES + 1, 5) position of one end, from there to the other, half width (negative: no stroke)
     paints: Array  # (N, STROKES + 1, 3) RGB of the strokes
-    blur: Array  # (N,) weight of each neighbour
-    noise: Array  # (N,) standard deviation in parts of the range of values
+    blur: Array  # (N, 1) weight of each neighbour
+    noise: Array  # (N, 1) standard deviation
 
 
 def draw_scene(count: int, rng: np.random.Generator) -> Scene:
     """Draw the nuisances of `count` images."""
 
     def uniform(low: float, high: float, *shape: int) -> Array:
-        return rng.uniform(low, high, (count, *shape)).astype(np.float32)
+        return rng.uniform(low, high, (count, *shape, 1, 1)).astype(np.float32)
 
-    # A third of the colour circle, channel by channel, keeps foreground, accent and background apart.
-    third = uniform(0.25, 0.42, 2, 3) * np.where(uniform(-1, 1, 1, 3) < 0, np.float32(-1), np.float32(1))
-    first = uniform(0, 1, 1, 3)
-    palette = np.concatenate((first, first + third[:, :1], first - third[:, 1:]), axis=1) % 1
+    # A third of the range from one to the next, up or down and wrapped, channel by channel, keeps the colours apart.
+    first, step = uniform(0, 1, 1, 3), uniform(0.25, 0.42, 2, 3) * np.sign(uniform(-1, 1, 1, 3))
+    palette = np.concatenate((first, first + step[:, :1], first - step[:, 1:]), axis=1) % 1
     palette = np.concatenate((palette, palette[:, 2:] + uniform(-0.25, 0.25, 1, 3)), axis=1)
     contrast, grey = uniform(0.4, 0.95, 1, 1), uniform(0.4, 0.6, 1, 1)
 
-    start, direction = uniform(-1, 1, STROKES + 1, 2), uniform(0, 2 * np.pi, STROKES + 1)
-    length = uniform(-0.5, 1, STROKES + 1).clip(0)  # a third are blobs
-    radii = uniform(0.03, 0.16, STROKES + 1) - (uniform(0, 1, STROKES + 1) < 0.3)
     centre, size = uniform(-0.25, 0.25, 2), uniform(0.48, 0.75)
-    start[:, -1] = centre + size[:, None] * uniform(-0.8, 0.8, 2)  # the last one is in front of the object
-    step = np.stack((np.cos(direction), np.sin(direction)), axis=-1) * length[..., None]
+    start, direction = uniform(-1, 1, STROKES + 1, 2), uniform(0, 2 * np.pi, STROKES + 1, 1)
+    start[:, -1] = centre + size[:, None] * uniform(-0.8, 0.8, 2)  # the last stroke is in front of the object
+    length = uniform(-0.5, 1, STROKES + 1, 1).clip(0)  # a third are blobs
+    width = uniform(0.03, 0.16, STROKES + 1, 1) - (uniform(0, 1, STROKES + 1, 1) < 0.3)
     return Scene(
         centre=centre,
         size=size,
         stretch=np.exp(uniform(-0.15, 0.15)),
         rotation=uniform(-np.pi / 6, np.pi / 6),
-        grain=np.stack((uniform(-np.pi, np.pi), uniform(16, 22), uniform(0, 2 * np.pi), uniform(0, 2 * np.pi)), axis=1),
+        grain=np.concatenate((uniform(-np.pi, np.pi, 1), uniform(16, 22, 1), uniform(-np.pi, np.pi, 2)), axis=1),
         light=uniform(-0.3, 0.3, 2),
-        palette=grey + (palette - np.float32(0.5)) * contrast,
-        backdrop=np.concatenate((uniform(-3, 3, 2), uniform(0, 2 * np.pi, 1)), axis=1),
-        ends=np.concatenate((start, start + step), axis=-1),
-        radii=radii,
-        paints=grey + (uniform(0, 1, STROKES + 1, 3) - np.float32(0.5)) * contrast,
-        blur=uniform(0, 0.2),
-        noise=uniform(0.01, 0.06),
+        palette=grey + (palette - 0.5) * contrast,
+        backdrop=np.concatenate((uniform(-3, 3, 2), uniform(-np.pi, np.pi, 1)), axis=1),
+        strokes=np.concatenate((start, length * np.cos(direction), length * np.sin(direction), width), axis=2),
+        paints=grey + (uniform(0, 1, STROKES + 1, 3) - 0.5) * contrast,
+        blur=uniform(0, 0.2, 1),
+        noise=uniform(0.01, 0.06, 1),
     )
 
 
@@ -188,29 +170,29 @@ def render(
         shapes: (N,) places in `SHAPES`.
         patterns: (N,) places in `PATTERNS`.
         rng: Source of everything else.
-        chunk: Images rendered at a time. Has no effect on them.
+        chunk: Images rendered at a time; has no effect on them.
 
     Returns:
         (N, 3, 32, 32) RGB images, planar as CIFAR keeps them.
 
     Raises:
-        ValueError: If shapes and patterns are not two equally long rows of known places.
+        InputError: If shapes and patterns are not two equally long rows of known places.
     """
     shapes, patterns = np.asarray(shapes, dtype=np.int64), np.asarray(patterns, dtype=np.int64)
     if shapes.ndim != 1 or shapes.shape != patterns.shape:
-        raise ValueError(f"render: shapes {shapes.shape} and patterns {patterns.shape}, expected (N,) and (N,).")
+        raise InputError(f"render: shapes {shapes.shape} and patterns {patterns.shape}, expected (N,) and (N,).")
     for what, places, known in (("shapes", shapes, SHAPES), ("patterns", patterns, PATTERNS)):
-        if places.size and not 0 <= places.min() <= places.max() < len(known):
-            raise ValueError(f"render: {what} from {places.min()} to {places.max()}, expected 0 to {len(known) - 1}.")
+        if wrong := set(places.tolist()) - set(range(len(known))):
+            raise InputError(f"render: {what} has {min(wrong)}, expected 0 to {len(known) - 1}.")
     scene = draw_scene(len(shapes), rng)
     images = np.empty((len(shapes), 3, SIDE, SIDE), dtype=np.uint8)
     for start in range(0, len(shapes), chunk):
         rows = slice(start, start + chunk)
         part = Scene(*(values[rows] for values in scene))
         picture = _paint(shapes[rows], patterns[rows], part)
-        # The sum of two uniform draws: all but normal, and the same in every version of NumPy.
-        grain = rng.random((*picture.shape, 2), dtype=np.float32).sum(axis=-1) - 1
-        picture += grain * _each(part.noise * np.float32(np.sqrt(6)), 3)
+        # The difference of two uniform draws has variance 1/6; NumPy may change how it draws normal ones.
+        draws = rng.random((*picture.shape, 2), dtype=np.float32)
+        picture += (draws[..., 0] - draws[..., 1]) * part.noise * 6**0.5
         images[rows] = np.rint(picture.clip(0, 1) * 255)
     return images
 
@@ -220,68 +202,59 @@ def _paint(shapes: Labels, patterns: Labels, scene: Scene) -> Array:
     ticks = ((np.arange(SIDE) + 0.5) * PIXEL - 1).astype(np.float32)
     x, y = ticks[None, None, :], -ticks[None, :, None]
 
-    ahead, up, phase = (_each(values, 2) for values in scene.backdrop.T)
-    mix = (np.sin(ahead * x + up * y + phase) + 1) / 2
-    picture = _blend(_each(scene.palette[:, 2], 2), scene.palette[:, 3], mix)
-    for stroke in range(STROKES):
-        picture = _blend(picture, scene.paints[:, stroke], _stroke(scene, stroke, x, y))
+    ahead, up, phase = scene.backdrop.swapaxes(0, 1)
+    foreground, accent, one, other = scene.palette.swapaxes(0, 1)
+    picture = _blend(one, other, np.sin(ahead * x + up * y + phase) / 2 + 0.5)
+    strokes = list(zip(scene.paints.swapaxes(0, 1), scene.strokes.swapaxes(0, 1), strict=True))
+    for paint, stroke in strokes[:-1]:
+        picture = _blend(picture, paint, _stroke(stroke, x, y))
 
-    # The object's own axes, in which its shape has unit size.
-    u, v = _turn(x - _each(scene.centre[:, 0], 2), y - _each(scene.centre[:, 1], 2), scene.rotation)
-    inside, accent = np.empty_like(u), np.empty_like(u)
-    across, down = _each(scene.size * scene.stretch, 2), _each(scene.size / scene.stretch, 2)
-    for place, shape in enumerate(SHAPES.values()):
-        rows = np.flatnonzero(shapes == place)
-        inside[rows] = shape(u[rows] / across[rows], v[rows] / down[rows])
-    angle, waves, *phases = scene.grain.T
-    s, t = _turn(u * _each(waves, 2), v * _each(waves, 2), angle)
-    for place, pattern in enumerate(PATTERNS.values()):
-        rows = np.flatnonzero(patterns == place)
-        # Rings stay around the middle of the object, give or take a pixel or two.
-        shift = np.float32(0.3 if pattern is PATTERNS["ringed"] else 1)
-        accent[rows] = pattern(*(w[rows] + shift * _each(p[rows], 2) for w, p in zip((s, t), phases, strict=True)))
-    surface = _blend(_each(scene.palette[:, 0], 2), scene.palette[:, 1], (accent + np.float32(0.5)).clip(0, 1))
-    surface *= (1 + _each(scene.light[:, 0], 2) * x + _each(scene.light[:, 1], 2) * y)[:, None]
-    picture += _cover(inside * _each(scene.size, 2))[:, None] * (surface - picture)
+    u, v = _turn(x - scene.centre[:, 0], y - scene.centre[:, 1], scene.rotation)
+    distance = _choose(SHAPES, shapes, u / (scene.size * scene.stretch), v / (scene.size / scene.stretch))
+    rotation, waves, *phases = scene.grain.swapaxes(0, 1)
+    s, t = _turn(u * waves, v * waves, rotation)
+    surface = _blend(foreground, accent, (_choose(PATTERNS, patterns, s + phases[0], t + phases[1]) + 0.5).clip(0, 1))
+    surface *= (1 + scene.light[:, 0] * x + scene.light[:, 1] * y)[:, None]
+    picture = _blend(picture, surface, _cover(distance * scene.size))
 
-    picture = _blend(picture, scene.paints[:, -1], _stroke(scene, STROKES, x, y))
-    weight = _each(scene.blur, 3)
-    for axis in (2, 3):
-        width = [(0, 0)] * 4
-        width[axis] = (1, 1)
-        padded = np.pad(picture, width, mode="edge")
-        before, after = padded.take(range(SIDE), axis), padded.take(range(2, SIDE + 2), axis)
-        picture += weight * (before + after - 2 * picture)
+    paint, stroke = strokes[-1]
+    picture = _blend(picture, paint, _stroke(stroke, x, y))
+    picture = np.pad(picture, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    for _ in range(2):  # along y, then, with the axes swapped, along x
+        middle = picture[:, :, 1:-1]
+        picture = (middle + scene.blur * (picture[:, :, :-2] + picture[:, :, 2:] - 2 * middle)).swapaxes(2, 3)
     return picture
 
 
-def _each(values: Array, axes: int) -> Array:
-    """Give values of images as many more axes, to go with pixels."""
-    return values.reshape(*values.shape, *[1] * axes)
+def _choose(fields: dict[str, Field], places: Labels, x: Array, y: Array) -> Array:
+    """Evaluate, for each image (n,), the field in its place, at coordinates (n, 32, 32)."""
+    values = np.empty_like(x)
+    for place, field in enumerate(fields.values()):
+        rows = np.flatnonzero(places == place)
+        values[rows] = field(x[rows], y[rows])
+    return values
 
 
 def _turn(x: Array, y: Array, angle: Array) -> tuple[Array, Array]:
-    """Coordinates (n, 32, 32) along axes turned by an angle (n,)."""
-    cos, sin = _each(np.cos(angle), 2), _each(np.sin(angle), 2)
-    return cos * x + sin * y, cos * y - sin * x
+    """Coordinates along axes that are turned by an angle."""
+    return np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
 
 
 def _cover(distance: Array) -> Array:
     """The part of a pixel that is inside an edge at this signed distance from its middle."""
-    return (np.float32(0.5) - distance / PIXEL).clip(0, 1)
+    return (0.5 - distance / PIXEL).clip(0, 1)
 
 
 def _blend(picture: Array, colour: Array, opacity: Array) -> Array:
-    """Lay colours (n, 3) with opacities (n, 32, 32) over pictures (n, 3, 32, 32) or (n, 3, 1, 1)."""
-    return picture + opacity[:, None] * (_each(colour, 2) - picture)
+    """Lay a colour with an opacity (n, 32, 32) over a picture; both (n, 3, 32, 32) or (n, 3, 1, 1)."""
+    return picture + opacity[:, None] * (colour - picture)
 
 
-def _stroke(scene: Scene, index: int, x: Array, y: Array) -> Array:
-    """Opacity (n, 32, 32) of one of the strokes, which are line segments with round ends."""
-    ax, ay, bx, by = (_each(values, 2) for values in scene.ends[:, index].T)
-    ex, ey, px, py = bx - ax, by - ay, x - ax, y - ay
-    along = ((px * ex + py * ey) / (ex * ex + ey * ey + np.float32(1e-6))).clip(0, 1)
-    return _cover(np.hypot(px - ex * along, py - ey * along) - _each(scene.radii[:, index], 2))
+def _stroke(stroke: Array, x: Array, y: Array) -> Array:
+    """Opacity (n, 32, 32) of a line segment with round ends, given as in `Scene` (n, 5, 1, 1)."""
+    x0, y0, dx, dy, width = stroke.swapaxes(0, 1)
+    along = (((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy + 1e-6)).clip(0, 1)
+    return _cover(np.hypot(x - x0 - dx * along, y - y0 - dy * along) - width)
 
 
 def write_cifar(
@@ -301,14 +274,16 @@ def write_cifar(
 
     Raises:
         FileExistsError: If that folder is there already.
-        ValueError: If the name is another or a class would have no image.
+        InputError: If the name is another, the seed negative, or a class would have no image.
     """
     if name not in ("cifar10", "cifar100"):
-        raise ValueError(f"write_cifar: name is {name!r}, expected 'cifar10' or 'cifar100'.")
+        raise InputError(f"write_cifar: name is {name!r}, expected 'cifar10' or 'cifar100'.")
+    if seed < 0:
+        raise InputError(f"write_cifar: seed is {seed}, expected 0 or more.")
     classes = 10 if name == "cifar10" else 100
     for split, count in (("train", train), ("test", test)):
         if count < classes:
-            raise ValueError(f"write_cifar: {split} is {count}, expected at least {classes}, one image of each class.")
+            raise InputError(f"write_cifar: {split} is {count}, expected at least {classes}, an image of each class.")
     folder = root / ("cifar-10-batches-py" if name == "cifar10" else "cifar-100-python")
     if folder.exists():
         raise FileExistsError(f"{folder} exists and is not overwritten; remove it or write to another root.")
@@ -316,55 +291,35 @@ def write_cifar(
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=root) as temporary:
         staged = Path(temporary) / folder.name
         staged.mkdir()
-        for file, content in _files(classes, train, test, seed):
+        for file, content in _files(classes, (train, test), seed):
             with (staged / file).open("wb") as stream:
                 pickle.dump(content, stream, protocol=2)
         staged.rename(folder)
     return folder
 
 
-def _files(classes: int, train: int, test: int, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and content of every file of a set with 10 or 100 classes."""
+def _files(classes: int, counts: tuple[int, int], seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and content of every file of a set with 10 or 100 classes, for numbers of training and test images."""
+    kinds = [f"{pattern}_{shape}" for pattern in PATTERNS for shape in SHAPES]
+    meta: dict[str, Any] = {"fine_label_names": kinds, "coarse_label_names": list(SHAPES)}
+    names = ["train"], ["test"]
     if classes == 10:
-        yield "batches.meta", {"num_cases_per_batch": -(-train // 5), "label_names": list(OBJECTS), "num_vis": 3072}
-    else:
-        names = [f"{pattern}_{shape}" for pattern in PATTERNS for shape in SHAPES]
-        yield "meta", {"fine_label_names": names, "coarse_label_names": list(SHAPES)}
-    for split, count in enumerate((train, test)):
+        meta = {"num_cases_per_batch": -(-counts[0] // 5), "label_names": list(OBJECTS), "num_vis": 3 * SIDE**2}
+        names = [f"data_batch_{batch}" for batch in range(1, 6)], ["test_batch"]
+    yield "meta" if classes == 100 else "batches.meta", meta
+    for split, (count, files) in enumerate(zip(counts, names, strict=True)):
         rng = np.random.default_rng((seed, classes, split))
         labels = (np.arange(count) % classes)[np.argsort(rng.random(count), kind="stable")]
+        patterns, shapes = np.divmod(labels, len(SHAPES))
         if classes == 10:
-            shapes = np.array([list(SHAPES).index(name) for name in OBJECTS])[labels]
             patterns = (rng.random(count) * len(PATTERNS)).astype(np.int64)
-        else:
-            patterns, shapes = np.divmod(labels, len(SHAPES))
-        data = render(shapes, patterns, rng).reshape(count, -1)
-        kinds = [
-            f"{list(PATTERNS)[pattern]}_{list(SHAPES)[shape]}" for pattern, shape in zip(patterns, shapes, strict=True)
-        ]
-        filenames = [f"{kind}_s_{index:06d}.png" for index, kind in enumerate(kinds)]
-        batches, kind = (5 if classes == 10 and not split else 1), ("training", "testing")[split]
-        for batch in range(batches):
-            rows = slice(count * batch // batches, count * (batch + 1) // batches)
-            label = f"{kind} batch {batch + 1} of {batches}"
-            if classes == 10:
-                yield (
-                    f"data_batch_{batch + 1}" if not split else "test_batch",
-                    {
-                        "batch_label": label,
-                        "labels": labels[rows].tolist(),
-                        "data": data[rows],
-                        "filenames": filenames[rows],
-                    },
-                )
-            else:
-                yield (
-                    ("train", "test")[split],
-                    {
-                        "filenames": filenames[rows],
-                        "batch_label": label,
-                        "fine_labels": labels[rows].tolist(),
-                        "coarse_labels": shapes[rows].tolist(),
-                        "data": data[rows],
-                    },
-                )
+            shapes = np.array([list(SHAPES).index(name) for name in OBJECTS])[labels]
+        data = render(shapes, patterns, rng).reshape(count, 3 * SIDE**2)
+        for batch, file in enumerate(files):
+            rows = range(count * batch // len(files), count * (batch + 1) // len(files))
+            fine, coarse = labels[rows].tolist(), shapes[rows].tolist()
+            content = {"labels": fine} if classes == 10 else {"fine_labels": fine, "coarse_labels": coarse}
+            content["batch_label"] = f"{('training', 'testing')[split]} batch {batch + 1} of {len(files)}"
+            content["data"] = data[rows]
+            content["filenames"] = [f"{kinds[patterns[k] * len(SHAPES) + shapes[k]]}_s_{k:06d}.png" for k in rows]
+            yield file, content
