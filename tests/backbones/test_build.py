@@ -246,7 +246,7 @@ def test_weights_of_another_classifier_are_left_out(tmp_path):
 
 def test_weights_of_another_network_are_refused(tmp_path):
     torch.save(build("resnet20").state_dict(), tmp_path / "weights.pth")
-    with pytest.raises(RuntimeError, match="loading state_dict for ResNet"):
+    with pytest.raises(ValueError, match=r"weights.pth.* does not hold the weights of resnet18"):
         build("resnet18", pretrained=str(tmp_path / "weights.pth"))
 
 
@@ -292,6 +292,7 @@ def test_a_last_stride_that_cannot_be_lifted_is_refused():
     ("name", "options", "message"),
     [
         ("resnte50", {}, r"No backbone is named 'resnte50'\. Closest: .*resnet50\b"),
+        ("resnet18.nosuch_in1k", {}, "nosuch_in1k.*resnet18"),
         ("densenet_bc10", {"stages": [0, 3, 4]}, r"densenet_bc10 has stages 1 to 3, .* after \[0, 4\]"),
         ("resnet18", {"stages": [5]}, r"resnet18 has stages 1 to 4, .* after \[5\]"),
         ("resnet18", {"last_stride": 3}, "last_stride is 3, expected 1 .* or 2"),

@@ -245,6 +245,8 @@ class RGA(Attention):
     def relations(self, x: Tensor) -> dict[str, Tensor]:
         """The affinities R that the masks of `x` are inferred from, for figures; this one does cost N x N memory.
 
+        It passes `x` through the module's batch norms: in training mode their running statistics see it.
+
         Returns:
             `spatial`, `(B, HW, HW)`, and `channel`, `(B, C, C)`, as far as the mode has them. `R[b, i, j]` is the
             relation from node i to node j, positions in raster order. In a sequential mode the second is computed on

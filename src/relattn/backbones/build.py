@@ -7,8 +7,10 @@
 import copy
 import functools
 import logging
+import pickle
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,16 +72,18 @@ def create(name: str, *, num_classes: int, in_chans: int, pretrained: bool | str
     else:
         per_layer = 6 if match["bc"] else 3
         if depth <= 4 or (depth - 4) % per_layer:
+            below = max(4 + per_layer, depth - (depth - 4) % per_layer)
             raise InputError(
                 f"{name}: the depth of a DenseNet{'-BC' if match['bc'] else ''} is {per_layer}n + 4, for example "
-                f"{depth - (depth - 4) % per_layer} or {depth - (depth - 4) % per_layer + per_layer}, and not {depth}."
+                f"{below} or {below + per_layer}, and not {depth}."
             )
         growth = int(match["growth"] or 12)
         model = DenseNetCIFAR((depth - 4) // per_layer, growth=growth, bottleneck=bool(match["bc"]), **common)
     if pretrained:
         from timm.models import load_checkpoint
 
-        load_checkpoint(model, str(weights_file(pretrained)), weights_only=True)
+        with weights_that_fit(name, pretrained):
+            load_checkpoint(model, str(weights_file(pretrained)), weights_only=True)
     return model
 
 
@@ -89,10 +93,24 @@ def create_timm(name: str, *, pretrained: bool | str, **arguments: Any) -> nn.Mo
 
     if not is_timm(name):
         raise InputError(f"No backbone is named {name!r}. {suggest(name, [*CIFAR_NAMES, *timm.list_models()])}")
+    network, _, tag = name.partition(".")
+    if tag and ":" not in name and name not in timm.list_models(f"{network}.*", pretrained=True):
+        tags = timm.list_models(f"{network}.*", pretrained=True)
+        raise InputError(f"{network} has no weights {tag!r}. {suggest(name, tags)}")
     if isinstance(pretrained, str):
         overlay = {"file": str(weights_file(pretrained))}
-        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
+        with weights_that_fit(name, pretrained):
+            return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
     return timm.create_model(name, pretrained=pretrained, **arguments)
+
+
+@contextmanager
+def weights_that_fit(name: str, path: str | bool) -> Iterator[None]:
+    """Say which file does not fit which network, where torch only lists keys."""
+    try:
+        yield
+    except (RuntimeError, pickle.UnpicklingError) as error:
+        raise InputError(f"pretrained={path!r} does not hold the weights of {name}: {error}") from error
 
 
 def weights_file(path: str) -> Path:
