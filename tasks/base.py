@@ -101,7 +101,8 @@ class Task(LightningModule):
         if self.channels_last:
             self.network.to(memory_format=torch.channels_last)
         if self.compile_mode is not None:
-            self.network.compile(mode=None if self.compile_mode == "default" else self.compile_mode)
+            # The last batch of an epoch is smaller: a graph of its own is faster than one for every size.
+            self.network.compile(mode=None if self.compile_mode == "default" else self.compile_mode, dynamic=False)
         if not self.pretrained and self.trainer.state.fn == "fit":
             rank_zero_info(f"{self.backbone} starts from random weights.")
 

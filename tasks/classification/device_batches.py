@@ -102,16 +102,10 @@ class DeviceBatches:
         offset = torch.randint(2 * self.padding + 1, (2, self.count), generator=generator)
         flip = torch.randint(2, (self.count,), generator=generator, dtype=torch.bool)
         usable = self.count - self.count % self.world_size
-        mine = [
-            batch[self.rank :: self.world_size]
-            for batch in torch.arange(usable).split(self.batch_size)
-            if len(batch) >= self.world_size
-        ]
-        device = self.images.device
-        drawn = [values.to(device, non_blocking=True) for values in (order, offset[0], offset[1], flip)]
-        for positions in mine:
-            positions = positions.to(device, non_blocking=True)
-            yield self.batch(*(values[positions] for values in drawn))
+        drawn = [values[:usable].to(self.images.device) for values in (order, *offset, flip)]
+        for start in range(0, usable, self.batch_size):
+            mine = slice(start + self.rank, start + self.batch_size, self.world_size)
+            yield self.batch(*(values[mine] for values in drawn))
 
     def in_order(self) -> Iterator[dict[str, Tensor]]:
         """Every image of this process's part, as it is."""

@@ -13,7 +13,10 @@ from relattn.errors import InputError
 
 
 def expand(line: str) -> list[str]:
-    return flags.expand(line.split())[0]
+    """Expand a line, behind a configuration that it could name itself."""
+    arguments = line.split()
+    named = any(flag in line for flag in ("--task", "--config", "--ckpt_path"))
+    return flags.expand(arguments)[0] if named else flags.expand(["--config", "c.yaml", *arguments])[0][2:]
 
 
 def test_recipes_move_to_the_front_and_explicit_options_stay_behind_them() -> None:
@@ -84,6 +87,8 @@ def test_what_is_misspelt_is_named_with_what_comes_closest(line: str, named: str
 
 
 def test_commands_are_checked() -> None:
+    with pytest.raises(InputError, match="Choose what to run: --task classification"):
+        run(["fit", "--backbone", "resnet20"])
     with pytest.raises(InputError, match="Closest: benchmark"):
         run(["benchmrk"])
     with pytest.raises(InputError, match="Closest: cifar10"):

@@ -89,6 +89,16 @@ def test_evaluation_and_prediction_of_a_checkpoint(cifar: Path, capsys: pytest.C
     assert rows(folder / "metrics.csv"), "the run's own metrics are left alone"
 
 
+def test_a_run_goes_on_from_its_checkpoint_in_its_folder(cifar: Path) -> None:
+    folder = fit(cifar)
+    checkpoint = str(folder / "checkpoints" / "last.ckpt")
+    assert run(["fit", "--ckpt_path", checkpoint, "--trainer.max_epochs", "3"]) == 0
+    assert list(Path("runs/classification").iterdir()) == [folder]
+    assert result(folder)["epochs"] == 3
+    assert len([row for row in rows(folder / "metrics-1.csv") if row["train/loss"]]) == 2
+    assert len([row for row in rows(folder / "metrics.csv") if row["train/loss"]]) == 1
+
+
 def test_explicit_options_win_over_recipes(cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--model.optimizer.lr", "0.025", "--task", "classification", "--attention", "rga_sc"]
     options = ["--model.attention.init_args.embedding_ratio=2", "--print_config"]

@@ -139,6 +139,8 @@ def expand(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
             expanded += ["--model.attention", attention(value, backbone)]
         else:
             expanded += gpus(value)
+    if not configs and value_of(arguments, "--config") is None and value_of(arguments, "--model") is None:
+        raise InputError(f"Choose what to run: --task {' | '.join(catalogue.recipes('task'))}, or --config FILE.")
     return configs + expanded, own
 
 

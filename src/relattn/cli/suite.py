@@ -90,6 +90,13 @@ def name_wandb_run(arguments: Any, folder: Path, tags: list[str]) -> None:
         console.print(f"W&B: no account is set up, so the run is kept offline; later: wandb sync {folder}/wandb/*")
 
 
+def keep_metrics(file: Path) -> None:
+    """Put the metrics of a run that goes on aside, as metrics-1.csv and so on: the logger begins a new file."""
+    if file.is_file() and int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        number = 1 + len(list(file.parent.glob("metrics-*.csv")))
+        file.rename(file.with_name(f"metrics-{number}.csv"))
+
+
 class SuiteCLI(LightningCLI):
     """One Lightning command over the suite's tasks and data sets."""
 
@@ -141,6 +148,7 @@ class SuiteCLI(LightningCLI):
         if self.command == "fit":
             parent, exact = Path(self.own.get("runs", "runs")) / task, "name" in self.own
             self.folder = run or claim_folder(parent, self.own.get("name", name), exact=exact)
+            keep_metrics(self.folder / "metrics.csv")
         else:
             parent = run or Path(self.own.get("runs", "runs")) / task / self.own.get("name", name)
             self.folder = claim_folder(parent, self.command, exact=False)
