@@ -3,20 +3,21 @@
 The network is built when the data are known (`configure_model`), so that classes and image sizes are stated once.
 """
 
+import logging
 from abc import abstractmethod
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from relattn.attention import Attention
 from relattn.backbones import AttentionFactory, build
 from relattn.errors import InputError
 from tasks.schedules import Constant, Schedule
+
+log = logging.getLogger("relattn")
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
@@ -95,27 +96,32 @@ class Task(LightningModule):
         if self.network is not None:
             return
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, Data):
-            raise InputError(f"{type(self).__name__} needs a data module of the suite, and got {type(data).__name__}.")
+        if not isinstance(data, Data) or not hasattr(data, "num_classes") or not hasattr(data, "image_size"):
+            raise InputError(
+                f"{type(self).__name__} needs a Data with num_classes and image_size, not {type(data).__name__}."
+            )
         self.network = self.build_network(data)
         if self.channels_last:
             self.network.to(memory_format=torch.channels_last)
         if self.compile_mode is not None:
             # The last batch of an epoch is smaller: a graph of its own is faster than one for every size.
             self.network.compile(mode=None if self.compile_mode == "default" else self.compile_mode, dynamic=False)
-        if not self.pretrained and self.trainer.state.fn == "fit":
-            rank_zero_info(f"{self.backbone} starts from random weights.")
+        self.attentions = [module for module in self.network.modules() if isinstance(module, Attention)]
+        if self.weights() == "random" and self.trainer.is_global_zero:
+            log.info("%s starts from random weights.", self.backbone)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The optimizer over all parameters that are trained, its schedule stepped at every step."""
         optimizer = self.optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
-        total = int(self.trainer.estimated_stepping_batches)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule.factor(step, total))
+        total = self.trainer.estimated_stepping_batches
+        if total == float("inf"):
+            raise InputError("The schedule needs to know how long the run is: give --trainer.max_epochs or max_steps.")
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule.factor(step, int(total)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 
     def regularization(self) -> Tensor | float:
         """The sum of the loss terms that the attention modules have of their own; 0 if they have none."""
-        terms = [module.regularization() for module in self.modules() if isinstance(module, Attention)]
+        terms = [module.regularization() for module in self.attentions]
         return sum((term for term in terms if term is not None), 0.0)
 
     def describe(self) -> dict[str, Any]:
@@ -123,5 +129,11 @@ class Task(LightningModule):
         return {
             "backbone": self.backbone,
             "parameters": sum(parameter.numel() for parameter in self.parameters()),
-            "weights": str(Path(self.pretrained).name) if isinstance(self.pretrained, str) else "random",
-        } | ({"weights": "timm"} if self.pretrained is True else {})
+            "weights": self.weights(),
+        }
+
+    def weights(self) -> str:
+        """Where the weights come from: a checkpoint, a file, `timm`, or `random`."""
+        if self.trainer.ckpt_path:
+            return str(self.trainer.ckpt_path)
+        return "timm" if self.pretrained is True else self.pretrained or "random"

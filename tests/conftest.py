@@ -16,7 +16,7 @@ os.environ.setdefault(
 @pytest.fixture(scope="session")
 def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with small generated CIFAR-10 and CIFAR-100."""
-    from relattn.synthetic.objects import write_cifar
+    from relattn.synthetic.cifar import write_cifar
 
     root = tmp_path_factory.mktemp("data")
     write_cifar(root, "cifar10", train=200, test=50)

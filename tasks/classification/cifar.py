@@ -51,7 +51,7 @@ class CIFAR(Data):
         Args:
             root: The folder that holds the set's own folder.
             batch_size: Images of one step, over all GPUs together.
-            eval_batch_size: The same, in evaluation.
+            eval_batch_size: Images of one step of evaluation, on each GPU.
             padding: Pixels of zeros around a training image before it is cut to its size at random.
             validation: Training images held out for validation (He et al. use 5,000 while they choose, then none). With
                 0 the curves of a run are drawn on the test set; nothing is chosen by them, and the last epoch is what
@@ -96,7 +96,11 @@ class CIFAR(Data):
                 for rows in (order[: self.validation], order[self.validation :])
             )
         file, key = self.meta
-        self.class_names = [str(name) for name in unpickle(folder / file)[key]]
+        content = unpickle(folder / file)
+        names = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(names, list) or len(names) != self.num_classes:
+            raise InputError(f"{folder / file} has no list {key!r} of {self.num_classes} names.")
+        self.class_names = [str(name) for name in names]
         self.genuine = all(
             hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest() == digest
             for files in self.split_files()

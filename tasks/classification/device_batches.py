@@ -87,7 +87,8 @@ class DeviceBatches:
     def __len__(self) -> int:
         """Batches of one epoch on one process."""
         if not self.training:
-            return len(range(self.rank, self.count, self.world_size)[:: self.batch_size // self.world_size])
+            most = -(-self.count // self.world_size)
+            return -(-most // (self.batch_size // self.world_size))
         usable = self.count - self.count % self.world_size
         return -(-usable // self.batch_size)
 
@@ -110,7 +111,7 @@ class DeviceBatches:
     def in_order(self) -> Iterator[dict[str, Tensor]]:
         """Every image of this process's part, as it is."""
         mine = torch.arange(self.rank, self.count, self.world_size, device=self.images.device)
-        for index in mine.split(self.batch_size // self.world_size):
+        for index in mine.tensor_split(len(self)):  # as many batches on every process: they wait for each other
             zero = torch.zeros_like(index)
             yield self.batch(index, zero, zero, zero.bool())
 

@@ -23,7 +23,10 @@ class Classification(Task):
 
     def build_network(self, data: Data) -> nn.Module:
         self.accuracy = nn.ModuleDict(
-            {f"{stage}_accuracy": MulticlassAccuracy(data.num_classes, average="micro") for stage in ("val", "test")}
+            {
+                f"{stage}_accuracy": MulticlassAccuracy(data.num_classes, average="micro", validate_args=False)
+                for stage in ("val", "test")
+            }
         )
         return self.build_backbone(data, num_classes=data.num_classes)
 
@@ -38,8 +41,8 @@ class Classification(Task):
         loss = F.cross_entropy(logits, batch["label"])
         count = len(logits)
         wrong = (logits.detach().argmax(dim=1) != batch["label"]).float().mean()
-        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=count)
-        self.log("train/error", 100 * wrong, on_step=False, on_epoch=True, batch_size=count)
+        scores = {"train/loss": loss.detach(), "train/error": 100 * wrong}
+        self.log_dict(scores, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
         return loss + self.regularization()
 
     def evaluate(self, batch: dict[str, Tensor], stage: str) -> None:

@@ -8,7 +8,7 @@ import yaml
 
 from relattn.cli import catalogue, flags
 from relattn.cli.main import run
-from relattn.cli.trainer import attention_name, check_gpus, claim_folder
+from relattn.cli.trainer import attention_name, check_gpus, claim_folder, give_back
 from relattn.errors import InputError
 
 
@@ -40,6 +40,8 @@ def test_expanding_twice_changes_nothing() -> None:
         ("--backbone resnet50 --attention rga_sc", 8),  # timm's
         ("--backbone densenet_bc100 --attention rga_sc", 8),
         ("--task classification_densenet --attention rga_sc", 8),
+        (f"--config {catalogue.conf() / 'demo' / 'classification.yaml'} --attention rga_sc", 4),
+        ("--task classification --model.init_args.backbone resnet50 --attention rga_sc", 8),
     ],
 )
 def test_attention_fits_the_papers_arguments_to_the_family_of_the_backbone(line: str, ratio: int) -> None:
@@ -78,6 +80,7 @@ def test_no_gpus_is_the_cpu() -> None:
         ("--attention nowhere.yaml", "no such file"),
         ("--gpus two", "expected a count"),
         ("--gpus", "--gpus needs a value"),
+        ("--ckpt_path nowhere.ckpt", "no such file"),
         ("--task", "--task needs a value"),
     ],
 )
@@ -102,8 +105,27 @@ def test_a_checkpoint_brings_the_configuration_of_its_run(tmp_path: Path) -> Non
     config = tmp_path / "run" / "config.yaml"
     config.write_text("model: {init_args: {backbone: resnet20}}\n")
     assert expand(f"--ckpt_path {checkpoint}") == ["--config", str(config), "--ckpt_path", str(checkpoint)]
+    overlaid = expand(f"--logger wandb --ckpt_path {checkpoint}")
+    assert overlaid[1] == str(config), "the run's configuration comes before the overlay"
+    assert overlaid[3].endswith("wandb.yaml")
     assert str(config) not in expand(f"--ckpt_path {checkpoint} --config other.yaml")
     assert str(config) not in expand(f"--ckpt_path {checkpoint} --task classification")
+
+
+def test_a_call_for_help_needs_no_task() -> None:
+    assert flags.expand(["--help"])[0] == ["--help"]
+    assert flags.expand(["--model.help", "Classification"])[0] == ["--model.help", "Classification"]
+
+
+def test_a_folder_is_given_back_only_if_nothing_was_made_in_it(tmp_path: Path) -> None:
+    for name in ("empty", "full"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").touch()
+    (tmp_path / "full" / "metrics.csv").touch()
+    give_back(str(tmp_path / "empty"))
+    give_back(str(tmp_path / "full"))
+    give_back("")
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]
 
 
 def test_the_catalogue_names_every_choice_with_a_summary() -> None:
@@ -132,7 +154,11 @@ def test_folders_are_numbered_unless_they_are_asked_for(tmp_path: Path, monkeypa
         return claim_folder(tmp_path, "run", exact=exact).name
 
     assert [claim(exact=False) for _ in range(3)] == ["run", "run-2", "run-3"]
-    with pytest.raises(InputError, match="--ckpt_path"):
+    with pytest.raises(InputError, match="run exists. Choose another --name.$"):
+        claim(exact=True)
+    (tmp_path / "run" / "checkpoints").mkdir()
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(InputError, match="or go on with that run: --ckpt_path"):
         claim(exact=True)
     first = claim(exact=False)
     assert claim_folder(tmp_path, "other", exact=True).name == first, "the processes of one run share its folder"
@@ -147,9 +173,8 @@ def test_gpus_that_are_not_there_are_an_error_that_says_what_is(monkeypatch: pyt
         check_gpus("gpu", 1)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"Card {index}")
-    check_gpus("gpu", 2)
-    check_gpus("gpu", [1])
-    check_gpus("gpu", -1)
-    for devices in (3, [2]):
+    for devices in (2, [1], -1, "2", "-1", "1,"):
+        check_gpus("gpu", devices)
+    for devices in (3, [2], "3"):
         with pytest.raises(InputError, match=r"there are 2 \(0: Card 0, 1: Card 1\)"):
             check_gpus("gpu", devices)

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import subprocess
 import sys
@@ -95,8 +94,26 @@ def test_a_run_goes_on_from_its_checkpoint_in_its_folder(cifar: Path) -> None:
     assert run(["fit", "--ckpt_path", checkpoint, "--trainer.max_epochs", "3"]) == 0
     assert list(Path("runs/classification").iterdir()) == [folder]
     assert result(folder)["epochs"] == 3
+    assert result(folder)["weights"] == checkpoint
+    assert yaml.safe_load((folder / "config.yaml").read_text())["ckpt_path"] is None, "it starts anew when it is used"
     assert len([row for row in rows(folder / "metrics-1.csv") if row["train/loss"]]) == 2
     assert len([row for row in rows(folder / "metrics.csv") if row["train/loss"]]) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [(["--name", "other"], "keeps its folder"), (["--backbone", "resnet14"], "has backbone resnet8")],
+)
+def test_a_run_does_not_go_on_as_another(options: list[str], named: str, cifar: Path) -> None:
+    folder = fit(cifar, "--trainer.max_epochs", "1")
+    with pytest.raises(ValueError, match=named):
+        run(["fit", "--ckpt_path", str(folder / "checkpoints" / "last.ckpt"), *options])
+    assert rows(folder / "metrics.csv"), "nothing is lost"
+
+
+def test_evaluation_needs_a_trained_network(cifar: Path) -> None:
+    with pytest.raises(ValueError, match="needs a trained network: --ckpt_path"):
+        run(["test", *TINY, "--data.root", str(cifar)])
 
 
 def test_explicit_options_win_over_recipes(cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,7 +167,7 @@ def test_what_is_wrong_is_said_without_a_traceback(
     assert "relattn: error:" in message
     assert "Traceback" not in message
     assert re.search(named, message), message
-    assert not list(Path().glob("runs/*/*/checkpoints")), "nothing was trained"
+    assert not list(Path().glob("runs/*/*")), "the name of the run is free again"
 
 
 def test_a_wandb_run_offline_holds_config_and_history(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,13 +190,20 @@ def test_a_wandb_run_offline_holds_config_and_history(cifar: Path, monkeypatch: 
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_evaluation_of_one(cifar: Path) -> None:
-    folder = fit(cifar, data="CIFAR100")
-    alone = result(folder)["scores"]
-    command = [sys.executable, "-m", "relattn", "test", "--ckpt_path", str(folder / "checkpoints" / "last.ckpt")]
-    options = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.eval_batch_size", "13"]
-    subprocess.run([*command, *options], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    together = result(folder / "test")
+def test_two_processes_train_and_give_the_evaluation_of_one(cifar: Path) -> None:
+    relattn = [sys.executable, "-m", "relattn"]
+    # 101 images in batches of 25: one process has 51 of them, three batches, the other 50, which would be two.
+    options = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.eval_batch_size", "25"]
+    fitted = [*relattn, "fit", *TINY, "--data", "CIFAR100", "--data.root", str(cifar), *options]
+    subprocess.run(fitted, check=True, timeout=300)
+    folder = Path("runs/classification/cifar100-resnet8-none-s0")
+    checkpoint = ["--ckpt_path", str(folder / "checkpoints" / "last.ckpt")]
+    assert run(["test", *checkpoint, "--trainer.devices", "1", "--trainer.strategy", "auto"]) == 0
+    alone = result(folder / "test")["scores"]
+    subprocess.run([*relattn, "test", *checkpoint], check=True, timeout=300)
+    assert list(folder.parent.iterdir()) == [folder], "both processes share one folder"
+    assert result(folder)["scores"]["test/error"] == alone["test/error"]
+    together = result(folder / "test-2")
     assert together["processes"] == 2
     assert together["scores"]["test/error"] == alone["test/error"]  # 101 images, which do not divide
     assert together["scores"]["test/loss"] == pytest.approx(alone["test/loss"], abs=1e-4)

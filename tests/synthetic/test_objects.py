@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from relattn.errors import InputError
-from relattn.synthetic.objects import OBJECTS, PATTERNS, SHAPES, render, write_cifar
+from relattn.synthetic.cifar import write_cifar
+from relattn.synthetic.objects import OBJECTS, PATTERNS, SHAPES, render
 
 FILES = {
     "cifar10": ([f"data_batch_{batch}" for batch in range(1, 6)], ["test_batch"], "batches.meta", "labels"),
@@ -177,7 +178,7 @@ def test_raw_pixels_say_little_about_the_class(name, tmp_path):
 
 def test_an_existing_folder_is_kept(ten):
     before = contents(ten)
-    with pytest.raises(FileExistsError, match=r"cifar-10-batches-py exists.*remove it or write to another root"):
+    with pytest.raises(InputError, match=r"cifar-10-batches-py exists.*remove it or write to another root"):
         write_cifar(ten.parent, "cifar10", train=20, test=20)
     assert contents(ten) == before
 

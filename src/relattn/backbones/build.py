@@ -6,11 +6,9 @@
 
 import copy
 import functools
-import logging
 import pickle
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,6 @@ from relattn.attention import Attention
 from relattn.backbones.densenet_cifar import DenseNetCIFAR
 from relattn.backbones.resnet_cifar import ResNetCIFAR
 from relattn.errors import InputError, MissingFileError, suggest
-
-log = logging.getLogger(__name__)
 
 AttentionFactory = Callable[..., Attention]
 """Called as `factory(channels, size=(height, width))`: an attention class, or a partial of one."""
@@ -80,10 +76,7 @@ def create(name: str, *, num_classes: int, in_chans: int, pretrained: bool | str
         growth = int(match["growth"] or 12)
         model = DenseNetCIFAR((depth - 4) // per_layer, growth=growth, bottleneck=bool(match["bc"]), **common)
     if pretrained:
-        from timm.models import load_checkpoint
-
-        with weights_that_fit(name, pretrained):
-            load_checkpoint(model, str(weights_file(pretrained)), weights_only=True)
+        load_weights(model, name, pretrained)
     return model
 
 
@@ -97,28 +90,45 @@ def create_timm(name: str, *, pretrained: bool | str, **arguments: Any) -> nn.Mo
     if tag and ":" not in name and name not in timm.list_models(f"{network}.*", pretrained=True):
         tags = timm.list_models(f"{network}.*", pretrained=True)
         raise InputError(f"{network} has no weights {tag!r}. {suggest(name, tags)}")
-    if isinstance(pretrained, str):
-        overlay = {"file": str(weights_file(pretrained))}
-        with weights_that_fit(name, pretrained):
-            return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
-    return timm.create_model(name, pretrained=pretrained, **arguments)
+    if pretrained is True:
+        try:
+            return timm.create_model(name, pretrained=True, **arguments)
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"The weights of {name} could not be loaded: {error} Without a network, give the path of a file: "
+                "--model.pretrained FILE."
+            ) from error
+    model: nn.Module = timm.create_model(name, **arguments)
+    if pretrained:
+        load_weights(model, name, pretrained)
+    return model
 
 
-@contextmanager
-def weights_that_fit(name: str, path: str | bool) -> Iterator[None]:
-    """Say which file does not fit which network, where torch only lists keys."""
-    try:
-        yield
-    except (RuntimeError, pickle.UnpicklingError) as error:
-        raise InputError(f"pretrained={path!r} does not hold the weights of {name}: {error}") from error
+def load_weights(model: nn.Module, name: str, path: str) -> None:
+    """Load a file of weights; only a classifier for other classes may be left out.
 
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If a weight of the network is not in the file, or one of the file not in the network.
+    """
+    from timm.models import load_state_dict
 
-def weights_file(path: str) -> Path:
-    """Return the path of a file of weights, or raise MissingFileError."""
     file = Path(path).expanduser()
     if not file.is_file():
         raise MissingFileError(f"pretrained={path!r}: there is no such file of weights.")
-    return file
+    try:
+        state = load_state_dict(str(file), weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise InputError(f"pretrained={path!r} cannot be read as weights: {error}") from error
+    expected = model.state_dict()
+    cfg = getattr(model, "pretrained_cfg", {})
+    classifier = tuple(f"{part}." for part in {"fc", "classifier", "head", str(cfg.get("classifier", "fc"))})
+    fits = {key: value for key, value in state.items() if key in expected and value.shape == expected[key].shape}
+    wrong = sorted(key for key in {*state, *expected} - fits.keys() if not key.startswith(classifier))
+    if wrong:
+        listed = ", ".join(wrong[:5]) + (", ..." if len(wrong) > 5 else "")
+        raise InputError(f"pretrained={path!r} does not hold the weights of {name}: {len(wrong)} differ ({listed}).")
+    model.load_state_dict(fits, strict=False)
 
 
 def entries_of(model: nn.Module) -> list[dict[str, Any]]:
@@ -155,7 +165,7 @@ def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chan
                 f"{type(model).__name__} reports stage {name!r} but has no module of that name, so it cannot be used."
             ) from error
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.device("meta"):
             skeleton.forward_features(torch.empty(1, in_chans, *size, device="meta"))  # type: ignore[operator]
     except (RuntimeError, AssertionError) as error:  # how networks refuse a size
         raise InputError(
@@ -240,8 +250,6 @@ def build(
     if last_stride not in (None, 1, 2):
         raise InputError(f"last_stride is {last_stride}, expected 1 (no down-sampling in the last stage) or 2.")
     model = create(name, num_classes=num_classes, in_chans=in_chans, pretrained=pretrained, **arguments)
-    if not pretrained:
-        log.info("%s starts from random weights.", name)
     known = stages_of(model) if attention is not None or last_stride == 1 else []
     if last_stride == 1:
         remove_last_stride(model, known, size, in_chans)

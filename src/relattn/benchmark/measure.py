@@ -49,7 +49,7 @@ def count_macs(network: nn.Module, inputs: Tensor) -> int:
     """Multiply-accumulates of a forward pass, per image."""
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        network(inputs)
+        network(inputs.detach())
     return int(counter.get_total_flops() // 2 // len(inputs))
 
 
@@ -102,6 +102,9 @@ def compare(networks: dict[str, nn.Module], inputs: Tensor, *, rounds: int, warm
             spent = timed(step, device)
             if turn >= warmup:
                 times[name].append(spent)
+    for network in networks.values():  # gradients are part of what a step holds
+        network.zero_grad(set_to_none=True)
+    inputs.grad = None
     return [
         Cost(
             name=name,

@@ -64,11 +64,11 @@ def size(text: str) -> tuple[int, int]:
 def factory(name: str, backbone: str | None) -> "AttentionFactory | None":
     """The attention that a recipe stands for."""
     value = flags.attention(name, backbone)
-    content: dict[str, Any] | None = yaml.safe_load(value)
+    content: dict[str, Any] | str | None = yaml.safe_load(value)
     if content is None:
         return None
-    if not isinstance(content, dict):
-        raise InputError(f"--attention {name}: expected a recipe's name or file.")
+    if isinstance(content, str):
+        content = {"class_path": content}
     module, _, attribute = content["class_path"].rpartition(".")
     return partial(getattr(import_module(module), attribute), **content.get("init_args", {}))
 
@@ -140,7 +140,9 @@ def table(costs: "list[Cost]", options: argparse.Namespace, device: str) -> None
 def main(arguments: list[str]) -> int:
     """Measure and print."""
     options = parse(arguments)
-    options.size = options.size or ((256, 128) if options.backbone else (64, 32))
+    if options.size is None:
+        small = options.backbone is not None and flags.family_of(options.backbone) != "timm"
+        options.size = (32, 32) if small else (256, 128) if options.backbone else (64, 32)
     keep_freed_memory()
     import torch
 

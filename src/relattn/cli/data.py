@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
 
     from rich.console import Console
 
-    from relattn.synthetic.objects import write_cifar
+    from relattn.synthetic.cifar import write_cifar
 
     console = Console(stderr=True)
     with console.status(f"Rendering {options.train + options.test:,} images ..."):

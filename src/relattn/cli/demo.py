@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from relattn.cli import catalogue
+from relattn.errors import InputError
 
 ATTENTIONS = ("none", "rga_sc")
 
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> int:
 
 def generate(root: Path, console: Any) -> None:
     """Make the stand-in for CIFAR-10, unless it is there."""
-    from relattn.synthetic.objects import write_cifar
+    from relattn.synthetic.cifar import write_cifar
 
     if not (root / "cifar-10-batches-py").is_dir():
         with console.status(f"Rendering 12,000 objects into {root} ..."):
@@ -50,7 +51,8 @@ def train(attention: str, options: argparse.Namespace, console: Any) -> dict[str
     ]
     console.rule(f"resnet20, attention: {attention}")
     before = set(options.runs.rglob("result.json"))
-    subprocess.run(command, check=True)  # noqa: S603, the command is ours
+    if subprocess.run(command, check=False).returncode:  # noqa: S603, the command is ours
+        raise InputError(f"The demo stopped, since this failed: {' '.join(command)}")
     (result,) = set(options.runs.rglob("result.json")) - before
     return {**json.loads(result.read_text()), "folder": result.parent}
 

@@ -14,6 +14,9 @@ import yaml
 from relattn.cli import catalogue
 from relattn.errors import InputError, MissingFileError, suggest
 
+LIGHTNING_CHECKPOINTS = ("last", "best", "hpc", "registry")
+"""What Lightning takes for `--ckpt_path` beside a file."""
+
 OWN = ("name", "runs")
 """Flags of the suite itself, which Lightning does not see."""
 
@@ -111,19 +114,24 @@ def expand(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
             own[flag] = value
             arguments = without(arguments, f"--{flag}")
     configs: list[str] = []
+    tasked = value_of(arguments, "--task") is not None
     for kind in ("task", "trainer", "logger"):
         if (value := value_of(arguments, f"--{kind}")) is not None:
             configs += ["--config", str(recipe(kind, value))]
             arguments = without(arguments, f"--{kind}")
     checkpoint = value_of(arguments, "--ckpt_path")
-    if checkpoint and "--config" not in configs and value_of(arguments, "--config") is None:
+    if checkpoint is not None and checkpoint not in LIGHTNING_CHECKPOINTS:
+        if not Path(checkpoint).is_file():
+            raise MissingFileError(f"--ckpt_path {checkpoint}: there is no such file.")
         run = run_of(Path(checkpoint))
-        if run is not None:
-            configs += ["--config", str(run / "config.yaml")]
+        if run is not None and not tasked and value_of(arguments, "--config") is None:
+            configs = ["--config", str(run / "config.yaml"), *configs]
     data = value_of(arguments, "--data")
     if data is not None and re.fullmatch(r"\w+", data) and data not in catalogue.data_sets():
         raise InputError(f"--data: there is no data set {data!r}. {suggest(data, catalogue.data_sets())}")
-    backbone = value_of(arguments, "--backbone") or value_of(arguments, "--model.backbone") or configured(configs)
+    backbone = configured([*configs, *arguments])
+    for flag in ("--backbone", "--model.backbone", "--model.init_args.backbone"):
+        backbone = value_of(arguments, flag) or backbone
     expanded: list[str] = []
     rest = iter(arguments)
     for argument in rest:
@@ -139,17 +147,22 @@ def expand(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
             expanded += ["--model.attention", attention(value, backbone)]
         else:
             expanded += gpus(value)
-    if not configs and value_of(arguments, "--config") is None and value_of(arguments, "--model") is None:
+    asks_for_help = any(argument.partition("=")[0].endswith(("-h", "help")) for argument in arguments)
+    chosen = configs or asks_for_help or any(value_of(arguments, flag) for flag in ("--config", "--model"))
+    if not chosen:
         raise InputError(f"Choose what to run: --task {' | '.join(catalogue.recipes('task'))}, or --config FILE.")
     return configs + expanded, own
 
 
-def configured(configs: list[str]) -> str | None:
+def configured(arguments: list[str]) -> str | None:
     """The backbone that the configurations on the command line ask for."""
     backbone = None
-    for path in configs[1::2]:
-        model = (yaml.safe_load(Path(path).read_text()) or {}).get("model", {})
-        backbone = model.get("init_args", {}).get("backbone", backbone)
+    for position, argument in enumerate(arguments):
+        flag, equals, path = argument.partition("=")
+        if flag == "--config":
+            file = Path(path if equals else arguments[position + 1])
+            content = (yaml.safe_load(file.read_text()) if file.is_file() else None) or {}
+            backbone = content.get("model", {}).get("init_args", {}).get("backbone", backbone)
     return backbone
 
 

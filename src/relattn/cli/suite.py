@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning import __version__
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 import relattn
@@ -26,15 +28,17 @@ from tasks.base import Data, Task
 class RunRecord(SaveConfigCallback):
     """Keeps what a run is: `config.yaml` when it starts, in every checkpoint, and `result.json` when it ends."""
 
-    def __init__(self, parser: Any, config: Any, facts: dict[str, Any]) -> None:
+    def __init__(self, parser: Any, config: Any, facts: dict[str, Any], asked: Any) -> None:
+        """Keep `facts` for the result, and `asked`, the configuration before the run's own names were filled in."""
         super().__init__(parser, config, save_to_log_dir=False)
+        self.asked = asked
         self.facts = facts
         self.console = Console(stderr=True)
         self.started = time.monotonic()
 
     def text(self) -> str:
         """The configuration as YAML, which reproduces the run by itself."""
-        return str(self.parser.dump(self.config, skip_unset=False))
+        return str(self.parser.dump(self.asked, skip_unset=False))
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         folder = Path(trainer.default_root_dir)
@@ -61,6 +65,7 @@ class RunRecord(SaveConfigCallback):
     def write_result(self, trainer: Trainer, module: Task, data: Data, scores: dict[str, float]) -> Path:
         """Write `result.json`: what was run, on what, with which outcome."""
         path = Path(trainer.default_root_dir) / "result.json"
+        device = trainer.strategy.root_device
         content = {
             **self.facts,
             **module.describe(),
@@ -70,7 +75,7 @@ class RunRecord(SaveConfigCallback):
             "scores": {name: round(value, 4) for name, value in scores.items()},
             "seconds": round(time.monotonic() - self.started, 1),
             "processes": trainer.world_size,
-            "device": torch.cuda.get_device_name() if module.device.type == "cuda" else "cpu",
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "versions": {"relattn": relattn.__version__, "torch": torch.__version__, "lightning": __version__},
         }
         path.write_text(json.dumps(content, indent=2) + "\n")
@@ -92,7 +97,7 @@ def name_wandb_run(arguments: Any, folder: Path, tags: list[str]) -> None:
 
 def keep_metrics(file: Path) -> None:
     """Put the metrics of a run that goes on aside, as metrics-1.csv and so on: the logger begins a new file."""
-    if file.is_file() and int(os.environ.get("LOCAL_RANK", "0")) == 0:
+    if file.is_file() and getattr(rank_zero_only, "rank", 0) == 0:
         number = 1 + len(list(file.parent.glob("metrics-*.csv")))
         file.rename(file.with_name(f"metrics-{number}.csv"))
 
@@ -140,6 +145,8 @@ class SuiteCLI(LightningCLI):
         check_gpus(trainer.accelerator, trainer.devices)
         model, data = config.model, config.data
         arguments = model.init_args
+        if self.command != "fit" and not config.get("ckpt_path") and not arguments.pretrained:
+            raise InputError(f"relattn {self.command} needs a trained network: --ckpt_path FILE.")
         attention = attention_name(arguments.attention)
         task = model.class_path.split(".")[1]
         data_name = data.class_path.rpartition(".")[2]
@@ -148,7 +155,9 @@ class SuiteCLI(LightningCLI):
         if self.command == "fit":
             parent, exact = Path(self.own.get("runs", "runs")) / task, "name" in self.own
             self.folder = run or claim_folder(parent, self.own.get("name", name), exact=exact)
-            keep_metrics(self.folder / "metrics.csv")
+            if run is not None:
+                self.check_same_network(run)
+                keep_metrics(self.folder / "metrics.csv")
         else:
             parent = run or Path(self.own.get("runs", "runs")) / task / self.own.get("name", name)
             self.folder = claim_folder(parent, self.command, exact=False)
@@ -159,12 +168,26 @@ class SuiteCLI(LightningCLI):
             "attention": attention,
             "seed": config.seed_everything,
         }
-        self.save_config_kwargs = {"facts": self.facts}
+        asked = config.clone()
+        if self.command == "fit":
+            asked.ckpt_path = None
+        self.save_config_kwargs = {"facts": self.facts, "asked": asked}
         loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
         for logger in loggers:
             if getattr(logger, "class_path", "").endswith(".WandbLogger"):
                 tags = [task, arguments.backbone, attention, data_name]
                 name_wandb_run(logger.init_args, self.folder, tags)
+
+    def check_same_network(self, run: Path) -> None:
+        """Refuse to go on with a run under another name, or with another network."""
+        if "name" in self.own:
+            raise InputError(f"--name is given, but a run that goes on keeps its folder, {run}: leave one of them out.")
+        now = yaml.safe_load(self._parser(self.command).dump(self.config[self.command], skip_unset=False))
+        before = yaml.safe_load((run / "config.yaml").read_text())
+        for key in ("backbone", "attention", "stages"):
+            was, is_now = (config["model"]["init_args"].get(key) for config in (before, now))
+            if was != is_now:
+                raise InputError(f"{run} has {key} {was}, and {is_now} is asked for: its checkpoint does not fit.")
 
     def instantiate_classes(self) -> None:
         """Instantiate; what a class of ours says of its arguments is not buried under what jsonargparse says."""
@@ -185,9 +208,9 @@ class SuiteCLI(LightningCLI):
         if isinstance(configured, Logger | list):
             loggers += configured if isinstance(configured, list) else [configured]
         if self.command == "fit":
-            callbacks.append(
-                ModelCheckpoint(self.folder / "checkpoints", filename="last", enable_version_counter=False)
-            )
+            if config["enable_checkpointing"] is not False:
+                options = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+                callbacks.append(ModelCheckpoint(self.folder / "checkpoints", filename="last", **options))
             callbacks.append(LearningRateMonitor("epoch"))
         return super().instantiate_trainer(callbacks=callbacks, logger=loggers, **kwargs)
 
@@ -229,4 +252,4 @@ class SuiteCLI(LightningCLI):
         console.print(f"run: {self.folder}", highlight=False, soft_wrap=True)
         for logger in self.trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.experiment.finish(quiet=True)
+                logger.experiment.finish()

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -33,6 +34,10 @@ def main(command: str, arguments: list[str]) -> int:
     started_by = os.environ.get(RUN_VARIABLE, "")
     try:
         SuiteCLI(command, lightning_arguments, own)
+    except InputError:
+        if not started_by:
+            give_back(os.environ.get(RUN_VARIABLE, ""))
+        raise
     finally:
         os.environ[RUN_VARIABLE] = started_by
     return 0
@@ -45,6 +50,9 @@ def quieten() -> None:
     # Tips on other products, a list of devices that no one asked for, and the seed, which the configuration holds.
     for source in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(source).setLevel(logging.WARNING)
+    logging.getLogger("relattn").setLevel(logging.INFO)
+    if not logging.getLogger("relattn").handlers:
+        logging.getLogger("relattn").addHandler(logging.StreamHandler())
     # The suite's loaders run on the device and have no workers to add.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # config.yaml is in the folder before the first metric is: that is no previous run.
@@ -84,7 +92,9 @@ def claim_folder(parent: Path, name: str, *, exact: bool) -> Path:
         return Path(claimed)
     # Processes started by torchrun or SLURM share no parent that could number the folder: their job does.
     job = os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
-    if job and int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1:
+    if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1:
+        if not exact and job in (None, "none"):
+            raise InputError("Processes that were started together need a name for their run: give it with --name.")
         folder = parent / (name if exact else f"{name}-{job}")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -95,14 +105,19 @@ def claim_folder(parent: Path, name: str, *, exact: bool) -> Path:
             folder.mkdir(parents=True)
         except FileExistsError as error:
             if exact:
-                raise InputError(
-                    f"{folder} exists. Choose another --name, or go on with that run: "
-                    f"--ckpt_path {folder / 'checkpoints' / 'last.ckpt'}"
-                ) from error
+                checkpoint = folder / "checkpoints" / "last.ckpt"
+                hint = f", or go on with that run: --ckpt_path {checkpoint}" if checkpoint.is_file() else ""
+                raise InputError(f"{folder} exists. Choose another --name{hint}.") from error
             number += 1
             continue
         os.environ[RUN_VARIABLE] = str(folder)
         return folder
+
+
+def give_back(folder: str) -> None:
+    """Remove the folder of a run that could not start, so that its name is free again."""
+    if folder and Path(folder).is_dir() and {path.name for path in Path(folder).iterdir()} <= {"config.yaml"}:
+        shutil.rmtree(folder)
 
 
 def check_gpus(accelerator: str, devices: Any) -> None:
@@ -119,6 +134,8 @@ def check_gpus(accelerator: str, devices: Any) -> None:
             f"GPUs are asked for and none is to be seen: torch {torch.__version__} is {build} and finds no device. Use "
             "--gpus 0 to run on the CPU, or look at nvidia-smi and CUDA_VISIBLE_DEVICES."
         )
-    wanted = devices if isinstance(devices, list) else range(devices if isinstance(devices, int) and devices > 0 else 0)
+    if isinstance(devices, str):  # what the command line gives
+        devices = int(devices) if devices.lstrip("-").isdigit() else [int(part) for part in devices.split(",") if part]
+    wanted = devices if isinstance(devices, list) else range(max(devices, 0))
     if any(index >= len(found) for index in wanted):
         raise InputError(f"GPUs {list(wanted)} are asked for, and there are {len(found)} ({listed}).")
