@@ -45,6 +45,9 @@ class Task(LightningModule):
 
     headline: str
 
+    weights: str
+    """Where the weights come from: a checkpoint, a file, `timm`, or `random`; known when the network is built."""
+
     def __init__(
         self,
         backbone: str,
@@ -107,7 +110,10 @@ class Task(LightningModule):
             # The last batch of an epoch is smaller: a graph of its own is faster than one for every size.
             self.network.compile(mode=None if self.compile_mode == "default" else self.compile_mode, dynamic=False)
         self.attentions = [module for module in self.network.modules() if isinstance(module, Attention)]
-        if self.weights() == "random" and self.trainer.is_global_zero:
+        self.weights = "timm" if self.pretrained is True else str(self.pretrained or "random")
+        if self.trainer.ckpt_path:
+            self.weights = str(self.trainer.ckpt_path)
+        if self.weights == "random" and self.trainer.is_global_zero:
             log.info("%s starts from random weights.", self.backbone)
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -129,11 +135,5 @@ class Task(LightningModule):
         return {
             "backbone": self.backbone,
             "parameters": sum(parameter.numel() for parameter in self.parameters()),
-            "weights": self.weights(),
+            "weights": self.weights,
         }
-
-    def weights(self) -> str:
-        """Where the weights come from: a checkpoint, a file, `timm`, or `random`."""
-        if self.trainer.ckpt_path:
-            return str(self.trainer.ckpt_path)
-        return "timm" if self.pretrained is True else self.pretrained or "random"

@@ -4,6 +4,7 @@ A schedule gives the factor on the optimizer's learning rate at a step of a run 
 run of five epochs sees the same shape as one of 164.
 """
 
+import math
 from abc import ABC, abstractmethod
 from typing import Literal
 
@@ -69,3 +70,30 @@ class MultiStep(Schedule):
             return factor
         progress = step / self.warmup_steps if self.warmup == "linear" else 0.0
         return factor * (self.warmup_factor + (1 - self.warmup_factor) * progress)
+
+
+class OneCycle(Schedule):
+    """Rise linearly to the full rate, then fall to zero as a half cosine: for runs that must learn in few epochs.
+
+    Smith and Topin, "Super-Convergence", 2018; the momentum is left alone.
+    """
+
+    def __init__(self, warmup: float = 0.25, start: float = 0.04) -> None:
+        """Define the schedule.
+
+        Args:
+            warmup: The fraction of the run over which the rate rises.
+            start: The factor that it rises from.
+
+        Raises:
+            InputError: If either is not in [0, 1).
+        """
+        if not 0 <= warmup < 1 or not 0 <= start < 1:
+            raise InputError(f"OneCycle: warmup is {warmup} and start {start}, expected both in [0, 1).")
+        self.warmup, self.start = warmup, start
+
+    def factor(self, step: int, total: int) -> float:
+        rise = self.warmup * total
+        if step < rise:
+            return self.start + (1 - self.start) * step / rise
+        return 0.5 * (1 + math.cos(math.pi * (step - rise) / (total - rise)))

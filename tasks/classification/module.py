@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from tasks.base import Data, Task
@@ -22,12 +23,11 @@ class Classification(Task):
     headline = "accuracy"
 
     def build_network(self, data: Data) -> nn.Module:
-        self.accuracy = nn.ModuleDict(
-            {
-                f"{stage}_accuracy": MulticlassAccuracy(data.num_classes, average="micro", validate_args=False)
-                for stage in ("val", "test")
-            }
-        )
+        # Lightning's own mean over processes truncates their mean batch size to an integer; these count every image.
+        self.accuracies, self.losses = nn.ModuleDict(), nn.ModuleDict()
+        for stage in ("val", "test"):
+            self.accuracies[stage] = MulticlassAccuracy(data.num_classes, average="micro", validate_args=False)
+            self.losses[stage] = MeanMetric()
         return self.build_backbone(data, num_classes=data.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -48,16 +48,15 @@ class Classification(Task):
     def evaluate(self, batch: dict[str, Tensor], stage: str) -> None:
         """Score one batch."""
         logits = self(batch["image"])
-        self.accuracy[f"{stage}_accuracy"].update(logits, batch["label"])
-        loss = F.cross_entropy(logits, batch["label"])
-        self.log(f"{stage}/loss", loss, batch_size=len(logits), sync_dist=True)
+        self.accuracies[stage].update(logits, batch["label"])
+        self.losses[stage].update(F.cross_entropy(logits, batch["label"], reduction="none"))
 
     def log_scores(self, stage: str) -> None:
         """Log the accuracy over all images and processes."""
-        metric = self.accuracy[f"{stage}_accuracy"]
-        accuracy = 100 * metric.compute()
-        metric.reset()
-        scores = {"accuracy": accuracy, "error": 100 - accuracy, "score": accuracy}
+        accuracy, loss = 100 * self.accuracies[stage].compute(), self.losses[stage].compute()
+        self.accuracies[stage].reset()
+        self.losses[stage].reset()
+        scores = {"loss": loss, "accuracy": accuracy, "error": 100 - accuracy, "score": accuracy}
         self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:

@@ -154,7 +154,7 @@ def test_folders_are_numbered_unless_they_are_asked_for(tmp_path: Path, monkeypa
         return claim_folder(tmp_path, "run", exact=exact).name
 
     assert [claim(exact=False) for _ in range(3)] == ["run", "run-2", "run-3"]
-    with pytest.raises(InputError, match="run exists. Choose another --name.$"):
+    with pytest.raises(InputError, match=r"run exists\. Choose another --name\.$"):
         claim(exact=True)
     (tmp_path / "run" / "checkpoints").mkdir()
     (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from relattn.cli.catalogue import conf
-from tasks.schedules import Constant, MultiStep
+from tasks.schedules import Constant, MultiStep, OneCycle
 
 STEPS_PER_EPOCH = 391
 RESNET_STEPS = 164 * STEPS_PER_EPOCH
@@ -60,6 +60,23 @@ def test_schedule_drives_torch_through_lambda_lr() -> None:
         optimizer.step()
         scheduler.step()
     assert rates == pytest.approx([0.01, 0.01, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_one_cycle_is_torchs_with_cosine() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    reference = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.1, total_steps=401, pct_start=0.25, anneal_strategy="cos"
+    )
+    schedule, rates, expected = OneCycle(0.25, 0.04), [], []
+    for step in range(400):
+        rates.append(0.1 * schedule.factor(step, 400))
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        reference.step()
+    assert rates[0] == pytest.approx(0.004)
+    assert max(rates) == rates[100] == pytest.approx(0.1)
+    assert rates[100:] == pytest.approx(expected[100:], abs=0.002)  # the falling half; torch rises as a cosine too
+    assert all(later > earlier for earlier, later in pairwise(rates[:101]))
 
 
 def test_constant() -> None:

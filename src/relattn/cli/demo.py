@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="relattn demo", description="Train ResNet-20 plain and with RGA-SC.")
     parser.add_argument("--runs", type=Path, default=Path("runs/demo"), help="where the runs are kept")
     parser.add_argument("--root", type=Path, default=Path("data/generated"), help="where the generated data are kept")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=5)
     options = parser.parse_args(arguments)
 
     from rich.console import Console
@@ -38,8 +38,8 @@ def generate(root: Path, console: Any) -> None:
     from relattn.synthetic.cifar import write_cifar
 
     if not (root / "cifar-10-batches-py").is_dir():
-        with console.status(f"Rendering 12,000 objects into {root} ..."):
-            write_cifar(root, "cifar10", train=10_000, test=2_000)
+        with console.status(f"Rendering 10,000 objects into {root} ..."):
+            write_cifar(root, "cifar10", train=8_000, test=2_000)
 
 
 def train(attention: str, options: argparse.Namespace, console: Any) -> dict[str, Any]:

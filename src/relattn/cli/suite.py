@@ -209,9 +209,12 @@ class SuiteCLI(LightningCLI):
             loggers += configured if isinstance(configured, list) else [configured]
         if self.command == "fit":
             if config["enable_checkpointing"] is not False:
-                options = {"enable_version_counter": False, "save_on_train_epoch_end": True}
-                callbacks.append(ModelCheckpoint(self.folder / "checkpoints", filename="last", **options))
+                place = self.folder / "checkpoints"
+                last = ModelCheckpoint(place, "last", enable_version_counter=False, save_on_train_epoch_end=True)
+                callbacks.append(last)
             callbacks.append(LearningRateMonitor("epoch"))
+        else:
+            kwargs["enable_checkpointing"] = False
         return super().instantiate_trainer(callbacks=callbacks, logger=loggers, **kwargs)
 
     def fit(self, model: Task, **options: Any) -> None:
