@@ -214,4 +214,4 @@ def test_the_demo_trains_both_networks_and_prints_a_table(capfd: pytest.CaptureF
     assert run(["demo", "--epochs", "1"]) == 0
     found = [result(path.parent) for path in sorted(Path("runs/demo").rglob("result.json"))]
     assert [entry["attention"] for entry in found] == ["none", "rga_sc"]
-    assert "nearest neighbour on raw pixels" in capfd.readouterr().out
+    assert "raw-pixel nearest neighbour" in capfd.readouterr().out

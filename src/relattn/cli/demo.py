@@ -74,15 +74,19 @@ def table(results: list[dict[str, Any]], baseline: float, console: Any) -> None:
     """Print what came out."""
     from rich.table import Table
 
-    shown = Table(title="Generated objects in CIFAR-10's layout: error of the last epoch on the test set")
+    shown = Table(
+        title="Generated objects in CIFAR-10's layout: error of the last epoch on the test set",
+        caption="A few epochs show that everything runs, not which network is better in the end.",
+    )
     shown.add_column("")
     for column in ("parameters", "epochs", "error, %", "seconds"):
         shown.add_column(column, justify="right")
     shown.add_column("run")
-    shown.add_row("nearest neighbour on raw pixels", "", "", f"{baseline:.2f}", "", "")
+    shown.add_row("raw-pixel nearest neighbour", "", "", f"{baseline:.2f}", "", "")
     for result in results:
         name = result["backbone"] + ("" if result["attention"] == "none" else f" + {result['attention']}")
         error = f"{result['scores']['test/error']:.2f}"
         cells = [f"{result['parameters']:,}", str(result["epochs"]), error, f"{result['seconds']:.0f}"]
-        shown.add_row(name, *cells, str(result["folder"]))
+        shown.add_row(name, *cells, result["run"])
     console.print(shown)
+    console.print(f"Each run has a folder: {results[0]['folder'].parent}", soft_wrap=True, highlight=False)
