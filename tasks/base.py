@@ -3,7 +3,6 @@
 The network is built when the data are known (`configure_model`), so that classes and image sizes are stated once.
 """
 
-import logging
 from abc import abstractmethod
 from typing import Any, Literal
 
@@ -16,8 +15,6 @@ from relattn.attention import Attention
 from relattn.backbones import AttentionFactory, build
 from relattn.errors import InputError
 from tasks.schedules import Constant, Schedule
-
-log = logging.getLogger("relattn")
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
@@ -44,9 +41,6 @@ class Task(LightningModule):
     """
 
     headline: str
-
-    weights: str
-    """Where the weights come from: a checkpoint, a file, `timm`, or `random`; known when the network is built."""
 
     def __init__(
         self,
@@ -110,11 +104,6 @@ class Task(LightningModule):
             # The last batch of an epoch is smaller: a graph of its own is faster than one for every size.
             self.network.compile(mode=None if self.compile_mode == "default" else self.compile_mode, dynamic=False)
         self.attentions = [module for module in self.network.modules() if isinstance(module, Attention)]
-        self.weights = "timm" if self.pretrained is True else str(self.pretrained or "random")
-        if self.trainer.ckpt_path:
-            self.weights = str(self.trainer.ckpt_path)
-        if self.weights == "random" and self.trainer.is_global_zero:
-            log.info("%s starts from random weights.", self.backbone)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The optimizer over all parameters that are trained, its schedule stepped at every step."""
@@ -135,5 +124,4 @@ class Task(LightningModule):
         return {
             "backbone": self.backbone,
             "parameters": sum(parameter.numel() for parameter in self.parameters()),
-            "weights": self.weights,
         }

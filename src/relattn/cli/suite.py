@@ -162,11 +162,13 @@ class SuiteCLI(LightningCLI):
             parent = run or Path(self.own.get("runs", "runs")) / task / self.own.get("name", name)
             self.folder = claim_folder(parent, self.command, exact=False)
         trainer.default_root_dir = str(self.folder)
+        weights = "timm" if arguments.pretrained is True else arguments.pretrained or "random"
         self.facts = {
             "task": task,
             "run": self.folder.name if self.command == "fit" else parent.name,
             "attention": attention,
             "seed": config.seed_everything,
+            "weights": str(config.get("ckpt_path") or weights),
         }
         asked = config.clone()
         if self.command == "fit":
@@ -219,6 +221,8 @@ class SuiteCLI(LightningCLI):
 
     def fit(self, model: Task, **options: Any) -> None:
         """Train; test the last epoch once; write down the outcome."""
+        if self.facts["weights"] == "random" and self.trainer.is_global_zero:
+            Console(stderr=True).print(f"{model.backbone} starts from random weights.", highlight=False)
         self.trainer.fit(model, **options)
         scores = self.scores()
         if self.trainer.fast_dev_run or self.trainer.interrupted:  # type: ignore[attr-defined]

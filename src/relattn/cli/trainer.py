@@ -50,9 +50,6 @@ def quieten() -> None:
     # Tips on other products, a list of devices that no one asked for, and the seed, which the configuration holds.
     for source in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(source).setLevel(logging.WARNING)
-    logging.getLogger("relattn").setLevel(logging.INFO)
-    if not logging.getLogger("relattn").handlers:
-        logging.getLogger("relattn").addHandler(logging.StreamHandler())
     # The suite's loaders run on the device and have no workers to add.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # config.yaml is in the folder before the first metric is: that is no previous run.
