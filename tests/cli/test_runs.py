@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -177,7 +178,10 @@ def test_a_wandb_run_offline_holds_config_and_history(cifar: Path, monkeypatch: 
     folder = fit(cifar, "--logger", "wandb", "--trainer.logger.init_args.group", "table7")
     (offline,) = folder.rglob("offline-run-*")
     (record,) = offline.glob("*.wandb")
-    content = record.read_bytes()
+    for _ in range(60):  # another process writes it
+        if b"val/error" in (content := record.read_bytes()):
+            break
+        time.sleep(0.5)
     for part in (
         b"tasks.classification.Classification",
         b"val/error",
