@@ -134,14 +134,14 @@ class RelationMask(nn.Module):
         """Return the mask `(B, 1, h, w)` of the nodes `(B, F, h, w)`."""
         nodes, psi = self.embeddings(x)
         # W1 reads [pool(psi), varphi]. Its two parts are applied apart, which spares a copy of varphi.
-        weight, reduced = self.reduce.weight, x.new_zeros(())
+        weight, parts = self.reduce.weight, []
         if self.relate is not None:
             related = self.relate.activate(self.embed_relations(nodes, self.relate.weight).unflatten(2, x.shape[2:]))
             weight_related = weight[:, self.original :, 0].expand(x.shape[0], -1, -1)
-            reduced = (weight_related @ related.flatten(2)).unflatten(2, x.shape[2:])
+            parts.append((weight_related @ related.flatten(2)).unflatten(2, x.shape[2:]))
         if psi is not None:
-            reduced = reduced + psi.mean(dim=1, keepdim=True) * weight[:, :1].transpose(0, 1).unsqueeze(3)
-        mask: Tensor = torch.sigmoid(self.score(self.reduce.activate(reduced)))
+            parts.append(psi.mean(dim=1, keepdim=True) * weight[:, :1].transpose(0, 1).unsqueeze(3))
+        mask: Tensor = torch.sigmoid(self.score(self.reduce.activate(sum(parts[1:], parts[0]))))
         return mask
 
 

@@ -128,11 +128,8 @@ class SuiteCLI(LightningCLI):
             args=[command, *arguments],
         )
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        return LightningCLI.subcommands()
-
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse without Lightning's warning that `sys.argv` has arguments too: they are the same ones."""
         self.config = parser.parse_args(args)
 
     def _parse_ckpt_path(self) -> None:
