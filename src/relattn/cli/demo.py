@@ -78,15 +78,14 @@ def table(results: list[dict[str, Any]], baseline: float, console: Any) -> None:
         title="Generated objects in CIFAR-10's layout: error of the last epoch on the test set",
         caption="A few epochs show that everything runs, not which network is better in the end.",
     )
-    shown.add_column("")
+    shown.add_column("", no_wrap=True)
     for column in ("parameters", "epochs", "error, %", "seconds"):
         shown.add_column(column, justify="right")
-    shown.add_column("run")
-    shown.add_row("raw-pixel nearest neighbour", "", "", f"{baseline:.2f}", "", "")
+    shown.add_row("raw-pixel nearest neighbour", "", "", f"{baseline:.2f}", "")
     for result in results:
         name = result["backbone"] + ("" if result["attention"] == "none" else f" + {result['attention']}")
         error = f"{result['scores']['test/error']:.2f}"
         cells = [f"{result['parameters']:,}", str(result["epochs"]), error, f"{result['seconds']:.0f}"]
-        shown.add_row(name, *cells, result["run"])
+        shown.add_row(name, *cells)
     console.print(shown)
     console.print(f"Each run has a folder: {results[0]['folder'].parent}", soft_wrap=True, highlight=False)
