@@ -1,0 +1,1 @@
+"""Person re-identification: the papers' main task."""

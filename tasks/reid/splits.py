@@ -1,0 +1,42 @@
+"""What every re-identification data set comes down to: images of known identity and camera, in three splits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Image(NamedTuple):
+    """One cropped person."""
+
+    path: str
+    """Relative to the root of its splits, with forward slashes."""
+
+    identity: int
+    """As the data set numbers it. Market-1501's distractors are identity 0, which no query has."""
+
+    camera: int
+    """From 0. A gallery image of the query's identity and camera is junk for that query."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The images of a data set, each split sorted by path, so that they are the same on every machine."""
+
+    root: Path
+    """The folder that the images' paths are relative to."""
+
+    train: Sequence[Image]
+    query: Sequence[Image]
+    gallery: Sequence[Image]
+
+    published: Mapping[str, int] = field(default_factory=dict)
+    """Published numbers of the genuine set, by the names that `counts` gives them; empty where there are none."""
+
+    def counts(self) -> dict[str, int]:
+        """The number of images and of identities of each split: `{"train images": ..., "train identities": ...}`."""
+        found = {}
+        for name, images in (("train", self.train), ("query", self.query), ("gallery", self.gallery)):
+            found[f"{name} images"] = len(images)
+            found[f"{name} identities"] = len({image.identity for image in images})
+        return found
