@@ -1,0 +1,154 @@
+"""The scores of a retrieval as a torchmetrics metric: fed by batches, the same from one process or several."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from relattn.errors import InputError
+from relattn.metrics.distances import Distances, FeatureDistances
+from relattn.metrics.query_expansion import expand_queries
+from relattn.metrics.ranks import Labels, MatchRanks, SameCamera, Ties, chunks, match_ranks
+from relattn.metrics.reranking import ReRanked
+from relattn.metrics.retrieval import FPRS, Retrieval, impostor_pairs, kept_impostors, score
+
+
+class RetrievalMetric(Metric):
+    """Gathers features of queries and gallery, and scores the retrieval.
+
+    Images carry their index in the evaluation set. It makes the order the same however the images came in, which ties
+    are broken by, and lets images that a distributed sampler repeats count once. With several processes each has all
+    features, works on its share of the chunks of queries, and the ranks are gathered: the scores are those of a
+    single process to the last bit.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+
+    features: list[Tensor]
+    identities: list[Tensor]
+    cameras: list[Tensor]
+    in_query: list[Tensor]
+    indices: list[Tensor]
+
+    def __init__(
+        self,
+        distance: Literal["cosine", "euclidean"] = "cosine",
+        *,
+        same_camera: SameCamera = "junk",
+        ties: Ties = "order",
+        ranks: int = 50,
+        fprs: Sequence[float] = FPRS,
+        reranking: bool = False,
+        expansion: int = 0,
+        **arguments: Any,
+    ) -> None:
+        """Define the metric.
+
+        Args:
+            distance: How features are compared.
+            same_camera: As of `retrieval`.
+            ties: As of `retrieval`.
+            ranks: Length of the CMC.
+            fprs: False positive rates to report the true positive rate at.
+            reranking: Whether to score k-reciprocal re-ranking as well, under names that end in `_reranked`.
+            expansion: Number of neighbours for query expansion, scored as well under names that end in `_expanded`;
+                0 for none.
+            arguments: torchmetrics' own.
+        """
+        super().__init__(**arguments)
+        self.reranking, self.expansion = reranking, expansion
+        self.result: Retrieval | None = None
+        self.distance, self.same_camera, self.ties = distance, same_camera, ties
+        self.ranks, self.fprs = ranks, tuple(fprs)
+        for name in ("features", "identities", "cameras", "in_query", "indices"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, features: Tensor, identities: Tensor, cameras: Tensor, in_query: Tensor, indices: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            features: (B, D), any floating type; kept as float32.
+            identities: (B,) int64.
+            cameras: (B,) int64.
+            in_query: (B,) bool, whether the image is a query; the others are gallery.
+            indices: (B,) int64, the image's place in the evaluation set.
+        """
+        self.features.append(features.detach().float())
+        self.identities.append(identities)
+        self.cameras.append(cameras)
+        self.in_query.append(in_query)
+        self.indices.append(indices)
+
+    def gathered(self) -> tuple[Tensor, Labels, Tensor, Labels]:
+        """Features and labels of the queries, then of the gallery, in the order of the evaluation set.
+
+        Raises:
+            InputError: If there is no query, or no gallery image.
+        """
+        indices = dim_zero_cat(self.indices) if len(self.indices) else torch.empty(0, dtype=torch.int64)
+        _, place = indices.unique(return_inverse=True)
+        first = torch.full((int(place.max()) + 1 if len(place) else 0,), len(indices), device=indices.device)
+        first.scatter_reduce_(0, place, torch.arange(len(indices), device=indices.device), "amin")
+        parts: list[Any] = []
+        for name, wanted in (("query", True), ("gallery", False)):
+            rows = first[dim_zero_cat(self.in_query)[first] == wanted] if len(first) else first
+            if not len(rows):
+                raise InputError(f"The retrieval has no {name} images: nothing can be scored.")
+            parts.append(dim_zero_cat(self.features)[rows])
+            parts.append(Labels(dim_zero_cat(self.identities)[rows], dim_zero_cat(self.cameras)[rows]))
+        return tuple(parts)  # type: ignore[return-value]
+
+    def compute(self) -> dict[str, Tensor]:
+        """The scores of `Retrieval.scores`, in per cent, float64; details are left in `result`."""
+        query_features, query, gallery_features, gallery = self.gathered()
+        self.result = self.score(FeatureDistances(query_features, gallery_features, self.distance), query, gallery)
+        scores = self.result.scores()
+        if self.reranking:
+            distances: Distances = ReRanked(query_features, gallery_features, metric=self.distance)
+            scores |= named(self.score(distances, query, gallery), "reranked")
+        if self.expansion:
+            expanded = expand_queries(query_features, gallery_features, neighbours=self.expansion)
+            scores |= named(self.score(FeatureDistances(expanded, gallery_features), query, gallery), "expanded")
+        return {
+            name: torch.tensor(value, dtype=torch.float64, device=query.cameras.device)
+            for name, value in scores.items()
+        }
+
+    def score(self, distances: Distances, query: Labels, gallery: Labels) -> Retrieval:
+        """Rank this process's share of the chunks, gather the ranks, and score them."""
+        keep = kept_impostors(impostor_pairs(query, gallery), self.fprs)
+        shared = self._is_synced and torch.distributed.is_initialized()
+        rank, processes = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
+        found = match_ranks(
+            distances,
+            query,
+            gallery,
+            same_camera=self.same_camera,
+            ties=self.ties,
+            keep=keep,
+            part=chunks(distances.shape)[rank::processes],
+        )
+        if shared:
+            found = gather(found, keep)
+        return score(found, query, gallery, same_camera=self.same_camera, ranks=self.ranks, fprs=self.fprs)
+
+
+def named(result: Retrieval, how: str) -> dict[str, float]:
+    """The headline scores of another way to rank, under names that say so."""
+    return {f"{name}_{how}": value for name, value in result.scores((1,)).items() if "FPR" not in name}
+
+
+def gather(found: MatchRanks, keep: int) -> MatchRanks:
+    """All processes' ranks, in the order of the queries."""
+    queries, counts, ranks, distances, impostors = (
+        torch.cat(gather_all_tensors(values))
+        for values in (found.queries, found.counts, found.ranks, found.distances, found.impostors)
+    )
+    of = torch.repeat_interleave(queries, counts)
+    matches, order = of.argsort(stable=True), queries.argsort()
+    return MatchRanks(queries[order], counts[order], ranks[matches], distances[matches], impostors.sort().values[:keep])
