@@ -121,11 +121,10 @@ def match_ranks(
         row, column, values = row[nearest_first], column[nearest_first], values[nearest_first]
         place = torch.arange(len(row), device=device) - (counts.cumsum(0) - counts)[row]
         ascending = sort_rows(rows)
-        ahead = look_up(ascending, row, place, values, counts)
+        nearer, not_farther = look_up(ascending, row, place, values, counts)
+        ahead = not_farther
         if ties == "order":
-            ahead = ahead[0] + tied_before(rows, row, column, values, ahead[1] > ahead[0])
-        else:
-            ahead = ahead[1]
+            ahead = nearer + tied_before(rows, row, column, values, not_farther > nearer)
         impostors.add(ascending)
         found.append((torch.arange(start, stop, device=device), counts, ahead + place + 1, values))
     nothing = torch.empty(0, dtype=torch.int64, device=device)
