@@ -42,6 +42,9 @@ class Task(LightningModule):
 
     headline: str
 
+    shapes_of: tuple[str, ...] = ("num_classes", "image_size")
+    """What `build_network` reads of the data."""
+
     def __init__(
         self,
         backbone: str,
@@ -97,13 +100,22 @@ class Task(LightningModule):
             raise InputError(
                 f"{type(self).__name__} needs a Data with num_classes and image_size, not {type(data).__name__}."
             )
-        self.network = self.build_network(data)
-        if self.channels_last:
-            self.network.to(memory_format=torch.channels_last)
+        self.assemble(data)
         if self.compile_mode is not None:
             # The last batch of an epoch is smaller: a graph of its own is faster than one for every size.
             self.network.compile(mode=None if self.compile_mode == "default" else self.compile_mode, dynamic=False)
+
+    def assemble(self, data: Data) -> None:
+        """Build the network for the data, or for what a checkpoint kept of them (`shapes_of`)."""
+        self.network = self.build_network(data)
+        self.shapes = {name: getattr(data, name) for name in self.shapes_of}
+        if self.channels_last:
+            self.network.to(memory_format=torch.channels_last)
         self.attentions = [module for module in self.network.modules() if isinstance(module, Attention)]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the network was built for, so that it can be built again without the data."""
+        checkpoint["shapes"] = self.shapes
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The optimizer over all parameters that are trained, its schedule stepped at every step."""

@@ -37,38 +37,49 @@ class MultiStep(Schedule):
         self,
         milestones: list[float] | None = None,
         gamma: float = 0.1,
+        *,
+        of: float = 1.0,
+        warmup: float = 0.0,
         warmup_steps: int = 0,
         warmup_factor: float = 0.1,
-        warmup: Literal["constant", "linear"] = "constant",
+        warmup_shape: Literal["constant", "linear"] = "constant",
     ) -> None:
         """Define the schedule.
 
         Args:
-            milestones: Fractions of the run at which the rate falls; by default 0.5 and 0.75, which is 32k and 48k
-                of He et al.'s 64k iterations and Huang et al.'s epochs 150 and 225 of 300.
+            milestones: Where the rate falls, out of `of`; by default after 0.5 and 0.75 of the run, which is 32k and
+                48k of He et al.'s 64k iterations and Huang et al.'s epochs 150 and 225 of 300.
             gamma: What the rate is multiplied by at each.
-            warmup_steps: Steps of the warm-up.
+            of: Length of the run in the unit of `milestones` and `warmup`: 1 for fractions, or the recipe's number of
+                epochs, so that its own numbers can be written. A longer or shorter run keeps the shape.
+            warmup: Length of the warm-up, out of `of`.
+            warmup_steps: Its length in steps instead.
             warmup_factor: Factor of the first step.
-            warmup: Whether the warm-up keeps that factor or rises linearly from it to 1.
+            warmup_shape: Whether the warm-up keeps that factor or rises linearly from it to 1.
 
         Raises:
-            InputError: If a milestone is not inside the run, or a factor or a number of steps is negative.
+            InputError: If a milestone is not inside the run, a factor or a length is negative, or the warm-up has two
+                lengths.
         """
-        self.milestones = [0.5, 0.75] if milestones is None else milestones
-        if any(not 0 < milestone < 1 for milestone in self.milestones):
-            raise InputError(f"MultiStep: milestones are {self.milestones}, expected fractions of the run in (0, 1).")
-        if gamma < 0 or warmup_factor < 0 or warmup_steps < 0:
+        self.milestones = [0.5 * of, 0.75 * of] if milestones is None else milestones
+        if any(not 0 < milestone < of for milestone in self.milestones):
+            raise InputError(f"MultiStep: milestones are {self.milestones}, expected between 0 and {of:g}.")
+        if min(gamma, warmup_factor, warmup_steps, warmup) < 0:
             raise InputError(
-                f"MultiStep: gamma is {gamma}, warmup_factor {warmup_factor} and warmup_steps {warmup_steps}, "
-                "expected none below 0."
+                f"MultiStep: gamma is {gamma}, warmup_factor {warmup_factor}, warmup_steps {warmup_steps} and warmup "
+                f"{warmup}, expected none below 0."
             )
-        self.gamma, self.warmup_steps, self.warmup_factor, self.warmup = gamma, warmup_steps, warmup_factor, warmup
+        if warmup and warmup_steps:
+            raise InputError(f"MultiStep: warmup is {warmup} and warmup_steps {warmup_steps}: leave one of them out.")
+        self.gamma, self.of, self.warmup, self.warmup_steps = gamma, of, warmup, warmup_steps
+        self.warmup_factor, self.warmup_shape = warmup_factor, warmup_shape
 
     def factor(self, step: int, total: int) -> float:
-        factor = self.gamma ** sum(step >= round(milestone * total) for milestone in self.milestones)
-        if step >= self.warmup_steps:
+        factor = self.gamma ** sum(step >= round(milestone / self.of * total) for milestone in self.milestones)
+        length = self.warmup_steps or round(self.warmup / self.of * total)
+        if step >= length:
             return factor
-        progress = step / self.warmup_steps if self.warmup == "linear" else 0.0
+        progress = step / length if self.warmup_shape == "linear" else 0.0
         return factor * (self.warmup_factor + (1 - self.warmup_factor) * progress)
 
 

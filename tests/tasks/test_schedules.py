@@ -42,7 +42,7 @@ def test_densenet_recipe_follows_huang_et_al() -> None:
 
 
 def test_linear_warmup_rises_to_the_full_rate() -> None:
-    schedule = MultiStep(warmup_steps=10, warmup_factor=0.2, warmup="linear")
+    schedule = MultiStep(warmup_steps=10, warmup_factor=0.2, warmup_shape="linear")
     factors = [schedule.factor(step, 100) for step in range(11)]
     assert factors[0] == pytest.approx(0.2)
     assert factors[5] == pytest.approx(0.6)

@@ -41,18 +41,31 @@ def recipes(kind: str) -> dict[str, str]:
 
 def data_sets() -> dict[str, str]:
     """Names and summaries of the data sets of all tasks."""
-    classes: dict[str, tuple[list[str], str]] = {}
+    return {name: summary for name, (_, summary) in found_data_sets().items()}
+
+
+def class_path(data: str) -> str:
+    """The class path of a data set, `tasks.<task>.<name>`."""
+    return f"tasks.{found_data_sets()[data][0]}.{data}"
+
+
+def found_data_sets() -> dict[str, tuple[str, str]]:
+    """The task and the summary of each data set, by its name."""
+    classes: dict[str, tuple[list[str], str, str]] = {}
     for path in sorted(tasks_folder().rglob("*.py")):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ClassDef):
                 bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
-                classes[node.name] = bases, (ast.get_docstring(node) or "").partition("\n")[0]
+                summary = (ast.get_docstring(node) or "").partition("\n")[0]
+                classes[node.name] = bases, path.parent.name, summary
 
     def is_data(name: str) -> bool:
-        return name == "Data" or any(is_data(base) for base in classes.get(name, ([], ""))[0])
+        return name == "Data" or any(is_data(base) for base in classes.get(name, ([], "", ""))[0])
 
-    parents = {base for bases, _ in classes.values() for base in bases}
-    return {name: summary for name, (_, summary) in classes.items() if is_data(name) and name not in parents}
+    parents = {base for bases, _, _ in classes.values() for base in bases}
+    return {
+        name: (task, summary) for name, (_, task, summary) in classes.items() if is_data(name) and name not in parents
+    }
 
 
 def sections() -> dict[str, dict[str, str]]:

@@ -136,13 +136,15 @@ def expand(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
     rest = iter(arguments)
     for argument in rest:
         flag, equals, value = argument.partition("=")
-        if flag not in ("--backbone", "--attention", "--gpus"):
+        if flag not in ("--data", "--backbone", "--attention", "--gpus"):
             expanded.append(argument)
             continue
         if not equals and (value := next(rest, "")) == "":
             raise InputError(f"{flag} needs a value.")
         if flag == "--backbone":
             expanded += ["--model.backbone", value]
+        elif flag == "--data":
+            expanded += ["--data", catalogue.class_path(value) if value in catalogue.data_sets() else value]
         elif flag == "--attention":
             expanded += ["--model.attention", attention(value, backbone)]
         else:

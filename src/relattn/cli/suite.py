@@ -18,7 +18,6 @@ from rich.console import Console
 
 import relattn
 import relattn.attention
-import tasks.classification  # noqa: F401, classes that are imported can be chosen by their names
 from relattn.cli.flags import run_of
 from relattn.cli.trainer import attention_name, check_gpus, claim_folder
 from relattn.errors import InputError

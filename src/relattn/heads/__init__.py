@@ -1,5 +1,6 @@
-"""What follows a backbone."""
+"""What stands on top of a backbone."""
 
 from relattn.heads.bnneck import BNNeck
+from relattn.heads.plain import PlainNeck
 
-__all__ = ["BNNeck"]
+__all__ = ["BNNeck", "PlainNeck"]

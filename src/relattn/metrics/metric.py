@@ -14,7 +14,7 @@ from relattn.metrics.distances import Distances, FeatureDistances
 from relattn.metrics.query_expansion import expand_queries
 from relattn.metrics.ranks import Labels, MatchRanks, SameCamera, Ties, chunks, match_ranks
 from relattn.metrics.reranking import ReRanked
-from relattn.metrics.retrieval import FPRS, Retrieval, impostor_pairs, kept_impostors, score
+from relattn.metrics.retrieval import FPRS, Retrieval, impostor_pairs, kept_impostors, score, single_shot_cmc
 
 
 class RetrievalMetric(Metric):
@@ -45,6 +45,7 @@ class RetrievalMetric(Metric):
         fprs: Sequence[float] = FPRS,
         reranking: bool = False,
         expansion: int = 0,
+        single_shot: int = 0,
         **arguments: Any,
     ) -> None:
         """Define the metric.
@@ -58,10 +59,12 @@ class RetrievalMetric(Metric):
             reranking: Whether to score k-reciprocal re-ranking as well, under names that end in `_reranked`.
             expansion: Number of neighbours for query expansion, scored as well under names that end in `_expanded`;
                 0 for none.
+            single_shot: Number of draws of the single-gallery-shot CMC, under names that end in `_single_shot`; 0 for
+                none.
             arguments: torchmetrics' own.
         """
         super().__init__(**arguments)
-        self.reranking, self.expansion = reranking, expansion
+        self.reranking, self.expansion, self.single_shot = reranking, expansion, single_shot
         self.result: Retrieval | None = None
         self.distance, self.same_camera, self.ties = distance, same_camera, ties
         self.ranks, self.fprs = ranks, tuple(fprs)
@@ -101,15 +104,19 @@ class RetrievalMetric(Metric):
                 raise InputError(f"The retrieval has no {name} images: nothing can be scored.")
             parts.append(dim_zero_cat(self.features)[rows])
             parts.append(Labels(dim_zero_cat(self.identities)[rows], dim_zero_cat(self.cameras)[rows]))
-        return tuple(parts)  # type: ignore[return-value]
+        return tuple(parts)
 
     def compute(self) -> dict[str, Tensor]:
         """The scores of `Retrieval.scores`, in per cent, float64; details are left in `result`."""
         query_features, query, gallery_features, gallery = self.gathered()
-        self.result = self.score(FeatureDistances(query_features, gallery_features, self.distance), query, gallery)
-        scores = self.result.scores()
+        distances: Distances = FeatureDistances(query_features, gallery_features, self.distance)
+        self.result = self.score(distances, query, gallery)
+        scores = self.result.scores() | {"unmatched": float(len(self.result.unmatched))}
+        if self.single_shot:
+            curve = single_shot_cmc(distances, query, gallery, repeats=self.single_shot, ranks=10)
+            scores |= {f"rank{rank}_single_shot": float(curve[rank - 1]) for rank in (1, 5, 10)}
         if self.reranking:
-            distances: Distances = ReRanked(query_features, gallery_features, metric=self.distance)
+            distances = ReRanked(query_features, gallery_features, metric=self.distance)
             scores |= named(self.score(distances, query, gallery), "reranked")
         if self.expansion:
             expanded = expand_queries(query_features, gallery_features, neighbours=self.expansion)

@@ -127,9 +127,11 @@ def match_ranks(
             ahead = nearer + tied_before(rows, row, column, values, not_farther > nearer)
         impostors.add(ascending)
         found.append((torch.arange(start, stop, device=device), counts, ahead + place + 1, values))
-    nothing = torch.empty(0, dtype=torch.int64, device=device)
-    parts = list(zip(*found, strict=True)) or [(nothing,), (nothing,), (nothing,), (nothing.float(),)]
-    return MatchRanks(*(torch.cat(values) for values in parts), impostors=impostors.values())
+    none = torch.empty(0, dtype=torch.int64, device=device)
+    queries, counts, ranks, values = (
+        torch.cat(parts) for parts in zip((none, none, none, none.float()), *found, strict=True)
+    )
+    return MatchRanks(queries, counts, ranks, values, impostors.values())
 
 
 def lexsort(major: Tensor, minor: Tensor) -> Tensor:

@@ -1,0 +1,57 @@
+"""Query expansion: a query moves towards its nearest gallery images before it is ranked.
+
+Chum et al., "Total Recall: Automatic Query Expansion with a Generative Feature Model for Object Retrieval", ICCV 2007
+(average query expansion), and Radenovic et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2018,
+section 3.4 (the alpha-weighted average).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from relattn.errors import InputError
+from relattn.metrics.distances import FeatureDistances, nearest
+
+
+@torch.no_grad()
+def expand_queries(
+    query: Tensor, gallery: Tensor, *, neighbours: int = 5, alpha: float = 3.0, chunk: int = 256
+) -> Tensor:
+    """Replace each query by a weighted sum of itself and its nearest gallery images.
+
+    All features are divided by their length; q becomes q + sum of max(q.g, 0)^alpha g over the nearest g by the cosine,
+    divided by its length. No labels are read, so images that a protocol ignores (the same identity by the same camera)
+    are averaged like any others.
+
+    Args:
+        query: `(Q, D)`, floating point.
+        gallery: `(G, D)` on the same device.
+        neighbours: Gallery images that join; all where there are fewer, none for 0. Of equally near ones the smaller
+            index joins. 5 is what a person has of images in the galleries of re-identification; the 50 of Radenovic et
+            al. are for landmarks.
+        alpha: 0 averages them plainly (Chum et al.); 3 is the value of Radenovic et al.
+        chunk: Queries at a time: at most `chunk` x G similarities exist at once.
+
+    Returns:
+        `(Q, D)` float32, of length 1.
+
+    Raises:
+        InputError: A number is out of its range, or features are as `FeatureDistances` refuses them.
+    """
+    if neighbours < 0 or chunk < 1:
+        raise InputError(f"Query expansion takes 0 neighbours or more and chunks of 1 or more: {neighbours}, {chunk}.")
+    if not 0 <= alpha < float("inf"):
+        raise InputError(f"alpha of the query expansion is at least 0 and finite, not {alpha}.")
+    distances = FeatureDistances(query, gallery, "cosine")
+    if neighbours == 0:
+        return distances.query
+    expanded = torch.empty_like(distances.query)
+    for start in range(0, len(query), chunk):
+        stop = min(start + chunk, len(query))
+        values, indices = nearest(distances.rows(start, stop), neighbours)
+        weights = (1 - values).clamp(min=0).pow(alpha)
+        total = distances.query[start:stop].clone()
+        for place in range(indices.shape[1]):  # one neighbour of each query at a time: no (chunk, neighbours, D)
+            total.addcmul_(weights[:, place, None], distances.gallery[indices[:, place]])
+        expanded[start:stop] = F.normalize(total, dim=1)
+    return expanded

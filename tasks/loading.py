@@ -1,0 +1,42 @@
+"""A trained task from its checkpoint, without a trainer and without its data."""
+
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+
+from relattn.errors import InputError, MissingFileError
+from tasks.base import Task
+
+
+def load(checkpoint: Path | str) -> Task:
+    """Build a task as its checkpoint says, with its weights, in evaluation mode on the CPU.
+
+    Args:
+        checkpoint: A checkpoint of `relattn fit`, which holds its run's configuration.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it is no checkpoint of the suite's.
+    """
+    path = Path(checkpoint)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: there is no such checkpoint.")
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise InputError(f"{path} cannot be read as a checkpoint: {error}") from error
+    if not isinstance(content, dict) or not {"config", "shapes", "state_dict"} <= content.keys():
+        raise InputError(f"{path} is no checkpoint of `relattn fit`, which hold config, shapes and state_dict.")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Task, "model", fail_untyped=False)
+    model = {**yaml.safe_load(content["config"])["model"]}
+    model["init_args"] = {**model["init_args"], "pretrained": False}  # the weights are the checkpoint's
+    task: Task = parser.instantiate(parser.parse_object({"model": model})).model
+    task.assemble(SimpleNamespace(**content["shapes"]))  # type: ignore[arg-type]
+    task.load_state_dict(content["state_dict"])
+    return task.eval()

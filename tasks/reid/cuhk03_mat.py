@@ -1,0 +1,111 @@
+"""`cuhk-03.mat`, the HDF5 file of CUHK03: what is in it, and its images extracted.
+
+`labeled` and `detected` refer to one array for each pair of cameras, which refers to ten images of each identity, the
+first five from one camera and the others from the other. MATLAB stores arrays with their axes reversed. `testsets`
+refers to the pairs (pair of cameras, identity) that each split of the classic protocol tests on.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from relattn.errors import InputError
+
+MAT = "cuhk03_release/cuhk-03.mat"
+IMAGES_OF_A_VIEW = 5
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[h5py.File]:
+    """The file, with everything that a damaged one raises turned into an error that names it."""
+    try:
+        with h5py.File(file) as content:
+            yield content
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file raises nearly anything
+        raise InputError(f"{file} cannot be read as CUHK03's: {error}. Unpack cuhk03_release again.") from error
+
+
+def cells(content: h5py.File, boxes: str) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Every image with the name that it is extracted under; cells without an image are left out."""
+    for pair, people in enumerate(content[boxes][0], start=1):
+        for identity, row in enumerate(content[people][:].T, start=1):
+            for column, reference in enumerate(row):
+                image = content[reference]
+                if image.ndim == 3 and image.size:
+                    view = 1 if column < IMAGES_OF_A_VIEW else 2
+                    yield f"{pair}_{identity:03d}_{view}_{column + 1:02d}.png", image
+
+
+def read_names(file: Path, boxes: str) -> list[str]:
+    """The names of all images.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    with opened(file) as content:
+        return [name for name, _ in cells(content, boxes)]
+
+
+def read_test_set(file: Path, split: int) -> set[tuple[int, int]]:
+    """The (pair of cameras, identity) of everybody whom a split of the classic protocol tests on.
+
+    Raises:
+        InputError: If the file is damaged, or has no such split.
+    """
+    with opened(file) as content:
+        sets = content["testsets"][0]
+        if not 0 <= split < len(sets):
+            raise InputError(f"CUHK03: split is {split}, expected 0 to {len(sets) - 1}, the splits of {file}.")
+        people = content[sets[split]][:].T
+        if people.ndim != 2 or people.shape[1] != 2:
+            raise InputError(f"{file}: testsets has an entry of shape {people.shape}, expected (people, 2).")
+        return {(int(pair), int(identity)) for pair, identity in people}
+
+
+def save(pixels: np.ndarray, file: Path) -> None:
+    """Write an image.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    try:
+        Image.fromarray(np.ascontiguousarray(pixels)).save(file)
+    except OSError as error:
+        raise InputError(f"CUHK03: {file} cannot be written: {error.strerror or error}.") from error
+
+
+def extract(file: Path, boxes: str, folder: Path) -> None:
+    """Write all images into a folder, which appears when it is complete.
+
+    Args:
+        file: `cuhk-03.mat`.
+        boxes: `labeled` or `detected`.
+        folder: The folder, which there is not yet. If another process finishes it first, that is as good.
+
+    Raises:
+        InputError: If the file is damaged, or the folder cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+            unfinished = Path(temporary) / folder.name
+            unfinished.mkdir()
+            with opened(file) as content:
+                for name, image in cells(content, boxes):
+                    pixels = image[:].T  # (height, width, RGB)
+                    if pixels.dtype != np.uint8 or pixels.shape[2] != 3:
+                        raise InputError(f"{file}: {name} is {pixels.dtype} {pixels.shape}, expected uint8 RGB.")
+                    save(pixels, unfinished / name)
+            try:
+                unfinished.rename(folder)
+            except OSError:
+                if not folder.is_dir():
+                    raise
+    except OSError as error:
+        raise InputError(f"CUHK03: its images cannot be extracted into {folder}: {error.strerror or error}.") from error

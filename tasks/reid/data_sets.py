@@ -1,0 +1,112 @@
+"""The data sets, each a few lines over its reader: what `--data` chooses from."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from tasks.reid.cuhk03 import read_cuhk03
+from tasks.reid.data import PeopleData
+from tasks.reid.manifest import read_manifest
+from tasks.reid.market1501 import read_duke, read_market1501
+from tasks.reid.msmt17 import read_msmt17
+from tasks.reid.splits import Splits
+
+
+class Market1501(PeopleData):
+    """Market-1501: 12,936 training images of 751 people, 3,368 queries, 15,913 gallery images, 6 cameras."""
+
+    def read(self) -> Splits:
+        return read_market1501(self.root)
+
+
+class DukeMTMC(PeopleData):
+    """DukeMTMC-reID: 16,522 training images of 702 people, 2,228 queries, 17,661 gallery images, 8 cameras."""
+
+    def read(self) -> Splits:
+        return read_duke(self.root)
+
+
+class CUHK03(PeopleData):
+    """CUHK03, labeled or detected boxes: the new protocol (767 / 700 people) or the classic one (20 splits)."""
+
+    feature = "before_norm"
+
+    def __init__(
+        self,
+        root: Path | str = "data",
+        *,
+        boxes: Literal["labeled", "detected"] = "labeled",
+        protocol: Literal["new", "classic"] = "new",
+        split: int = 0,
+        **arguments: Any,
+    ) -> None:
+        """Define the data.
+
+        Args:
+            root: The folder that holds the set's own folder: `cuhk03_release`, or CUHK03-NP's image folders.
+            boxes: Drawn by hand, or found by a detector.
+            protocol: `new` (Zhong et al., CVPR 2017) scores as on Market-1501; `classic` (Li et al., CVPR 2014) also
+                gives `rank1_single_shot` and its like, the mean of ten draws of one gallery image a person.
+            split: Of the classic protocol, 0 to 19.
+            arguments: Shared by all sets, see `PeopleData`.
+        """
+        super().__init__(root, **arguments)
+        self.boxes, self.protocol, self.split = boxes, protocol, split
+        self.single_shot = protocol == "classic"
+
+    def read(self) -> Splits:
+        return read_cuhk03(self.root, self.boxes, self.protocol, self.split)
+
+    def describe(self) -> dict[str, Any]:
+        classic = {"split": self.split} if self.protocol == "classic" else {}
+        return {**super().describe(), "boxes": self.boxes, "protocol": self.protocol, **classic}
+
+
+class MSMT17(PeopleData):
+    """MSMT17, V1 or V2: 30,248 training images (32,621 with its val list), 11,659 queries, 82,161 gallery images."""
+
+    feature = "before_norm"
+    shared_numbering = False
+
+    def __init__(
+        self,
+        root: Path | str = "data",
+        *,
+        version: Literal[1, 2] | None = None,
+        train_on_val: bool = False,
+        **arguments: Any,
+    ) -> None:
+        """Define the data.
+
+        Args:
+            root: The folder that holds `MSMT17_V1` or `MSMT17_V2`.
+            version: Which; None takes the one that is there.
+            train_on_val: Whether `list_val.txt` is trained on as well. Papers that state 32,621 training images may or
+                may not: fast-reid and torchreid do not, TransReID does; RGA does not say.
+            arguments: Shared by all sets, see `PeopleData`.
+        """
+        super().__init__(root, **arguments)
+        self.version, self.train_on_val = version, train_on_val
+
+    def read(self) -> Splits:
+        return read_msmt17(self.root, self.version, self.train_on_val)
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "train_on_val": self.train_on_val}
+
+
+class Manifest(PeopleData):
+    """Your own people: a CSV with path, identity, camera and split (train, query or gallery) of each image."""
+
+    def __init__(self, manifest: Path | str, *, root: Path | str | None = None, **arguments: Any) -> None:
+        """Define the data.
+
+        Args:
+            manifest: The CSV file.
+            root: The folder that its paths are relative to; by default the file's own.
+            arguments: Shared by all sets, see `PeopleData`.
+        """
+        super().__init__(Path(manifest).parent if root is None else root, **arguments)
+        self.manifest = Path(manifest)
+
+    def read(self) -> Splits:
+        return read_manifest(self.manifest, self.root)

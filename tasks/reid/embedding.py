@@ -1,0 +1,81 @@
+"""Features of images on disk: what `predict` and `relattn embed` write and `relattn search` reads."""
+
+import csv
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relattn.errors import InputError, MissingFileError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image of an embedding."""
+
+    path: str
+    """Relative to the embedding's root, with forward slashes."""
+    identity: str = ""
+    """Who it shows; empty where that is not known."""
+    camera: str = ""
+    split: str = ""
+    """`query`, `gallery` or nothing."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Features with what is known of their images.
+
+    On disk it is a folder: `features.npy` (N, D) float32, `manifest.csv` with a row for each, and `embedding.json` with
+    the rest.
+    """
+
+    features: NDArray[np.float32]
+    entries: list[Entry]
+    root: Path
+    """The folder of the images."""
+    about: dict[str, Any]
+    """Where the features come from: `checkpoint`, `distance`, `feature`, ..."""
+
+    def save(self, folder: Path) -> None:
+        """Write the embedding into a folder, which is made."""
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "features.npy", self.features)
+        with (folder / "manifest.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(Entry.__dataclass_fields__))
+            writer.writeheader()
+            writer.writerows(asdict(entry) for entry in self.entries)
+        about = {"root": str(self.root.resolve()), "images": len(self.entries), **self.about}
+        (folder / "embedding.json").write_text(json.dumps(about, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Embedding":
+        """Read an embedding.
+
+        Raises:
+            MissingFileError: If a file is missing.
+            InputError: If the features are not those of the manifest.
+        """
+        for name in ("features.npy", "manifest.csv", "embedding.json"):
+            if not (folder / name).is_file():
+                raise MissingFileError(f"{folder / name} is missing: an embedding is what `relattn embed` writes.")
+        try:
+            features = np.load(folder / "features.npy", allow_pickle=False)
+        except ValueError as error:
+            raise InputError(f"{folder / 'features.npy'} cannot be read: {error}") from error
+        with (folder / "manifest.csv").open(newline="") as file:
+            entries = [Entry(**row) for row in csv.DictReader(file)]
+        about = json.loads((folder / "embedding.json").read_text())
+        if features.ndim != 2 or len(features) != len(entries):
+            raise InputError(
+                f"{folder}: features.npy is {features.shape}, and manifest.csv has {len(entries)} rows, one for each."
+            )
+        return cls(features.astype(np.float32, copy=False), entries, Path(about.pop("root")), about)
+
+    def part(self, split: str) -> "Embedding":
+        """The images of a split."""
+        rows = [row for row, entry in enumerate(self.entries) if entry.split == split]
+        return Embedding(self.features[rows], [self.entries[row] for row in rows], self.root, self.about)

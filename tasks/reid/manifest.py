@@ -1,0 +1,149 @@
+"""Re-identification data of one's own: a table of images, one row each, instead of a layout of folders.
+
+path,identity,camera,split
+shop/anna/0001.jpg,anna,entrance,train
+shop/ben/0042.jpg,ben,entrance,query
+shop/ben/0077.jpg,ben,till,gallery
+"""
+
+import csv
+import posixpath
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from relattn.errors import InputError, MissingFileError, suggest
+from tasks.reid.checks import absent, check_splits, some_of
+from tasks.reid.splits import Image, Splits
+
+COLUMNS = ("path", "identity", "camera", "split")
+OPTIONAL = "camera"
+SPLITS = ("train", "query", "gallery")
+
+
+class Row(NamedTuple):
+    """A row of the table, as text."""
+
+    line: int
+    path: str
+    identity: str
+    camera: str
+    split: str
+
+
+def read_manifest(file: Path, root: Path | None = None) -> Splits:
+    """Read a table of images, a CSV file in UTF-8 with the header `path,identity,camera,split`.
+
+    Args:
+        file: The table. Splits are train, query and gallery. Identities and cameras are text or numbers; they are
+            numbered from 0 in sorted order, the same in every split. Where there is no column camera, all images are
+            camera 0: then each gallery image of a query's identity is its own camera's, which does not count as found
+            unless cameras are ignored.
+        root: The folder that paths are relative to; by default the folder of the table.
+
+    Raises:
+        MissingFileError: If the table, or images that it names, are missing.
+        InputError: If the table is wrong; the message names the line.
+    """
+    rows = read_rows(file)
+    root = file.parent if root is None else root
+    seen: dict[tuple[str, str], int] = {}
+    for row in rows:
+        if (first := seen.setdefault((row.split, row.path), row.line)) != row.line:
+            raise InputError(
+                f"{file}, line {row.line}: {row.path} is in split {row.split} already, on line {first}. Remove one."
+            )
+    if missing := absent(root, {row.path for row in rows}):
+        lines = {row.path: row.line for row in reversed(rows)}
+        named = some_of([f"{path} (line {lines[path]})" for path in missing])
+        raise MissingFileError(
+            f"{file}: {len(missing):,} images are not in {root}: {named}. Paths are relative to "
+            "the folder of the table, or to the one given as root."
+        )
+    identities, cameras = numbering(row.identity for row in rows), numbering(row.camera for row in rows)
+    parts = {split: [row for row in rows if row.split == split] for split in SPLITS}
+    if empty := [split for split, part in parts.items() if not part]:
+        raise InputError(
+            f"{file}: no row has the split {' or '.join(empty)}. Expected rows of each of {', '.join(SPLITS)}."
+        )
+    train, query, gallery = (
+        tuple(sorted(Image(row.path, identities[row.identity], cameras[row.camera]) for row in part))
+        for part in parts.values()
+    )
+    splits = Splits(root, train, query, gallery)
+    check_splits(splits, f"The set of {file}")
+    return splits
+
+
+def read_rows(file: Path) -> list[Row]:
+    """The rows of a table.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If columns or entries are missing or wrong.
+    """
+    if not file.is_file():
+        raise MissingFileError(f"{file}: no such file. Expected a CSV file with the header {','.join(COLUMNS)}.")
+    rows = []
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets write a mark before UTF-8
+            lines = csv.reader(stream, strict=True)
+            header = [name.strip() for name in next(lines, [])]
+            check_header(header, file)
+            for entries in lines:
+                if any(entry.strip() for entry in entries):
+                    rows.append(read_row(header, entries, file, lines.line_num))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file} cannot be read as CSV in UTF-8: {error}. Save it as such.") from error
+    return rows
+
+
+def check_header(header: list[str], file: Path) -> None:
+    """Refuse a header without the columns.
+
+    Raises:
+        InputError: With what is missing or there twice.
+    """
+    found = ",".join(header) or "nothing"
+    if missing := [name for name in COLUMNS if name not in header and name != OPTIONAL]:
+        raise InputError(
+            f"{file}, line 1: no column {', '.join(missing)}, but {found!r}. Expected the header {','.join(COLUMNS)}, "
+            "with commas; camera may be left out."
+        )
+    if twice := [name for name in COLUMNS if header.count(name) > 1]:
+        raise InputError(f"{file}, line 1: the column {twice[0]} is there twice in {found!r}. Remove one.")
+
+
+def read_row(header: list[str], entries: list[str], file: Path, line: int) -> Row:
+    """One row, checked.
+
+    Raises:
+        InputError: If an entry is missing or wrong.
+    """
+    where = f"{file}, line {line}"
+    if len(entries) != len(header):
+        raise InputError(
+            f"{where}: {len(entries)} entries, but the header has {len(header)}. Give each column one, in quotation "
+            "marks if it contains a comma."
+        )
+    values = {name: entry.strip() for name, entry in zip(header, entries, strict=True) if name in COLUMNS}
+    if empty := [name for name, value in values.items() if not value]:
+        raise InputError(f"{where}: {empty[0]} is empty. Fill it in, or remove the row.")
+    path, split = values["path"], values["split"]
+    if split not in SPLITS:
+        raise InputError(f"{where}: split is {split!r}, expected {', '.join(SPLITS)}. {suggest(split, SPLITS)}")
+    if "\\" in path:
+        raise InputError(f"{where}: path is {path!r}. Write forward slashes, which are read everywhere.")
+    if posixpath.isabs(path):
+        raise InputError(f"{where}: path is {path!r}. Write it relative to the folder of the table, or to root.")
+    return Row(line, posixpath.normpath(path), values["identity"], values.get(OPTIONAL, "0"), split)
+
+
+def numbering(names: Iterable[str]) -> dict[str, int]:
+    """Numbers from 0 for names, in sorted order; where all are whole numbers, `007` and `7` are the same."""
+    distinct = set(names)
+    keys: dict[str, int | str] = {name: name for name in distinct}
+    if all(name.removeprefix("-").isdecimal() for name in distinct):
+        keys = {name: int(name) for name in distinct}
+    order = {key: number for number, key in enumerate(sorted(set(keys.values())))}
+    return {name: order[key] for name, key in keys.items()}

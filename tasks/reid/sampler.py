@@ -1,0 +1,200 @@
+"""Which images make which batch: P identities with K images each, or plain shuffling.
+
+An epoch is drawn from the seed and its number alone, whole and on every process alike, and each process takes its part
+of every batch. So an epoch is the same on any number of GPUs, its length is exact, and a run that is resumed goes on
+with the batches it would have had. Every draw carries a seed of its own, from which its augmentation follows: images do
+not depend on the number of worker processes either.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DistributedSampler
+
+from relattn.errors import InputError
+
+Epoch = Literal["identities", "chunks"]
+
+
+class Draw(NamedTuple):
+    """An image to be read."""
+
+    index: int
+    seed: int
+    """Of its augmentation."""
+
+
+class BatchSampler(DistributedSampler[Draw]):
+    """This process's draws of an epoch, batch after batch; Lightning announces the epoch with `set_epoch`.
+
+    A `DistributedSampler`, so that Lightning leaves it in its place.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int, rank: int, world_size: int) -> None:
+        """Define the sampler.
+
+        Args:
+            count: Images of the data set.
+            batch_size: Images of one step, over all processes.
+            seed: Seed of the epochs.
+            rank: Number of this process.
+            world_size: Number of processes.
+        """
+        super().__init__(range(count), num_replicas=world_size, rank=rank, seed=seed)
+        self.batch_size, self.share = batch_size, batch_size // world_size
+
+    @abstractmethod
+    def steps(self) -> int:
+        """Batches of an epoch."""
+
+    @abstractmethod
+    def plan(self, random: np.random.Generator) -> NDArray[np.int64]:
+        """The images of an epoch, `(steps, batch_size)`."""
+
+    def __len__(self) -> int:
+        """Draws of this process in an epoch."""
+        return self.steps() * self.share
+
+    def __iter__(self) -> Iterator[Draw]:
+        """Iterate over this process's part of every batch."""
+        plan = self.plan(np.random.default_rng((self.seed, self.epoch)))
+        first = (self.seed * 1_000_003 + self.epoch) * 2**32
+        for step, batch in enumerate(plan):
+            start = self.rank * self.share
+            for place in range(start, start + self.share):
+                yield Draw(int(batch[place]), first + step * self.batch_size + place)
+
+
+class Shuffled(BatchSampler):
+    """Every image once an epoch, in random order; the last images that fill no batch are left out."""
+
+    def __init__(self, count: int, *, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        """Define the sampler.
+
+        Raises:
+            InputError: If the batch does not divide among the processes, or there are too few images.
+        """
+        if batch_size % world_size:
+            raise InputError(f"batch_size is {batch_size}, expected a multiple of the {world_size} processes.")
+        if count < batch_size:
+            raise InputError(f"batch_size is {batch_size}, and the training set has {count} images.")
+        super().__init__(count, batch_size, seed, rank, world_size)
+
+    def steps(self) -> int:
+        return len(self.dataset) // self.batch_size
+
+    def plan(self, random: np.random.Generator) -> NDArray[np.int64]:
+        used = self.steps() * self.batch_size
+        return random.permutation(len(self.dataset))[:used].reshape(-1, self.batch_size)
+
+
+class IdentityBatches(BatchSampler):
+    """P identities with K images each, for losses over triplets.
+
+    What an epoch is, two schools define differently, and recipes that count epochs mean one of them:
+
+    `identities`: each identity once an epoch, with K images (RGA's, after open-reid): 46 batches of 16 x 4 on
+    Market-1501. K different images where it has them, else with repetition. The identities that fill no batch are left
+    out, other ones in each epoch.
+
+    `chunks`: each identity's images are shuffled and cut into chunks of K, and nearly all chunks are used, each batch
+    with P different identities: the largest possible number of batches. An identity with fewer than K images has one
+    chunk, with repetition. Common code draws identities until fewer than P are left, which makes the number of batches
+    an accident; here it is known, and as large as it can be.
+    """
+
+    def __init__(
+        self,
+        identities: Sequence[int],
+        *,
+        batch_size: int = 64,
+        images: int = 4,
+        epoch: Epoch = "identities",
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Define the sampler.
+
+        Args:
+            identities: Of each image of the training set.
+            batch_size: Images of one step, P x K, over all processes.
+            images: K.
+            epoch: `"identities"` or `"chunks"`.
+            seed: Seed of the epochs.
+            rank: Number of this process.
+            world_size: Number of processes.
+
+        Raises:
+            InputError: If the batch does not hold whole identities on each process, or there are fewer than P.
+        """
+        if batch_size % (images * world_size):
+            raise InputError(
+                f"batch_size is {batch_size}, expected a multiple of images_per_identity, {images}, times the number "
+                f"of processes, {world_size}: each process has whole identities."
+            )
+        super().__init__(len(identities), batch_size, seed, rank, world_size)
+        order = np.argsort(np.asarray(identities), kind="stable")
+        _, starts = np.unique(np.asarray(identities)[order], return_index=True)
+        self.groups = np.split(order, starts[1:])
+        self.images, self.per_batch, self.kind = images, batch_size // images, epoch
+        if len(self.groups) < self.per_batch:
+            raise InputError(
+                f"A batch of {batch_size} with images_per_identity {images} has {self.per_batch} identities, and the "
+                f"training set has {len(self.groups)}."
+            )
+        self.chunks = np.array([1 if epoch == "identities" else max(len(group) // images, 1) for group in self.groups])
+        self.number = self.most_batches()
+
+    def most_batches(self) -> int:
+        """The largest number of batches with P different identities each, none with more groups than it has chunks."""
+        possible = range(1, int(self.chunks.sum()) // self.per_batch + 1)
+        return max(number for number in possible if np.minimum(self.chunks, number).sum() >= number * self.per_batch)
+
+    def steps(self) -> int:
+        return self.number
+
+    def plan(self, random: np.random.Generator) -> NDArray[np.int64]:
+        shuffled = [self.draw(group, random) for group in self.groups]
+        left = np.minimum(self.chunks, self.number)
+        used = np.zeros_like(left)
+        plan = np.empty((self.number, self.per_batch, self.images), dtype=np.int64)
+        for step in range(self.number):
+            # Drawn without replacement, likelier the more chunks they have (Gumbel's trick). Who has a chunk for every
+            # batch that remains comes first, else the batches would not come out.
+            weight = np.log(np.maximum(left, 1e-30)) + random.gumbel(size=len(left))
+            weight[left == 0] = -np.inf
+            weight[left >= self.number - step] += 1e6
+            chosen = np.argsort(-weight, kind="stable")[: self.per_batch]
+            random.shuffle(chosen)
+            for place, identity in enumerate(chosen):
+                plan[step, place] = shuffled[identity][used[identity]]
+            left[chosen] -= 1
+            used[chosen] += 1
+        return plan.reshape(self.number, -1)
+
+    def draw(self, group: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+        """An identity's images in chunks of K: `(chunks, K)`."""
+        if len(group) < self.images:
+            return random.choice(group, size=(1, self.images))
+        number = 1 if self.kind == "identities" else len(group) // self.images
+        return random.permutation(group)[: number * self.images].reshape(number, self.images)
+
+
+class InOrder(DistributedSampler[Draw]):
+    """Every image in order; with several processes all get equally many, the first images being repeated.
+
+    Buffers are broadcast at every step of a distributed run, so each process must have as many. The metric knows images
+    by their index and counts them once.
+    """
+
+    def __init__(self, count: int, *, rank: int = 0, world_size: int = 1) -> None:
+        """Define the sampler for `count` images."""
+        super().__init__(range(count), num_replicas=world_size, rank=rank, shuffle=False)
+
+    def __iter__(self) -> Iterator[Draw]:
+        """Iterate over this process's images."""
+        return (Draw(index, 0) for index in super().__iter__())
