@@ -47,7 +47,7 @@ def not_found(name: str, root: Path, tree: Iterable[str], source: str, stand_in:
     """
     expected = "\n".join(f"    {root / part}" for part in tree)
     return MissingFileError(
-        f"{name} was not found. Expected:\n{expected}\n{source} Unpack it into {root}, or name another place with "
+        f"{name} was not found. Expected:\n{expected}\n{source} Unpack it as shown, or name another place with "
         f"--data.root. A generated stand-in is made by\n    relattn data make {stand_in} --root {root}"
     )
 

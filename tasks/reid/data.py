@@ -254,7 +254,7 @@ class PeopleData(Data):
         workers = min(8, cores // devices) if self.workers is None else self.workers
         return DataLoader(
             people,
-            batch_size,
+            batch_size=batch_size,
             sampler=sampler,
             num_workers=workers,
             worker_init_fn=one_thread,

@@ -44,12 +44,12 @@ class Embedding:
         """Write the embedding into a folder, which is made."""
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / "features.npy", self.features)
-        with (folder / "manifest.csv").open("w", newline="") as file:
+        with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(Entry.__dataclass_fields__))
             writer.writeheader()
             writer.writerows(asdict(entry) for entry in self.entries)
         about = {"root": str(self.root.resolve()), "images": len(self.entries), **self.about}
-        (folder / "embedding.json").write_text(json.dumps(about, indent=2) + "\n")
+        (folder / "embedding.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> "Embedding":
@@ -64,18 +64,49 @@ class Embedding:
                 raise MissingFileError(f"{folder / name} is missing: an embedding is what `relattn embed` writes.")
         try:
             features = np.load(folder / "features.npy", allow_pickle=False)
-        except ValueError as error:
+        except (ValueError, EOFError) as error:
             raise InputError(f"{folder / 'features.npy'} cannot be read: {error}") from error
-        with (folder / "manifest.csv").open(newline="") as file:
-            entries = [Entry(**row) for row in csv.DictReader(file)]
-        about = json.loads((folder / "embedding.json").read_text())
-        if features.ndim != 2 or len(features) != len(entries):
+        try:
+            with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
+                entries = [Entry(**row) for row in csv.DictReader(file)]
+            about = json.loads((folder / "embedding.json").read_text(encoding="utf-8"))
+            root, _ = Path(about.pop("root")), about.pop("images", None)
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise InputError(
-                f"{folder}: features.npy is {features.shape}, and manifest.csv has {len(entries)} rows, one for each."
+                f"{folder}: manifest.csv or embedding.json is not as `relattn embed` writes it ({error}). Make the "
+                "embedding again."
+            ) from error
+        if features.ndim != 2 or len(features) != len(entries) or features.dtype.kind != "f":
+            raise InputError(
+                f"{folder}: features.npy is {features.shape} of {features.dtype}, and manifest.csv has {len(entries)} "
+                "rows: expected floating point numbers (images, dimensions), a row for each. Make the embedding again."
             )
-        return cls(features.astype(np.float32, copy=False), entries, Path(about.pop("root")), about)
+        return cls(features.astype(np.float32, copy=False), entries, root, about)
 
     def part(self, split: str) -> "Embedding":
         """The images of a split."""
         rows = [row for row, entry in enumerate(self.entries) if entry.split == split]
         return Embedding(self.features[rows], [self.entries[row] for row in rows], self.root, self.about)
+
+
+def check_comparable(query: dict[str, Any], gallery: dict[str, Any]) -> None:
+    """Refuse features that different networks gave, by what embeddings say about themselves.
+
+    What only one of them says is not compared: an embedding of `relattn predict` does not name its checkpoint.
+
+    Args:
+        query: `about` of one embedding.
+        gallery: `about` of the other.
+
+    Raises:
+        InputError: With what differs.
+    """
+    for what in ("sha256", "feature", "flip", "image_size"):
+        if what in query and what in gallery and query[what] != gallery[what]:
+            mine, other = query[what], gallery[what]
+            if what == "sha256":
+                mine, other = (f"{about.get('checkpoint')} (SHA-256 {about[what][:8]})" for about in (query, gallery))
+            raise InputError(
+                f"Query and gallery cannot be compared: {'checkpoint' if what == 'sha256' else what} is {mine} for the "
+                f"query and {other} for the gallery. Embed both with the same checkpoint and options."
+            )

@@ -24,8 +24,12 @@ from relattn.metrics.distances import Distances
 Ties = Literal["order", "worst"]
 SameCamera = Literal["junk", "match"]
 
-CHUNK = 2**24
-"""Distances computed at a time: 64 MiB, twice, whatever the gallery."""
+CHUNK = 2**26
+"""At most so many distances are computed at a time: 256 MiB, twice. Fewer queries at once would read the gallery more
+often than the processor can multiply."""
+
+ROWS = 1024
+"""At most so many queries at a time."""
 
 
 class Labels(NamedTuple):
@@ -55,7 +59,7 @@ class MatchRanks:
 
 def chunk_rows(shape: tuple[int, int]) -> int:
     """Queries of a chunk: a number that depends on the sizes alone, so that every process makes the same products."""
-    return min(max(64, CHUNK // shape[1]), shape[0])
+    return min(max(64, CHUNK // shape[1]), ROWS, shape[0])
 
 
 def chunks(shape: tuple[int, int]) -> list[tuple[int, int]]:
@@ -186,24 +190,27 @@ class Smallest:
         """Take note of the finite values of `(n, N)` rows in ascending order."""
         if not self.number:
             return
+        each = -(-self.number // len(ascending))
+        if each <= ascending.shape[1]:  # as many values as are asked for are not above this one
+            self.bound = min(self.bound, float(ascending[:, each - 1].max()))
         bound = torch.tensor(self.bound, device=self.device, dtype=ascending.dtype)
-        ends = torch.searchsorted(ascending, bound.expand(len(ascending), 1).contiguous()).squeeze(1)
-        ends = ends.clamp(max=self.number)
-        wide = ascending[:, : int(ends.max())] if len(ends) else ascending[:, :0]
-        values = wide[torch.arange(wide.shape[1], device=self.device) < ends[:, None]]
+        ends = torch.searchsorted(ascending, bound.expand(len(ascending), 1).contiguous(), right=True)
+        wide = ascending[:, : int(ends.max().clamp(max=self.number))]
+        values = wide[(torch.arange(wide.shape[1], device=self.device) < ends) & wide.isfinite()]
         self.kept.append(values)
         self.count += len(values)
         if self.count > 2 * self.number:
             self.shrink()
 
     def shrink(self) -> None:
-        """Forget all but the smallest values, and from now on what is not below the largest of them."""
+        """Forget all but the smallest values, and from now on what is above the largest of them."""
         values = torch.cat(self.kept)
         if len(values) > self.number:
-            largest = values.kthvalue(self.number).values
-            below = values[values < largest]
-            values = torch.cat((below, largest.expand(self.number - len(below))))
-            self.bound = float(largest)
+            if values.device.type == "cpu":  # NumPy selects with vector instructions
+                values = torch.from_numpy(np.partition(values.numpy(), self.number - 1)[: self.number])
+            else:
+                values = values.topk(self.number, largest=False).values
+            self.bound = float(values.max())
         self.kept, self.count = [values], len(values)
 
     def values(self) -> Tensor:
@@ -211,4 +218,4 @@ class Smallest:
         if not self.kept:
             return torch.empty(0, device=self.device)
         self.shrink()
-        return self.kept[0].sort().values
+        return sort_rows(self.kept[0][None])[0]

@@ -14,7 +14,7 @@ from torch import Tensor
 from relattn.errors import InputError
 from relattn.metrics.distances import FeatureDistances, Metric, check_features, nearest, normalised
 
-PAIRS = 2**22  # numbers gathered at once where pairs of features are compared: 16 MiB of float32 for each side
+PAIRS = 2**18  # numbers gathered at once where pairs of features are compared: 1 MiB, which stays in a CPU's cache
 
 
 class ReRanked:
@@ -33,7 +33,7 @@ class ReRanked:
     authors' code; it is therefore not symmetric. For features of length 1 it is also the cosine distance divided by its
     largest. Where the code and the paper differ, the code is followed, since it gave the published numbers: the k
     nearest are counted beside the image itself, k1 / 2 is rounded (halves to even), and the overlap is *more* than 2/3,
-    not at least. In both, queries are neighbours of each other: the result for one depends on which others there are.
+    not at least. Queries are neighbours of each other too: the result for one depends on which others there are.
 
     Two rules make the result a function of the distances alone: every image is its own first neighbour, and of equally
     distant images the one with the smaller index is nearer, queries before gallery. Where there are fewer than k1 + 1
