@@ -42,6 +42,9 @@ class Task(LightningModule):
 
     headline: str
 
+    progress: tuple[str, ...] = ("loss", "error")
+    """What the line at the end of an epoch shows."""
+
     shapes_of: tuple[str, ...] = ("num_classes", "image_size")
     """What `build_network` reads of the data."""
 

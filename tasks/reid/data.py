@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from relattn.errors import InputError
 from tasks.base import Data
 from tasks.reid.augmentation import Augmentation, Pipeline
-from tasks.reid.checks import check_counts, check_images, check_splits
+from tasks.reid.checks import check_counts, check_images
 from tasks.reid.sampler import BatchSampler, Draw, Epoch, IdentityBatches, InOrder, Shuffled
 from tasks.reid.splits import Image, Splits
 
@@ -90,9 +90,6 @@ class PeopleData(Data):
     feature: ClassVar[Feature] = "after_norm"
     """Which feature RGA scores this set by (supplement, section 1)."""
 
-    shared_numbering: ClassVar[bool] = True
-    """Whether an identity of the training set and one of the test set are the same person if they have one number."""
-
     single_shot: bool = False
     """Whether the CMC with one gallery image a person is reported as well."""
 
@@ -164,7 +161,6 @@ class PeopleData(Data):
             return
         name = type(self).__name__
         splits = self.read()
-        check_splits(splits, name, shared_numbering=self.shared_numbering)
         check_counts(splits, name)
         if self.check_files:
             check_images(splits)

@@ -53,6 +53,10 @@ class CUHK03(PeopleData):
         self.boxes, self.protocol, self.split = boxes, protocol, split
         self.single_shot = protocol == "classic"
 
+    def prepare_data(self) -> None:
+        """Unpack the images of `cuhk-03.mat` where that is still to be done, in one process."""
+        self.read()
+
     def read(self) -> Splits:
         return read_cuhk03(self.root, self.boxes, self.protocol, self.split)
 
@@ -65,7 +69,6 @@ class MSMT17(PeopleData):
     """MSMT17, V1 or V2: 30,248 training images (32,621 with its val list), 11,659 queries, 82,161 gallery images."""
 
     feature = "before_norm"
-    shared_numbering = False
 
     def __init__(
         self,

@@ -28,6 +28,7 @@ class ReID(Task):
     """
 
     headline = "mAP"
+    progress = (*Task.progress, "mAP", "rank1")
     shapes_of = (*Task.shapes_of, "feature")
 
     def __init__(

@@ -16,7 +16,9 @@ COMMANDS = {
     "benchmark": ("relattn.cli.benchmark", "parameters, MACs, time and memory of attention, side by side"),
     "data": ("relattn.cli.data", "generate stand-ins for data sets, in their official layouts"),
     "demo": ("relattn.cli.demo", "the suite in small: trains with and without attention on generated data"),
+    "embed": ("relattn.cli.embed", "write the features of a folder's images, by a re-identification network"),
     "list": ("relattn.cli.listing", "list tasks, attention modules, data sets or backbones"),
+    "search": ("relattn.cli.search", "rank a gallery for each query, and draw the nearest images"),
 }
 
 USAGE = """usage: relattn COMMAND [options]
@@ -96,12 +98,18 @@ def run(arguments: list[str]) -> int:
     return int(importlib.import_module(COMMANDS[command][0]).main(rest))
 
 
+def message_of(error: InputError) -> str:
+    """What the error says; from a worker process it comes with that process's traceback in front."""
+    text = str(error)
+    return text.rpartition("Error: ")[2].strip() if text.startswith("Caught ") else text
+
+
 def main() -> int:
     """The entry point: run the command line, and print errors of the user without a traceback."""
     try:
         return run(sys.argv[1:])
     except InputError as error:
-        print(f"relattn: error: {error}", file=sys.stderr)  # noqa: T201
+        print(f"relattn: error: {message_of(error)}", file=sys.stderr)  # noqa: T201
         return 2
     except KeyboardInterrupt:
         print("relattn: interrupted", file=sys.stderr)  # noqa: T201

@@ -54,7 +54,8 @@ class RunRecord(SaveConfigCallback):
         """Say where the run is, one line an epoch, where no progress bar does."""
         if trainer.is_global_zero and trainer.progress_bar_callback is None:
             metrics = trainer.callback_metrics.items()
-            shown = {name: float(value) for name, value in metrics if not name.endswith(("score", "accuracy"))}
+            wanted = ("lr", *pl_module.progress)  # type: ignore[operator]
+            shown = {name: float(value) for name, value in metrics if name.rpartition("/")[2] in wanted}
             values = "  ".join(f"{name} {value:.4g}" for name, value in sorted(shown.items()))
             epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
             elapsed = time.monotonic() - self.started
@@ -250,8 +251,9 @@ class SuiteCLI(LightningCLI):
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, RunRecord):
                 callback.write_result(self.trainer, self.model, self.datamodule, scores)
+        width = max(map(len, scores), default=0)
         for name, value in sorted(scores.items()):
-            console.print(f"{name:<16} {value:.4f}", highlight=False)
+            console.print(f"{name:<{width}}  {value:.4f}", highlight=False)
         console.print(f"run: {self.folder}", highlight=False, soft_wrap=True)
         for logger in self.trainer.loggers:
             if isinstance(logger, WandbLogger):
