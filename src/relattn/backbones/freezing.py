@@ -21,13 +21,12 @@ class EarlyStages:
         Raises:
             InputError: If the network does not report its stages.
         """
-        last = stages_of(network)[-1]
-        self.modules: list[nn.Module] = []
-        for name, module in network.named_modules():
-            if name == last:
-                break
-            if not f"{last}.".startswith(f"{name}." if name else ""):  # not what the last stage is a part of
-                self.modules.append(module)
+        names = [name for name, _ in network.named_modules()]
+        # A stage is known by the module at its end, so the last stage is what follows the end of the one before.
+        end = stages_of(network)[-2]
+        until = max(place for place, name in enumerate(names) if f"{name}.".startswith(f"{end}."))
+        early = [name for name in names[: until + 1] if not f"{end}.".startswith(f"{name}.") or name == end]
+        self.modules = [network.get_submodule(name) for name in early if name]
         self.parameters = [parameter for module in self.modules for parameter in module.parameters(recurse=False)]
 
     def train(self, mode: bool) -> None:
