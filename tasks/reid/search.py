@@ -110,7 +110,7 @@ class Search:
         for rank, (index, distance) in enumerate(found.ranking, start=1):
             entry = self.gallery.entries[index]
             match = mine.identity == entry.identity if mine.identity and entry.identity else None
-            results.append({"rank": rank, **known(entry), "distance": round(distance, 6), "match": match})
+            results.append({"rank": rank, **known(entry), "distance": max(0.0, round(distance, 6)), "match": match})
         return {**known(mine), "left_out": found.left_out, "ranking": results}
 
 

@@ -95,8 +95,8 @@ def create_timm(name: str, *, pretrained: bool | str, **arguments: Any) -> nn.Mo
             return timm.create_model(name, pretrained=True, **arguments)
         except (OSError, RuntimeError) as error:
             raise InputError(
-                f"The weights of {name} could not be loaded: {error} Without a network, give the path of a file: "
-                "--model.pretrained FILE."
+                f"The weights of {name} could not be loaded: {error} Without a network, give the path of a file, "
+                "--model.pretrained FILE, or start from random weights, --model.pretrained false."
             ) from error
     model: nn.Module = timm.create_model(name, **arguments)
     if pretrained:

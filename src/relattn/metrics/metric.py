@@ -1,5 +1,6 @@
 """The scores of a retrieval as a torchmetrics metric: fed by batches, the same from one process or several."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -14,7 +15,15 @@ from relattn.metrics.distances import Distances, FeatureDistances
 from relattn.metrics.query_expansion import expand_queries
 from relattn.metrics.ranks import Labels, MatchRanks, SameCamera, Ties, chunks, match_ranks
 from relattn.metrics.reranking import ReRanked
-from relattn.metrics.retrieval import FPRS, Retrieval, impostor_pairs, kept_impostors, score, single_shot_cmc
+from relattn.metrics.retrieval import (
+    FPRS,
+    Retrieval,
+    explain_unmatched,
+    impostor_pairs,
+    kept_impostors,
+    score,
+    single_shot_cmc,
+)
 
 
 class RetrievalMetric(Metric):
@@ -111,6 +120,8 @@ class RetrievalMetric(Metric):
         query_features, query, gallery_features, gallery = self.gathered()
         distances: Distances = FeatureDistances(query_features, gallery_features, self.distance)
         self.result = self.score(distances, query, gallery)
+        if len(self.result.unmatched) and self.process()[0] == 0:
+            warnings.warn(explain_unmatched(self.result.unmatched, query, gallery, self.same_camera), stacklevel=1)
         scores = self.result.scores() | {"unmatched": float(len(self.result.unmatched))}
         if self.single_shot:
             curve = single_shot_cmc(distances, query, gallery, repeats=self.single_shot, ranks=10)
@@ -126,11 +137,15 @@ class RetrievalMetric(Metric):
             for name, value in scores.items()
         }
 
+    def process(self) -> tuple[int, int]:
+        """Number of this process, and of how many that work on the same images."""
+        shared = self._is_synced and torch.distributed.is_initialized()
+        return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
+
     def score(self, distances: Distances, query: Labels, gallery: Labels) -> Retrieval:
         """Rank this process's share of the chunks, gather the ranks, and score them."""
         keep = kept_impostors(impostor_pairs(query, gallery), self.fprs)
-        shared = self._is_synced and torch.distributed.is_initialized()
-        rank, processes = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
+        rank, processes = self.process()
         found = match_ranks(
             distances,
             query,
@@ -140,7 +155,7 @@ class RetrievalMetric(Metric):
             keep=keep,
             part=chunks(distances.shape)[rank::processes],
         )
-        if shared:
+        if processes > 1:
             found = gather(found, keep)
         return score(found, query, gallery, same_camera=self.same_camera, ranks=self.ranks, fprs=self.fprs)
 

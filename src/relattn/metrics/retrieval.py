@@ -163,7 +163,7 @@ def explain_unmatched(unmatched: Tensor, query: Labels, gallery: Labels, same_ca
             "camera is scored with same_camera: match)"
         )
     named = ", ".join(str(index) for index in unmatched[:5].tolist())
-    which = f"queries without a match in the gallery: {len(unmatched)} of {len(query.identities)} (numbers {named}"
+    which = f"Queries without a match in the gallery: {len(unmatched)} of {len(query.identities)} (numbers {named}"
     return f"{which}{', ...' if len(unmatched) > 5 else ''}): {'; '.join(reasons)}."
 
 
