@@ -1,0 +1,193 @@
+"""`relattn embed`: the features of a folder's images, by a trained re-identification network."""
+
+import argparse
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relattn.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from tasks.reid.embedding import Embedding, Entry
+    from tasks.reid.folder import Loaded
+
+EXAMPLES = """examples:
+  relattn embed --checkpoint runs/reid/NAME/checkpoints/last.ckpt --images photos --out features/photos
+  relattn embed --checkpoint last.ckpt --images photos --out features/photos --pattern '(?P<identity>[^/]+)/[^/]*$'
+  relattn embed --checkpoint last.ckpt --images photos --out features/photos --manifest people.csv --gpus 1
+"""
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the options."""
+    parser = argparse.ArgumentParser(
+        prog="relattn embed",
+        description="Write the features of all images of a folder, for `relattn search` and programs of one's own:\n"
+        "features.npy (images, dimensions), manifest.csv with a row for each, and embedding.json.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--checkpoint", type=Path, required=True, help="a re-identification network")
+    parser.add_argument("--images", type=Path, required=True, help="folder of images, with those in its folders")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write, which must be new or empty")
+    parser.add_argument("--flip", action="store_true", help="add the mirror images' features; else as in training")
+    parser.add_argument(
+        "--pattern",
+        metavar="market|none|REGEX",
+        help="where names have identity and camera: 0002_c1s1_000451_03.jpg (market, the default), none, or a regular "
+        "expression for the relative path, with the groups identity and camera",
+    )
+    parser.add_argument("--manifest", type=Path, help="CSV of path, identity, camera, split: embed what it lists")
+    add_options(parser)
+    options = parser.parse_args(arguments)
+    check_numbers(options, "batch_size")
+    if options.manifest and options.pattern:
+        raise InputError("--manifest and --pattern both say who is on the images. Give one of them.")
+    return options
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what all commands have that embed images."""
+    parser.add_argument("--batch_size", type=int, default=64, help="images at a time")
+    parser.add_argument(
+        "--gpus", help="0 for the CPU, 1 for the first GPU, '2,' for that of index 2; default: 1 if any"
+    )
+    parser.add_argument("--workers", type=int, help="processes that read images; by default one for each core, up to 8")
+    parser.add_argument("--skip_corrupt", action="store_true", help="leave images out that cannot be read, and say so")
+
+
+def check_numbers(options: argparse.Namespace, *names: str) -> None:
+    """Refuse numbers below 1, and a negative number of workers."""
+    least = {**dict.fromkeys(names, 1), "workers": 0}
+    for name, minimum in least.items():
+        value = getattr(options, name)
+        if value is not None and value < minimum:
+            raise InputError(f"--{name} is {value}, expected at least {minimum}.")
+
+
+def check_free(folder: Path) -> None:
+    """Refuse to write into a folder that holds something.
+
+    Raises:
+        InputError: If there is such a folder, or a file in its place.
+    """
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if folder.exists():
+        raise InputError(f"--out {folder} exists, and nothing is overwritten. Choose another --out, or remove it.")
+
+
+def device_of(gpus: str | None) -> str:
+    """The device that `--gpus` asks for, `cpu` or `cuda:<index>`.
+
+    Raises:
+        InputError: If it is not one device, or one that is not there.
+    """
+    if gpus == "0":
+        return "cpu"
+    if gpus is None:
+        import torch
+
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if gpus != "1" and not re.fullmatch(r"\d+,", gpus):
+        raise InputError(
+            f"--gpus is {gpus!r}, and one device embeds images: give 0 for the CPU, 1 for the first GPU, or an index "
+            "with a comma, such as '2,'."
+        )
+    from relattn.cli.trainer import check_gpus
+
+    index = 0 if gpus == "1" else int(gpus.rstrip(","))
+    check_gpus("gpu", [index])
+    return f"cuda:{index}"
+
+
+def network_of(options: argparse.Namespace, *, flip: bool | None) -> "Loaded":
+    """Load the checkpoint of the options; `flip` as of `load_network`."""
+    from relattn.cli.memory import keep_freed_memory
+    from relattn.cli.trainer import quieten
+
+    device = device_of(options.gpus)
+    keep_freed_memory()
+    quieten()
+    from tasks.reid.folder import load_network
+
+    return load_network(options.checkpoint, flip=flip, device=device)
+
+
+def embed_images(
+    network: "Loaded", root: Path, entries: "Sequence[Entry]", options: argparse.Namespace, console: "Console"
+) -> "Embedding":
+    """Embed images, showing how far it is, and say how many there were and what was left out.
+
+    Args:
+        network: What embeds them.
+        root: The folder that the entries' paths are relative to.
+        entries: The images.
+        options: Those of `add_options`.
+        console: Where it is said.
+    """
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from tasks.reid.folder import embed
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
+    start = time.perf_counter()
+    terminal = Console(stderr=True)
+    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
+        shown = bar.add_task("Embedding", total=len(entries))
+        embedding, corrupt = embed(
+            network,
+            root,
+            entries,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            skip_corrupt=options.skip_corrupt,
+            progress=lambda images: bar.advance(shown, images),
+        )
+    seconds = time.perf_counter() - start
+    count, dimensions = embedding.features.shape
+    say(
+        console,
+        f"{root}: embedded {count:,} {'image' if count == 1 else 'images'} in {seconds:.1f} s "
+        f"({count / seconds:,.0f} a second, {network.task.device}), {dimensions:,} dimensions",
+    )
+    if corrupt:
+        say(console, f"left out, because {len(corrupt):,} cannot be read: {', '.join(corrupt)}")
+    return embedding
+
+
+def say(console: "Console", text: Any) -> None:
+    """Print a line as it is: nothing in a path is markup, and none is broken in two."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Embed the images of a folder."""
+    options = parse(arguments)
+    check_free(options.out)
+    from rich.console import Console
+
+    from tasks.reid.folder import find_images, listed_images
+
+    if options.manifest:
+        entries, names = listed_images(options.images, options.manifest), str(options.manifest)
+    else:
+        names = options.pattern or "market"
+        entries = find_images(options.images, names)
+    console = Console()
+    network = network_of(options, flip=True if options.flip else None)
+    embedding = embed_images(network, options.images, entries, options, console)
+    embedding.about["names"] = names
+    embedding.save(options.out)
+    identities = {entry.identity for entry in embedding.entries if entry.identity}
+    unknown = sum(not entry.identity for entry in embedding.entries)
+    people = f"{len(identities):,} identities" if identities else "no identities known"
+    rest = f", {unknown:,} images without one" if identities and unknown else ""
+    say(console, f"{options.out}: features.npy, manifest.csv, embedding.json ({people}{rest})")
+    return 0

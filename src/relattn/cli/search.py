@@ -1,0 +1,237 @@
+"""`relattn search`: the nearest gallery images of each query, on contact sheets and as JSON."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relattn.cli.embed import add_options, check_free, check_numbers, embed_images, network_of, say
+from relattn.errors import InputError, MissingFileError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from relattn.figures.contact_sheet import Row
+    from tasks.reid.embedding import Embedding, Entry
+    from tasks.reid.search import Search
+
+EXAMPLES = """examples:
+  relattn search --query runs/reid/NAME/predict/embedding --gallery runs/reid/NAME/predict/embedding --out found
+  relattn search --query anna.jpg --gallery features/photos --checkpoint last.ckpt --out found/anna
+"""
+
+ROWS, COLUMNS = 8, 10
+"""Lines of results on a sheet, and results in a line."""
+SHOWN = 50
+"""Queries that are shown if their number is not given."""
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the options."""
+    parser = argparse.ArgumentParser(
+        prog="relattn search",
+        description="Rank a gallery for each query; write contact sheets (PNG) and ranking.json.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--query", type=Path, required=True, help="an image, a folder of images, or an embedding")
+    parser.add_argument("--gallery", type=Path, required=True, help="a folder of images, or an embedding")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write, which must be new or empty")
+    parser.add_argument("--checkpoint", type=Path, help="the network that embeds images; embeddings need none")
+    parser.add_argument("--top", type=int, default=10, help="gallery images of each query")
+    parser.add_argument("--queries", type=int, help=f"how many queries are shown; by default all, up to {SHOWN}")
+    parser.add_argument("--seed", type=int, help="choose them at random with this seed; by default the first ones")
+    parser.add_argument("--distance", choices=["cosine", "euclidean"], help="by default that of the network's run")
+    parser.add_argument(
+        "--same_camera",
+        choices=["junk", "match"],
+        default="junk",
+        help="images of the query's identity by its camera: left out, as evaluation has it, or matches as any other",
+    )
+    parser.add_argument("--rerank", action="store_true", help="re-rank by k-reciprocal neighbours")
+    add_options(parser)
+    options = parser.parse_args(arguments)
+    check_numbers(options, "batch_size", "top", "queries")
+    if options.seed is not None and options.seed < 0:
+        raise InputError(f"--seed is {options.seed}, expected at least 0.")
+    return options
+
+
+def is_embedding(folder: Path) -> bool:
+    """Whether a folder is meant as an embedding."""
+    return any((folder / name).is_file() for name in ("embedding.json", "features.npy"))
+
+
+def check_sources(given: dict[str, Path], checkpoint: Path | None) -> None:
+    """Refuse what is missing or is not what it should be, before anything is embedded."""
+    for flag, path in given.items():
+        if not path.exists():
+            raise MissingFileError(f"--{flag} {path}: there is no such image, folder or embedding.")
+        if flag == "gallery" and path.is_file():
+            raise InputError(f"--gallery {path} is a file. Expected a folder of images, or an embedding.")
+        if checkpoint is None and not is_embedding(path):
+            raise InputError(
+                f"--{flag} {path} holds images, no features. Name the network that embeds them with --checkpoint."
+            )
+
+
+def sources(options: argparse.Namespace, console: "Console") -> "tuple[Embedding, Embedding]":
+    """Query and gallery: embeddings as they are, images embedded.
+
+    Raises:
+        InputError: If something is missing, or the two come from different networks.
+    """
+    given: dict[str, Path] = {"query": options.query, "gallery": options.gallery}
+    check_sources(given, options.checkpoint)
+    from tasks.reid.embedding import Embedding, check_comparable
+
+    found = {flag: Embedding.load(path) for flag, path in given.items() if is_embedding(path)}
+    abouts = {flag: embedding.about for flag, embedding in found.items()}
+    images = {flag: images_of(path) for flag, path in given.items() if flag not in found}
+    network = None
+    if images:
+        flip = next((about["flip"] for about in abouts.values() if "flip" in about), None)
+        network = network_of(options, flip=flip)
+        abouts |= dict.fromkeys(images, network.about)
+    elif options.checkpoint is not None:
+        say(console, f"--checkpoint {options.checkpoint} is not needed: query and gallery are embeddings")
+    check_comparable(abouts["query"], abouts["gallery"])
+    silent = [flag for flag, about in abouts.items() if "sha256" not in about]
+    if len(silent) == 1:
+        say(console, f"--{silent[0]} {given[silent[0]]} does not say which checkpoint it is from: it must be the same")
+    for flag, (root, entries) in images.items():
+        assert network is not None
+        if flag == "gallery" and "query" in images and given["query"] == given["gallery"]:
+            found[flag] = found["query"]
+            continue
+        found[flag] = embed_images(network, root, entries, options, console)
+        found[flag].about["names"] = "market"
+    return found["query"], found["gallery"]
+
+
+def images_of(path: Path) -> "tuple[Path, list[Entry]]":
+    """The folder that paths are relative to, and the images of a folder or the one image."""
+    from tasks.reid.embedding import Entry
+    from tasks.reid.folder import find_images, reader
+
+    if path.is_file():
+        return path.parent, [Entry(path.name, *reader("market")(path.name))]
+    return path, find_images(path)
+
+
+def row_of(entry: dict[str, Any], search: "Search", missing: list[Path]) -> "Row":
+    """What a sheet shows of a query; images that cannot be read are added to `missing`."""
+    from PIL import Image
+
+    from relattn.figures.contact_sheet import HEIGHT, Row, Tile
+    from tasks.reid.data import read_image
+
+    def image(file: Path) -> Image.Image | None:
+        try:
+            read = Image.fromarray(read_image(file))
+        except InputError:
+            missing.append(file)
+            return None
+        read.thumbnail((4 * HEIGHT, 4 * HEIGHT))
+        return read
+
+    note = f"query · identity {entry['identity']}" if entry["identity"] else "query"
+    query = Tile(image(search.query.root / entry["path"]), Path(entry["path"]).name, note)
+    results = []
+    for found in entry["ranking"]:
+        note = f"rank {found['rank']} · {found['distance']:.4f}"
+        path = found["path"]
+        results.append(Tile(image(search.gallery.root / path), Path(path).name, note, found["match"]))
+    return Row(query, results)
+
+
+def draw(entries: list[dict[str, Any]], search: "Search", note: str, folder: Path) -> list[Path]:
+    """Write the sheets, say in each entry which one it is on, and return the images that could not be read."""
+    from relattn.figures.contact_sheet import contact_sheet, layout
+
+    lines = max(max(1, -(-len(entry["ranking"]) // COLUMNS)) for entry in entries)
+    each = max(1, ROWS // lines)
+    pages = [entries[start : start + each] for start in range(0, len(entries), each)]
+    missing: list[Path] = []
+    aspect = None
+    for number, page in enumerate(pages, start=1):
+        rows = [row_of(entry, search, missing) for entry in page]
+        if aspect is None:
+            height, width = layout(rows, COLUMNS).size
+            aspect = width / height
+        numbered = f"{note}; sheet {number} of {len(pages)}" if len(pages) > 1 else note
+        sheet = contact_sheet(rows, title="Nearest gallery images", note=numbered, columns=COLUMNS, aspect=aspect)
+        name = f"sheet-{number:0{max(2, len(str(len(pages))))}}.png"
+        sheet.save(folder / name)
+        for entry in page:
+            entry["sheet"] = name
+    return missing
+
+
+def show(entry: dict[str, Any]) -> None:
+    """Print the results of a query as a table."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    who = ", ".join(f"{name} {entry[name]}" for name in ("identity", "camera") if entry[name])
+    table = Table(title=escape(f"{entry['path']}{f' ({who})' if who else ''}"))
+    for name in ("rank", "image", "identity", "camera", "distance", "match"):
+        table.add_column(name, justify="right" if name in ("rank", "distance") else "left", overflow="fold")
+    words = {True: "[green]yes", False: "[red]no", None: ""}
+    for found in entry["ranking"]:
+        texts = (escape(found[name] or "") for name in ("path", "identity", "camera"))
+        table.add_row(str(found["rank"]), *texts, f"{found['distance']:.4f}", words[found["match"]])
+    Console(width=None if Console().is_terminal else 150).print(table)
+
+
+def summary(scores: dict[str, float] | None) -> str:
+    """The scores in a line, or why there are none."""
+    if scores is None:
+        return "no scores: they need the identity of every query, and a match for one of them"
+    unmatched = f", {scores['unmatched']:,} without a match left out" if scores["unmatched"] else ""
+    queries = f"{scores['queries']:,} {'query' if scores['queries'] == 1 else 'queries'}"
+    return f"rank-1 {scores['rank1']:.2f} %, mAP {scores['mAP']:.2f} % ({queries}{unmatched})"
+
+
+def main(arguments: list[str]) -> int:
+    """Search, draw and write."""
+    options = parse(arguments)
+    check_free(options.out)
+    from rich.console import Console
+
+    console = Console()
+    query, gallery = sources(options, console)
+    from tasks.reid.search import Search, choose
+
+    search = Search(query, gallery, metric=options.distance, same_camera=options.same_camera, reranking=options.rerank)
+    count = len(search.query.entries)
+    chosen = choose(count, options.queries or SHOWN, options.seed)
+    entries = [search.describe(found) for found in search.rank(chosen, options.top)]
+    scores = search.scores()
+    options.out.mkdir(parents=True, exist_ok=True)
+    images = len(search.gallery.entries)
+    distance = f"{search.metric} distance{', re-ranked' if options.rerank else ''}"
+    junk = "; without images of the query's identity by its camera" if options.same_camera == "junk" else ""
+    missing = draw(entries, search, f"{images:,} gallery images; {distance}{junk}", options.out)
+    content = {
+        "query": {"root": str(search.query.root.resolve()), "images": count},
+        "gallery": {"root": str(search.gallery.root.resolve()), "images": images},
+        "distance": search.metric,
+        "reranked": options.rerank,
+        "same_camera": options.same_camera,
+        "scores": scores,
+        "queries": entries,
+    }
+    (options.out / "ranking.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    show(entries[0])
+    if len(entries) < count:
+        say(console, f"{len(entries):,} of {count:,} queries are shown; --queries {count} shows all")
+    if missing:
+        named = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        missing = list(dict.fromkeys(missing))
+        say(console, f"{len(missing):,} images cannot be read, and a grey area stands for each: {named}")
+    say(console, summary(scores))
+    sheets = len({entry["sheet"] for entry in entries})
+    say(console, f"{options.out}: {sheets:,} {'sheet' if sheets == 1 else 'sheets'}, ranking.json")
+    return 0
