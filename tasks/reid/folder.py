@@ -1,7 +1,6 @@
 """A folder of one's own images: finding them, who is on them by their names or by a table, and their features."""
 
 import csv
-import hashlib
 import os
 import posixpath
 import re
@@ -58,21 +57,8 @@ def load_network(checkpoint: Path, *, flip: bool | None = None, device: str = "c
         )
     if flip is not None:
         task.flip_test = flip
-    about = {
-        "checkpoint": str(checkpoint),
-        "sha256": digest(checkpoint),
-        "distance": task.metric_arguments["distance"],
-        "feature": task.compared,
-        "flip": task.flip_test,
-        "image_size": list(task.shapes["image_size"]),
-    }
+    about = task.provenance(checkpoint)
     return Loaded(task.to(device, memory_format=torch.channels_last), about)  # type: ignore[call-overload]
-
-
-def digest(file: Path) -> str:
-    """The SHA-256 of a file: two checkpoints of the same name are often not the same."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def find_images(root: Path, pattern: str = "market") -> list[Entry]:

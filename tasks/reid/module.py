@@ -15,7 +15,7 @@ from relattn.losses import batch_hard_triplet
 from relattn.metrics.metric import RetrievalMetric
 from relattn.metrics.ranks import SameCamera
 from tasks.base import Data, Task
-from tasks.reid.embedding import Embedding, Entry
+from tasks.reid.embedding import Embedding, Entry, digest
 
 
 class ReID(Task):
@@ -159,6 +159,17 @@ class ReID(Task):
         scores["score"] = scores[self.headline]
         self.log_dict({f"{stage}/{name}": value.float() for name, value in scores.items()})
 
+    def provenance(self, checkpoint: Path) -> dict[str, Any]:
+        """What an embedding says of the network that it comes from; only what agrees can be compared."""
+        return {
+            "checkpoint": str(checkpoint),
+            "sha256": digest(checkpoint),
+            "distance": self.metric_arguments["distance"],
+            "feature": self.compared,
+            "flip": self.flip_test,
+            "image_size": list(self.shapes["image_size"]),
+        }
+
     def on_predict_start(self) -> None:
         self.predicted: list[tuple[Tensor, Tensor]] = []
 
@@ -183,5 +194,7 @@ class ReID(Task):
             for index, image in ((index, people.images[index]) for index in order)
         ]
         kept = features[[rows[index] for index in order]].cpu().numpy()
+        checkpoint = self.trainer.ckpt_path
+        about = self.provenance(Path(checkpoint)) if checkpoint else {"distance": self.metric_arguments["distance"]}
         folder = Path(self.trainer.default_root_dir) / "embedding"
-        Embedding(kept, entries, people.root, {"distance": self.metric_arguments["distance"]}).save(folder)
+        Embedding(kept, entries, people.root, about).save(folder)

@@ -21,13 +21,13 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
-        self.stride, self.added = stride, channels - inputs
+        self.added = channels - inputs
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, inputs, H, W)` to `(B, channels, H / stride, W / stride)`."""
-        shortcut = x
-        if self.stride > 1 or self.added:
-            shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added))
+        shortcut, (rows, columns) = x, self.conv1.stride  # which last_stride=1 changes
+        if rows > 1 or self.added:
+            shortcut = F.pad(x[:, :, ::rows, ::columns], (0, 0, 0, 0, 0, self.added))
         y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
         return self.relu(y + shortcut)
 

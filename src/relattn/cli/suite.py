@@ -4,7 +4,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -54,7 +54,7 @@ class RunRecord(SaveConfigCallback):
         """Say where the run is, one line an epoch, where no progress bar does."""
         if trainer.is_global_zero and trainer.progress_bar_callback is None:
             metrics = trainer.callback_metrics.items()
-            wanted = ("lr", *pl_module.progress)  # type: ignore[operator]
+            wanted = ("lr", *cast(Task, pl_module).progress)
             shown = {name: float(value) for name, value in metrics if name.rpartition("/")[2] in wanted}
             values = "  ".join(f"{name} {value:.4g}" for name, value in sorted(shown.items()))
             epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
