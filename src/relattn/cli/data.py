@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from relattn.errors import InputError, suggest
 
@@ -81,7 +81,7 @@ def writer(name: str) -> Callable[..., Path]:
     if name in OBJECTS:
         from relattn.synthetic.cifar import write_cifar
 
-        return partial(write_cifar, name=name)
+        return partial(write_cifar, name=cast(Any, name))
     from relattn.synthetic import reid
 
     return getattr(reid, f"write_{name}")
