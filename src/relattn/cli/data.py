@@ -101,7 +101,7 @@ def preview(name: str, file: Path, counts: dict[str, Any]) -> None:
     import cv2
     import numpy as np
 
-    from relattn.synthetic.reid import World
+    from relattn.synthetic.cameras import World
 
     world = World(name, counts["seed"], counts.get("cameras"))
     rows = [
