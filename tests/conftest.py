@@ -24,6 +24,16 @@ def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with a small generated Market-1501."""
+    from relattn.synthetic.reid import write_market1501
+
+    root = tmp_path_factory.mktemp("people")
+    write_market1501(root, train_identities=12, test_identities=10, junk=5, distractors=8)
+    return root
+
+
 @pytest.fixture(autouse=True)
 def in_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run each test in a folder of its own, so that nothing is written into the checkout."""

@@ -11,7 +11,7 @@ import scipy.io
 
 from relattn.cli.data import main
 from relattn.errors import InputError
-from relattn.synthetic import reid
+from relattn.synthetic import cameras, reid
 from relattn.synthetic.cameras import World, draw_looks
 from relattn.synthetic.people import PAINTS, PATTERNS, draw_person, render
 from relattn.synthetic.reid import write_cuhk03, write_duke, write_market1501, write_msmt17
@@ -289,7 +289,8 @@ def test_an_existing_folder_is_kept_and_a_failure_leaves_nothing_behind(write, n
     def fail(*_args, **_kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(reid, "render", fail)
+    for module in (cameras, reid):
+        monkeypatch.setattr(module, "render", fail)
     with pytest.raises(OSError, match="disk full"):
         write(tmp_path / "new", **SMALL)
     assert list((tmp_path / "new").iterdir()) == []
