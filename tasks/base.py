@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from relattn.attention import Attention
+from relattn.attention.base import Attention, Placement
 from relattn.backbones import AttentionFactory, build
 from relattn.errors import InputError
 from tasks.schedules import Constant, Schedule
@@ -54,6 +54,7 @@ class Task(LightningModule):
         *,
         attention: AttentionFactory | None = None,
         stages: list[int] | None = None,
+        placement: Placement | None = None,
         pretrained: bool | str = False,
         optimizer: OptimizerCallable = torch.optim.SGD,
         schedule: Schedule | None = None,
@@ -65,7 +66,9 @@ class Task(LightningModule):
         Args:
             backbone: A timm network, or one of the papers' networks for small images (`relattn list backbones`).
             attention: The attention module to place in it; None for the plain network.
-            stages: Stages, from 1, that attention follows; by default the papers' choice for the backbone.
+            stages: Stages, from 1, that have attention; by default the papers' choice for the backbone.
+            placement: Whether attention comes after each stage, at the end of each block or in place of each block's
+                spatial convolution; by default where the module belongs.
             pretrained: True for timm's weights of the backbone, or the path of a file of weights.
             optimizer: Called with the parameters.
             schedule: The learning rate over the run; by default constant.
@@ -75,6 +78,7 @@ class Task(LightningModule):
         """
         super().__init__()
         self.backbone, self.attention, self.stages, self.pretrained = backbone, attention, stages, pretrained
+        self.placement = placement
         self.optimizer, self.schedule = optimizer, schedule or Constant()
         self.channels_last, self.compile_mode = channels_last, compile_mode
         self.network: nn.Module | None = None
@@ -89,6 +93,7 @@ class Task(LightningModule):
             self.backbone,
             attention=self.attention,
             stages=self.stages,
+            placement=self.placement,
             size=data.image_size,
             pretrained=self.pretrained,
             **arguments,

@@ -293,8 +293,8 @@ def test_a_last_stride_that_cannot_be_lifted_is_refused():
     [
         ("resnte50", {}, r"No backbone is named 'resnte50'\. Closest: .*resnet50\b"),
         ("resnet18.nosuch_in1k", {}, "nosuch_in1k.*resnet18"),
-        ("densenet_bc10", {"stages": [0, 3, 4]}, r"densenet_bc10 has stages 1 to 3, .* after \[0, 4\]"),
-        ("resnet18", {"stages": [5]}, r"resnet18 has stages 1 to 4, .* after \[5\]"),
+        ("densenet_bc10", {"stages": [0, 3, 4]}, r"densenet_bc10 has stages 1 to 3, .* in \[0, 4\]"),
+        ("resnet18", {"stages": [5]}, r"resnet18 has stages 1 to 4, .* in \[5\]"),
         ("resnet18", {"last_stride": 3}, "last_stride is 3, expected 1 .* or 2"),
         ("resnet20", {"pretrained": True}, "No pretrained weights are published for resnet20"),
         ("densenet121", {"size": (8, 8)}, "DenseNet cannot take images 3x8x8"),

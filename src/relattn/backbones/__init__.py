@@ -1,6 +1,8 @@
 """Networks that attention is placed in."""
 
-from relattn.backbones.build import CIFAR_NAMES, AttentionFactory, build, family, stages_of
+from relattn.backbones.build import CIFAR_NAMES, build, family
 from relattn.backbones.freezing import EarlyStages
+from relattn.backbones.placement import AttentionFactory
+from relattn.backbones.stages import stages_of
 
 __all__ = ["CIFAR_NAMES", "AttentionFactory", "EarlyStages", "build", "family", "stages_of"]

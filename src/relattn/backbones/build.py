@@ -1,27 +1,24 @@
 """Any timm CNN that reports its stages, and the CIFAR networks, with attention placed in it.
 
 `build` returns the network itself, with timm's interface (`forward`, `forward_features`, `forward_intermediates`,
-`num_features`, `feature_info`) and the names of its weights unchanged: attention adds keys `attention.stage<n>.*`.
+`num_features`, `feature_info`) and the names of its weights unchanged: attention adds keys `attention.stage<n>.*`, or
+takes the place of a convolution.
 """
 
-import copy
-import functools
 import pickle
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from relattn.attention import Attention
+from relattn.attention.base import Placement
 from relattn.backbones.densenet_cifar import DenseNetCIFAR
+from relattn.backbones.placement import AttentionFactory, place
 from relattn.backbones.resnet_cifar import ResNetCIFAR
+from relattn.backbones.stages import map_size, probe, stages_of
 from relattn.errors import InputError, MissingFileError, suggest
-
-AttentionFactory = Callable[..., Attention]
-"""Called as `factory(channels, size=(height, width))`: an attention class, or a partial of one."""
 
 CIFAR_NAMES = (
     *(f"resnet{depth}" for depth in (20, 32, 44, 56, 110, 218)),
@@ -131,49 +128,6 @@ def load_weights(model: nn.Module, name: str, path: str) -> None:
     model.load_state_dict(fits, strict=False)
 
 
-def entries_of(model: nn.Module) -> list[dict[str, Any]]:
-    """What a network reports of its stages: channels `num_chs`, stride `reduction`, and `module`."""
-    info: Any = getattr(model, "feature_info", None)
-    if not info:
-        raise InputError(f"{type(model).__name__} does not report its stages (feature_info), so none can be chosen.")
-    return list(info.info) if hasattr(info, "info") else list(info)
-
-
-def stages_of(model: nn.Module) -> list[str]:
-    """The module names of a network's stages, stage 1 first; in a timm network the stem (stride 2) is not a stage."""
-    least = 1 if isinstance(model, ResNetCIFAR | DenseNetCIFAR) else 4
-    return [str(entry["module"]) for entry in entries_of(model) if entry["reduction"] >= least]
-
-
-def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chans: int) -> dict[str, torch.Size]:
-    """Shapes that the named modules give for one image of `size`, without computing anything (meta device)."""
-    shapes: dict[str, torch.Size] = {}
-    skeleton = copy.deepcopy(model).to("meta").eval()
-
-    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor):
-                shapes[name] = output.shape
-
-        return hook
-
-    for name in names:
-        try:
-            skeleton.get_submodule(name).register_forward_hook(keep(name))
-        except AttributeError as error:
-            raise InputError(
-                f"{type(model).__name__} reports stage {name!r} but has no module of that name, so it cannot be used."
-            ) from error
-    try:
-        with torch.no_grad(), torch.device("meta"):
-            skeleton.forward_features(torch.empty(1, in_chans, *size, device="meta"))  # type: ignore[operator]
-    except (RuntimeError, AssertionError) as error:  # how networks refuse a size
-        raise InputError(
-            f"{type(model).__name__} cannot take images {in_chans}x{size[0]}x{size[1]}: {error}"
-        ) from error
-    return shapes
-
-
 def remove_last_stride(model: nn.Module, stages: Sequence[str], size: tuple[int, int], in_chans: int) -> None:
     """Let the last stage keep the size of the one before, without dilation.
 
@@ -186,7 +140,7 @@ def remove_last_stride(model: nn.Module, stages: Sequence[str], size: tuple[int,
     *_, previous, last = stages
     shapes = probe(model, [name for name, _ in model.named_modules() if name], size, in_chans)
     order = list(shapes)
-    target = shapes[previous][-2:]
+    target = map_size(shapes[previous])
     for name in order[order.index(previous) + 1 : order.index(last) + 1]:
         module = model.get_submodule(name)
         stride = getattr(module, "stride", 1)
@@ -199,15 +153,9 @@ def remove_last_stride(model: nn.Module, stages: Sequence[str], size: tuple[int,
             module.stride = (1, 1)
         else:
             raise InputError(f"last_stride=1: layer {name} ({module}) cannot keep its input's size.")
-    found = probe(model, [last], size, in_chans)[last][-2:]
+    found = map_size(probe(model, [last], size, in_chans)[last])
     if found != target:
-        raise InputError(f"last_stride=1: {last} gives {tuple(found)} where {previous} gives {tuple(target)}.")
-
-
-def apply_attention(attention: Attention, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-    """Forward hook: pass a stage's output through its attention."""
-    attended: Tensor = attention(output)
-    return attended
+        raise InputError(f"last_stride=1: {last} gives {found} where {previous} gives {target}.")
 
 
 def build(
@@ -215,6 +163,7 @@ def build(
     *,
     attention: AttentionFactory | None = None,
     stages: Sequence[int] | None = None,
+    placement: Placement | None = None,
     size: tuple[int, int] = (256, 128),
     last_stride: int | None = None,
     pretrained: bool | str = False,
@@ -222,15 +171,17 @@ def build(
     in_chans: int = 3,
     **arguments: Any,
 ) -> nn.Module:
-    """Create a network with attention after the chosen stages.
+    """Create a network with attention in the chosen stages.
 
     Args:
         name: A timm network (`resnet50`, `resnet50.tv_in1k`, `mobilenetv2_100`, ...), or one of the papers' networks
             for small images: `resnet<6n+2>`, `densenet<3n+4>`, `densenet_bc<6n+4>`, the last two with growth 12 or
             `_k<growth>`; the suffix `_cifar` says so where timm has the name too.
         attention: Creates the module of a stage, called with its channels and `size`; None for the plain network.
-        stages: Numbers of the stages to attend to, from 1. By default the papers' choice: all four in a timm network,
-            the first in a CIFAR network.
+        stages: Numbers of the stages with attention, from 1. By default the papers' choice: all four in a timm network
+            and the first in a CIFAR network; where attention replaces convolutions, the last.
+        placement: Where in a stage: after the `"stage"`, at the end of each `"block"` before its shortcut is added, or
+            in place of each block's spatial `"convolution"`; by default where the module belongs.
         size: Height and width of the images in pixels, from which the sizes of the features follow.
         last_stride: 1 to keep the last stage at the size of the one before, without dilation, as re-ID does.
         pretrained: True for timm's weights of `name`, or the path of a file of weights. They are loaded before
@@ -250,32 +201,11 @@ def build(
     if last_stride not in (None, 1, 2):
         raise InputError(f"last_stride is {last_stride}, expected 1 (no down-sampling in the last stage) or 2.")
     model = create(name, num_classes=num_classes, in_chans=in_chans, pretrained=pretrained, **arguments)
-    known = stages_of(model) if attention is not None or last_stride == 1 else []
     if last_stride == 1:
-        remove_last_stride(model, known, size, in_chans)
-    if attention is None:
-        return model
-    chosen = list(stages) if stages is not None else default_stages(name, len(known))
-    if unknown := [stage for stage in chosen if not 1 <= stage <= len(known)]:
-        raise InputError(f"{name} has stages 1 to {len(known)}, and attention is asked for after {unknown}.")
-    shapes = probe(model, known, size, in_chans)
-    modules = {}
-    for stage in sorted(set(chosen)):
-        module, shape = known[stage - 1], shapes.get(known[stage - 1])
-        channels = next(entry["num_chs"] for entry in entries_of(model) if entry["module"] == module)
-        if shape is None or len(shape) != 4 or shape[1] != channels:
-            raise InputError(
-                f"{name}: stage {stage} ({module}) does not give one map (B, {channels}, H, W) but "
-                f"{'several' if shape is None else tuple(shape)}, so attention cannot follow it."
-            )
-        modules[f"stage{stage}"] = attention(shape[1], size=(shape[2], shape[3]))
-        # Attention lives in the network itself and is called by a hook: some stages iterate over their children, so
-        # that a module added to them would run as one of their blocks.
-        model.get_submodule(module).register_forward_hook(functools.partial(apply_attention, modules[f"stage{stage}"]))
-    model.attention = nn.ModuleDict(modules)
+        remove_last_stride(model, stages_of(model), size, in_chans)
+    if attention is not None:
+        small = family(name) != "timm"
+        place(
+            model, attention, name=name, small=small, placement=placement, stages=stages, size=size, in_chans=in_chans
+        )
     return model
-
-
-def default_stages(name: str, count: int) -> list[int]:
-    """The stages that the papers attend to: all (re-ID), or the first (CIFAR)."""
-    return list(range(1, count + 1)) if family(name) == "timm" else [1]

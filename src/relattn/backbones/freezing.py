@@ -2,11 +2,11 @@
 
 from torch import nn
 
-from relattn.backbones.build import stages_of
+from relattn.backbones.stages import modules_of
 
 
 class EarlyStages:
-    """Everything of a backbone that comes before its last stage; attention modules are not part of it.
+    """Everything of a backbone that comes before its last stage; attention after stages is not part of it.
 
     Attributes:
         parameters: Their weights.
@@ -21,12 +21,7 @@ class EarlyStages:
         Raises:
             InputError: If the network does not report its stages.
         """
-        names = [name for name, _ in network.named_modules()]
-        # A stage is known by the module at its end, so the last stage is what follows the end of the one before.
-        end = stages_of(network)[-2]
-        until = max(place for place, name in enumerate(names) if f"{name}.".startswith(f"{end}."))
-        early = [name for name in names[: until + 1] if not f"{end}.".startswith(f"{name}.") or name == end]
-        self.modules = [network.get_submodule(name) for name in early if name]
+        self.modules = [network.get_submodule(name) for stage in modules_of(network)[:-1] for name in stage]
         self.parameters = [parameter for module in self.modules for parameter in module.parameters(recurse=False)]
 
     def train(self, mode: bool) -> None:

@@ -183,7 +183,7 @@ class SuiteCLI(LightningCLI):
             raise InputError(f"--name is given, but a run that goes on keeps its folder, {run}: leave one of them out.")
         now = yaml.safe_load(self._parser(self.command).dump(self.config[self.command], skip_unset=False))
         before = yaml.safe_load((run / "config.yaml").read_text())
-        for key in ("backbone", "attention", "stages"):
+        for key in ("backbone", "attention", "stages", "placement"):
             was, is_now = (config["model"]["init_args"].get(key) for config in (before, now))
             if was != is_now:
                 raise InputError(f"{run} has {key} {was}, and {is_now} is asked for: its checkpoint does not fit.")
