@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from relattn.attention.base import Attention, Placement
+from relattn.attention.base import Placement, outermost
 from relattn.backbones import AttentionFactory, build
 from relattn.errors import InputError
 from tasks.schedules import Constant, Schedule
@@ -119,7 +119,7 @@ class Task(LightningModule):
         self.shapes = {name: getattr(data, name) for name in self.shapes_of}
         if self.channels_last:
             self.network.to(memory_format=torch.channels_last)
-        self.attentions = [module for module in self.network.modules() if isinstance(module, Attention)]
+        self.attentions = outermost(self.network)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the network was built for, so that it can be built again without the data."""

@@ -111,7 +111,7 @@ def check_contract(build: Callable[[], Attention], x: Tensor | None = None, *, e
     assert_near(trained(x), expected, exact)
 
     trained.train()
-    trained(x).square().sum().backward()
+    trained(x.clone().requires_grad_()).square().sum().backward()
     for name, parameter in trained.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.any(), name

@@ -53,3 +53,10 @@ class Attention(nn.Module):
     def regularization(self) -> Tensor | None:
         """Return the module's own loss term of its last forward pass, a scalar, or None if it has none."""
         return None
+
+
+def outermost(module: nn.Module) -> list[Attention]:
+    """The attention modules of a network, but for those that are parts of another, which speaks for them."""
+    if isinstance(module, Attention):
+        return [module]
+    return [attention for child in module.children() for attention in outermost(child)]

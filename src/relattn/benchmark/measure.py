@@ -26,6 +26,7 @@ class Cost:
         fastest: The fastest round, in milliseconds.
         slowest: The slowest round, in milliseconds.
         peak_bytes: The most memory that the pass held beyond what was there before it.
+        kept_bytes: What the forward pass keeps for the backward pass, beside the weights and the inputs.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Cost:
     fastest: float
     slowest: float
     peak_bytes: int
+    kept_bytes: int
 
 
 def forward_backward(network: nn.Module, inputs: Tensor) -> None:
@@ -72,6 +74,21 @@ def peak_memory(step: Callable[[], None], device: torch.device) -> int:
         held += change
         peak = max(peak, held)
     return peak
+
+
+def kept_memory(network: nn.Module, inputs: Tensor) -> int:
+    """Bytes that a forward pass keeps for the backward pass; weights and inputs, which are there anyway, left out."""
+    there = {tensor.untyped_storage().data_ptr() for tensor in (inputs, *network.parameters(), *network.buffers())}
+    kept: dict[int, Tensor] = {}  # by storage: many views of one count once
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs = network(inputs)
+    del outputs
+    return sum(tensor.untyped_storage().nbytes() for address, tensor in kept.items() if address not in there)
 
 
 def timed(step: Callable[[], None], device: torch.device) -> float:
@@ -114,6 +131,7 @@ def compare(networks: dict[str, nn.Module], inputs: Tensor, *, rounds: int, warm
             fastest=min(times[name]),
             slowest=max(times[name]),
             peak_bytes=peak_memory(steps[name], device),
+            kept_bytes=kept_memory(network, inputs),
         )
         for name, network in networks.items()
     ]

@@ -1,13 +1,14 @@
-"""`relattn benchmark`: what attention costs, beside the plain backbone and, for RGA, beside the materialised form."""
+"""`relattn benchmark`: what attention costs, beside the plain backbone and beside the form it is usually written in.
+
+That form is the materialised one for RGA, and for StRA and SASA the one that unfolds neighbourhoods.
+"""
 
 import argparse
 import json
 import platform
 import re
-from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   relattn benchmark --attention rga_sc --channels 256 --size 64x32 --batch_size 8
+  relattn benchmark --attention stra --channels 512 --size 16x8 --batch_size 16
   relattn benchmark --attention rga_sc --backbone resnet50 --size 256x128 --batch_size 16 --last_stride 1
 """
 
@@ -48,7 +50,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     parser.add_argument("--layout", choices=["channels_last", "contiguous"], default="channels_last")
     parser.add_argument("--compile", action="store_true", help="compile each network")
-    parser.add_argument("--no_materialised", action="store_true", help="leave the materialised form of RGA out")
+    parser.add_argument("--no_materialised", action="store_true", help="leave materialised and unfolded forms out")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     return parser.parse_args(arguments)
 
@@ -63,22 +65,24 @@ def size(text: str) -> tuple[int, int]:
 
 def factory(name: str, backbone: str | None) -> "AttentionFactory | None":
     """The attention that a recipe stands for."""
-    value = flags.attention(name, backbone)
-    content: dict[str, Any] | str | None = yaml.safe_load(value)
-    if content is None:
-        return None
-    if isinstance(content, str):
-        content = {"class_path": content}
-    module, _, attribute = content["class_path"].rpartition(".")
-    return partial(getattr(import_module(module), attribute), **content.get("init_args", {}))
+    from jsonargparse import ArgumentParser
+
+    from relattn.backbones import AttentionFactory
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--attention", type=AttentionFactory | None)
+    value = yaml.safe_load(flags.attention(name, backbone))
+    chosen: AttentionFactory | None = parser.instantiate(parser.parse_object({"attention": value})).attention
+    return chosen
 
 
 def networks(options: argparse.Namespace) -> "dict[str, nn.Module]":
-    """Build what is compared: the plain backbone, if there is one, and each attention with its materialised form."""
+    """Build what is compared: the plain backbone, if there is one, and each attention with its usual, slow form."""
     from torch import nn
 
     from relattn.backbones import build
     from relattn.benchmark.materialised import has_relations, materialised
+    from relattn.benchmark.unfolded import has_neighbourhoods, unfolded
 
     found: dict[str, nn.Module] = {}
 
@@ -105,34 +109,38 @@ def networks(options: argparse.Namespace) -> "dict[str, nn.Module]":
         found[label] = network(attention)
         if has_relations(found[label]) and not options.no_materialised:
             found[f"{label}, materialised"] = materialised(found[label])
+        if has_neighbourhoods(found[label]) and not options.no_materialised:
+            found[f"{label}, unfolded"] = unfolded(found[label])
     if not found:
         raise InputError("There is nothing to measure: give --attention, or --backbone, or both.")
     return found
 
 
 def table(costs: "list[Cost]", options: argparse.Namespace, device: str) -> None:
-    """Print the costs, with the ratios to the first and to the materialised form."""
+    """Print the costs, with the ratios to the first and of the slow form to this one."""
     from rich.console import Console
     from rich.table import Table
 
     what = f"{options.batch_size} x {options.size[0]}x{options.size[1]}, {options.layout}, {device}"
-    shown = Table(title=f"Forward and backward, {what}", caption="time: median (fastest to slowest); memory: peak")
-    for column in ("", "parameters", "MACs / image", "time, ms", "ratio", "memory, MiB", "materialised / this"):
+    caption = "time: median (fastest to slowest); memory: peak of a pass / kept for the backward pass"
+    shown = Table(title=f"Forward and backward, {what}", caption=caption)
+    for column in ("", "parameters", "MACs / image", "time, ms", "ratio", "peak / kept, MiB", "slow form / this"):
         shown.add_column(column, justify="left" if not column else "right")
     by_name = {cost.name: cost for cost in costs}
     for cost in costs:
-        twin = by_name.get(f"{cost.name}, materialised")
+        twin = by_name.get(f"{cost.name}, materialised") or by_name.get(f"{cost.name}, unfolded")
         shown.add_row(
             cost.name,
             f"{cost.parameters:,}",
             f"{cost.macs / 1e6:,.1f} M",
             f"{cost.milliseconds:.1f} ({cost.fastest:.1f} to {cost.slowest:.1f})",
             f"{cost.milliseconds / costs[0].milliseconds:.2f}",
-            f"{cost.peak_bytes / 2**20:,.0f}",
+            f"{cost.peak_bytes / 2**20:,.0f} / {cost.kept_bytes / 2**20:,.0f}",
             ""
             if twin is None
             else f"{twin.milliseconds / cost.milliseconds:.1f} x time, "
-            f"{twin.peak_bytes / max(cost.peak_bytes, 1):.1f} x memory",
+            f"{twin.peak_bytes / max(cost.peak_bytes, 1):.1f} x peak, "
+            f"{twin.kept_bytes / max(cost.kept_bytes, 1):.1f} x kept",
         )
     Console(width=None if Console().is_terminal else 150).print(shown)
 

@@ -84,10 +84,21 @@ def attention_name(config: Any) -> str:
         variants = [content.get("init_args", {})]
         variants += [{**variants[0], **departures} for departures in content.get("backbones", {}).values()]
         for given in variants:
-            agrees = content["class_path"] == config["class_path"] and given.items() <= asked.items()
+            agrees = content["class_path"] == config["class_path"] and within(given, asked)
             if agrees and len(given) > best[1]:
                 best = (name, len(given))
     return best[0] or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", config["class_path"].rpartition(".")[2]).lower()
+
+
+def within(given: Any, asked: Any) -> bool:
+    """Whether all that a recipe gives is asked for; what is asked for has every default filled in as well."""
+    if isinstance(given, dict):
+        asked = vars(asked) if hasattr(asked, "__dict__") else asked
+        return isinstance(asked, dict) and all(key in asked and within(part, asked[key]) for key, part in given.items())
+    if isinstance(given, list):
+        pairs = isinstance(asked, list) and len(given) == len(asked)
+        return pairs and all(within(*pair) for pair in zip(given, asked, strict=True))
+    return bool(given == asked)
 
 
 def claim_folder(parent: Path, name: str, *, exact: bool) -> Path:

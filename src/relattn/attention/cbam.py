@@ -1,0 +1,114 @@
+"""Convolutional block attention module (CBAM): a gate for every channel and one for every position.
+
+Woo, Park, Lee, Kweon, "CBAM: Convolutional Block Attention Module", ECCV 2018, Eqs. (2) and (3):
+
+    M_c(x) = sigmoid(W1 relu(W0 mean(x)) + W1 relu(W0 max(x)))    (2), mean and max over positions, shared W0 and W1
+    M_s(x) = sigmoid(f([mean(x), max(x)]))                        (3), mean and max over channels, f a 7x7 convolution
+
+As in the authors' code, batch norm follows f; as in Eq. (2), W0 and W1 have no biases.
+
+Deviations: the hidden layer has C/8 channels, where the original has C/16: a ResNet-50 with four modules then has the
+26.4 M parameters that the RGA paper reports for CBAM-C (CVPR 2020, Table 3), with C/16 it has 25.7 M. Its 26.1 M for
+CBAM-S cannot be these equations, whose spatial half has 98 weights and a batch norm: 25.1 M. Its remark that features
+are embedded by 1x1 convolutions before they are pooled may be about CBAM-C too; embedding to C/8 in place of W0 would
+have the same number of parameters, so nothing published tells the two apart, and the original it is.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from relattn.attention.base import Attention
+from relattn.errors import InputError
+
+Mode = Literal["channel_spatial", "spatial_channel", "spatial", "channel"]
+MODES = ("channel_spatial", "spatial_channel", "spatial", "channel")
+
+
+class ChannelGate(nn.Module):
+    """Eq. (2): `(B, C, H, W)` to the mask `(B, C, 1, 1)`."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.layers = nn.Sequential(  # W0 and W1
+            nn.Linear(channels, hidden, bias=False), nn.ReLU(inplace=True), nn.Linear(hidden, channels, bias=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mask of the channels."""
+        scores = self.layers(x.mean(dim=(2, 3))) + self.layers(x.amax(dim=(2, 3)))
+        return torch.sigmoid(scores)[:, :, None, None]
+
+
+class SpatialGate(nn.Module):
+    """Eq. (3): `(B, C, H, W)` to the mask `(B, 1, H, W)`."""
+
+    def __init__(self, kernel: int) -> None:
+        super().__init__()
+        self.score = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)  # f
+        self.norm = nn.BatchNorm2d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mask of the positions."""
+        pooled = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
+        return torch.sigmoid(self.norm(self.score(pooled)))
+
+
+class CBAM(Attention):
+    """Convolutional block attention module: channels, positions, or both, one after the other.
+
+    Shapes: `(B, C, H, W)` to `(B, C, H, W)`, any H and W. Records `channel` `(B, C, 1, 1)` and `spatial`
+    `(B, 1, H, W)`.
+
+    The original is placed inside every residual block; the RGA paper compares it after every stage.
+
+    Cite: Woo et al., "CBAM: Convolutional Block Attention Module", ECCV 2018.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        size: tuple[int, int] | None = None,
+        mode: Mode = "channel_spatial",
+        reduction: int = 8,
+        kernel: int = 7,
+    ) -> None:
+        """Build the gates that `mode` asks for.
+
+        Args:
+            channels: Channels C of the input.
+            size: Height and width of the input; not needed.
+            mode: `"channel_spatial"` (CBAM-CS, the original's order), `"spatial_channel"`, `"spatial"` (CBAM-S) or
+                `"channel"` (CBAM-C).
+            reduction: By which the channel gate's hidden layer is narrower than the input; its width is at least 1.
+                The original has 16.
+            kernel: Side of the spatial gate's convolution.
+
+        Raises:
+            InputError: If `mode` is unknown, `reduction` is below 1, or `kernel` is not odd.
+        """
+        super().__init__(channels, size=size)
+        if mode not in MODES:
+            raise InputError(f"CBAM: mode is {mode!r}, expected one of {', '.join(MODES)}.")
+        if reduction < 1:
+            raise InputError(f"CBAM: reduction is {reduction}, expected at least 1.")
+        if kernel < 1 or kernel % 2 == 0:
+            raise InputError(f"CBAM: kernel is {kernel}, expected an odd number, so that the map keeps its size.")
+        self.mode = mode
+        self.channel = ChannelGate(channels, reduction) if mode != "spatial" else None
+        self.spatial = SpatialGate(kernel) if mode != "channel" else None
+
+    def extra_repr(self) -> str:
+        """Show what the module was built for."""
+        return f"{self.channels}, mode={self.mode!r}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Modulate `(B, C, H, W)` by its masks."""
+        for name in self.mode.split("_"):
+            mask: Tensor = getattr(self, name)(x).to(x.dtype)
+            self.record(name, mask)
+            x = x * mask
+        return x

@@ -1,0 +1,118 @@
+"""Attention whose weights depend on the size, for inputs of any size.
+
+Zhang et al., arXiv 1904.02998, section 4.2: "We adopt RoIAlign to pool the arbitrary sized spatial features to a fixed
+sized feature map to solve the varied sizes problem" (Cityscapes: crops of 769x769 in training, images of 1024x2048 in
+testing). The whole map is one region; RoIAlign is of He, Gkioxari, Dollár, Girshick, "Mask R-CNN", ICCV 2017.
+
+    p = RoIAlign(x, grid)                             h x w
+    y = x + resize(A(p) - p)     "modulation"         H x W, resize is bilinear
+    y = resize(A(p))             "features"
+
+The paper states neither the grid nor how the attended map is brought back to the size of "the original features", which
+it is concatenated with. `"features"` is the plain reading, for a head that concatenates. It has lost what is finer than
+the grid, so that in any other place `"modulation"`, the default, is needed: only what attention changes passes through
+the grid. Where the input has the grid's size, both are exactly A(x).
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from relattn.attention.base import Attention
+from relattn.errors import InputError
+
+Restore = Literal["modulation", "features"]
+
+
+class FixedSize(Attention):
+    """Runs an attention module on a grid of fixed size, and brings back what it does to the size of the input.
+
+    Shapes: `(B, C, H, W)` to `(B, C, H, W)`, any H and W, another one in every call. Records nothing itself; the
+    wrapped module, `attention`, records the maps of its grid.
+
+    Example:
+        >>> FixedSize(512, grid=(48, 48), attention=partial(RGA, mode="spatial_channel"))
+
+    Cite: Zhang et al., "Relation-Aware Global Attention", arXiv 1904.02998, section 4.2.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        size: tuple[int, int] | None = None,
+        grid: tuple[int, int],
+        attention: Callable[..., Attention],
+        restore: Restore = "modulation",
+    ) -> None:
+        """Build the wrapped module for the grid.
+
+        Args:
+            channels: Channels C of the input.
+            size: Height and width of the input; not needed.
+            grid: Height h and width w of the map that the wrapped module sees.
+            attention: What creates the wrapped module: an attention class, or a partial of one, called as
+                `attention(channels, size=grid)`.
+            restore: What is resized and brought back: the `"modulation"`, A(p) - p, which is added to the input, or
+                the attended `"features"`, A(p).
+
+        Raises:
+            InputError: If `grid` is not positive or `restore` is unknown.
+        """
+        super().__init__(channels, size=size)
+        # torchvision takes seconds to import: only who needs it waits for it.
+        from torchvision.ops import roi_align  # type: ignore[import-untyped]
+
+        if len(grid) != 2 or min(grid) < 1:
+            raise InputError(f"FixedSize: grid is {grid}, expected (height, width), both at least 1.")
+        if restore not in ("modulation", "features"):
+            raise InputError(f"FixedSize: restore is {restore!r}, expected 'modulation' or 'features'.")
+        self.grid, self.restore, self.align = (int(grid[0]), int(grid[1])), restore, roi_align
+        self.attention = attention(channels, size=self.grid)
+
+    def extra_repr(self) -> str:
+        """Show what the module was built for."""
+        return f"{self.channels}, grid={self.grid}, restore={self.restore!r}"
+
+    def pool(self, x: Tensor) -> Tensor:
+        """RoIAlign of the whole of each map: `(B, C, H, W)` to `(B, C, h, w)`.
+
+        Every cell averages as many samples as it has pixels (rounded up), so that none is left out.
+        """
+        batch, _, height, width = x.shape
+        # Half precision cannot hold the coordinates of samples on large maps.
+        precise = x if x.dtype == torch.float64 else x.float()
+        corners = precise.new_tensor([0, 0, width, height]).expand(batch, 4)
+        images = torch.arange(batch, device=x.device, dtype=precise.dtype).unsqueeze(1)
+        pooled: Tensor = self.align(precise, torch.cat([images, corners], dim=1), self.grid, aligned=True)
+        return pooled.to(x.dtype).contiguous(memory_format=memory_format(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend to `(B, C, H, W)` on the grid."""
+        if tuple(x.shape[2:]) == self.grid:
+            attended: Tensor = self.attention(x)
+            return attended
+        pooled = self.pool(x)
+        attended = self.attention(pooled)
+        if self.restore == "features":
+            return resize(attended, x)
+        return x + resize(attended - pooled, x)
+
+    def regularization(self) -> Tensor | None:
+        """Return the loss term of the wrapped module."""
+        return self.attention.regularization()
+
+
+def resize(x: Tensor, like: Tensor) -> Tensor:
+    """Resize `(B, C, h, w)` to the height and width of `like`, pixels being areas, as they are for RoIAlign."""
+    resized = F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
+    return resized.contiguous(memory_format=memory_format(like))
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """The memory format of `(B, C, H, W)`; contiguous where it could be called either."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format

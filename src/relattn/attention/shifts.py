@@ -1,0 +1,291 @@
+"""Sums over the K x K neighbourhood of every position, without a K x K times unfolded copy of the features.
+
+Local attention (StRA, Eq. 4) and stand-alone self-attention (SASA; Eq. 3 of the StRA paper) need two of them, for each
+head with features `x` of C' channels, and with j = i + (dy, dx) over the neighbourhood of position i:
+
+    weighted sum    s_i = sum_j a_ij u_j
+    comparison      e_ij = <q_i, k_j>
+
+The gradients of either are sums of the same three kinds (`gather`, `correlate`, `scatter`), so two short
+`torch.autograd.Function`s that keep nothing but their inputs cover both. `F.unfold` in their place would keep K x K
+copies of the features for the backward pass.
+
+Outside of the map every feature is zero (zero padding, as a convolution and `F.unfold` have it): such neighbours are
+still counted among the K x K of a position.
+
+Two ways to compute a sum, chosen by size (`Window.banded`):
+
+- *shifted*: maps are laid out row after row with r = (K - 1) / 2 zeros between rows, which serve as the right margin of
+  one row and the left margin of the next. A neighbour is then a fixed number of elements away, and a sum is K x K
+  multiply-adds of long contiguous stretches. Always possible; accumulates half precision in single.
+- *banded*: the weights of a head are written as the (N x padded N) matrix with K x K entries a row that they are, and
+  a sum is one batched matrix product. It multiplies many zeros and wins for small maps and large neighbourhoods.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from relattn.errors import InputError
+
+BANDED_UP_TO = {"cpu": 10, "elsewhere": 32}
+"""The banded form is used up to this many padded positions for each of the K x K neighbours.
+
+On a CPU measured (both take as long at about 10, for one thread and 64 channels a head); elsewhere an estimate from
+the number of kernels and bytes."""
+
+
+class Window(NamedTuple):
+    """The neighbourhood of size K x K on a map `height` x `width`, padded as described above."""
+
+    kernel: int
+    height: int
+    width: int
+
+    @property
+    def margin(self) -> int:
+        """Rows and columns of zeros around the map, (K - 1) / 2."""
+        return self.kernel // 2
+
+    @property
+    def pitch(self) -> int:
+        """Elements from a row to the next."""
+        return self.width + self.margin
+
+    @property
+    def length(self) -> int:
+        """Elements of a padded map."""
+        return (self.height + 2 * self.margin) * self.pitch + 2 * self.margin
+
+    @property
+    def offsets(self) -> list[int]:
+        """For each neighbour, in raster order, how far it is behind the first one in a padded map."""
+        return [row * self.pitch + column for row in range(self.kernel) for column in range(self.kernel)]
+
+    def banded(self, maps: Tensor) -> bool:
+        """Whether to use the banded form for maps `(B, G, C', ...)`: never where it exceeds an unfolded copy."""
+        limit = BANDED_UP_TO["cpu" if maps.device.type == "cpu" else "elsewhere"]
+        return self.width > self.margin and self.length <= min(limit, maps.shape[2]) * self.kernel**2
+
+    def inner(self, padded: Tensor) -> Tensor:
+        """View the map inside a padded one, `(B, G, C', length)` as `(B, G, C', H, W)`."""
+        start = self.margin * self.pitch
+        rows = padded[..., start : start + self.height * self.pitch].unflatten(-1, (self.height, self.pitch))
+        return rows[..., self.margin :]
+
+    def pad(self, maps: Tensor) -> Tensor:
+        """Copy maps `(B, G, C', H, W)`, in any memory format, to padded ones, `(B, G, C', length)`."""
+        padded = maps.new_zeros(*maps.shape[:3], self.length)
+        self.inner(padded).copy_(maps)
+        return padded
+
+    def widen(self, maps: Tensor) -> Tensor:
+        """Copy maps `(B, G, C', H, W)` to rows at the pitch of padded ones, `(B, G, C', H pitch)`."""
+        rows = maps.new_zeros(*maps.shape[:4], self.pitch)
+        rows[..., : self.width] = maps
+        return rows.flatten(3)
+
+    def narrow(self, rows: Tensor) -> Tensor:
+        """Drop what `widen` added."""
+        return rows.unflatten(-1, (self.height, self.pitch))[..., : self.width]
+
+    def band(self, matrix: Tensor) -> Tensor:
+        """View the entries of a matrix `(B, G, N, length)` that join neighbours, `(B, G, H, W, K, K)`."""
+        row, pitch = self.length, self.pitch
+        strides = (*matrix.stride()[:2], self.width * row + pitch, row + 1, pitch, 1)
+        return matrix.as_strided((*matrix.shape[:2], self.height, self.width, self.kernel, self.kernel), strides)
+
+    def matrix(self, weights: Tensor) -> Tensor:
+        """Write weights `(B, G, K K, H, W)` as a matrix from positions to padded positions, `(B, G, N, length)`."""
+        matrix = weights.new_zeros(*weights.shape[:2], self.height * self.width, self.length)
+        self.band(matrix).copy_(weights.unflatten(2, (self.kernel, self.kernel)).permute(0, 1, 4, 5, 2, 3))
+        return matrix
+
+
+def single(x: Tensor) -> Tensor:
+    """Half precision as single, for sums; other precisions as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def gather(padded: Tensor, weights: Tensor, window: Window) -> Tensor:
+    """For every position the weighted sum of its neighbours.
+
+    Args:
+        padded: Features `(B, G, C', length)`.
+        weights: `(B, G, K K, H, W)`, neighbours in raster order.
+        window: The neighbourhood.
+
+    Returns:
+        `(B, G, C', H, W)`.
+    """
+    if window.banded(padded):
+        product = padded @ window.matrix(weights).mT
+        return product.unflatten(-1, (window.height, window.width)).to(padded.dtype)
+    values, rows = single(padded), window.widen(single(weights))
+    total = values.new_zeros(*values.shape[:3], rows.shape[-1])
+    for index, offset in enumerate(window.offsets):
+        total.addcmul_(values[..., offset : offset + rows.shape[-1]], rows[:, :, index : index + 1])
+    return window.narrow(total).to(padded.dtype).contiguous()
+
+
+def scatter(maps: Tensor, weights: Tensor, window: Window) -> Tensor:
+    """Hand every position's feature, weighted, to its neighbours and sum: the transpose of `gather`.
+
+    Args:
+        maps: `(B, G, C', H, W)`.
+        weights: `(B, G, K K, H, W)`.
+        window: The neighbourhood.
+
+    Returns:
+        `(B, G, C', H, W)`.
+    """
+    if window.banded(maps):
+        return window.inner((maps.flatten(3) @ window.matrix(weights)).to(maps.dtype)).contiguous()
+    values, rows = window.widen(single(maps)), window.widen(single(weights))
+    total = values.new_zeros(*values.shape[:3], window.length)
+    for index, offset in enumerate(window.offsets):
+        total[..., offset : offset + rows.shape[-1]].addcmul_(values, rows[:, :, index : index + 1])
+    return window.inner(total).to(maps.dtype).contiguous()
+
+
+def correlate(maps: Tensor, padded: Tensor, window: Window) -> Tensor:
+    """For every position the scalar products of its feature with those of its neighbours.
+
+    Args:
+        maps: `(B, G, C', H, W)`.
+        padded: Features of the neighbours, `(B, G, C', length)`.
+        window: The neighbourhood.
+
+    Returns:
+        `(B, G, K K, H, W)`.
+    """
+    if window.banded(padded):
+        products = window.band((maps.flatten(3).mT @ padded).to(maps.dtype))
+        return products.permute(0, 1, 4, 5, 2, 3).flatten(2, 3)
+    rows, values = window.widen(single(maps)), single(padded)
+    products = rows.new_empty(*rows.shape[:2], window.kernel**2, rows.shape[-1])
+    buffer = torch.empty_like(rows)  # one for all: on a CPU fresh memory costs more than the products
+    for index, offset in enumerate(window.offsets):
+        torch.mul(rows, values[..., offset : offset + rows.shape[-1]], out=buffer)
+        products[:, :, index] = buffer.sum(dim=2)
+    return window.narrow(products).to(maps.dtype)
+
+
+class WeightedSum(torch.autograd.Function):
+    """s_i = sum_j a_ij u_j; keeps `values` and `weights`."""
+
+    @staticmethod
+    def forward(values: Tensor, weights: Tensor, window: Window) -> Tensor:
+        return gather(window.pad(values), weights, window)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Window], output: Tensor) -> None:
+        values, weights, ctx.window = inputs
+        ctx.save_for_backward(values, weights)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        values, weights = ctx.saved_tensors
+        needs_values, needs_weights, _ = ctx.needs_input_grad
+        return (
+            scatter(gradient, weights, ctx.window) if needs_values else None,
+            correlate(gradient, ctx.window.pad(values), ctx.window) if needs_weights else None,
+            None,
+        )
+
+
+class Comparison(torch.autograd.Function):
+    """e_ij = <q_i, k_j>; keeps `queries` and `keys`."""
+
+    @staticmethod
+    def forward(queries: Tensor, keys: Tensor, window: Window) -> Tensor:
+        return correlate(queries, window.pad(keys), window)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Window], output: Tensor) -> None:
+        queries, keys, ctx.window = inputs
+        ctx.save_for_backward(queries, keys)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        queries, keys = ctx.saved_tensors
+        needs_queries, needs_keys, _ = ctx.needs_input_grad
+        return (
+            gather(ctx.window.pad(keys), gradient, ctx.window) if needs_queries else None,
+            scatter(queries, gradient, ctx.window) if needs_keys else None,
+            None,
+        )
+
+
+class Neighbourhood(nn.Module):
+    """The two sums over the K x K neighbourhood of every position, for G heads; it has no weights."""
+
+    def __init__(self, kernel: int, heads: int) -> None:
+        """Keep the size of the neighbourhood.
+
+        Args:
+            kernel: K, odd and at least 3.
+            heads: G, groups of channels that have weights of their own.
+
+        Raises:
+            InputError: If `kernel` has no centre, or there is no head.
+        """
+        super().__init__()
+        if kernel < 3 or kernel % 2 == 0:
+            raise InputError(f"kernel is {kernel}, expected an odd size of at least 3, such as 3, 5 or 7.")
+        if heads < 1:
+            raise InputError(f"heads is {heads}, expected at least 1.")
+        self.kernel, self.heads = kernel, heads
+
+    def extra_repr(self) -> str:
+        """Show the size."""
+        return f"kernel={self.kernel}, heads={self.heads}"
+
+    def split(self, x: Tensor) -> Tensor:
+        """View `(B, G n, H, W)` as `(B, G, n, H, W)`."""
+        return x.unflatten(1, (self.heads, -1))
+
+    def weighted_sum(self, values: Tensor, weights: Tensor) -> Tensor:
+        """For every position and head the weighted sum of the neighbours.
+
+        Args:
+            values: `(B, C, H, W)` in any memory format.
+            weights: `(B, G, K K, H, W)`, neighbours in raster order.
+
+        Returns:
+            `(B, C, H, W)`, contiguous, with the dtype of `values`.
+        """
+        window = Window(self.kernel, *values.shape[2:])
+        total: Tensor = WeightedSum.apply(self.split(values), weights.to(values.dtype), window)
+        return total.flatten(1, 2)
+
+    def compare(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """For every position and head the scalar products of its query with the keys of its neighbours.
+
+        Args:
+            queries: `(B, C, H, W)` in any memory format.
+            keys: `(B, C, H, W)`, likewise.
+
+        Returns:
+            `(B, G, K K, H, W)`, neighbours in raster order.
+        """
+        window = Window(self.kernel, *queries.shape[2:])
+        products: Tensor = Comparison.apply(self.split(queries), self.split(keys), window)
+        return products
+
+
+def check_heads(name: str, channels: int, heads: int) -> None:
+    """Raise an InputError unless the channels of module `name` can be shared evenly by its heads."""
+    if heads < 1 or channels % heads:
+        fits = [number for number in (1, 2, 4, 8, 16, 32, 64) if channels % number == 0]
+        raise InputError(
+            f"{name}: heads is {heads}, which does not divide the {channels} channels: each head has channels / heads "
+            f"of them. For example {', '.join(map(str, fits))} would."
+        )
+
+
+def memory_format_of(x: Tensor) -> torch.memory_format:
+    """The format to give to what is made from a map: channels-last only where the map is that and nothing else."""
+    last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format

@@ -1,0 +1,54 @@
+"""Squeeze-and-excitation: a gate for every channel, from the means of all channels.
+
+Hu, Shen, Sun, "Squeeze-and-Excitation Networks", CVPR 2018, Eqs. (2) to (4):
+
+    z_c = mean of channel c over all positions    (2)
+    s = sigmoid(W2 relu(W1 z))                    (3), W1 from C to C/r, W2 back to C
+    y_c = s_c x_c                                 (4)
+
+As in Eq. (3), W1 and W2 have no biases.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from relattn.attention.base import Attention, Placement
+from relattn.errors import InputError
+
+
+class SqueezeExcitation(Attention):
+    """Squeeze-and-excitation, inside every residual block.
+
+    Shapes: `(B, C, H, W)` to `(B, C, H, W)`, any H and W. Records `channel` `(B, C, 1, 1)`.
+
+    Cite: Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018.
+    """
+
+    placement: ClassVar[Placement] = "block"
+
+    def __init__(self, channels: int, *, size: tuple[int, int] | None = None, reduction: int = 16) -> None:
+        """Build the two layers of the gate.
+
+        Args:
+            channels: Channels C of the input.
+            size: Height and width of the input; not needed.
+            reduction: r, by which the hidden layer is narrower than the input; its width is at least 1.
+
+        Raises:
+            InputError: If `reduction` is below 1.
+        """
+        super().__init__(channels, size=size)
+        if reduction < 1:
+            raise InputError(f"SqueezeExcitation: reduction is {reduction}, expected at least 1.")
+        hidden = max(1, channels // reduction)
+        self.reduce = nn.Linear(channels, hidden, bias=False)  # W1
+        self.expand = nn.Linear(hidden, channels, bias=False)  # W2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gate the channels of `(B, C, H, W)`."""
+        gate = torch.sigmoid(self.expand(self.reduce(x.mean(dim=(2, 3))).relu()))
+        mask = gate.to(x.dtype)[:, :, None, None]
+        self.record("channel", mask)
+        return x * mask

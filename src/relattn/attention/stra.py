@@ -1,0 +1,150 @@
+"""Structure-Regularized Attention (StRA): local attention, then mode attention, in place of a 3x3 convolution.
+
+"Structure-Regularized Attention Networks" (anonymous submission to ECCV, no. 3180), sections 3 and 4 and supplement A.
+The two halves are in `local_attention` and `mode_attention`, with the decisions that each of them takes; this file puts
+them together and adds the diversity regularization of section 4.3,
+
+    L_d = G - sum over positions of max_g M^g
+
+which is zero if and only if every head looks at one position of its own.
+
+The published code (`variant="released"`) is not the network of the text. Known of it and followed here: the modal
+vectors gate the features first, the interacted ones second; both contexts pass a batch norm and are added with skip
+connections; the nonlinearity is tanh; the reduction is 4. Not known, and decided: that tanh stands between the two
+layers of the local transformations; that the second gate reads the sum of the first; all that is not named, which is
+as in the text. Weights of the published checkpoint do not load.
+"""
+
+from typing import Any, ClassVar, Literal, get_args
+
+from torch import Tensor, nn
+
+from relattn.attention.base import Attention, Placement
+from relattn.attention.local_attention import LocalAttention
+from relattn.attention.mode_attention import Gate, ModeAttention, Variant
+from relattn.attention.shifts import check_heads, memory_format_of
+from relattn.errors import InputError
+
+Parts = Literal["full", "local", "no_interaction"]
+
+
+class StRA(Attention):
+    """Structure-regularized attention.
+
+    Shapes: `(B, C, H, W)` to `(B, C, H, W)`, any H and W. Under `capture` it records, all `(B, G, H, W)` but the first:
+    `affinity` `(B, G, K K, H, W)`, the weights of each position's neighbours; `masks`, where each mode is read off;
+    `gates`, where it is handed to (the attention coefficients of Fig. 4); `local` and `output`, the mean absolute
+    activation of each head after local attention and at the end.
+
+    Cite: "Structure-Regularized Attention Networks", section 4.
+    """
+
+    placement: ClassVar[Placement] = "convolution"
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        size: tuple[int, int] | None = None,
+        heads: int = 8,
+        kernel: int = 3,
+        gate: Gate = "sigmoid",
+        parts: Parts = "full",
+        variant: Variant = "paper",
+        reduction: int = 4,
+        diversity_weight: float = 1.0,
+    ) -> None:
+        """Build the module.
+
+        Args:
+            channels: Channels C of the input, a multiple of `heads`.
+            size: Height and width of the input; no weight depends on it.
+            heads: G, heads of local attention, each of which is a mode.
+            kernel: K, size of the neighbourhood: 3, 5, 7 or another odd number.
+            gate: What turns similarities into coefficients in Eq. (5) (Table 3b).
+            parts: All, `"local"` attention only, or mode attention without interaction, Eq. (6) (Table 3a).
+            variant: As the text has it or as the published code has it, see the head of this file.
+            reduction: By how much the hidden layers of local attention are narrower than C; the text names none, the
+                published code has 4.
+            diversity_weight: Weight of L_d in `regularization`: 1.0 in re-identification and 0.1 in face recognition
+                (supplement B); 0 computes nothing.
+
+        Raises:
+            InputError: If `heads` does not divide `channels`, `kernel` is even or below 3, `reduction` is below 1,
+                `diversity_weight` is negative, or a name is none of those listed.
+        """
+        super().__init__(channels, size=size)
+        check_heads("StRA", channels, heads)
+        for name, value, known in (("gate", gate, Gate), ("parts", parts, Parts), ("variant", variant, Variant)):
+            if value not in get_args(known):
+                raise InputError(f"StRA: {name} is {value!r}, expected one of {', '.join(get_args(known))}.")
+        if reduction < 1:
+            raise InputError(f"StRA: reduction is {reduction}, expected at least 1.")
+        if diversity_weight < 0:
+            raise InputError(f"StRA: diversity_weight is {diversity_weight}, expected 0 or more.")
+        self.heads, self.parts, self.variant = heads, parts, variant
+        self.diversity_weight = diversity_weight
+        nonlinearity = nn.ReLU if variant == "paper" else nn.Tanh
+        self.local = LocalAttention(
+            channels, heads=heads, kernel=kernel, reduction=reduction, nonlinearity=nonlinearity
+        )
+        self.mode = (
+            None
+            if parts == "local"
+            else ModeAttention(channels, heads=heads, gate=gate, interaction=parts == "full", variant=variant)
+        )
+        self.diversity: Tensor | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: everything but the loss term, which belongs to a graph."""
+        return {**self.__dict__, "diversity": None}
+
+    def extra_repr(self) -> str:
+        """Show what the module was built for."""
+        return f"{self.channels}, heads={self.heads}, parts={self.parts!r}, variant={self.variant!r}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend to `(B, C, H, W)`.
+
+        Raises:
+            InputError: If `x` is not a map with the channels that the module was built for.
+        """
+        if x.ndim != 4 or x.shape[1] != self.channels:
+            raise InputError(f"StRA was built for inputs (B, {self.channels}, H, W) and got {tuple(x.shape)}.")
+        features, affinity = self.local(x)
+        self.record("affinity", affinity)
+        self.record_activation("local", features)
+        if self.mode is not None:
+            features, gates, masks = self.mode(features)
+            self.record("masks", masks)
+            self.record("gates", gates)
+            if self.training and self.diversity_weight:
+                self.diversity = self.diversity_weight * diversity(masks)
+        self.record_activation("output", features)
+        return features.to(x.dtype).contiguous(memory_format=memory_format_of(x))
+
+    def record_activation(self, name: str, features: Tensor) -> None:
+        """Record how active each head is at each position, `(B, G, H, W)`; paid for under `capture` only."""
+        if self.recorder is not None:
+            self.record(name, features.detach().unflatten(1, (self.heads, -1)).abs().mean(dim=2))
+
+    def regularization(self) -> Tensor | None:
+        """The diversity term L_d of the last forward in training mode, weighted; a mean over its images.
+
+        Reading it clears it, so that its graph goes when the loss that it was added to goes; unread it goes with the
+        next forward in training mode.
+
+        Returns:
+            A scalar on the device of the features, or None without a forward in training mode since it was last read,
+            without masks (`parts="local"`) or with a weight of 0.
+        """
+        term, self.diversity = self.diversity, None
+        return term
+
+
+def diversity(masks: Tensor) -> Tensor:
+    """L_d of section 4.3 for masks `(B, G, H, W)`, the mean over B images: G - sum over positions of max_g M^g."""
+    return masks.shape[1] - masks.amax(dim=1).sum(dim=(1, 2)).mean()
+
+
+__all__ = ["Gate", "Parts", "StRA", "Variant", "diversity"]

@@ -1,0 +1,179 @@
+"""Every attention that timm offers, by timm's name, under the contract of this suite.
+
+timm (https://github.com/huggingface/pytorch-image-models) creates them in `timm.layers.create_attn`; what each one is
+and whom to cite stands in timm's file of it. Two kinds: gates and residual modules, which belong inside a residual
+block, and what replaces a block's spatial convolution.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from relattn.attention.base import Attention, Placement
+from relattn.attention.fixed_size import memory_format
+from relattn.errors import InputError, suggest
+
+BLOCK = (
+    *("se", "ese", "eca", "ecam", "ceca", "ge", "gc", "gca", "cbam", "lcbam"),
+    *("coord", "scoord", "ela", "strip", "nl", "bat"),
+)
+"""timm's names of gates and residual modules."""
+
+CONVOLUTION = ("sk", "splat", "lambda", "bottleneck", "halo")
+"""timm's names of what replaces a spatial convolution."""
+
+KEPT = ("out_channels", "dim_out", "stride", "feat_size", "device", "dtype")
+"""Arguments of timm's modules that the contract sets: channels and size stay what they are."""
+
+
+class PlanarConvolution(nn.Conv2d):
+    """What a three-dimensional convolution of kernel (r, r, 1) does, with a weight of four dimensions.
+
+    A network that holds a weight of five (`lambda` does) cannot be moved to channels-last.
+    """
+
+    def __init__(self, layer: nn.Conv3d) -> None:
+        """Take over the weights of `layer`, which keeps its size."""
+        height, width, _ = layer.kernel_size
+        super().__init__(
+            layer.in_channels, layer.out_channels, (height, width), padding="same", bias=layer.bias is not None
+        )
+        self.weight = nn.Parameter(layer.weight.detach().squeeze(4))
+        self.bias = layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve `(B, inputs, H, W, D)` over H and W."""
+        return F.conv3d(x, self.weight.unsqueeze(4), self.bias, padding="same")
+
+
+class Timm(Attention):
+    """An attention of timm, by its name there.
+
+    Shapes: `(B, C, H, W)` to `(B, C, H, W)`. Records nothing: timm's modules do not tell their masks.
+
+    `placement` of an instance is `"convolution"` for `sk`, `splat`, `lambda`, `bottleneck` and `halo` and `"block"` for
+    the others; `Timm.placement_of(name)` tells it before one is built.
+
+    timm 1.0.31 fails to build `ge` with its defaults (it hands its layers too many arguments): `use_mlp=False` works.
+
+    Example:
+        >>> Timm(256, name="eca")
+        >>> Timm(256, size=(16, 8), name="halo", block_size=4)
+
+    Cite: Wightman, "PyTorch Image Models", 2019, and the paper that timm's file of the attention names.
+    """
+
+    placement: ClassVar[Placement] = "block"
+
+    def __init__(self, channels: int, *, size: tuple[int, int] | None = None, name: str = "eca", **arguments: Any):
+        """Create timm's module.
+
+        Args:
+            channels: Channels C of the input.
+            size: Height and width of the input, for those that need them (`bottleneck`; `lambda` with `r=None`), and
+                to have a block size checked beforehand (`halo`, `bat`).
+            name: timm's name of the attention.
+            arguments: Arguments of timm's module, for example `rd_ratio=0.25`; `dict_kwargs` in YAML.
+
+        Raises:
+            InputError: If there is no such attention or argument, or timm cannot build it for these channels or size.
+        """
+        super().__init__(channels, size=size)
+        self.name = name
+        self.placement = self.placement_of(name)  # type: ignore[misc]  # the one class whose place is in its arguments
+        create = creator(name)
+        parameters = {
+            key: value
+            for key, value in list(inspect.signature(create).parameters.items())[1:]
+            if value.kind in (value.POSITIONAL_OR_KEYWORD, value.KEYWORD_ONLY)
+        }
+        allowed = sorted(parameters.keys() - set(KEPT))
+        for unknown in sorted(arguments.keys() - set(allowed)):
+            raise InputError(f"timm's {name} takes no argument {unknown!r}. {suggest(unknown, allowed)}")
+        settings = {key: arguments.get(key, value.default) for key, value in parameters.items()}
+        self.fixed = check(name, settings, channels, self.size)
+        self.multiple = int(settings.get("block_size") or 1)
+        if self.size is not None:
+            self.check_size(*self.size)
+        sized = {"feat_size": self.size} if "feat_size" in parameters and self.size is not None else {}
+        try:
+            self.module: nn.Module = create(channels, **sized, **arguments)
+        except (AssertionError, ValueError, TypeError, RuntimeError) as error:
+            reason = str(error) or type(error).__name__
+            raise InputError(
+                f"timm cannot build {name!r} for {channels} channels, size={self.size} and {arguments}: {reason}"
+            ) from error
+        for parent in list(self.module.modules()):
+            for child, layer in list(parent.named_children()):
+                if isinstance(layer, nn.Conv3d):
+                    setattr(parent, child, PlanarConvolution(layer))
+
+    @staticmethod
+    def placement_of(name: str) -> Placement:
+        """Where an attention of this name belongs: `"convolution"` or `"block"`.
+
+        Raises:
+            InputError: If timm has no such attention.
+        """
+        if name not in (*BLOCK, *CONVOLUTION):
+            raise InputError(f"timm has no attention {name!r}. {suggest(name, (*BLOCK, *CONVOLUTION))}")
+        return "convolution" if name in CONVOLUTION else "block"
+
+    def extra_repr(self) -> str:
+        """Show what the module was built for."""
+        return f"{self.channels}, name={self.name!r}"
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise an InputError if the module cannot take an input of this size."""
+        if self.fixed and (height, width) != self.size:
+            raise InputError(f"timm's {self.name} was built for size={self.size} and got {height}x{width}.")
+        if height % self.multiple or width % self.multiple:
+            raise InputError(
+                f"timm's {self.name} cuts its input into blocks of {self.multiple}x{self.multiple}, into which "
+                f"{height}x{width} cannot be cut: choose a block_size that divides both."
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pass `(B, C, H, W)` through timm's module.
+
+        Raises:
+            InputError: If the module cannot take the size of `x`.
+        """
+        self.check_size(x.shape[2], x.shape[3])
+        attended: Tensor = self.module(x)
+        return attended.to(x.dtype).contiguous(memory_format=memory_format(x))
+
+
+def creator(name: str) -> Callable[..., nn.Module]:
+    """The class in timm of an attention, or a partial of it."""
+    # timm takes seconds to import: only who needs it waits for it.
+    import timm
+    from timm.layers.create_attn import get_attn
+
+    try:
+        found: Callable[..., nn.Module] = get_attn(name)
+    except AssertionError as error:
+        raise InputError(f"The installed timm {timm.__version__} has no attention {name!r} yet: update it.") from error
+    return found
+
+
+def check(name: str, settings: dict[str, Any], channels: int, size: tuple[int, int] | None) -> bool:
+    """Check what timm asserts without saying why; return whether the module's weights depend on the size."""
+    heads = settings.get("num_heads")
+    if heads and channels % heads:
+        divisors = ", ".join(str(number) for number in range(1, 2 * heads) if channels % number == 0)
+        raise InputError(
+            f"timm's {name} has num_heads={heads}, which do not divide {channels} channels: choose num_heads among "
+            f"{divisors}."
+        )
+    fixed = name == "bottleneck" or (name == "lambda" and settings["r"] is None)
+    fixed = fixed or (name == "ge" and settings["extra_params"] and settings["extent"] == 0)
+    if fixed and size is None:
+        raise InputError(
+            f"timm's {name} has weights for the height and width of its input: pass size=(height, width), for example "
+            f"Timm({channels}, size=(16, 8), name={name!r})."
+        )
+    return bool(fixed)
