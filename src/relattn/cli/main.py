@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": ("relattn.cli.demo", "the suite in small: trains with and without attention on generated data"),
     "embed": ("relattn.cli.embed", "write the features of a folder's images, by a re-identification network"),
     "list": ("relattn.cli.listing", "list tasks, attention modules, data sets or backbones"),
+    "parameters": ("relattn.cli.parameters", "parameters with each attention, beside the paper's table"),
     "search": ("relattn.cli.search", "rank a gallery for each query, and draw the nearest images"),
 }
 
@@ -60,7 +61,8 @@ def usage() -> str:
     from relattn.cli import catalogue
 
     summaries = {**TRAINER_COMMANDS, **{name: summary for name, (_, summary) in COMMANDS.items()}}
-    commands = "\n".join(f"  {name:<10} {summary}" for name, summary in summaries.items())
+    width = max(map(len, summaries))
+    commands = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in summaries.items())
     return USAGE.format(commands=commands, catalogue=catalogue.text())
 
 

@@ -1,0 +1,77 @@
+"""`relattn parameters`: what each attention adds to a network, beside the RGA paper's Table 3."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from relattn.cli import catalogue
+from relattn.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PUBLISHED = {
+    "none": 25.1,
+    "cbam_s": 26.1,
+    "fc_s": 26.9,
+    "nl": 30.6,
+    "rga_s": 28.3,
+    "cbam_c": 26.4,
+    "fc_c": 26.4,
+    "se": 27.6,
+    "rga_c": 28.1,
+}
+"""Millions of parameters: ResNet-50 at 256x128 with 751 identities (Zhang et al., CVPR 2020, Table 3)."""
+
+
+def main(arguments: list[str]) -> int:
+    """Build the networks without weights, count, and print a table."""
+    parser = argparse.ArgumentParser(
+        prog="relattn parameters",
+        description="Parameters of a re-identification network with each attention, beside RGA's Table 3.",
+    )
+    parser.add_argument("attention", nargs="*", help="recipes; by default those of the table, then all others")
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--identities", type=int, default=751, help="outputs of the classifier")
+    options = parser.parse_args(arguments)
+    if options.identities < 1:
+        raise InputError(f"--identities is {options.identities}, expected at least 1.")
+
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(
+        title="Millions of parameters", caption=f"{options.backbone}, 256x128, {options.identities} identities"
+    )
+    for column in ("attention", "measured", "RGA's Table 3", "added"):
+        shown.add_column(column, justify="left" if column == "attention" else "right")
+    comparable = options.backbone.partition(".")[0] == "resnet50" and options.identities == 751
+    plain = count(network("none", options))
+    for name in options.attention or [
+        *PUBLISHED,
+        *(other for other in catalogue.recipes("attention") if other not in PUBLISHED),
+    ]:
+        measured = plain if name == "none" else count(network(name, options))
+        published = f"{PUBLISHED[name]:.1f}" if comparable and name in PUBLISHED else ""
+        shown.add_row(name, f"{measured / 1e6:.2f}", published, f"{(measured - plain) / 1e6:+.2f}")
+    Console().print(shown)
+    return 0
+
+
+def network(name: str, options: argparse.Namespace) -> "list[nn.Module]":
+    """The backbone with an attention, and the neck; on the meta device, where nothing is computed."""
+    import torch
+
+    from relattn.backbones import build
+    from relattn.cli.benchmark import factory
+    from relattn.heads import BNNeck
+
+    with torch.device("meta"):
+        backbone = build(
+            options.backbone, attention=factory(name, options.backbone), size=(256, 128), last_stride=1, num_classes=0
+        )
+        return [backbone, BNNeck(backbone.num_features, options.identities)]
+
+
+def count(modules: "list[nn.Module]") -> int:
+    """All parameters, those that are not trained included, as the paper counts."""
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())
