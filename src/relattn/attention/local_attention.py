@@ -12,6 +12,11 @@ from torch import Tensor, nn
 from relattn.attention.shifts import Neighbourhood
 
 
+def hidden_width(channels: int, heads: int, reduction: int) -> int:
+    """Channels of a hidden layer: C / `reduction`, a multiple of `heads` and at least one for each."""
+    return heads * max(1, channels // (heads * reduction))
+
+
 class Grouped(nn.Sequential):
     """A 1x1 convolution with a group for each head, and the batch norm that follows it "by default" (supplement A)."""
 
@@ -72,7 +77,7 @@ class LocalAttention(nn.Module):
             nonlinearity: What stands between their two layers.
         """
         super().__init__()
-        hidden = heads * max(1, channels // (heads * reduction))
+        hidden = hidden_width(channels, heads, reduction)
         self.omega = TwoLayers(channels, hidden, heads * kernel**2, heads, nonlinearity())
         self.nu = TwoLayers(channels, hidden, heads, heads, nonlinearity())
         self.values = Grouped(channels, channels, heads, contiguous=True)  # u

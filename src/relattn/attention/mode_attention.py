@@ -16,6 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from relattn.attention.local_attention import Grouped, hidden_width
+
 Gate = Literal["sigmoid", "softmax"]
 Variant = Literal["paper", "released"]
 
@@ -30,25 +32,29 @@ class ModeAttention(nn.Module):
     - Scalar products are not scaled, as in the equations.
     """
 
-    def __init__(self, channels: int, *, heads: int, gate: Gate, interaction: bool, variant: Variant) -> None:
-        """Build the mask convolution; arguments as in `StRA`."""
+    def __init__(
+        self, channels: int, *, heads: int, gate: Gate, interaction: bool, variant: Variant, reduction: int
+    ) -> None:
+        """Build the mask convolution and, as published, its first layer and the norms; arguments as in `StRA`."""
         super().__init__()
         self.heads, self.gate, self.interaction, self.variant = heads, gate, interaction, variant
-        self.mask = nn.Conv2d(channels, heads, 1, groups=heads, bias=False)
+        width, self.first_layer = channels, None
+        if variant == "released":
+            width = hidden_width(channels, heads, reduction)
+            self.first_layer = nn.Sequential(Grouped(channels, width, heads), nn.Tanh())
+        self.mask = nn.Conv2d(width, heads, 1, groups=heads, bias=False)
         self.mask_norm = nn.BatchNorm2d(heads)
-        contexts = 0 if variant == "paper" else 1 + interaction
-        self.context_norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(contexts))
+        # One for each gate: those of the modal vectors and, with interaction, of the interacted ones.
+        gates = 1 + interaction if variant == "released" else 0
+        self.similarity_norms = nn.ModuleList(nn.BatchNorm2d(heads) for _ in range(gates))
 
     def masks(self, s: Tensor) -> Tensor:
         """M of `(B, C, H, W)`: `(B, G, H, W)`, in every image and head with the sum 1."""
+        features = s if self.first_layer is None else self.first_layer(s)
         # A product with the features as they lie, where a convolution with one output a group would reorder them.
-        logits = self.mask.weight.view(self.heads, 1, -1) @ self.split(s)
-        return (
-            self.mask_norm(logits.view(s.shape[0], self.heads, *s.shape[2:]))
-            .flatten(2)
-            .softmax(2)
-            .unflatten(2, s.shape[2:])
-        )
+        logits = (self.mask.weight.view(self.heads, 1, -1) @ self.split(features)).squeeze(2)
+        normed: Tensor = self.mask_norm(logits.unflatten(2, s.shape[2:]))
+        return normed.flatten(2).softmax(dim=2).unflatten(2, s.shape[2:])
 
     def split(self, s: Tensor) -> Tensor:
         """View `(B, C, H, W)` as `(B, G, C / G, N)`."""
@@ -62,24 +68,27 @@ class ModeAttention(nn.Module):
         """Let the modes interact: z' of Eq. (6) from z, both `(B, G, C / G)`."""
         return (modes @ modes.mT).softmax(dim=2).to(modes.dtype) @ modes
 
-    def gates(self, s: Tensor, modes: Tensor) -> Tensor:
-        """The coefficients r of Eq. (5): `(B, G, H, W)`."""
-        logits = (modes.unsqueeze(2) @ self.split(s)).squeeze(2)
+    def gates(self, s: Tensor, modes: Tensor, norm: nn.Module | None = None) -> Tensor:
+        """The coefficients r of Eq. (5), of similarities that first pass `norm`: `(B, G, H, W)`."""
+        logits = (modes.unsqueeze(2) @ self.split(s)).squeeze(2).unflatten(2, s.shape[2:])
+        if norm is not None:
+            logits = norm(logits)
         gates = torch.sigmoid(logits) if self.gate == "sigmoid" else logits.softmax(dim=1)
-        return gates.to(s.dtype).unflatten(2, s.shape[2:])
+        return gates.to(s.dtype)
 
     def contexts(self, s: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Add the context to `s` and return the sum, `(B, C, H, W)`, and the last gates, `(B, G, H, W)`."""
+        """Add the contexts to `s` and return the sum, `(B, C, H, W)`, and the last gates, `(B, G, H, W)`."""
         modes = self.modes(s, masks).to(s.dtype)
-        interacted = self.interact(modes).to(s.dtype) if self.interaction else modes
+        steps: list[tuple[Tensor, nn.Module | None]]
         if self.variant == "paper":
-            gates = self.gates(s, interacted)
-            y = torch.addcmul(self.split(s), interacted.unsqueeze(3), gates.flatten(2).unsqueeze(2))
-            return y.view(s.shape), gates
-        for norm, vectors in zip(self.context_norms, (modes, interacted), strict=False):
-            gates = self.gates(s, vectors)
-            context = vectors.unsqueeze(3) * gates.flatten(2).unsqueeze(2)
-            s = s + norm(context.view(s.shape))
+            steps = [(self.interact(modes).to(s.dtype) if self.interaction else modes, None)]
+        else:
+            vectors = [modes, self.interact(modes).to(s.dtype)][: len(self.similarity_norms)]
+            steps = list(zip(vectors, self.similarity_norms, strict=True))
+        for vector, norm in steps:
+            gates = self.gates(s, vector, norm)
+            shape = s.shape
+            s = torch.addcmul(self.split(s), vector.unsqueeze(3), gates.flatten(2).unsqueeze(2)).view(shape)
         return s, gates
 
     def forward(self, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:

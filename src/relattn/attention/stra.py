@@ -9,10 +9,11 @@ them together and adds the diversity regularization of section 4.3,
 which is zero if and only if every head looks at one position of its own.
 
 The published code (`variant="released"`) is not the network of the text. Known of it and followed here: the modal
-vectors gate the features first, the interacted ones second; both contexts pass a batch norm and are added with skip
-connections; the nonlinearity is tanh; the reduction is 4. Not known, and decided: that tanh stands between the two
-layers of the local transformations; that the second gate reads the sum of the first; all that is not named, which is
-as in the text. Weights of the published checkpoint do not load.
+vectors gate the features first, the interacted ones second, with skip connections; the similarities of either pass a
+batch norm before the gate; masks have two layers; the nonlinearity is tanh; the reduction is 4. Known and not followed:
+omega and nu share a pair of convolutions with biases whose outputs are cut in such a way that a head weights neighbours
+with the logits of other heads. Not known and decided: that tanh stands between two layers; that the second gate reads
+the sum of the first; batch norms wherever the text has them. Of a published checkpoint the attention does not load.
 """
 
 from typing import Any, ClassVar, Literal, get_args
@@ -64,8 +65,7 @@ class StRA(Attention):
             gate: What turns similarities into coefficients in Eq. (5) (Table 3b).
             parts: All, `"local"` attention only, or mode attention without interaction, Eq. (6) (Table 3a).
             variant: As the text has it or as the published code has it, see the head of this file.
-            reduction: By how much the hidden layers of local attention are narrower than C; the text names none, the
-                published code has 4.
+            reduction: By how much hidden layers are narrower than C; the text names none, the published code has 4.
             diversity_weight: Weight of L_d in `regularization`: 1.0 in re-identification and 0.1 in face recognition
                 (supplement B); 0 computes nothing.
 
@@ -91,7 +91,14 @@ class StRA(Attention):
         self.mode = (
             None
             if parts == "local"
-            else ModeAttention(channels, heads=heads, gate=gate, interaction=parts == "full", variant=variant)
+            else ModeAttention(
+                channels,
+                heads=heads,
+                gate=gate,
+                interaction=parts == "full",
+                variant=variant,
+                reduction=reduction,
+            )
         )
         self.diversity: Tensor | None = None
 

@@ -1,6 +1,7 @@
 """Dispatch. Nothing heavy is imported before the command is known: `relattn --help` answers at once."""
 
 import importlib
+import os
 import sys
 
 from relattn.errors import InputError
@@ -14,6 +15,7 @@ TRAINER_COMMANDS = {
 
 COMMANDS = {
     "benchmark": ("relattn.cli.benchmark", "parameters, MACs, time and memory of attention, side by side"),
+    "convert": ("relattn.cli.convert", "a released checkpoint of the papers' authors, as one of the suite's"),
     "data": ("relattn.cli.data", "generate stand-ins for data sets, in their official layouts"),
     "demo": ("relattn.cli.demo", "the suite in small: trains with and without attention on generated data"),
     "embed": ("relattn.cli.embed", "write the features of a folder's images, by a re-identification network"),
@@ -108,6 +110,9 @@ def message_of(error: InputError) -> str:
 
 def main() -> int:
     """The entry point: run the command line, and print errors of the user without a traceback."""
+    # Threads of torch that have nothing to do would keep their cores from the processes that read images; OpenMP looks
+    # at this when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return run(sys.argv[1:])
     except InputError as error:

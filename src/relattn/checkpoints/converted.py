@@ -1,0 +1,124 @@
+"""A released checkpoint under the suite's names, and what the releases have in common: a ResNet-50.
+
+Names of ours are those of a task: `network.*` for the backbone and `head.*` for what stands on it.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from relattn.errors import InputError
+
+BLOCKS = (3, 4, 6, 3)
+"""Residual blocks of the four stages of a ResNet-50."""
+
+COUNTER = "num_batches_tracked"
+NORM = ("weight", "bias", "running_mean", "running_var", COUNTER)
+"""What a batch norm holds. The counter came with PyTorch 0.4.1 and is 0 for files that are older."""
+
+WRAPPERS = ("state_dict", "model", "net")
+"""Under which keys of a checkpoint the weights may lie."""
+
+Sources = dict[str, tuple[str, ...]]
+"""For each name of ours the names in the file, whose tensors are joined along their outputs."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A released checkpoint under our names."""
+
+    release: str
+    """`RGA` or `StRA`."""
+
+    attention: str
+    """The recipe of the attention that it is for: `rga_s`, `rga_c`, `rga_sc` or `stra_released`."""
+
+    state: dict[str, Tensor]
+    """The weights by our names."""
+
+    unplaced: tuple[str, ...] = ()
+    """Names in the file that found no place."""
+
+    missing: tuple[str, ...] = ()
+    """Names of ours that the file has nothing for."""
+
+    sources: Sources = field(default_factory=dict, repr=False)
+    """Where each of our names comes from."""
+
+    def report(self) -> str:
+        """What was converted and what was not, for people."""
+        lines = [f"{self.release} as {self.attention}: {len(self.state):,} tensors converted."]
+        for names, what in (
+            (self.unplaced, "of the file found no place"),
+            (self.missing, "of the network are not in the file"),
+        ):
+            lines.append(f"{len(names):,} {what}{':' if names else '.'}")
+            lines += [f"  {name}" for name in names]
+        return "\n".join(lines)
+
+
+def norm(ours: str, *theirs: str) -> Sources:
+    """The entries of a batch norm that is one of theirs, or several side by side."""
+    return {f"{ours}.{part}": tuple(f"{name}.{part}" for name in theirs) for part in NORM}
+
+
+def trunk(prefix: str, *, spatial: Callable[[int], bool] = lambda stage: True) -> Sources:
+    """A ResNet-50 without its classifier; `spatial` tells whether a stage has its 3x3 convolutions."""
+    found: Sources = {"network.conv1.weight": (f"{prefix}conv1.weight",), **norm("network.bn1", f"{prefix}bn1")}
+    for stage, blocks in enumerate(BLOCKS, start=1):
+        for block in range(blocks):
+            name = f"layer{stage}.{block}"
+            for layer in (1, 2, 3):
+                if layer != 2 or spatial(stage):
+                    found[f"network.{name}.conv{layer}.weight"] = (f"{prefix}{name}.conv{layer}.weight",)
+                found |= norm(f"network.{name}.bn{layer}", f"{prefix}{name}.bn{layer}")
+        shortcut = f"layer{stage}.0.downsample"
+        found[f"network.{shortcut}.0.weight"] = (f"{prefix}{shortcut}.0.weight",)
+        found |= norm(f"network.{shortcut}.1", f"{prefix}{shortcut}.1")
+    return found
+
+
+def unwrap(content: Any) -> dict[str, Tensor]:
+    """The weights of a checkpoint by their names, without wrapping and without DataParallel's `module.`.
+
+    Raises:
+        InputError: If there are none.
+    """
+    for key in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
+    if not tensors:
+        what = f"a mapping of {some(map(str, content))}" if isinstance(content, Mapping) else type(content).__name__
+        raise InputError(f"No weights were found, but {what}: expected a state dict, bare or under state_dict.")
+    return {re.sub(r"^(module\.)+", "", name): value for name, value in tensors.items()}
+
+
+def some(names: Iterable[str]) -> str:
+    """The first names of several."""
+    listed = list(names)
+    return ", ".join(listed[:5]) + (f", ... ({len(listed):,})" if len(listed) > 5 else "") or "nothing"
+
+
+def convert(release: str, attention: str, state: dict[str, Tensor], sources: Sources) -> Converted:
+    """Give the weights their names here; see `Sources`."""
+    converted: dict[str, Tensor] = {}
+    missing: list[str] = []
+    for ours, theirs in sources.items():
+        parts = [state[name] for name in theirs if name in state]
+        if ours.endswith(COUNTER):
+            converted[ours] = parts[0].clone() if parts else torch.tensor(0)
+        elif len(parts) < len(theirs):
+            missing.append(ours)
+        else:
+            joined = torch.cat(parts)
+            # Convolutions of RGA keep three dimensions (`NodeConvolution`).
+            narrow = ours.startswith("network.attention.") and joined.ndim == 4
+            converted[ours] = joined.flatten(2) if narrow else joined
+    used = {name for ours in converted for name in sources[ours]}
+    unplaced = tuple(name for name in state if name not in used)
+    return Converted(release, attention, converted, unplaced, tuple(missing), sources)

@@ -1,0 +1,223 @@
+"""Every attention of the catalogue, every recipe and every name of timm's keeps the contract of an attention module.
+
+What a module computes is tested in its own file; here is what all of them promise, for those that are added later too.
+"""
+
+import copy
+import functools
+import pickle
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+import torch
+from contract import assert_near, check_contract, images, prepare
+from torch import Tensor, nn
+from torch.func import functional_call
+
+import relattn.attention
+from relattn.attention import Attention, NonLocal, Timm
+from relattn.attention.base import outermost
+from relattn.attention.timm_attention import BLOCK, CONVOLUTION
+from relattn.cli import catalogue
+from relattn.errors import InputError
+from relattn.figures import capture
+
+CHANNELS, SIZE = 16, (8, 4)
+WIDER = {"gc": 64}  # a sixteenth of 16 is one channel, and the layer norm of one channel is a constant
+
+CLASSES = sorted(set(relattn.attention.__all__) - {"Attention"})
+RECIPES = sorted(catalogue.recipes("attention"))
+
+NEEDED = {
+    "Chain": {"modules": [NonLocal, partial(relattn.attention.RGA, mode="spatial")]},
+    "FixedSize": {"grid": (4, 3), "attention": relattn.attention.RGA},
+}
+"""Arguments without which a class cannot be built."""
+
+TIMM = {
+    "halo": {"block_size": 4},
+    "bat": {"block_size": 4, "drop_rate": 0.0},
+    "lcbam": {"rd_ratio": 0.5},  # one hidden value would be off for most inputs
+    "ge": {"use_mlp": False},  # timm 1.0.31 cannot build the default
+}
+"""Arguments that fit timm's modules to a small map."""
+
+CASES = [*CLASSES, *RECIPES, *(f"timm:{name}" for name in (*BLOCK, *CONVOLUTION))]
+
+SIZED = {"RGA", "FC", "Chain", "rga_c", "rga_cs", "rga_parallel", "rga_s", "rga_sc", "fc_s", "fc_sc", "non_local_rga_s"}
+SIZED |= {"timm:bottleneck"}
+"""Those with weights for every position, which need `size` and take no other."""
+
+SLOW_TO_COMPILE = {*RECIPES, "SASA"}
+"""Recipes are their classes with other arguments; SASA is one operation after another for each of 49 neighbours."""
+
+each_case = pytest.mark.parametrize("case", CASES)
+each_recipe = pytest.mark.parametrize("recipe", RECIPES)
+
+
+@functools.cache
+def factory(case: str) -> Callable[..., Attention]:
+    """What builds a case, called with channels and size."""
+    from relattn.cli.benchmark import factory as of_recipe
+
+    if case in CLASSES:
+        return partial(getattr(relattn.attention, case), **NEEDED.get(case, {}))
+    if case.startswith("timm:"):
+        name = case.removeprefix("timm:")
+        return partial(Timm, name=name, **TIMM.get(name, {}))
+    found = of_recipe(case, None)
+    assert found is not None
+    return found
+
+
+def built(case: str) -> partial[Attention]:
+    return partial(factory(case), channels_of(case), size=SIZE)
+
+
+def channels_of(case: str) -> int:
+    return WIDER.get(case, CHANNELS)
+
+
+def features(case: str) -> Tensor:
+    return images(2, channels_of(case), SIZE)
+
+
+@each_case
+def test_types_formats_gradients_and_batch_norm(case):
+    check_contract(built(case), features(case))
+
+
+@each_case
+def test_gradients_equal_finite_differences(case):
+    for training in (False, True):
+        module = prepare(built(case), training=training)
+        names = [name for name, _ in module.named_parameters()]
+
+        def call(x: Tensor, *parameters: Tensor, module=module, names=names) -> Tensor:
+            return functional_call(module, dict(zip(names, parameters, strict=True)), (x,))
+
+        inputs = (features(case).requires_grad_(), *module.parameters())
+        assert torch.autograd.gradcheck(call, inputs, fast_mode=True)
+
+
+@each_case
+def test_copies_and_pickles_compute_the_same_and_the_device_is_kept(case):
+    module = prepare(built(case), training=True)
+    module(features(case).requires_grad_()).sum().backward()  # whatever a step leaves behind is copied or left out
+    module.eval()
+    expected = module(features(case))
+    for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert torch.equal(twin(features(case)), expected)
+    assert module.to("meta")(features(case).to("meta")).device.type == "meta"
+
+
+def kept(module: nn.Module) -> list[str]:
+    """The tensors that are attributes of a module or of its parts, beside parameters and buffers."""
+    return [
+        f"{name}.{attribute}"
+        for name, part in module.named_modules()
+        for attribute, value in vars(part).items()
+        if isinstance(value, Tensor)
+    ]
+
+
+class Saved:
+    """Counts the tensors and bytes that a forward pass keeps for the backward pass."""
+
+    def __init__(self) -> None:
+        self.tensors = self.bytes = 0
+
+    def pack(self, value: Tensor) -> Tensor:
+        self.tensors += 1
+        self.bytes += value.numel() * value.element_size()
+        return value
+
+    @classmethod
+    def of(cls, module: nn.Module, x: Tensor) -> tuple[int, int]:
+        found = cls()
+        with torch.autograd.graph.saved_tensors_hooks(found.pack, lambda value: value):
+            module(x.requires_grad_())
+        return found.tensors, found.bytes
+
+
+@each_case
+def test_nothing_is_kept_without_capture(case, monkeypatch):
+    module = prepare(built(case), training=True)
+    before = Saved.of(module, features(case))
+    module.eval()
+    with capture(module) as maps:
+        module(features(case))
+    assert not any(value.requires_grad for found in maps.values() for value in found.values())
+    assert all(part.recorder is None for part in module.modules() if isinstance(part, Attention))
+    module.regularization()
+    module(features(case).requires_grad_())
+    assert kept(module) == []
+    monkeypatch.setattr(Attention, "record", lambda *_: None)
+    assert before == Saved.of(module.train(), features(case))
+
+
+@each_case
+def test_what_does_not_fit_is_an_error_that_says_so(case):
+    make = factory(case)
+    if case in SIZED:
+        with pytest.raises(InputError, match=r"size=\(height, width\)"):
+            make(CHANNELS)
+        with pytest.raises(InputError, match=r"8, 4\)|8x4"):
+            make(CHANNELS, size=SIZE)(images(1, CHANNELS, (4, 3)).float())
+    else:
+        assert make(CHANNELS).size is None
+    with pytest.raises(InputError, match="channels is 0"):
+        make(0, size=SIZE)
+
+
+def refusal(make: Callable[..., Attention], channels: int, size: tuple[int, int]) -> str | None:
+    """What a module says of these channels and this size, or None if it takes them."""
+    try:
+        output = make(channels, size=size).eval()(images(1, channels, size).float())
+    except InputError as error:
+        return str(error)
+    assert output.shape == (1, channels, *size)
+    return None
+
+
+@each_case
+def test_a_module_takes_any_channels_and_size_or_says_which_do_not_fit(case):
+    for channels, size in ((18, SIZE), (17, SIZE), (CHANNELS, (7, 5)), (CHANNELS, (1, 1))):
+        said = refusal(factory(case), channels, size)
+        assert said is None or any(what in said for what in (str(channels), "{}x{}".format(*size), str(size)))
+
+
+@pytest.mark.parametrize("case", ["StRA", "SASA", "timm:halo", "timm:bottleneck"])
+def test_heads_that_do_not_divide_the_channels_are_named(case):
+    assert re.search(r"18 channels|channels is 18", refusal(factory(case), 18, SIZE))
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow) if case in SLOW_TO_COMPILE else case for case in CASES]
+)
+def test_compiles_into_one_graph(case):
+    module = prepare(built(case), training=True).float()
+    x = features(case).float()
+    expected = module(x)
+    assert_near(torch.compile(module, backend="eager", fullgraph=True)(x), expected, 1e-6)
+
+
+@each_recipe
+def test_a_recipe_has_its_place_in_a_network(recipe):
+    from relattn.backbones import build
+
+    network = build("resnet18", attention=factory(recipe), size=(64, 32))
+    found = outermost(network)
+    assert len(found) == {"stage": 4, "block": 8, "convolution": 2}[found[0].placement]
+    with torch.no_grad():
+        assert network.eval()(torch.randn(1, 3, 64, 32)).shape == (1, 512)

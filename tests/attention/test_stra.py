@@ -1,0 +1,342 @@
+"""Structure-regularized attention against slow formulas, position by position, and its diversity term."""
+
+import copy
+import json
+import pickle
+from functools import partial
+
+import pytest
+import torch
+from contract import assert_near, check_against, check_contract, convolve, images, normalise, prepare, recorded
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from relattn.attention import StRA
+from relattn.attention.shifts import Neighbourhood, Window
+from relattn.attention.stra import diversity
+from relattn.benchmark.measure import kept_memory
+from relattn.benchmark.unfolded import has_neighbourhoods, unfolded
+from relattn.cli.main import run
+
+HEADS, CHANNELS, SIZE = 2, 8, (4, 3)
+FORMS = [
+    {},
+    {"gate": "softmax"},
+    {"parts": "local"},
+    {"parts": "no_interaction"},
+    {"kernel": 5, "heads": 4},
+    {"variant": "released"},
+    {"variant": "released", "parts": "no_interaction", "gate": "softmax"},
+    {"variant": "released", "parts": "local", "kernel": 7},
+]
+
+
+def name_of(options: dict) -> str:
+    return "-".join(str(value) for value in options.values()) or "default"
+
+
+each_form = pytest.mark.parametrize("form", FORMS, ids=name_of)
+narrow = partial(StRA, CHANNELS, reduction=2)
+
+
+def make(form: dict) -> StRA:
+    return narrow(**{"heads": HEADS, **form})
+
+
+def features() -> Tensor:
+    return images(2, CHANNELS, SIZE)
+
+
+def grouped(x: Tensor, layers: nn.Sequential, heads: int) -> Tensor:
+    """A 1x1 convolution in groups and its batch norm, group by group."""
+    outputs = [
+        convolve(part, weight)
+        for part, weight in zip(x.chunk(heads, dim=1), layers[0].weight.chunk(heads), strict=True)
+    ]
+    return normalise(torch.cat(outputs, dim=1), layers[1])
+
+
+def neighbours(position: tuple[int, int], size: tuple[int, int], kernel: int) -> list[tuple[int, int] | None]:
+    """The K x K positions around one, in raster order; None outside of the map."""
+    radius = kernel // 2
+    around = range(-radius, radius + 1)
+    every = [(position[0] + row, position[1] + column) for row in around for column in around]
+    return [(y, x) if 0 <= y < size[0] and 0 <= x < size[1] else None for y, x in every]
+
+
+def local_reference(module: StRA, x: Tensor) -> list[Tensor]:
+    """Eq. (4) for each head, position by position: G maps `(B, C / G, H, W)`."""
+    heads, local = module.heads, module.local
+    bend = torch.tanh if module.variant == "released" else torch.relu
+    omega = grouped(bend(grouped(x, local.omega[0], heads)), local.omega[2], heads).chunk(heads, dim=1)
+    nu = grouped(bend(grouped(x, local.nu[0], heads)), local.nu[2], heads).chunk(heads, dim=1)
+    values = grouped(x, local.values, heads).chunk(heads, dim=1)
+    found = []
+    for head in range(heads):
+        rows = []
+        for y in range(x.shape[2]):
+            for column in range(x.shape[3]):
+                around = neighbours((y, column), tuple(x.shape[2:]), local.neighbourhood.kernel)
+                logits = torch.stack(
+                    [
+                        omega[head][:, j, y, column] + (nu[head][:, 0, at[0], at[1]] if at else 0)
+                        for j, at in enumerate(around)
+                    ]
+                )
+                weights = logits.exp() / logits.exp().sum(dim=0)
+                rows.append(sum(weights[j, :, None] * values[head][:, :, *at] for j, at in enumerate(around) if at))
+        found.append(torch.stack(rows, dim=2).unflatten(2, x.shape[2:]))
+    return found
+
+
+def masks_reference(module: StRA, s: list[Tensor]) -> Tensor:
+    """M of section 4.3, `(B, G, N)`."""
+    if module.variant == "released":
+        s = torch.tanh(grouped(torch.cat(s, dim=1), module.mode.first_layer[0], module.heads)).chunk(
+            module.heads, dim=1
+        )
+    weights = module.mode.mask.weight.chunk(module.heads)
+    logits = torch.cat([convolve(part, weight) for part, weight in zip(s, weights, strict=True)], dim=1)
+    powers = normalise(logits, module.mode.mask_norm).flatten(2).exp()
+    return powers / powers.sum(dim=2, keepdim=True)
+
+
+def gates_reference(
+    module: StRA, s: list[Tensor], vectors: list[Tensor], norm: nn.BatchNorm2d | None = None
+) -> list[Tensor]:
+    """r of Eq. (5): G maps `(B, H, W)`."""
+    logits = [torch.einsum("bchw,bc->bhw", part, vector) for part, vector in zip(s, vectors, strict=True)]
+    if norm is not None:
+        logits = normalise(torch.stack(logits, dim=1), norm).unbind(dim=1)
+    if module.mode.gate == "sigmoid":
+        return [1 / (1 + torch.exp(-value)) for value in logits]
+    total = sum(value.exp() for value in logits)
+    return [value.exp() / total for value in logits]
+
+
+def reference(module: StRA, x: Tensor) -> Tensor:
+    s = local_reference(module, x)
+    if module.mode is None:
+        return torch.cat(s, dim=1)
+    masks = masks_reference(module, s)
+    modes = [torch.einsum("bcn,bn->bc", part.flatten(2), masks[:, head]) for head, part in enumerate(s)]
+    interacted = []
+    for mode in modes:  # Eq. (6)
+        weights = torch.stack([(mode * other).sum(dim=1) for other in modes]).softmax(dim=0)
+        interacted.append(sum(weights[j, :, None] * other for j, other in enumerate(modes)))
+    full = module.parts == "full"
+    steps = [(interacted if full else modes, None)]
+    if module.variant == "released":
+        steps = list(zip([modes, interacted][: 1 + full], module.mode.similarity_norms, strict=True))
+    for vectors, norm in steps:
+        gates = gates_reference(module, s, vectors, norm)
+        s = [part + gate[:, None] * z[:, :, None, None] for part, gate, z in zip(s, gates, vectors, strict=True)]
+    return torch.cat(s, dim=1)
+
+
+@each_form
+def test_output_and_gradients_equal_the_reference(form):
+    check_against(partial(make, form), reference, features())
+
+
+@each_form
+def test_contract(form):
+    check_contract(partial(make, form), features())
+
+
+@pytest.mark.parametrize("form", [{}, {"variant": "released"}], ids=name_of)
+def test_gradcheck(form):
+    module = prepare(partial(StRA, 4, heads=2, reduction=1, **form), training=True)
+    names = [name for name, _ in module.named_parameters()]
+
+    def call(x: Tensor, *parameters: Tensor) -> Tensor:
+        return functional_call(module, dict(zip(names, parameters, strict=True)), (x,))
+
+    assert torch.autograd.gradcheck(call, (images(2, 4, (2, 2)).requires_grad_(), *module.parameters()))
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("heads", [4, 8, 16, 32])
+def test_sizes_of_table_3(kernel, heads):
+    module = StRA(64, heads=heads, kernel=kernel)
+    assert module(torch.randn(2, 64, 7, 7)).shape == (2, 64, 7, 7)
+    hidden = heads * max(1, 64 // (4 * heads))
+    first, last = (
+        64 * hidden // heads + 2 * hidden,
+        hidden // heads * heads * (kernel**2 + 1) + 2 * heads * (kernel**2 + 1),
+    )
+    value, mask = 64 * 64 // heads + 2 * 64, 64 + 2 * heads
+    assert sum(parameter.numel() for parameter in module.parameters()) == 2 * first + last + value + mask
+
+
+def test_parameters_at_the_last_stage_of_a_resnet50():
+    assert sum(parameter.numel() for parameter in StRA(512).parameters()) == 52_656
+
+
+def test_the_diversity_term_is_its_formula():
+    module = prepare(partial(make, {"diversity_weight": 0.1}), training=True)
+    module(features())
+    masks = masks_reference(module, local_reference(module, features()))
+    per_image = [HEADS - sum(image[:, i].max() for i in range(image.shape[1])) for image in masks]
+    term = module.regularization()
+    assert term.shape == ()
+    assert_near(term, 0.1 * sum(per_image) / len(per_image))
+
+    apart = torch.zeros(1, 2, 2, 2)
+    apart[0, 0, 0, 0] = apart[0, 1, 1, 0] = 1
+    assert diversity(apart) == 0
+    assert diversity(torch.full((1, 4, 2, 2), 0.25)) == 3  # all alike: the maximum, G - 1
+
+
+def test_the_diversity_term_belongs_to_the_last_forward_in_training():
+    module = prepare(partial(make, {}), training=True)
+    assert module.regularization() is None
+    x = features().requires_grad_()
+    module(x)
+    first = module.regularization()
+    assert module.regularization() is None, "read once, it must not keep the graph"
+    module(2 * x)
+    module.eval()(x)
+    second = module.regularization()
+    assert second != first
+    second.backward()
+    assert module.mode.mask.weight.grad.any()
+    assert module.local.omega[0][0].weight.grad.any()
+    module(x)
+    assert module.regularization() is None, "none in evaluation"
+
+
+@pytest.mark.parametrize("form", [{"parts": "local"}, {"diversity_weight": 0.0}], ids=name_of)
+def test_no_diversity_term_where_there_is_nothing_to_weight(form):
+    module = make(form).train()
+    module(features().float())
+    assert module.regularization() is None
+
+
+def test_a_module_with_a_pending_term_can_be_copied():
+    module = make({}).train()
+    module(features().float())
+    for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert twin.regularization() is None
+        assert list(twin.state_dict()) == list(module.state_dict())
+    assert module.regularization() is not None
+
+
+def test_recorded_maps():
+    module = prepare(partial(make, {}))
+    maps = recorded(module, features())
+    assert {name: tuple(value.shape) for name, value in maps.items()} == {
+        "affinity": (2, HEADS, 9, *SIZE),
+        **dict.fromkeys(["local", "masks", "gates", "output"], (2, HEADS, *SIZE)),
+    }
+    ones = torch.ones(2, HEADS, dtype=torch.float64)
+    assert_near(maps["affinity"].sum(dim=2), ones[..., None, None].expand(-1, -1, *SIZE))
+    assert_near(maps["masks"].sum(dim=(2, 3)), ones)
+    assert_near(maps["masks"].flatten(2), masks_reference(module, local_reference(module, features())))
+    assert_near(maps["output"], module(features()).unflatten(1, (HEADS, -1)).abs().mean(dim=2))
+    assert recorded(make({"parts": "local"}), features().float()).keys() == {"affinity", "local", "output"}
+
+
+def test_little_is_kept_for_the_backward_pass():
+    x, weights = torch.randn(2, 256, 16, 8).requires_grad_(), torch.rand(2, 8, 9, 16, 8).requires_grad_()
+
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.neighbourhood = Neighbourhood(3, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.neighbourhood.weighted_sum(x.clone(), weights)  # of inputs nothing would be counted
+
+    fast = kept_memory(Sum(), x)
+    assert fast == x.nbytes + weights.nbytes
+    assert 3 * fast < kept_memory(unfolded(Sum()), x)
+    module = StRA(256, parts="local")
+    assert 3 * kept_memory(module, x) < kept_memory(unfolded(module), x)
+
+
+def test_the_unfolded_form_has_the_same_weights_and_outputs():
+    module = prepare(partial(make, {}))
+    slow = unfolded(module)
+    assert_near(slow(features()), module(features()))
+    assert "weighted_sum" not in vars(module.local.neighbourhood), "the original must stay as it is"
+    assert has_neighbourhoods(module)
+    assert not has_neighbourhoods(nn.Conv2d(3, 3, 1))
+
+
+def test_the_benchmark_sets_the_unfolded_form_beside(tmp_path, capsys):
+    arguments = "--attention stra sasa --channels 64 --size 8x4 --batch_size 2 --rounds 1 --warmup 1"
+    assert run(["benchmark", *arguments.split(), "--json", str(tmp_path / "cost.json")]) == 0
+    costs = json.loads((tmp_path / "cost.json").read_text())["costs"]
+    assert [cost["name"] for cost in costs] == ["stra", "stra, unfolded", "sasa", "sasa, unfolded"]
+    for ours, slow in (costs[:2], costs[2:]):
+        assert ours["parameters"] == slow["parameters"]
+        assert ours["kept_bytes"] < slow["kept_bytes"]
+    assert "x kept" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", [{}, {"variant": "released", "gate": "softmax"}], ids=name_of)
+def test_compiled_equals_eager(form):
+    torch.compiler.reset()
+    module = prepare(partial(make, form), training=True)
+    eager = copy.deepcopy(module)
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    found = []
+    for network, source in ((compiled, module), (eager, eager)):
+        x = features().requires_grad_()
+        output = network(x)
+        (output.square().sum() + source.regularization()).backward()
+        found.append([output, x.grad, *(parameter.grad for parameter in source.parameters())])
+    for ours, theirs in zip(*found, strict=True):
+        assert_near(ours, theirs)
+
+
+def test_exported_with_any_batch_size_equals_eager():
+    module = prepare(partial(make, {}))
+    shapes = {"x": {0: torch.export.Dim("batch", min=1, max=64)}}
+    program = torch.export.export(module, (features(),), dynamic_shapes=shapes)
+    x = images(5, CHANNELS, SIZE)
+    assert_near(program.module()(x), module(x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("banded", [True, False])
+def test_compiled_by_inductor_equals_eager(banded, monkeypatch):
+    monkeypatch.setattr(Window, "banded", lambda *_: banded)
+    torch.compiler.reset()
+    module = prepare(partial(make, {}), training=True)
+    eager = copy.deepcopy(module)
+    compiled = torch.compile(module, fullgraph=True)
+    x, eager_x = features().requires_grad_(), features().requires_grad_()
+    output, expected = compiled(x), eager(eager_x)
+    assert_near(output, expected)
+    output.square().sum().backward()
+    expected.square().sum().backward()
+    assert_near(x.grad, eager_x.grad)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"heads": 3}, "StRA: heads is 3, which does not divide the 8 channels.*1, 2, 4, 8 would"),
+        ({"heads": 0}, "heads is 0"),
+        ({"heads": 2, "kernel": 4}, "kernel is 4, expected an odd size"),
+        ({"heads": 2, "kernel": 1}, "kernel is 1, expected an odd size"),
+        ({"heads": 2, "reduction": 0}, "reduction is 0, expected at least 1"),
+        ({"heads": 2, "diversity_weight": -1.0}, "diversity_weight is -1.0, expected 0 or more"),
+        ({"heads": 2, "gate": "tanh"}, "gate is 'tanh', expected one of sigmoid, softmax"),
+        ({"heads": 2, "parts": "mode"}, "parts is 'mode', expected one of full, local, no_interaction"),
+        ({"heads": 2, "variant": "code"}, "variant is 'code', expected one of paper, released"),
+        ({"heads": 2, "size": (0, 2)}, r"size is \(0, 2\)"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        StRA(CHANNELS, **arguments)
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 4, 3), (8, 4, 3)], ids=str)
+def test_wrong_inputs_are_refused(shape):
+    with pytest.raises(ValueError, match=r"built for inputs \(B, 8, H, W\) and got"):
+        make({})(torch.zeros(shape))

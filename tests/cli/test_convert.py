@@ -1,0 +1,77 @@
+"""`relattn convert`: a released checkpoint through the command line into test, embed and the rest."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from released import ReleasedNetwork, released_stra, shake
+
+from relattn.cli.main import run
+from relattn.errors import InputError
+from tasks.loading import load
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
+
+
+@pytest.fixture(scope="module")
+def network() -> ReleasedNetwork:
+    return shake(ReleasedNetwork(12))
+
+
+@pytest.fixture(scope="module")
+def released(network: ReleasedNetwork, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("released") / "rga.pth.tar"
+    torch.save({"state_dict": {f"module.{name}": value for name, value in network.state_dict().items()}}, path)
+    return str(path)
+
+
+def convert(released: str, out: str, *arguments: str) -> str:
+    assert run(["convert", "--released", released, "--out", out, "--size", "64x32", *arguments]) == 0
+    return out
+
+
+def test_a_converted_checkpoint_is_tested_and_embeds(network, released, people, capsys):
+    out = convert(released, "converted/model.ckpt")
+    printed = capsys.readouterr().out
+    assert "0 of the file found no place." in printed
+    assert "0 of the network are not in the file." in printed
+    assert f"{out}: rga_sc, 12 identities, Market1501, 64x32" in printed
+    images = torch.randn(2, 3, 64, 32)
+    with torch.no_grad():
+        expected = network(images)[1]
+        assert (load(out)(images) - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert run(["test", "--ckpt_path", out, "--gpus", "0", "--data.root", str(people), "--data.workers", "0"]) == 0
+    result = json.loads(Path("converted/test/result.json").read_text())
+    assert (result["attention"], result["identities"]) == ("rga_sc", 12)
+    assert 0 < result["scores"]["test/mAP"] <= 100
+    photos = str(people / "Market-1501-v15.09.15" / "query")
+    assert run(["embed", "--checkpoint", out, "--images", photos, "--out", "found", "--gpus", "0"]) == 0
+    about = json.loads(Path("found/embedding.json").read_text())
+    assert (about["feature"], about["image_size"]) == ("after_norm", [64, 32])
+
+
+def test_what_is_written_says_where_it_is_from_and_what_it_is_for(released):
+    content = torch.load(convert(released, "cuhk03/model.ckpt", "--data", "CUHK03"), weights_only=True)
+    assert content["shapes"] == {"num_classes": 12, "image_size": (64, 32), "feature": "before_norm"}
+    assert (content["released"]["file"], content["released"]["release"]) == ("rga.pth.tar", "RGA")
+    assert Path("cuhk03/config.yaml").read_text() == content["config"]
+    other = load(convert(released, "other/model.ckpt", "--identities", "20"))
+    assert other.head.classifier.weight.shape == (20, 2048)
+
+
+def test_what_cannot_be_is_explained(released, capsys):
+    with pytest.raises(InputError, match=r"theta_spatial.* is .*, and .* 256x128|gg_spatial.*256x128"):
+        run(["convert", "--released", released, "--out", "a/b.ckpt"])
+    with pytest.raises(InputError, match=r"'Market' is no data set of re-identification. Closest: Market1501"):
+        convert(released, "a/b.ckpt", "--data", "Market")
+    with pytest.raises(InputError, match="--size: '64' is not height x width"):
+        run(["convert", "--released", released, "--out", "a/b.ckpt", "--size", "64"])
+    assert not Path("a").exists()
+    convert(released, "a/b.ckpt")
+    with pytest.raises(InputError, match=r"a/config.yaml exists. Choose a folder of its own"):
+        convert(released, "a/c.ckpt")
+    torch.save(released_stra(), "stra.pth")
+    with pytest.raises(InputError, match=r"stra.pth: the attention and the head .* partial=True"):
+        convert("stra.pth", "stra/b.ckpt")
+    assert "global_avg_pool.1.weight" in capsys.readouterr().out
