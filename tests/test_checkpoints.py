@@ -163,7 +163,12 @@ def test_a_release_is_not_taken_for_the_other(network):
 
 def test_stra_gives_its_trunk_and_says_what_it_does_not():
     state = released_stra()
-    for name in ("layer3.2.conv2.weight", "layer4.1.conv1.weight", "layer4.2.conv2.value_conv.weight"):
+    for name in (
+        "layer3.2.conv2.weight",
+        "layer4.1.conv1.weight",
+        "layer4.2.conv2.value_conv.weight",
+        "layer4.0.conv2.moe.bn2.bias",
+    ):
         state[name] = torch.randn(state[name].shape)
     torch.save(OrderedDict((f"module.{name}", value) for name, value in state.items()), "stra.pth.tar")
     ours = build("resnet50", attention=partial(StRA, variant="released"), size=SIZE, last_stride=1)
@@ -174,7 +179,8 @@ def test_stra_gives_its_trunk_and_says_what_it_does_not():
     assert torch.equal(ours.layer4[1].conv1.weight, state["layer4.1.conv1.weight"])
     assert torch.equal(ours.layer4[2].conv2.local.values[0].weight, state["layer4.2.conv2.value_conv.weight"])
     assert all(".conv2." in name for name in found.missing)
-    parts = ("mask_conv.", "moe.")
+    assert torch.equal(ours.layer4[0].conv2.mode.similarity_norms[1].bias, state["layer4.0.conv2.moe.bn2.bias"])
+    parts = ("mask_conv.", "moe.gap_weight.")
     assert set(found.unplaced) == {
         name
         for name in state

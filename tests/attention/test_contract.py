@@ -9,6 +9,7 @@ import pickle
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -221,3 +222,29 @@ def test_a_recipe_has_its_place_in_a_network(recipe):
     assert len(found) == {"stage": 4, "block": 8, "convolution": 2}[found[0].placement]
     with torch.no_grad():
         assert network.eval()(torch.randn(1, 3, 64, 32)).shape == (1, 512)
+
+
+def index() -> dict[str, list[str]]:
+    """The cells of each recipe's line in the table of docs/attention."""
+    text = (Path(__file__).parents[2] / "docs" / "attention" / "README.md").read_text()
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    return {cells[0].strip("`"): cells[1:] for cells in lines}
+
+
+def test_every_recipe_is_in_the_index():
+    assert sorted(index()) == RECIPES
+
+
+@pytest.mark.slow
+def test_the_index_has_the_parameters_that_a_resnet_50_has():
+    from relattn.backbones import build
+
+    options = {"size": (256, 128), "last_stride": 1}
+    with torch.device("meta"):
+        plain = sum(parameter.numel() for parameter in build("resnet50", **options).parameters())
+        for recipe, (_, _, where, modules, added) in index().items():
+            network = build("resnet50", attention=factory(recipe), **options)
+            found = outermost(network)
+            assert (where, int(modules)) == (found[0].placement, len(found)), recipe
+            total = sum(parameter.numel() for parameter in network.parameters())
+            assert int(added.replace(",", "").replace("\N{MINUS SIGN}", "-")) == total - plain, recipe

@@ -1,6 +1,8 @@
 """`relattn convert`: a released checkpoint through the command line into test, embed and the rest."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,17 +63,26 @@ def test_what_is_written_says_where_it_is_from_and_what_it_is_for(released):
 
 
 def test_what_cannot_be_is_explained(released, capsys):
-    with pytest.raises(InputError, match=r"theta_spatial.* is .*, and .* 256x128|gg_spatial.*256x128"):
+    with pytest.raises(InputError, match=r"gg_spatial.0.weight is .*, and .*trained on, 256x128"):
         run(["convert", "--released", released, "--out", "a/b.ckpt"])
     with pytest.raises(InputError, match=r"'Market' is no data set of re-identification. Closest: Market1501"):
         convert(released, "a/b.ckpt", "--data", "Market")
     with pytest.raises(InputError, match="--size: '64' is not height x width"):
         run(["convert", "--released", released, "--out", "a/b.ckpt", "--size", "64"])
     assert not Path("a").exists()
-    convert(released, "a/b.ckpt")
+    Path("a").mkdir()
+    Path("a/config.yaml").touch()
     with pytest.raises(InputError, match=r"a/config.yaml exists. Choose a folder of its own"):
         convert(released, "a/c.ckpt")
     torch.save(released_stra(), "stra.pth")
     with pytest.raises(InputError, match=r"stra.pth: the attention and the head .* partial=True"):
         convert("stra.pth", "stra/b.ckpt")
     assert "global_avg_pool.1.weight" in capsys.readouterr().out
+
+
+def test_help_answers_without_torch():
+    command = [sys.executable, "-X", "importtime", "-m", "relattn", "convert", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "--released" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"torch", "lightning", "timm", "numpy", "jsonargparse"}

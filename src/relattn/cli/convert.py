@@ -1,6 +1,7 @@
 """`relattn convert`: a checkpoint that the papers' authors released, as one of the suite's."""
 
 import argparse
+import importlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,8 +115,7 @@ def main(arguments: list[str]) -> int:
     quieten()
     config = configuration(released.attention, options.data, image_size)
     identities = options.identities or len(released.state["head.classifier.weight"])
-    module, _, name = catalogue.class_path(options.data).rpartition(".")
-    feature = getattr(__import__(module, fromlist=[name]), name).feature
+    feature = getattr(importlib.import_module("tasks.reid"), options.data).feature
     shapes = {"num_classes": identities, "image_size": image_size, "feature": feature}
     task = build(config, shapes)
     loaded = load_released(options.released, task, classes="check" if options.identities is None else "ignore")
