@@ -1,7 +1,7 @@
 """`relattn parameters`: what each attention adds to a network, beside the RGA paper's Table 3."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from relattn.cli import catalogue
 from relattn.errors import InputError
@@ -69,7 +69,8 @@ def network(name: str, options: argparse.Namespace) -> "list[nn.Module]":
         backbone = build(
             options.backbone, attention=factory(name, options.backbone), size=(256, 128), last_stride=1, num_classes=0
         )
-        return [backbone, BNNeck(backbone.num_features, options.identities)]
+        features: Any = backbone.num_features
+        return [backbone, BNNeck(features, options.identities)]
 
 
 def count(modules: "list[nn.Module]") -> int:
