@@ -25,6 +25,8 @@ class Demo(ABC):
     """About how long training takes on two cores."""
     columns: ClassVar[dict[str, str]]
     """Headings, and which test score stands under each."""
+    note: str = ""
+    """What the headings need to be understood."""
 
     @abstractmethod
     def generate(self, root: Path) -> None:
@@ -68,12 +70,13 @@ class ReID(Demo):
     seconds = 160
     columns: ClassVar = {
         "mAP": "mAP",
-        "official mAP": "mAP_trapezoid",
+        "mAP*": "mAP_trapezoid",
         "R-1": "rank1",
         "R-5": "rank5",
         "R-10": "rank10",
         "mINP": "mINP",
     }
+    note = " * by Market-1501's official definition (trapezoid)."
 
     def generate(self, root: Path) -> None:
         from relattn.synthetic.reid import write_market1501
@@ -144,16 +147,16 @@ def table(demo: Demo, results: list[dict[str, Any]], baseline: tuple[str, dict[s
 
     shown = Table(
         title=f"{demo.title}: test set, after {results[0]['epochs']} epochs",
-        caption="A few epochs show that everything runs, not which network is better in the end.",
+        caption=f"A few epochs show that everything runs, not which network is better in the end.{demo.note}",
     )
     shown.add_column("", no_wrap=True)
-    for column in (*demo.columns, "time, s"):
+    for column in (*demo.columns, "time"):
         shown.add_column(column, justify="right")
     name, scores = baseline
     shown.add_row(name, *(f"{scores[column]:.2f}" for column in demo.columns), "")
     for result in results:
         name = result["backbone"] + ("" if result["attention"] == "none" else f" + {result['attention']}")
         cells = [f"{result['scores'][f'test/{score}']:.2f}" for score in demo.columns.values()]
-        shown.add_row(name, *cells, f"{result['seconds']:.0f}")
+        shown.add_row(name, *cells, f"{result['seconds']:.0f} s")
     console.print(shown)
     console.print(f"Each run has a folder: {results[0]['folder'].parent}", soft_wrap=True, highlight=False)
