@@ -161,28 +161,94 @@ def test_a_release_is_not_taken_for_the_other(network):
         convert_rga(released_stra())
 
 
-def test_stra_gives_its_trunk_and_says_what_it_does_not():
+class ReleasedStRA(nn.Module):
+    """The released attention, written down slowly from its description, with the names of its weights."""
+
+    def __init__(self, channels: int, heads: int, kernel: int = 3) -> None:
+        super().__init__()
+        self.heads, self.kernel = heads, kernel
+        self.mask_conv = self.two_layers(channels, channels // 4, heads * (1 + kernel**2))
+        self.value_conv = nn.Conv2d(channels, channels, 1, groups=heads, bias=False)
+        self.moe = nn.Module()
+        self.moe.gap_weight = self.two_layers(channels, 8 * heads, heads)
+        self.moe.bn, self.moe.bn2 = nn.BatchNorm2d(heads), nn.BatchNorm2d(heads)
+
+    def two_layers(self, inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+        first, last = (
+            (nn.Conv2d(before, after, 1, groups=self.heads), nn.BatchNorm2d(after))
+            for before, after in ((inputs, hidden), (hidden, outputs))
+        )
+        return nn.Sequential(*first, nn.Tanh(), *last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (batch, _, height, width), heads, each = x.shape, self.heads, self.kernel**2
+        maps, radius = self.mask_conv(x), self.kernel // 2
+        values = self.value_conv(x).reshape(batch, heads, -1, height, width)
+        local = torch.zeros_like(values)
+        for head in range(heads):
+            for y in range(height):
+                for column in range(width):
+                    logits = maps[:, heads + head * each : heads + (head + 1) * each, y, column].clone()
+                    inside = {}
+                    for j in range(each):
+                        at = (y + j // self.kernel - radius, column + j % self.kernel - radius)
+                        if 0 <= at[0] < height and 0 <= at[1] < width:
+                            inside[j] = at
+                            logits[:, j] += maps[:, head, at[0], at[1]]
+                    weights = logits.softmax(dim=1)
+                    for j, at in inside.items():
+                        local[:, head, :, y, column] += weights[:, j, None] * values[:, head, :, at[0], at[1]]
+        masks = self.moe.gap_weight(local.flatten(1, 2)).flatten(2).softmax(dim=2)
+        z = torch.einsum("bgcn,bgn->bgc", local.flatten(3), masks)
+        products = torch.einsum("bgc,bhc->bgh", z, z)
+        products = products / products.norm(dim=2, keepdim=True) * heads**0.5
+        for vectors, norm in ((z, self.moe.bn), (products.softmax(dim=2) @ z, self.moe.bn2)):
+            gates = torch.sigmoid(norm(torch.einsum("bgc,bgchw->bghw", vectors, local)))
+            local = local + gates[:, :, None] * vectors[..., None, None]
+        return local.flatten(1, 2)
+
+
+@pytest.mark.parametrize(("channels", "heads", "kernel"), [(32, 4, 3), (64, 8, 3), (24, 2, 5)], ids=str)
+def test_stra_computes_what_the_released_one_does(channels, heads, kernel):
+    theirs = shake(ReleasedStRA(channels, heads, kernel)).double()
+    found = convert_stra({f"module.layer4.1.conv2.{name}": value for name, value in theirs.state_dict().items()})
+    assert (found.attention, found.unplaced) == ("stra_released", ())
+    ours = StRA(channels, heads=heads, kernel=kernel, variant="released").double().eval()
+    prefix = "network.layer4.1.conv2."
+    ours.load_state_dict({name.removeprefix(prefix): value for name, value in found.state.items() if prefix in name})
+    norms = [child for child in ours.modules() if isinstance(child, nn.BatchNorm2d)]
+    assert {int(child.num_batches_tracked) for child in norms} == {7}
+    x = torch.randn(2, channels, 4, 3, dtype=torch.float64)
+    assert near(ours(x), theirs(x), 1e-9)
+    assert near(ours.train()(x), theirs.train()(x), 1e-9)
+
+
+def test_stra_gives_its_trunk_and_its_attention_and_says_what_it_does_not():
     state = released_stra()
-    for name in (
-        "layer3.2.conv2.weight",
-        "layer4.1.conv1.weight",
-        "layer4.2.conv2.value_conv.weight",
-        "layer4.0.conv2.moe.bn2.bias",
-    ):
+    parts = ("mask_conv.0.weight", "mask_conv.3.bias", "value_conv.weight", "moe.gap_weight.3.weight", "moe.bn2.bias")
+    for name in ("layer3.2.conv2.weight", "layer4.1.conv1.weight", *(f"layer4.2.conv2.{part}" for part in parts)):
         state[name] = torch.randn(state[name].shape)
+    state["layer4.0.conv2.moe.scale"] = torch.zeros(1)
     torch.save(OrderedDict((f"module.{name}", value) for name, value in state.items()), "stra.pth.tar")
     ours = build("resnet50", attention=partial(StRA, variant="released"), size=SIZE, last_stride=1)
-    with pytest.raises(InputError, match=r"StRA, stra_released.*nothing for .*layer4.0.conv2"):
-        load_released("stra.pth.tar", ours)
-    found = load_released("stra.pth.tar", ours, partial=True)
+    found = load_released("stra.pth.tar", ours)
+    assert found.missing == ()
+    assert set(found.unplaced) == {
+        name for name in state if name.startswith(("global_avg_pool.", "classifier.")) or name.endswith("moe.scale")
+    }
     assert torch.equal(ours.layer3[2].conv2.weight, state["layer3.2.conv2.weight"])
     assert torch.equal(ours.layer4[1].conv1.weight, state["layer4.1.conv1.weight"])
-    assert torch.equal(ours.layer4[2].conv2.local.values[0].weight, state["layer4.2.conv2.value_conv.weight"])
-    assert all(".conv2." in name for name in found.missing)
-    assert torch.equal(ours.layer4[0].conv2.mode.similarity_norms[1].bias, state["layer4.0.conv2.moe.bn2.bias"])
-    parts = ("mask_conv.", "moe.gap_weight.")
-    assert set(found.unplaced) == {
-        name
-        for name in state
-        if name.startswith(("global_avg_pool.", "classifier.")) or any(part in name for part in parts)
-    }
+    attention = ours.layer4[2].conv2
+    placed = (
+        attention.local.logits[0][0].weight,
+        attention.local.logits[2][0].bias,
+        attention.local.values.weight,
+        attention.mode.mask[2][0].weight,
+        attention.mode.similarity_norms[1].bias,
+    )
+    for part, value in zip(parts, placed, strict=True):
+        assert torch.equal(value, state[f"layer4.2.conv2.{part}"]), part
+    del state["layer4.0.conv2.mask_conv.3.bias"]
+    torch.save(state, "stra.pth.tar")
+    with pytest.raises(InputError, match=r"StRA, stra_released.*nothing for 1 .*layer4.0.conv2.local.logits.2.0.bias"):
+        load_released("stra.pth.tar", ours)

@@ -43,17 +43,36 @@ def make(form: dict) -> StRA:
     return narrow(**{"heads": HEADS, **form})
 
 
+def with_fixed_biases(form: dict) -> StRA:
+    """Biases ahead of a batch norm as buffers: in training, of their gradients only rounding is left."""
+    module = make(form)
+    for child in module.modules():
+        if isinstance(child, nn.Conv2d) and child.bias is not None:
+            value = torch.randn_like(child.bias)
+            del child.bias
+            child.register_buffer("bias", value)
+    return module
+
+
 def features() -> Tensor:
     return images(2, CHANNELS, SIZE)
 
 
 def grouped(x: Tensor, layers: nn.Sequential, heads: int) -> Tensor:
     """A 1x1 convolution in groups and its batch norm, group by group."""
-    outputs = [
-        convolve(part, weight)
-        for part, weight in zip(x.chunk(heads, dim=1), layers[0].weight.chunk(heads), strict=True)
-    ]
-    return normalise(torch.cat(outputs, dim=1), layers[1])
+    return normalise(apart(x, layers[0], heads), layers[1])
+
+
+def apart(x: Tensor, layer: nn.Conv2d, heads: int) -> Tensor:
+    """A 1x1 convolution in groups, group by group."""
+    parts = zip(x.chunk(heads, dim=1), layer.weight.chunk(heads), strict=True)
+    output = torch.cat([convolve(part, weight) for part, weight in parts], dim=1)
+    return output if layer.bias is None else output + layer.bias[:, None, None]
+
+
+def two_layers(x: Tensor, layers: nn.Sequential, heads: int, *, released: bool) -> Tensor:
+    hidden = grouped(x, layers[0], heads)
+    return grouped(torch.tanh(hidden) if released else hidden.clamp(min=0), layers[2], heads)
 
 
 def neighbours(position: tuple[int, int], size: tuple[int, int], kernel: int) -> list[tuple[int, int] | None]:
@@ -67,10 +86,15 @@ def neighbours(position: tuple[int, int], size: tuple[int, int], kernel: int) ->
 def local_reference(module: StRA, x: Tensor) -> list[Tensor]:
     """Eq. (4) for each head, position by position: G maps `(B, C / G, H, W)`."""
     heads, local = module.heads, module.local
-    bend = torch.tanh if module.variant == "released" else torch.relu
-    omega = grouped(bend(grouped(x, local.omega[0], heads)), local.omega[2], heads).chunk(heads, dim=1)
-    nu = grouped(bend(grouped(x, local.nu[0], heads)), local.nu[2], heads).chunk(heads, dim=1)
-    values = grouped(x, local.values, heads).chunk(heads, dim=1)
+    if module.variant == "released":  # the first G maps are nu, then come K K of omega for each head
+        maps, each = two_layers(x, local.logits, heads, released=True), local.neighbourhood.kernel**2
+        nu = [maps[:, head, None] for head in range(heads)]
+        omega = [maps[:, heads + head * each : heads + (head + 1) * each] for head in range(heads)]
+        values = apart(x, local.values, heads).chunk(heads, dim=1)
+    else:
+        omega = two_layers(x, local.omega, heads, released=False).chunk(heads, dim=1)
+        nu = two_layers(x, local.nu, heads, released=False).chunk(heads, dim=1)
+        values = grouped(x, local.values, heads).chunk(heads, dim=1)
     found = []
     for head in range(heads):
         rows = []
@@ -92,12 +116,11 @@ def local_reference(module: StRA, x: Tensor) -> list[Tensor]:
 def masks_reference(module: StRA, s: list[Tensor]) -> Tensor:
     """M of section 4.3, `(B, G, N)`."""
     if module.variant == "released":
-        s = torch.tanh(grouped(torch.cat(s, dim=1), module.mode.first_layer[0], module.heads)).chunk(
-            module.heads, dim=1
-        )
-    weights = module.mode.mask.weight.chunk(module.heads)
-    logits = torch.cat([convolve(part, weight) for part, weight in zip(s, weights, strict=True)], dim=1)
-    powers = normalise(logits, module.mode.mask_norm).flatten(2).exp()
+        logits = two_layers(torch.cat(s, dim=1), module.mode.mask, module.heads, released=True)
+    else:
+        logits = apart(torch.cat(s, dim=1), module.mode.mask, module.heads)
+        logits = normalise(logits, module.mode.mask_norm)
+    powers = logits.flatten(2).exp()
     return powers / powers.sum(dim=2, keepdim=True)
 
 
@@ -122,7 +145,10 @@ def reference(module: StRA, x: Tensor) -> Tensor:
     modes = [torch.einsum("bcn,bn->bc", part.flatten(2), masks[:, head]) for head, part in enumerate(s)]
     interacted = []
     for mode in modes:  # Eq. (6)
-        weights = torch.stack([(mode * other).sum(dim=1) for other in modes]).softmax(dim=0)
+        products = torch.stack([(mode * other).sum(dim=1) for other in modes])
+        if module.variant == "released":
+            products = products / (products**2).sum(dim=0) ** 0.5 * len(modes) ** 0.5
+        weights = products.exp() / products.exp().sum(dim=0)
         interacted.append(sum(weights[j, :, None] * other for j, other in enumerate(modes)))
     full = module.parts == "full"
     steps = [(interacted if full else modes, None)]
@@ -136,12 +162,12 @@ def reference(module: StRA, x: Tensor) -> Tensor:
 
 @each_form
 def test_output_and_gradients_equal_the_reference(form):
-    check_against(partial(make, form), reference, features())
+    check_against(partial(with_fixed_biases, form), reference, features())
 
 
 @each_form
 def test_contract(form):
-    check_contract(partial(make, form), features())
+    check_contract(partial(with_fixed_biases, form), features())
 
 
 @pytest.mark.parametrize("form", [{}, {"variant": "released"}], ids=name_of)
@@ -173,8 +199,31 @@ def test_parameters_at_the_last_stage_of_a_resnet50():
     assert sum(parameter.numel() for parameter in StRA(512).parameters()) == 52_656
 
 
-def test_the_diversity_term_is_its_formula():
-    module = prepare(partial(make, {"diversity_weight": 0.1}), training=True)
+def test_the_released_variant_starts_as_released():
+    torch.manual_seed(0)
+    module = StRA(512, variant="released")
+    assert sum(parameter.numel() for parameter in module.parameters()) == 47_272
+    convolutions = {name: child for name, child in module.named_modules() if isinstance(child, nn.Conv2d)}
+    assert {
+        name: (child.out_channels, child.in_channels, child.bias is None) for name, child in convolutions.items()
+    } == {
+        "local.logits.0.0": (128, 512, False),
+        "local.logits.2.0": (80, 128, False),
+        "local.values": (512, 512, True),
+        "mode.mask.0.0": (64, 512, False),
+        "mode.mask.2.0": (8, 64, False),
+    }
+    for name, child in convolutions.items():
+        assert child.groups == 8
+        if child.weight.numel() > 1000:
+            assert child.weight.std().item() == pytest.approx((2 / child.out_channels) ** 0.5, rel=0.1), name
+        if child.bias is not None:
+            assert child.bias.any() == name.startswith("mode."), name
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_the_diversity_term_is_its_formula(variant):
+    module = prepare(partial(make, {"diversity_weight": 0.1, "variant": variant}), training=True)
     module(features())
     masks = masks_reference(module, local_reference(module, features()))
     per_image = [HEADS - sum(image[:, i].max() for i in range(image.shape[1])) for image in masks]
@@ -278,7 +327,7 @@ def test_the_benchmark_sets_the_unfolded_form_beside(tmp_path, capsys):
 @pytest.mark.parametrize("form", [{}, {"variant": "released", "gate": "softmax"}], ids=name_of)
 def test_compiled_equals_eager(form):
     torch.compiler.reset()
-    module = prepare(partial(make, form), training=True)
+    module = prepare(partial(with_fixed_biases, form), training=True)
     eager = copy.deepcopy(module)
     compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
     found = []

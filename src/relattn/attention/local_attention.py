@@ -3,7 +3,8 @@
     s_i = sum_j a_ij u(x_j),   a_ij = softmax_j(omega(x_i)_j + nu(x_j)),   j in the K x K neighbourhood of i
 
 for each of G heads, with C / G channels each. "Structure-Regularized Attention Networks", sections 4.1 and 4.3 and
-supplement A. Decisions where the text is open are listed in `LocalAttention`.
+supplement A. Decisions where the text is open are listed in `LocalAttention`; `ReleasedLocalAttention` is what the
+published code has in its place.
 """
 
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ def hidden_width(channels: int, heads: int, reduction: int) -> int:
 class Grouped(nn.Sequential):
     """A 1x1 convolution with a group for each head, and the batch norm that follows it "by default" (supplement A)."""
 
-    def __init__(self, inputs: int, outputs: int, heads: int, *, contiguous: bool = False) -> None:
+    def __init__(self, inputs: int, outputs: int, heads: int, *, contiguous: bool = False, bias: bool = False) -> None:
         """Build both.
 
         Args:
@@ -30,8 +31,9 @@ class Grouped(nn.Sequential):
             contiguous: Whether the output is made contiguous, which sums over neighbourhoods read best. It is done
                 before the batch norm: the gradient then comes in the format of its input, without which a batch norm
                 on a CPU takes many times as long.
+            bias: Whether the convolution has one, which the batch norm takes out again.
         """
-        super().__init__(nn.Conv2d(inputs, outputs, 1, groups=heads, bias=False), nn.BatchNorm2d(outputs))
+        super().__init__(nn.Conv2d(inputs, outputs, 1, groups=heads, bias=bias), nn.BatchNorm2d(outputs))
         self.contiguous = contiguous
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,12 +46,58 @@ class Grouped(nn.Sequential):
 class TwoLayers(nn.Sequential):
     """The "two-layer 1x1 group convolutions equipped with nonlinearity" of section 4.3; contiguous output."""
 
-    def __init__(self, inputs: int, hidden: int, outputs: int, heads: int, nonlinearity: nn.Module) -> None:
-        first, second = Grouped(inputs, hidden, heads), Grouped(hidden, outputs, heads, contiguous=True)
+    def __init__(
+        self, inputs: int, hidden: int, outputs: int, heads: int, nonlinearity: nn.Module, *, bias: bool = False
+    ) -> None:
+        first = Grouped(inputs, hidden, heads, bias=bias)
+        second = Grouped(hidden, outputs, heads, contiguous=True, bias=bias)
         super().__init__(first, nonlinearity, second)
 
 
-class LocalAttention(nn.Module):
+def initialise_as_released(module: nn.Module, *, biases: bool) -> None:
+    """Draw the convolutions of a module as the published code does, Kaiming normal by fan-out.
+
+    Args:
+        module: Whose convolutions.
+        biases: Whether to set their biases to zero; else they stay as PyTorch draws them.
+    """
+    for child in module.modules():
+        if isinstance(child, nn.Conv2d):
+            nn.init.kaiming_normal_(child.weight, mode="fan_out", nonlinearity="relu")
+            if biases and child.bias is not None:
+                nn.init.zeros_(child.bias)
+
+
+class Neighbours(nn.Module):
+    """Eq. (4), given omega, nu and u."""
+
+    values: nn.Module
+    """u: maps `(B, C, H, W)` to the same shape."""
+
+    def __init__(self, kernel: int, heads: int) -> None:
+        """Keep K and G; a subclass adds `values`."""
+        super().__init__()
+        self.neighbourhood = Neighbourhood(kernel, heads)
+
+    def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Omega, `(B, G K K, H, W)`, and nu, `(B, G, H, W)`, of `(B, C, H, W)`."""
+        raise NotImplementedError
+
+    def affinity(self, x: Tensor) -> Tensor:
+        """The weights a_ij of the neighbours of every position of `(B, C, H, W)`: `(B, G, K K, H, W)`."""
+        kernel = self.neighbourhood.kernel
+        omega, nu = self.terms(x)
+        around: Tensor = F.unfold(nu, kernel, padding=kernel // 2)  # (B, G K K, H W): one value a head
+        logits = omega + around.unflatten(2, x.shape[2:])
+        return self.neighbourhood.split(logits).softmax(dim=2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return s, `(B, C, H, W)` and contiguous, and the weights of the neighbours, `(B, G, K K, H, W)`."""
+        affinity = self.affinity(x)
+        return self.neighbourhood.weighted_sum(self.values(x), affinity), affinity
+
+
+class LocalAttention(Neighbours):
     """Weights of the neighbours, predicted from the position and corrected by each neighbour, and their sum.
 
     Decisions:
@@ -64,9 +112,7 @@ class LocalAttention(nn.Module):
     - The text gives no width of the hidden layers; it is C / `reduction`, at least one channel a head.
     """
 
-    def __init__(
-        self, channels: int, *, heads: int, kernel: int, reduction: int, nonlinearity: type[nn.Module]
-    ) -> None:
+    def __init__(self, channels: int, *, heads: int, kernel: int, reduction: int) -> None:
         """Build the three branches.
 
         Args:
@@ -74,23 +120,38 @@ class LocalAttention(nn.Module):
             heads: G.
             kernel: K, odd.
             reduction: By how much the hidden layers of omega and nu are narrower than C.
-            nonlinearity: What stands between their two layers.
         """
-        super().__init__()
+        super().__init__(kernel, heads)
         hidden = hidden_width(channels, heads, reduction)
-        self.omega = TwoLayers(channels, hidden, heads * kernel**2, heads, nonlinearity())
-        self.nu = TwoLayers(channels, hidden, heads, heads, nonlinearity())
+        self.omega = TwoLayers(channels, hidden, heads * kernel**2, heads, nn.ReLU())
+        self.nu = TwoLayers(channels, hidden, heads, heads, nn.ReLU())
         self.values = Grouped(channels, channels, heads, contiguous=True)  # u
-        self.neighbourhood = Neighbourhood(kernel, heads)
 
-    def affinity(self, x: Tensor) -> Tensor:
-        """The weights a_ij of the neighbours of every position of `(B, C, H, W)`: `(B, G, K K, H, W)`."""
-        kernel = self.neighbourhood.kernel
-        around: Tensor = F.unfold(self.nu(x), kernel, padding=kernel // 2)  # (B, G K K, H W): one value a head
-        logits = self.omega(x) + around.unflatten(2, x.shape[2:])
-        return self.neighbourhood.split(logits).softmax(dim=2)
+    def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Omega and nu, each of its own branch."""
+        return self.omega(x), self.nu(x)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return s, `(B, C, H, W)` and contiguous, and the weights of the neighbours, `(B, G, K K, H, W)`."""
-        affinity = self.affinity(x)
-        return self.neighbourhood.weighted_sum(self.values(x), affinity), affinity
+
+class ReleasedLocalAttention(Neighbours):
+    """As `LocalAttention`, but as the published code has it.
+
+    - One pair of grouped convolutions, with biases and tanh between them, gives G (1 + K K) maps, of which the first G
+      are nu and the others omega. The groups of the second convolution are G parts of *all* of these maps, so nu of
+      every head is made from the hidden features of the first one (as long as G <= 1 + K K), and omega of a head from
+      those of one or two heads that need not be it. The published weights were trained like this.
+    - The values pass no batch norm.
+    """
+
+    def __init__(self, channels: int, *, heads: int, kernel: int, reduction: int) -> None:
+        """Build both branches; arguments as in `LocalAttention`."""
+        super().__init__(kernel, heads)
+        hidden = hidden_width(channels, heads, reduction)
+        self.logits = TwoLayers(channels, hidden, heads * (1 + kernel**2), heads, nn.Tanh(), bias=True)
+        self.values = nn.Conv2d(channels, channels, 1, groups=heads, bias=False)  # u
+        initialise_as_released(self, biases=True)
+
+    def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Omega and nu, cut from the same maps."""
+        maps = self.logits(x)
+        heads = self.neighbourhood.heads
+        return maps[:, heads:], maps[:, :heads]

@@ -8,53 +8,43 @@ For each of G heads, with s_i the output of local attention at position i (`loca
     r_ig = sigmoid(<s^g_i, z'_g>)                                 (5), or a softmax over the modes
     output = s^g_i + r_ig z'_g                                    (2), and the skip connection of supplement A
 
-"Structure-Regularized Attention Networks", sections 3, 4.2 and 4.3.
+"Structure-Regularized Attention Networks", sections 3, 4.2 and 4.3. `ReleasedModeAttention` is what the published code
+has in its place.
 """
 
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relattn.attention.local_attention import Grouped, hidden_width
+from relattn.attention.local_attention import TwoLayers, initialise_as_released
 
 Gate = Literal["sigmoid", "softmax"]
-Variant = Literal["paper", "released"]
+
+MASK_WIDTH = 8
+"""Channels a head between the two convolutions that give the masks in the published code."""
 
 
-class ModeAttention(nn.Module):
-    """Modal vectors, their interaction and the gates; see `StRA` for the variants.
+class Modes(nn.Module):
+    """What both forms of mode attention share: modal vectors, gates, and the sum of features and gated vectors."""
 
-    Decisions:
-
-    - "The updated Z can substitute the one in (5)": z' takes the place of z in the gate and in what is gated.
-    - The mask logits pass a batch norm, as everything after a group convolution does (supplement A).
-    - Scalar products are not scaled, as in the equations.
-    """
-
-    def __init__(
-        self, channels: int, *, heads: int, gate: Gate, interaction: bool, variant: Variant, reduction: int
-    ) -> None:
-        """Build the mask convolution and, as published, its first layer and the norms; arguments as in `StRA`."""
+    def __init__(self, *, heads: int, gate: Gate, interaction: bool) -> None:
+        """Keep the arguments, which are those of `StRA`."""
         super().__init__()
-        self.heads, self.gate, self.interaction, self.variant = heads, gate, interaction, variant
-        width, self.first_layer = channels, None
-        if variant == "released":
-            width = hidden_width(channels, heads, reduction)
-            self.first_layer = nn.Sequential(Grouped(channels, width, heads), nn.Tanh())
-        self.mask = nn.Conv2d(width, heads, 1, groups=heads, bias=False)
-        self.mask_norm = nn.BatchNorm2d(heads)
-        # One for each gate: those of the modal vectors and, with interaction, of the interacted ones.
-        gates = 1 + interaction if variant == "released" else 0
-        self.similarity_norms = nn.ModuleList(nn.BatchNorm2d(heads) for _ in range(gates))
+        self.heads, self.gate, self.interaction = heads, gate, interaction
+
+    def logits(self, s: Tensor) -> Tensor:
+        """What the masks of `(B, C, H, W)` are a softmax of: `(B, G, H, W)`."""
+        raise NotImplementedError
+
+    def contexts(self, s: Tensor, modes: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the contexts to `s` and return the sum, `(B, C, H, W)`, and the last gates, `(B, G, H, W)`."""
+        raise NotImplementedError
 
     def masks(self, s: Tensor) -> Tensor:
         """M of `(B, C, H, W)`: `(B, G, H, W)`, in every image and head with the sum 1."""
-        features = s if self.first_layer is None else self.first_layer(s)
-        # A product with the features as they lie, where a convolution with one output a group would reorder them.
-        logits = (self.mask.weight.view(self.heads, 1, -1) @ self.split(features)).squeeze(2)
-        normed: Tensor = self.mask_norm(logits.unflatten(2, s.shape[2:]))
-        return normed.flatten(2).softmax(dim=2).unflatten(2, s.shape[2:])
+        return self.logits(s).flatten(2).softmax(dim=2).unflatten(2, s.shape[2:])
 
     def split(self, s: Tensor) -> Tensor:
         """View `(B, C, H, W)` as `(B, G, C / G, N)`."""
@@ -64,34 +54,93 @@ class ModeAttention(nn.Module):
         """The modal vectors z of `(B, C, H, W)`: `(B, G, C / G)`."""
         return (self.split(s) @ masks.flatten(2).unsqueeze(3).to(s.dtype)).squeeze(3)
 
-    def interact(self, modes: Tensor) -> Tensor:
-        """Let the modes interact: z' of Eq. (6) from z, both `(B, G, C / G)`."""
-        return (modes @ modes.mT).softmax(dim=2).to(modes.dtype) @ modes
+    def add(self, s: Tensor, modes: Tensor, norm: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+        """Hand the modes to where they belong, Eq. (5) and (2).
 
-    def gates(self, s: Tensor, modes: Tensor, norm: nn.Module | None = None) -> Tensor:
-        """The coefficients r of Eq. (5), of similarities that first pass `norm`: `(B, G, H, W)`."""
+        Args:
+            s: Features `(B, C, H, W)`.
+            modes: `(B, G, C / G)`.
+            norm: What the similarities pass before they become gates.
+
+        Returns:
+            The sum of `s` and the gated modes, and the gates r, `(B, G, H, W)`.
+        """
         logits = (modes.unsqueeze(2) @ self.split(s)).squeeze(2).unflatten(2, s.shape[2:])
         if norm is not None:
             logits = norm(logits)
-        gates = torch.sigmoid(logits) if self.gate == "sigmoid" else logits.softmax(dim=1)
-        return gates.to(s.dtype)
-
-    def contexts(self, s: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Add the contexts to `s` and return the sum, `(B, C, H, W)`, and the last gates, `(B, G, H, W)`."""
-        modes = self.modes(s, masks).to(s.dtype)
-        steps: list[tuple[Tensor, nn.Module | None]]
-        if self.variant == "paper":
-            steps = [(self.interact(modes).to(s.dtype) if self.interaction else modes, None)]
-        else:
-            vectors = [modes, self.interact(modes).to(s.dtype)][: len(self.similarity_norms)]
-            steps = list(zip(vectors, self.similarity_norms, strict=True))
-        for vector, norm in steps:
-            gates = self.gates(s, vector, norm)
-            shape = s.shape
-            s = torch.addcmul(self.split(s), vector.unsqueeze(3), gates.flatten(2).unsqueeze(2)).view(shape)
-        return s, gates
+        gates = (torch.sigmoid(logits) if self.gate == "sigmoid" else logits.softmax(dim=1)).to(s.dtype)
+        total = torch.addcmul(self.split(s), modes.unsqueeze(3), gates.flatten(2).unsqueeze(2))
+        return total.view(s.shape), gates
 
     def forward(self, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the output for `(B, C, H, W)`, the masks M and the last gates r, both `(B, G, H, W)`."""
         masks = self.masks(s)
-        return *self.contexts(s, masks), masks
+        return *self.contexts(s, self.modes(s, masks).to(s.dtype)), masks
+
+
+class ModeAttention(Modes):
+    """Modal vectors, their interaction and the gates.
+
+    Decisions:
+
+    - "The updated Z can substitute the one in (5)": z' takes the place of z in the gate and in what is gated.
+    - The mask logits pass a batch norm, as everything after a group convolution does (supplement A).
+    - Scalar products are not scaled, as in the equations.
+    """
+
+    def __init__(self, channels: int, *, heads: int, gate: Gate, interaction: bool) -> None:
+        """Build the mask convolution and its norm; arguments as in `StRA`."""
+        super().__init__(heads=heads, gate=gate, interaction=interaction)
+        self.mask = nn.Conv2d(channels, heads, 1, groups=heads, bias=False)
+        self.mask_norm = nn.BatchNorm2d(heads)
+
+    def logits(self, s: Tensor) -> Tensor:
+        """One grouped convolution and its batch norm."""
+        # A product with the features as they lie, where a convolution with one output a group would reorder them.
+        logits = (self.mask.weight.view(self.heads, 1, -1) @ self.split(s)).squeeze(2)
+        normed: Tensor = self.mask_norm(logits.unflatten(2, s.shape[2:]))
+        return normed
+
+    def interact(self, modes: Tensor) -> Tensor:
+        """Let the modes interact: z' of Eq. (6) from z, both `(B, G, C / G)`."""
+        return (modes @ modes.mT).softmax(dim=2).to(modes.dtype) @ modes
+
+    def contexts(self, s: Tensor, modes: Tensor) -> tuple[Tensor, Tensor]:
+        """One context, of z' or, without interaction, of z."""
+        return self.add(s, self.interact(modes).to(s.dtype) if self.interaction else modes)
+
+
+class ReleasedModeAttention(Modes):
+    """As `ModeAttention`, but as the published code has it.
+
+    - Mask logits come from two grouped convolutions with biases and tanh between them, 8 channels a head wide.
+    - Two contexts are added one after the other: y of s and z, then the output of y and z'. The similarities of either
+      pass a batch norm of the G of them. Without interaction only the first is.
+    - Each row of the G x G products <z_g, z_j> is divided by its length and multiplied by the root of G before the
+      softmax of Eq. (6).
+    """
+
+    def __init__(self, channels: int, *, heads: int, gate: Gate, interaction: bool) -> None:
+        """Build the mask convolutions and the norms of the similarities; arguments as in `StRA`."""
+        super().__init__(heads=heads, gate=gate, interaction=interaction)
+        self.mask = TwoLayers(channels, MASK_WIDTH * heads, heads, heads, nn.Tanh(), bias=True)
+        # One for each gate: those of the modal vectors and, with interaction, of the interacted ones.
+        self.similarity_norms = nn.ModuleList(nn.BatchNorm2d(heads) for _ in range(1 + interaction))
+        initialise_as_released(self, biases=False)
+
+    def logits(self, s: Tensor) -> Tensor:
+        """Two grouped convolutions, each with its batch norm."""
+        logits: Tensor = self.mask(s)
+        return logits
+
+    def interact(self, modes: Tensor) -> Tensor:
+        """Let the modes interact: z' from z, both `(B, G, C / G)`."""
+        affinity = F.normalize(modes @ modes.mT, dim=2) * self.heads**0.5
+        return affinity.softmax(dim=2).to(modes.dtype) @ modes
+
+    def contexts(self, s: Tensor, modes: Tensor) -> tuple[Tensor, Tensor]:
+        """The context of z and, with interaction, that of z' on top."""
+        s, gates = self.add(s, modes, self.similarity_norms[0])
+        if self.interaction:
+            s, gates = self.add(s, self.interact(modes).to(s.dtype), self.similarity_norms[1])
+        return s, gates

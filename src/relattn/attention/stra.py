@@ -8,25 +8,22 @@ them together and adds the diversity regularization of section 4.3,
 
 which is zero if and only if every head looks at one position of its own.
 
-The published code (`variant="released"`) is not the network of the text. Known of it and followed here: the modal
-vectors gate the features first, the interacted ones second, with skip connections; the similarities of either pass a
-batch norm before the gate; masks have two layers; the nonlinearity is tanh; the reduction is 4. Known and not followed:
-omega and nu share a pair of convolutions with biases whose outputs are cut in such a way that a head weights neighbours
-with the logits of other heads. Not known and decided: that tanh stands between two layers; that the second gate reads
-the sum of the first; batch norms wherever the text has them. Of a published checkpoint the attention does not load.
+The published code (`variant="released"`) is not the network of the text: `ReleasedLocalAttention` and
+`ReleasedModeAttention` say where they differ, and follow it. Its weights load (`relattn.checkpoints.convert_stra`).
 """
 
 from typing import Any, ClassVar, Literal, get_args
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from relattn.attention.base import Attention, Placement
-from relattn.attention.local_attention import LocalAttention
-from relattn.attention.mode_attention import Gate, ModeAttention, Variant
+from relattn.attention.local_attention import LocalAttention, ReleasedLocalAttention
+from relattn.attention.mode_attention import Gate, ModeAttention, ReleasedModeAttention
 from relattn.attention.shifts import check_heads, memory_format_of
 from relattn.errors import InputError
 
 Parts = Literal["full", "local", "no_interaction"]
+Variant = Literal["paper", "released"]
 
 
 class StRA(Attention):
@@ -65,7 +62,8 @@ class StRA(Attention):
             gate: What turns similarities into coefficients in Eq. (5) (Table 3b).
             parts: All, `"local"` attention only, or mode attention without interaction, Eq. (6) (Table 3a).
             variant: As the text has it or as the published code has it, see the head of this file.
-            reduction: By how much hidden layers are narrower than C; the text names none, the published code has 4.
+            reduction: By how much the hidden layers of local attention are narrower than C; the text names none, the
+                published code has 4.
             diversity_weight: Weight of L_d in `regularization`: 1.0 in re-identification and 0.1 in face recognition
                 (supplement B); 0 computes nothing.
 
@@ -84,22 +82,11 @@ class StRA(Attention):
             raise InputError(f"StRA: diversity_weight is {diversity_weight}, expected 0 or more.")
         self.heads, self.parts, self.variant = heads, parts, variant
         self.diversity_weight = diversity_weight
-        nonlinearity = nn.ReLU if variant == "paper" else nn.Tanh
-        self.local = LocalAttention(
-            channels, heads=heads, kernel=kernel, reduction=reduction, nonlinearity=nonlinearity
+        local, mode = (
+            (LocalAttention, ModeAttention) if variant == "paper" else (ReleasedLocalAttention, ReleasedModeAttention)
         )
-        self.mode = (
-            None
-            if parts == "local"
-            else ModeAttention(
-                channels,
-                heads=heads,
-                gate=gate,
-                interaction=parts == "full",
-                variant=variant,
-                reduction=reduction,
-            )
-        )
+        self.local = local(channels, heads=heads, kernel=kernel, reduction=reduction)
+        self.mode = None if parts == "local" else mode(channels, heads=heads, gate=gate, interaction=parts == "full")
         self.diversity: Tensor | None = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         prog="relattn convert",
         description="Convert a released checkpoint of RGA for `relattn test`, `predict`, `embed` and `search`.\n"
         "Beside it a config.yaml is written, which those commands read. StRA's released weights are reported on:\n"
-        "their attention has no counterpart here.",
+        "their head has no counterpart here.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -100,9 +100,8 @@ def main(arguments: list[str]) -> int:
     if released.release != "RGA":
         say(released.report())
         raise InputError(
-            f"{options.released}: the attention and the head of this release have no counterpart here, so that no "
-            "checkpoint is written. What has a place can be loaded in Python: "
-            "relattn.checkpoints.load_released(file, network, partial=True)."
+            f"{options.released}: the head of this release has no counterpart here, so that no checkpoint is written. "
+            "Its trunk and attention can be loaded in Python: relattn.checkpoints.load_released(file, network)."
         )
     if options.identities is None and "head.classifier.weight" not in released.state:
         raise InputError(f"{options.released} has no classifier (cls.weight): say with --identities how many it had.")
