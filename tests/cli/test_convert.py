@@ -75,7 +75,7 @@ def test_what_cannot_be_is_explained(released, capsys):
     with pytest.raises(InputError, match=r"a/config.yaml exists. Choose a folder of its own"):
         convert(released, "a/c.ckpt")
     torch.save(released_stra(), "stra.pth")
-    with pytest.raises(InputError, match=r"stra.pth: the head .* load_released"):
+    with pytest.raises(InputError, match=r"stra.pth: the head.*load_released"):
         convert("stra.pth", "stra/b.ckpt")
     assert "global_avg_pool.1.weight" in capsys.readouterr().out
 
