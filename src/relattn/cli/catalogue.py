@@ -5,6 +5,7 @@ derives from `Data`, and the first line of its docstring is what is said of it.
 """
 
 import ast
+import functools
 from pathlib import Path
 
 import relattn
@@ -49,6 +50,7 @@ def class_path(data: str) -> str:
     return f"tasks.{found_data_sets()[data][0]}.{data}"
 
 
+@functools.cache  # one command line asks several times, and every file of the tasks is parsed
 def found_data_sets() -> dict[str, tuple[str, str]]:
     """The task and the summary of each data set, by its name."""
     classes: dict[str, tuple[list[str], str, str]] = {}
