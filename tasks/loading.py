@@ -13,11 +13,8 @@ from relattn.errors import InputError, MissingFileError
 from tasks.base import Task
 
 
-def load(checkpoint: Path | str) -> Task:
-    """Build a task as its checkpoint says, with its weights, in evaluation mode on the CPU.
-
-    Args:
-        checkpoint: A checkpoint of `relattn fit`, which holds its run's configuration.
+def read(checkpoint: Path | str) -> dict[str, Any]:
+    """Read a checkpoint of `relattn fit` or `relattn convert`; nothing in the file is run.
 
     Raises:
         MissingFileError: If there is no such file.
@@ -32,6 +29,12 @@ def load(checkpoint: Path | str) -> Task:
         raise InputError(f"{path} cannot be read as a checkpoint: {error}") from error
     if not isinstance(content, dict) or not {"config", "shapes", "state_dict"} <= content.keys():
         raise InputError(f"{path} is no checkpoint of `relattn fit`, which hold config, shapes and state_dict.")
+    return content
+
+
+def load(checkpoint: Path | str) -> Task:
+    """Build a task as its checkpoint says, with its weights, in evaluation mode on the CPU; raises as `read` does."""
+    content = read(checkpoint)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Task, "model", fail_untyped=False)
     model = {**yaml.safe_load(content["config"])["model"]}

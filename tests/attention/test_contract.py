@@ -171,6 +171,8 @@ def test_what_does_not_fit_is_an_error_that_says_so(case):
         assert make(CHANNELS).size is None
     with pytest.raises(InputError, match="channels is 0"):
         make(0, size=SIZE)
+    with pytest.raises(InputError, match=rf"built for inputs \(B, {channels_of(case)}, .*got \(1, 24, 8, 4\)"):
+        make(channels_of(case), size=SIZE)(images(1, 24, SIZE).float())
 
 
 def refusal(make: Callable[..., Attention], channels: int, size: tuple[int, int]) -> str | None:

@@ -51,6 +51,8 @@ def test_a_converted_checkpoint_is_tested_and_embeds(network, released, people, 
     assert run(["embed", "--checkpoint", out, "--images", photos, "--out", "found", "--gpus", "0"]) == 0
     about = json.loads(Path("found/embedding.json").read_text())
     assert (about["feature"], about["image_size"]) == ("after_norm", [64, 32])
+    with pytest.raises(InputError, match=f"{out} holds weights alone"):
+        run(["fit", "--ckpt_path", out, "--gpus", "0", "--data.root", str(people), "--data.workers", "0"])
 
 
 def test_what_is_written_says_where_it_is_from_and_what_it_is_for(released):

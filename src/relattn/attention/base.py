@@ -6,6 +6,7 @@ Its first positional argument is the number of channels; everything else is keyw
 
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from relattn.errors import InputError
@@ -45,6 +46,21 @@ class Attention(nn.Module):
         self.size = None if size is None else (int(size[0]), int(size[1]))
         self.recorder: dict[str, Tensor] | None = None
 
+    def check(self, x: Tensor, size: tuple[int, int] | None = None) -> None:
+        """Raise an InputError unless `x` is what the module was built for.
+
+        Args:
+            x: The input, which must be `(B, C, H, W)` with the module's C.
+            size: The only H and W that the module can take; None if it takes any.
+        """
+        if x.ndim != 4 or x.shape[1] != self.channels or (size is not None and tuple(x.shape[2:]) != size):
+            height, width = size or ("H", "W")
+            raise InputError(
+                f"{type(self).__name__} was built for inputs (B, {self.channels}, {height}, {width}) and got "
+                f"{tuple(x.shape)}: build it with the {'channels' if size is None else 'channels and size'} of the "
+                "features it follows."
+            )
+
     def record(self, name: str, value: Tensor) -> None:
         """Hand a map to `relattn.figures.capture`; outside of a capture this does nothing and keeps nothing."""
         if self.recorder is not None:
@@ -60,3 +76,9 @@ def outermost(module: nn.Module) -> list[Attention]:
     if isinstance(module, Attention):
         return [module]
     return [attention for child in module.children() for attention in outermost(child)]
+
+
+def memory_format_of(x: Tensor) -> torch.memory_format:
+    """The format to give to what is made from a map: channels-last only where the map is that and nothing else."""
+    last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format

@@ -106,7 +106,12 @@ class CBAM(Attention):
         return f"{self.channels}, mode={self.mode!r}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Modulate `(B, C, H, W)` by its masks."""
+        """Modulate `(B, C, H, W)` by its masks.
+
+        Raises:
+            InputError: If `x` is not a map with the channels that the module was built for.
+        """
+        self.check(x)
         for name in self.mode.split("_"):
             mask: Tensor = getattr(self, name)(x).to(x.dtype)
             self.record(name, mask)

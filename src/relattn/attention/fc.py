@@ -126,13 +126,9 @@ class FC(Attention):
         """Modulate `(B, C, H, W)` by its masks.
 
         Raises:
-            InputError: If there is a spatial mask and the size of `x` is not the one that it was built for.
+            InputError: If the channels of `x`, or with a spatial mask its size, are not those it was built for.
         """
-        if self.spatial is not None and tuple(x.shape[2:]) != self.size:
-            raise InputError(
-                f"FC was built for inputs (B, {self.channels}, {', '.join(map(str, self.size or ()))}) and got "
-                f"{tuple(x.shape)}: build it with the size of the features it follows."
-            )
+        self.check(x, None if self.spatial is None else self.size)
         if self.mode == "parallel":
             spatial, channel = self.mask("spatial", x), self.mask("channel", x)
             return x * (spatial * channel if self.fusion == "product" else (spatial + channel) / 2)

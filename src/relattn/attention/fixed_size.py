@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from relattn.attention.base import Attention
+from relattn.attention.base import Attention, memory_format_of
 from relattn.errors import InputError
 
 Restore = Literal["modulation", "features"]
@@ -88,10 +88,15 @@ class FixedSize(Attention):
         corners = precise.new_tensor([0, 0, width, height]).expand(batch, 4)
         images = torch.arange(batch, device=x.device, dtype=precise.dtype).unsqueeze(1)
         pooled: Tensor = self.align(precise, torch.cat([images, corners], dim=1), self.grid, aligned=True)
-        return pooled.to(x.dtype).contiguous(memory_format=memory_format(x))
+        return pooled.to(x.dtype).contiguous(memory_format=memory_format_of(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend to `(B, C, H, W)` on the grid."""
+        """Attend to `(B, C, H, W)` on the grid.
+
+        Raises:
+            InputError: If `x` is not a map with the channels that the module was built for.
+        """
+        self.check(x)
         if tuple(x.shape[2:]) == self.grid:
             attended: Tensor = self.attention(x)
             return attended
@@ -109,10 +114,4 @@ class FixedSize(Attention):
 def resize(x: Tensor, like: Tensor) -> Tensor:
     """Resize `(B, C, h, w)` to the height and width of `like`, pixels being areas, as they are for RoIAlign."""
     resized = F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
-    return resized.contiguous(memory_format=memory_format(like))
-
-
-def memory_format(x: Tensor) -> torch.memory_format:
-    """The memory format of `(B, C, H, W)`; contiguous where it could be called either."""
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return torch.channels_last if last else torch.contiguous_format
+    return resized.contiguous(memory_format=memory_format_of(like))

@@ -106,8 +106,9 @@ class NonLocal(Attention):
         """Add to each position of `(B, C, H, W)` what it takes from the others.
 
         Raises:
-            InputError: If `x` is smaller than what is pooled.
+            InputError: If `x` is smaller than what is pooled, or has not the channels that the module was built for.
         """
+        self.check(x)
         self.check_size(x.shape[2], x.shape[3])
         theta, phi, g = self.embed(x)
         if self.recorder is not None:
@@ -145,7 +146,12 @@ class SimplifiedNonLocal(Attention):
         nn.init.zeros_(self.value.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add the transformed weighted mean to every position of `(B, C, H, W)`."""
+        """Add the transformed weighted mean to every position of `(B, C, H, W)`.
+
+        Raises:
+            InputError: If `x` is not a map with the channels that the module was built for.
+        """
+        self.check(x)
         weights = self.score(x).flatten(2).softmax(dim=2).to(x.dtype)
         self.record("spatial", weights.unflatten(2, x.shape[2:]))
         change: Tensor = self.value(torch.matmul(x.flatten(2), weights.mT).squeeze(2))

@@ -200,8 +200,7 @@ class RGA(Attention):
         if not relation and not original:
             raise InputError("RGA: relation and original are both False, so nothing is left to infer a mask from.")
         self.mode, self.fusion = mode, fusion
-        self.height, self.width = self.size
-        positions = self.height * self.width
+        positions = self.size[0] * self.size[1]
 
         def mask(features: int, nodes: int) -> RelationMask:
             return RelationMask(
@@ -234,14 +233,6 @@ class RGA(Attention):
         self.record(name, mask)
         return mask
 
-    def check_size(self, x: Tensor) -> None:
-        """Raise an InputError unless `x` is `(B, C, H, W)` with the C, H and W that the module was built for."""
-        if x.ndim != 4 or tuple(x.shape[1:]) != (self.channels, self.height, self.width):
-            raise InputError(
-                f"RGA was built for inputs (B, {self.channels}, {self.height}, {self.width}) and got "
-                f"{tuple(x.shape)}: build it with the channels and size of the features it follows."
-            )
-
     def relations(self, x: Tensor) -> dict[str, Tensor]:
         """The affinities R that the masks of `x` are inferred from, for figures; this one does cost N x N memory.
 
@@ -252,7 +243,7 @@ class RGA(Attention):
             relation from node i to node j, positions in raster order. In a sequential mode the second is computed on
             the features that the first has modulated, as in `forward`.
         """
-        self.check_size(x)
+        self.check(x, self.size)
         found: dict[str, Tensor] = {}
         for name in self.sequence():
             found[name] = getattr(self, name).relations(x if name == "spatial" else channels_as_nodes(x))
@@ -265,7 +256,7 @@ class RGA(Attention):
         Raises:
             InputError: If the channels or the size of `x` are not those that the module was built for.
         """
-        self.check_size(x)
+        self.check(x, self.size)
         if self.mode == "parallel":
             return self.join(x, self.mask("spatial", x), self.mask("channel", x))
         for name in self.sequence():

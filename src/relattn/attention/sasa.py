@@ -15,8 +15,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from relattn.attention.base import Attention, Placement
-from relattn.attention.shifts import Neighbourhood, check_heads, memory_format_of
+from relattn.attention.base import Attention, Placement, memory_format_of
+from relattn.attention.shifts import Neighbourhood, check_heads
 from relattn.errors import InputError
 
 
@@ -74,8 +74,7 @@ class SASA(Attention):
         Raises:
             InputError: If `x` is not a map with the channels that the module was built for.
         """
-        if x.ndim != 4 or x.shape[1] != self.channels:
-            raise InputError(f"SASA was built for inputs (B, {self.channels}, H, W) and got {tuple(x.shape)}.")
+        self.check(x)
         queries, keys, values = self.embed(x).chunk(3, dim=1)
         logits = self.neighbourhood.compare(queries, keys) + self.positions(queries)
         affinity = logits.softmax(dim=2)

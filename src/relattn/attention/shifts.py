@@ -76,13 +76,19 @@ class Window(NamedTuple):
 
     def pad(self, maps: Tensor) -> Tensor:
         """Copy maps `(B, G, C', H, W)`, in any memory format, to padded ones, `(B, G, C', length)`."""
-        padded = maps.new_zeros(*maps.shape[:3], self.length)
+        padded = maps.new_empty(*maps.shape[:3], self.length)
+        start = self.margin * self.pitch
+        end = start + self.height * self.pitch
+        padded[..., :start] = 0  # zeros where they stay: on a CPU another pass over the whole would cost as the copy
+        padded[..., end:] = 0
+        padded[..., start:end].unflatten(-1, (self.height, self.pitch))[..., : self.margin] = 0
         self.inner(padded).copy_(maps)
         return padded
 
     def widen(self, maps: Tensor) -> Tensor:
         """Copy maps `(B, G, C', H, W)` to rows at the pitch of padded ones, `(B, G, C', H pitch)`."""
-        rows = maps.new_zeros(*maps.shape[:4], self.pitch)
+        rows = maps.new_empty(*maps.shape[:4], self.pitch)
+        rows[..., self.width :] = 0
         rows[..., : self.width] = maps
         return rows.flatten(3)
 
@@ -123,8 +129,8 @@ def gather(padded: Tensor, weights: Tensor, window: Window) -> Tensor:
         product = padded @ window.matrix(weights).mT
         return product.unflatten(-1, (window.height, window.width)).to(padded.dtype)
     values, rows = single(padded), window.widen(single(weights))
-    total = values.new_zeros(*values.shape[:3], rows.shape[-1])
-    for index, offset in enumerate(window.offsets):
+    total = values[..., : rows.shape[-1]] * rows[:, :, :1]  # the first neighbour is 0 behind itself
+    for index, offset in enumerate(window.offsets[1:], start=1):
         total.addcmul_(values[..., offset : offset + rows.shape[-1]], rows[:, :, index : index + 1])
     return window.narrow(total).to(padded.dtype).contiguous()
 
@@ -283,9 +289,3 @@ def check_heads(name: str, channels: int, heads: int) -> None:
             f"{name}: heads is {heads}, which does not divide the {channels} channels: each head has channels / heads "
             f"of them. For example {', '.join(map(str, fits))} would."
         )
-
-
-def memory_format_of(x: Tensor) -> torch.memory_format:
-    """The format to give to what is made from a map: channels-last only where the map is that and nothing else."""
-    last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last else torch.contiguous_format

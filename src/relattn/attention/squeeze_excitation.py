@@ -47,7 +47,12 @@ class SqueezeExcitation(Attention):
         self.expand = nn.Linear(hidden, channels, bias=False)  # W2
 
     def forward(self, x: Tensor) -> Tensor:
-        """Gate the channels of `(B, C, H, W)`."""
+        """Gate the channels of `(B, C, H, W)`.
+
+        Raises:
+            InputError: If `x` is not a map with the channels that the module was built for.
+        """
+        self.check(x)
         gate = torch.sigmoid(self.expand(self.reduce(x.mean(dim=(2, 3))).relu()))
         mask = gate.to(x.dtype)[:, :, None, None]
         self.record("channel", mask)

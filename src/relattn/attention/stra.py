@@ -16,10 +16,10 @@ from typing import Any, ClassVar, Literal, get_args
 
 from torch import Tensor
 
-from relattn.attention.base import Attention, Placement
+from relattn.attention.base import Attention, Placement, memory_format_of
 from relattn.attention.local_attention import LocalAttention, ReleasedLocalAttention
 from relattn.attention.mode_attention import Gate, ModeAttention, ReleasedModeAttention
-from relattn.attention.shifts import check_heads, memory_format_of
+from relattn.attention.shifts import check_heads
 from relattn.errors import InputError
 
 Parts = Literal["full", "local", "no_interaction"]
@@ -103,8 +103,7 @@ class StRA(Attention):
         Raises:
             InputError: If `x` is not a map with the channels that the module was built for.
         """
-        if x.ndim != 4 or x.shape[1] != self.channels:
-            raise InputError(f"StRA was built for inputs (B, {self.channels}, H, W) and got {tuple(x.shape)}.")
+        self.check(x)
         features, affinity = self.local(x)
         self.record("affinity", affinity)
         self.record_activation("local", features)

@@ -12,8 +12,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relattn.attention.base import Attention, Placement
-from relattn.attention.fixed_size import memory_format
+from relattn.attention.base import Attention, Placement, memory_format_of
 from relattn.errors import InputError, suggest
 
 BLOCK = (
@@ -140,11 +139,12 @@ class Timm(Attention):
         """Pass `(B, C, H, W)` through timm's module.
 
         Raises:
-            InputError: If the module cannot take the size of `x`.
+            InputError: If the module cannot take the size or the channels of `x`.
         """
+        self.check(x)
         self.check_size(x.shape[2], x.shape[3])
         attended: Tensor = self.module(x)
-        return attended.to(x.dtype).contiguous(memory_format=memory_format(x))
+        return attended.to(x.dtype).contiguous(memory_format=memory_format_of(x))
 
 
 def creator(name: str) -> Callable[..., nn.Module]:

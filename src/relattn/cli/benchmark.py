@@ -5,6 +5,7 @@ That form is the materialised one for RGA, and for StRA and SASA the one that un
 
 import argparse
 import json
+import os
 import platform
 import re
 from pathlib import Path
@@ -152,6 +153,7 @@ def main(arguments: list[str]) -> int:
         small = options.backbone is not None and flags.family_of(options.backbone) != "timm"
         options.size = (32, 32) if small else (256, 128) if options.backbone else (64, 32)
     keep_freed_memory()
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler, which counts memory, reports its start and stop
     import torch
 
     from relattn.benchmark.measure import as_json, compare

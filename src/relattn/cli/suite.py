@@ -22,6 +22,7 @@ from relattn.cli.flags import run_of
 from relattn.cli.trainer import attention_name, check_gpus, claim_folder
 from relattn.errors import InputError
 from tasks.base import Data, Task
+from tasks.loading import read
 
 
 class RunRecord(SaveConfigCallback):
@@ -181,6 +182,12 @@ class SuiteCLI(LightningCLI):
         """Refuse to go on with a run under another name, or with another network."""
         if "name" in self.own:
             raise InputError(f"--name is given, but a run that goes on keeps its folder, {run}: leave one of them out.")
+        checkpoint = self.config[self.command].ckpt_path
+        if "optimizer_states" not in read(checkpoint):
+            raise InputError(
+                f"{checkpoint} holds weights alone, as `relattn convert` writes them, and no training to go on with: "
+                "use it with relattn test, predict or embed."
+            )
         now = yaml.safe_load(self._parser(self.command).dump(self.config[self.command], skip_unset=False))
         before = yaml.safe_load((run / "config.yaml").read_text())
         for key in ("backbone", "attention", "stages", "placement"):
