@@ -45,6 +45,9 @@ class Task(LightningModule):
     progress: tuple[str, ...] = ("loss", "error")
     """What the line at the end of an epoch shows."""
 
+    protocol: str = ""
+    """How scores are computed where that is a choice: printed and recorded with them."""
+
     shapes_of: tuple[str, ...] = ("num_classes", "image_size")
     """What `build_network` reads of the data."""
 
@@ -144,4 +147,5 @@ class Task(LightningModule):
         return {
             "backbone": self.backbone,
             "parameters": sum(parameter.numel() for parameter in self.parameters()),
+            **({"protocol": self.protocol} if self.protocol else {}),
         }

@@ -83,6 +83,27 @@ class MultiStep(Schedule):
         return factor * (self.warmup_factor + (1 - self.warmup_factor) * progress)
 
 
+class Polynomial(Schedule):
+    """Fall from the full rate as (1 - step / total) ** power; Liu, Rabinovich, Berg, "ParseNet", arXiv 1506.04579."""
+
+    def __init__(self, power: float = 0.9, end: float = 0.0) -> None:
+        """Define the schedule.
+
+        Args:
+            power: 1 falls linearly; 0.9 is usual in segmentation.
+            end: The factor that is never gone below.
+
+        Raises:
+            InputError: If `power` is not positive or `end` is not in [0, 1).
+        """
+        if power <= 0 or not 0 <= end < 1:
+            raise InputError(f"Polynomial: power is {power} and end {end}, expected above 0 and in [0, 1).")
+        self.power, self.end = power, end
+
+    def factor(self, step: int, total: int) -> float:
+        return max(self.end, (1 - min(step, total) / total) ** self.power)
+
+
 class OneCycle(Schedule):
     """Rise linearly to the full rate, then fall to zero as a half cosine: for runs that must learn in few epochs.
 

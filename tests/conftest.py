@@ -34,6 +34,26 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with a few generated faces to train with, and the five packs of pairs."""
+    from relattn.synthetic.face import write_faces
+
+    root = tmp_path_factory.mktemp("faces")
+    write_faces(root, identities=8, images_per_identity=4, pairs=20)
+    return root
+
+
+@pytest.fixture(scope="session")
+def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with a small generated Cityscapes."""
+    from relattn.synthetic.cityscapes import write_cityscapes
+
+    root = tmp_path_factory.mktemp("streets")
+    write_cityscapes(root, train=8, val=3, test=2, size=(64, 128))
+    return root
+
+
 @pytest.fixture(autouse=True)
 def in_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run each test in a folder of its own, so that nothing is written into the checkout."""

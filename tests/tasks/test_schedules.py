@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from relattn.cli.catalogue import conf
-from tasks.schedules import Constant, MultiStep, OneCycle
+from tasks.schedules import Constant, MultiStep, OneCycle, Polynomial
 
 STEPS_PER_EPOCH = 391
 RESNET_STEPS = 164 * STEPS_PER_EPOCH
@@ -90,3 +90,12 @@ def test_constant() -> None:
 def test_bad_arguments_are_named(arguments: dict, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         MultiStep(**arguments)
+
+
+def test_polynomial_falls_to_zero_at_every_step() -> None:
+    schedule = Polynomial(power=0.9)
+    factors = [schedule.factor(step, 40_000) for step in (0, 1, 20_000, 39_999, 40_000)]
+    assert factors == pytest.approx([1, 1 - 0.9 / 40_000, 0.5**0.9, (1 / 40_000) ** 0.9, 0], rel=1e-6)
+    assert Polynomial(end=0.01).factor(40_000, 40_000) == 0.01
+    with pytest.raises(ValueError, match="power is 0"):
+        Polynomial(power=0)

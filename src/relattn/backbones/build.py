@@ -9,12 +9,13 @@ import pickle
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from torch import nn
 
 from relattn.attention.base import Placement
 from relattn.backbones.densenet_cifar import DenseNetCIFAR
+from relattn.backbones.face import Stem, use_face_stem
 from relattn.backbones.placement import AttentionFactory, place
 from relattn.backbones.resnet_cifar import ResNetCIFAR
 from relattn.backbones.stages import map_size, probe, stages_of
@@ -166,6 +167,7 @@ def build(
     placement: Placement | None = None,
     size: tuple[int, int] = (256, 128),
     last_stride: int | None = None,
+    stem: Stem = "imagenet",
     pretrained: bool | str = False,
     num_classes: int = 0,
     in_chans: int = 3,
@@ -184,6 +186,7 @@ def build(
             in place of each block's spatial `"convolution"`; by default where the module belongs.
         size: Height and width of the images in pixels, from which the sizes of the features follow.
         last_stride: 1 to keep the last stage at the size of the one before, without dilation, as re-ID does.
+        stem: `"imagenet"` for the network's own, or `"face"`: half its down-sampling, a ResNet's by a 3x3 convolution.
         pretrained: True for timm's weights of `name`, or the path of a file of weights. They are loaded before
             attention is added, so every key must match but those of the classifier.
         num_classes: Outputs of the classifier; 0 for pooled features.
@@ -195,12 +198,16 @@ def build(
 
     Raises:
         InputError: If the name or a stage is unknown, the network does not report stages or does not give maps
-            `(B, C, H, W)`, or `last_stride` is neither None, 1 nor 2.
+            `(B, C, H, W)`, or `last_stride` is neither None, 1 nor 2, or `stem` unknown.
         MissingFileError: If `pretrained` names a file that does not exist.
     """
     if last_stride not in (None, 1, 2):
         raise InputError(f"last_stride is {last_stride}, expected 1 (no down-sampling in the last stage) or 2.")
+    if stem not in get_args(Stem):
+        raise InputError(f"stem is {stem!r}, expected one of {', '.join(get_args(Stem))}.")
     model = create(name, num_classes=num_classes, in_chans=in_chans, pretrained=pretrained, **arguments)
+    if stem == "face":
+        use_face_stem(model, name, size, in_chans)
     if last_stride == 1:
         remove_last_stride(model, stages_of(model), size, in_chans)
     if attention is not None:

@@ -49,9 +49,8 @@ def place(
     shapes = probe(model, [*ends, *(module for module, _ in model.named_modules() if module)], size, in_chans)
     sample = shapes.get(ends[-1], Shapes(None, None)).output
     if placement is None:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            channels, *where = sample[1:] if sample is not None and len(sample) == 4 else (2048, 8, 8)
-            placement = attention(channels, size=tuple(where)).placement
+        channels, *where = sample[1:] if sample is not None and len(sample) == 4 else (2048, 8, 8)
+        placement = default_placement(attention, channels, (where[0], where[1]))
     default = [len(ends)] if placement == "convolution" else [1] if small else range(1, len(ends) + 1)
     chosen = sorted(set(default if stages is None else stages))
     if unknown := [stage for stage in chosen if not 1 <= stage <= len(ends)]:
@@ -73,6 +72,12 @@ def place(
             # that a module added to them would run as one of their blocks.
             model.get_submodule(module).register_forward_hook(functools.partial(apply_attention, modules[key]))
     model.attention = nn.ModuleDict(modules)
+
+
+def default_placement(attention: AttentionFactory, channels: int, size: tuple[int, int]) -> Placement:
+    """Where the modules of a factory belong; one is built for `channels` and `size`, without weights."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return attention(channels, size=size).placement
 
 
 def apply_attention(attention: Attention, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:

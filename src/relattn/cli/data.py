@@ -11,18 +11,25 @@ from relattn.errors import InputError, suggest
 
 OBJECTS = ("cifar10", "cifar100")
 PEOPLE = ("market1501", "duke", "cuhk03", "msmt17")
-NAMES = (*OBJECTS, *PEOPLE)
+FACES, STREETS = "faces", "cityscapes"
+NAMES = (*OBJECTS, *PEOPLE, FACES, STREETS)
 
 COUNTS = {
-    "train": "training images (cifar10, cifar100)",
-    "test": "test images (cifar10, cifar100)",
-    "train_identities": "people to train with (all but cifar10, cifar100)",
-    "test_identities": "people to search for (all but cifar10, cifar100)",
+    "train": "training images (cifar10, cifar100, cityscapes)",
+    "test": "test images (cifar10, cifar100), or images without labels (cityscapes)",
+    "val": "validation images (cityscapes)",
+    "height": "height of the images in pixels, half their width (cityscapes)",
+    "train_identities": "people to train with (market1501, duke, cuhk03, msmt17)",
+    "test_identities": "people to search for (market1501, duke, cuhk03, msmt17)",
     "images_per_camera": "mean number of images of a person by a camera (market1501)",
     "cameras": "number of cameras (market1501)",
     "junk": "badly cropped gallery images (market1501)",
     "distractors": "gallery images of nobody searched for (market1501), or people seen by one camera only (duke)",
     "version": "1 or 2 (msmt17)",
+    "identities": "people to train with (faces)",
+    "images_per_identity": "photographs of each of them (faces)",
+    "pairs": "pairs of each pack, a multiple of 20 (faces)",
+    "size": "height and width of the images in pixels (faces)",
     "seed": "the same seed gives the same images",
 }
 PREVIEWED = 8  # people on a contact sheet
@@ -63,14 +70,20 @@ def main(arguments: list[str]) -> int:
                 f"{', '.join(f'--{option}' for option in known)}{' and --preview' if options.name in PEOPLE else ''}."
             )
     counts = known | given
-    unit = "images" if options.name in OBJECTS else "identities"
-    train, test = (counts[split if unit == "images" else f"{split}_identities"] for split in ("train", "test"))
+    if options.name == FACES:
+        content = f"{counts['identities']:,} training identities and five packs of {counts['pairs']:,} pairs"
+    elif options.name == STREETS:
+        content = f"{counts['train']:,} training and {counts['val']:,} validation streets"
+    else:
+        unit = "images" if options.name in OBJECTS else "identities"
+        train, test = (counts[split if unit == "images" else f"{split}_identities"] for split in ("train", "test"))
+        content = f"{train:,} training and {test:,} test {unit}"
     console = Console(stderr=True)
-    with console.status(f"Rendering {train + test:,} {unit} ..."):
+    with console.status(f"Rendering {content} ..."):
         folder = write(options.root, **given)
         if options.preview:
             preview(options.name, options.preview, counts)
-    console.print(f"{folder}: {train:,} training and {test:,} test {unit}", highlight=False)
+    console.print(f"{folder}: {content}", highlight=False)
     if options.preview:
         console.print(f"{options.preview}: a row for each of {PREVIEWED} people, a column a camera", highlight=False)
     return 0
@@ -82,9 +95,24 @@ def writer(name: str) -> Callable[..., Path]:
         from relattn.synthetic.cifar import write_cifar
 
         return partial(write_cifar, name=cast(Any, name))
+    if name == FACES:
+        from relattn.synthetic.face import write_faces
+
+        return write_faces
+    if name == STREETS:
+        return write_streets
     from relattn.synthetic import reid
 
     return getattr(reid, f"write_{name}")
+
+
+def write_streets(
+    root: Path, *, train: int = 300, val: int = 60, test: int = 0, height: int = 128, seed: int = 0
+) -> Path:
+    """Write streets twice as wide as high, see `relattn.synthetic.cityscapes.write_cityscapes`."""
+    from relattn.synthetic.cityscapes import write_cityscapes
+
+    return write_cityscapes(root, train=train, val=val, test=test, size=(height, 2 * height), seed=seed)
 
 
 def preview(name: str, file: Path, counts: dict[str, Any]) -> None:

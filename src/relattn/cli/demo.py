@@ -94,7 +94,26 @@ class ReID(Demo):
         return "raw-pixel ranking", {heading: scores[name] for heading, name in self.columns.items()}
 
 
-DEMOS: dict[str, type[Demo]] = {"classification": Classification, "reid": ReID}
+class Segmentation(Demo):
+    """A dilated ResNet-18 with PPM on streets in Cityscapes' layout."""
+
+    title = "Generated streets in Cityscapes' layout"
+    seconds = 170
+    columns: ClassVar = {"mIoU": "mIoU", "pixel accuracy": "pixel_accuracy"}
+
+    def generate(self, root: Path) -> None:
+        from relattn.synthetic.cityscapes import write_cityscapes
+
+        if not (root / "cityscapes").is_dir():
+            write_cityscapes(root, train=240, val=60, test=4)
+
+    def baseline(self, root: Path) -> tuple[str, dict[str, float]]:
+        from tasks.segmentation.majority import majority
+
+        return "majority class", majority(root)
+
+
+DEMOS: dict[str, type[Demo]] = {"classification": Classification, "reid": ReID, "segmentation": Segmentation}
 
 
 def main(arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,7 @@ from rich.console import Console
 
 import relattn
 import relattn.attention
+from relattn.benchmark.measure import count_macs
 from relattn.cli.flags import run_of
 from relattn.cli.trainer import attention_name, check_gpus, claim_folder
 from relattn.errors import InputError
@@ -35,6 +37,8 @@ class RunRecord(SaveConfigCallback):
         self.facts = facts
         self.console = Console(stderr=True)
         self.started = time.monotonic()
+        self.step_ended: float | None = None
+        self.step_seconds: list[float] = []
 
     def text(self) -> str:
         """The configuration as YAML, which reproduces the run by itself."""
@@ -63,6 +67,28 @@ class RunRecord(SaveConfigCallback):
             line = f"epoch {trainer.current_epoch + 1}/{epochs}  {values}  {elapsed:.0f} s"
             self.console.print(line, highlight=False, soft_wrap=True)
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.step_ended = None  # what lies between two epochs is no step
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        """Keep how long each step takes, the loading of its batch included."""
+        now = time.monotonic()
+        if self.step_ended is not None:
+            self.step_seconds.append(now - self.step_ended)
+        self.step_ended = now
+
+    def costs(self, module: Task, data: Data) -> dict[str, float]:
+        """What the network costs: multiply-accumulates of an image, and seconds of a step of training (the median)."""
+        found: dict[str, float] = {}
+        if module.compile_mode is None and module.network is not None:
+            training = module.network.training
+            image = torch.zeros(1, 3, *data.image_size, device=module.device)
+            found["macs"] = count_macs(module.network.eval(), image)
+            module.network.train(training)
+        if self.step_seconds:
+            found["seconds_per_step"] = round(statistics.median(self.step_seconds), 6)
+        return found
+
     def write_result(self, trainer: Trainer, module: Task, data: Data, scores: dict[str, float]) -> Path:
         """Write `result.json`: what was run, on what, with which outcome."""
         path = Path(trainer.default_root_dir) / "result.json"
@@ -71,6 +97,7 @@ class RunRecord(SaveConfigCallback):
             **self.facts,
             **module.describe(),
             **data.describe(),
+            **self.costs(module, data),
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
             "scores": {name: round(value, 4) for name, value in scores.items()},
@@ -79,7 +106,9 @@ class RunRecord(SaveConfigCallback):
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "versions": {"relattn": relattn.__version__, "torch": torch.__version__, "lightning": __version__},
         }
-        path.write_text(json.dumps(content, indent=2) + "\n")
+        beside = path.with_name(".result.json")
+        beside.write_text(json.dumps(content, indent=2) + "\n")
+        beside.replace(path)  # at once: a result that is there is complete
         return path
 
 
@@ -261,6 +290,8 @@ class SuiteCLI(LightningCLI):
         width = max(map(len, scores), default=0)
         for name, value in sorted(scores.items()):
             console.print(f"{name:<{width}}  {value:.4f}", highlight=False)
+        if self.model.protocol:
+            console.print(f"protocol: {self.model.protocol}", highlight=False)
         console.print(f"run: {self.folder}", highlight=False, soft_wrap=True)
         for logger in self.trainer.loggers:
             if isinstance(logger, WandbLogger):

@@ -1,0 +1,113 @@
+"""Networks with dilated last stages, for dense prediction.
+
+Yu, Koltun, Funkhouser, "Dilated Residual Networks", CVPR 2017; Chen et al., arXiv 1706.05587, section 3.1: once the map
+has the wanted output stride, what would halve it has stride 1 and the convolutions after it are dilated instead, so
+that each sees what it would have seen. At output stride 8 the last two stages have dilations 2 and 4.
+
+The first block of a dilated stage is read in two ways, with the same weights and different outputs:
+
+    "previous"   its convolution keeps the dilation of the stage before (1 and 2): it is the one that had the stride.
+                 So do timm's `output_stride` and torchvision's `replace_stride_with_dilation`.
+    "full"       every block of the stage has the stage's dilation (2 and 4), as in PSPNet's and OCNet's code, whose
+                 settings arXiv 1904.02998 follows.
+"""
+
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from relattn.backbones.build import build, create, family
+from relattn.backbones.stages import entries_of
+from relattn.errors import InputError
+
+FirstDilation = Literal["previous", "full"]
+
+
+def dilated(
+    name: str, *, output_stride: int = 8, first_dilation: FirstDilation = "full", **arguments: Any
+) -> nn.Module:
+    """Build a network whose features are `output_stride` times smaller than the image.
+
+    Names of weights and their shapes stay those of timm's network, so that pretrained weights load.
+
+    Args:
+        name: A timm CNN that can be dilated, for example `resnet101.tv_in1k`.
+        output_stride: 8, 16, or 32 for the network without dilation.
+        first_dilation: Dilation of the first block of a dilated stage: that of the stage before (`"previous"`, timm's
+            own), or the stage's (`"full"`).
+        arguments: As of `build`: attention, its placement, the images' size, weights, ...
+
+    Returns:
+        The network, as of `build`.
+
+    Raises:
+        InputError: If the network cannot be dilated, or not in this way.
+    """
+    if output_stride not in (8, 16, 32):
+        raise InputError(f"output_stride is {output_stride}, expected 8, 16 or 32.")
+    if first_dilation not in ("previous", "full"):
+        raise InputError(f"first_dilation is {first_dilation!r}, expected 'previous' or 'full'.")
+    if output_stride == 32:
+        return build(name, **arguments)  # every network's own
+    check(name, output_stride)
+    model = build(name, output_stride=output_stride, **arguments)
+    if first_dilation == "full":
+        dilate_first_blocks(model, skeleton(name), name)
+    return model
+
+
+def skeleton(name: str, **arguments: Any) -> nn.Module:
+    """A network without weights, to look at its layers."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return create(name, num_classes=0, in_chans=3, pretrained=False, **arguments)
+
+
+def check(name: str, output_stride: int) -> None:
+    """Raise an InputError unless timm can build the network at this output stride."""
+    try:
+        found = 0
+        if family(name) == "timm":
+            found = max(entry["reduction"] for entry in entries_of(skeleton(name, output_stride=output_stride)))
+    except (TypeError, AssertionError, NotImplementedError):  # how networks refuse the argument
+        found = 0
+    if found != output_stride:
+        raise InputError(
+            f"{name} cannot be built at output stride {output_stride}: timm does not dilate this network. Take one "
+            "that it does, for example resnet101, resnet50d, mobilenetv2_100 or regnety_032."
+        )
+
+
+def dilate_first_blocks(model: nn.Module, plain: nn.Module, name: str) -> None:
+    """Give the convolutions that lost their stride the dilation of what comes after them.
+
+    Args:
+        model: The dilated network; changed.
+        plain: The same network at its own strides.
+        name: What messages call the network.
+    """
+    changed = 0
+    for key, before in plain.named_modules():
+        if not isinstance(before, nn.Conv2d) or before.kernel_size == (1, 1) or before.stride == (1, 1):
+            continue
+        try:
+            module = model.get_submodule(key)
+        except AttributeError:  # it became another layer
+            continue
+        if not isinstance(module, nn.Conv2d) or module.stride != (1, 1):
+            continue
+        if any(kernel % 2 == 0 for kernel in module.kernel_size):
+            raise InputError(
+                f"{name}: layer {key} ({module}) has an even kernel, so its dilation cannot be raised without moving "
+                "the map; use first_dilation='previous'."
+            )
+        factors = before.stride
+        module.dilation = tuple(d * factor for d, factor in zip(module.dilation, factors, strict=True))
+        if not isinstance(module.padding, str):  # a padding of 0 is one that is computed from the dilation
+            module.padding = tuple(p * factor for p, factor in zip(module.padding, factors, strict=True))
+        changed += 1
+    if not changed:
+        raise InputError(
+            f"{name}: no convolution of the dilated stages had a stride, so first_dilation='full' has nothing to "
+            "change; use first_dilation='previous'."
+        )

@@ -1,0 +1,107 @@
+"""Networks for faces of 112x112: the stem of an ImageNet network with half its down-sampling.
+
+Deng et al., "ArcFace", CVPR 2019, section 3.1: faces of 112x112 enter by a 3x3 convolution of stride 1 in place of the
+7x7 convolution of stride 2, so that the last stage has 7x7 positions and not 4x4. StRA names no stem; it takes the
+structure of ArcFace (section 5.2), and so this is the default of the face recipes, and the plain stem an option.
+"""
+
+import copy
+import math
+from typing import Literal
+
+import torch
+from torch import nn
+
+from relattn.backbones.densenet_cifar import DenseNetCIFAR
+from relattn.backbones.resnet_cifar import ResNetCIFAR
+from relattn.backbones.stages import Shapes, probe
+from relattn.errors import InputError
+
+Stem = Literal["imagenet", "face"]
+
+
+def use_face_stem(model: nn.Module, name: str, size: tuple[int, int], in_chans: int = 3) -> None:
+    """Halve the first down-sampling of a network, in place.
+
+    The layers that read the map at the images' size and have a stride get half of it; where the stem has parallel
+    branches (RepVGG) these are several. A convolution wider than 3x3, ResNet's 7x7, keeps the middle 3x3 of its
+    weights, scaled so that their variance stays what the network initialises a 3x3 convolution with. A pooling (VGG)
+    is left out. The papers' networks for small images have this stem already and stay as they are.
+
+    What the network reports of its stages (`feature_info`) keeps the strides of the ImageNet stem: stages are told by
+    them.
+
+    Args:
+        model: The network, before attention is placed in it.
+        name: What messages call the network.
+        size: Height and width of the images in pixels.
+        in_chans: Channels of the images.
+
+    Raises:
+        InputError: If a layer of the stem cannot have half its stride.
+    """
+    if isinstance(model, ResNetCIFAR | DenseNetCIFAR):
+        return
+    names = [layer for layer, _ in model.named_modules() if layer]
+    double = (2 * size[0], 2 * size[1])  # what the network would see with its own stem: some refuse half of that
+    shapes = probe(model, names, double, in_chans)
+    first = [layer for layer in shapes if is_stem(model, layer, shapes[layer], double)]
+    wanted = {}
+    for layer in first:
+        module = model.get_submodule(layer)
+        if isinstance(module, nn.Conv2d):
+            halve(module)
+            wanted[layer] = tuple(side // stride for side, stride in zip(size, module.stride, strict=True))
+        elif isinstance(module, nn.MaxPool2d | nn.AvgPool2d) and module.stride in (2, (2, 2)):
+            parent, _, child = layer.rpartition(".")
+            setattr(model.get_submodule(parent), child, nn.Identity())
+            wanted[layer] = tuple(size)
+    found = {layer: at.output for layer, at in probe(model, list(wanted), size, in_chans).items()}
+    wrong = [layer for layer in first if layer not in wanted or tuple(found[layer] or ())[2:] != wanted[layer]]
+    if wrong or not first:
+        layers = f"layer {wrong[0]} cannot have half its stride" if wrong else "no layer of it lowers the images' size"
+        raise InputError(f"stem=face: {name}: {layers}. Keep the network's own stem: --model.stem imagenet.")
+
+
+def is_stem(model: nn.Module, layer: str, shapes: Shapes, size: tuple[int, int]) -> bool:
+    """Whether a layer reads the map at the images' size and makes it smaller."""
+    module = model.get_submodule(layer)
+    if not isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) or module.stride in (1, (1, 1)):
+        return False
+    return shapes.input is not None and tuple(shapes.input[2:]) == tuple(size)
+
+
+def halve(convolution: nn.Conv2d) -> None:
+    """Give a convolution half its stride, and the middle 3x3 of its weights if it is wider and odd."""
+    kernel = convolution.kernel_size
+    convolution.stride = tuple(max(1, stride // 2) for stride in convolution.stride)
+    if all(side % 2 for side in kernel) and max(kernel) > 3:
+        rows, columns = (slice((side - 3) // 2, (side + 3) // 2) for side in kernel)
+        scale = math.sqrt(kernel[0] * kernel[1]) / 3
+        convolution.weight = nn.Parameter(scale * convolution.weight.detach()[:, :, rows, columns].clone())
+        convolution.kernel_size = (3, 3)
+    sides = zip(convolution.kernel_size, convolution.stride, strict=True)
+    convolution.padding = tuple(max(0, math.ceil((side - stride) / 2)) for side, stride in sides)
+
+
+def map_shape(
+    model: nn.Module, size: tuple[int, int], *, pools: bool = False, in_chans: int = 3
+) -> tuple[int, int, int]:
+    """Channels, height and width of the map that a network gives for images of `size`, without computing it.
+
+    Args:
+        model: The network.
+        size: Height and width of the images in pixels.
+        pools: Whether it pools at its end, so that the map is that of `forward_features`.
+        in_chans: Channels of the images.
+
+    Raises:
+        InputError: If it does not give a map.
+    """
+    skeleton = copy.deepcopy(model).to("meta").eval()
+    with torch.no_grad(), torch.device("meta"):
+        images = torch.empty(1, in_chans, *size, device="meta")
+        output = skeleton.forward_features(images) if pools else skeleton(images)  # type: ignore[operator]
+    if output.ndim != 4:
+        raise InputError(f"{type(model).__name__} gives {tuple(output.shape)} and not a map (B, C, H, W).")
+    return output.shape[1], output.shape[2], output.shape[3]

@@ -1,0 +1,63 @@
+"""Atrous spatial pyramid pooling.
+
+Chen, Papandreou, Schroff, Adam, "Rethinking Atrous Convolution for Semantic Image Segmentation", arXiv 1706.05587,
+section 3.3: the mean of the image, a 1x1 convolution, and 3x3 convolutions of rates 6, 12 and 18 at output stride 16,
+doubled at output stride 8, each to 256 channels, concatenated and fused by a 1x1 convolution.
+
+The fused features have 512 channels and the classifier reads them, as in the public code that OCNet's experiments
+(which arXiv 1904.02998 follows) come from: 15.87 M parameters with 2048 channels in and 19 classes. Published code
+differs here: DeepLabv3 fuses to 256 and adds a 3x3 convolution, 16.13 M; others have branches of 512 channels and a 3x3
+fusion, 42.22 M.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from relattn.errors import InputError
+from relattn.heads.convolution import Activation, Convolution
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling: `(B, channels, h, w)` to `(B, width, h, w)`.
+
+    In training the branch of the image's mean needs two images a batch for its batch norm.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        width: int = 512,
+        branch: int = 256,
+        rates: Sequence[int] = (12, 24, 36),
+        dropout: float = 0.1,
+        activation: Activation = "relu",
+    ) -> None:
+        """Build the head.
+
+        Args:
+            channels: Channels of the backbone's last stage.
+            width: Channels of the output.
+            branch: Channels of each branch.
+            rates: Dilations of the 3x3 convolutions.
+            dropout: Of whole channels of the output, in training.
+            activation: As of `Convolution`.
+
+        Raises:
+            InputError: If a rate is below 1.
+        """
+        super().__init__()
+        if min(rates, default=1) < 1:
+            raise InputError(f"ASPP: rates is {tuple(rates)}, expected dilations of at least 1.")
+        self.image = Convolution(channels, branch, activation=activation)
+        self.branches = nn.ModuleList([Convolution(channels, branch, activation=activation)])
+        self.branches.extend(Convolution(channels, branch, 3, dilation=rate, activation=activation) for rate in rates)
+        self.fuse = Convolution((2 + len(rates)) * branch, width, activation=activation, dropout=dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the fused features."""
+        image = self.image(x.mean(dim=(2, 3), keepdim=True)).expand(-1, -1, *x.shape[2:])
+        fused: Tensor = self.fuse(torch.cat([image, *(branch(x) for branch in self.branches)], dim=1))
+        return fused

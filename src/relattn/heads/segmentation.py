@@ -1,0 +1,157 @@
+"""A segmentation network: a backbone, a head, attention's context, and a classifier of every pixel.
+
+arXiv 1904.02998, section 4.2 and Table 6: ResNet-101 at output stride 8, plain, with PPM or with ASPP, and each of them
+with RGA-SC on the last features before the classifier.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from relattn.attention.base import Attention
+from relattn.errors import InputError
+from relattn.heads.aspp import ASPP
+from relattn.heads.convolution import Activation
+from relattn.heads.fcn import FCN, AuxiliaryHead
+from relattn.heads.ppm import PPM
+from relattn.heads.relation_context import ContextMode, RelationContext
+
+Head = Literal["fcn", "ppm", "aspp"]
+
+
+class SegmentationNetwork(nn.Module):
+    """Classifies every pixel of images of any size: `(B, channels, H, W)` to logits `(B, num_classes, H, W)`.
+
+    The head reads the backbone's last stage and the auxiliary head the one before. Dropout comes once, right before the
+    classifier: with context it is the context's, and the head has none.
+
+    Attributes:
+        backbone: The backbone given, without what comes after its last stage.
+        context: `RelationContext`, or an identity.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        num_classes: int = 19,
+        head: Head = "fcn",
+        context: Callable[..., Attention] | None = None,
+        context_mode: ContextMode = "pooled",
+        pool: tuple[int, int] = (48, 48),
+        auxiliary: bool = True,
+        crop: tuple[int, int] = (769, 769),
+        width: int = 512,
+        activation: Activation = "relu",
+        align_corners: bool = True,
+    ) -> None:
+        """Build the network on a backbone.
+
+        Args:
+            backbone: A network with timm's `feature_info` and `forward_intermediates`; attention placed in it is kept.
+                It is pruned: layers after its last stage are removed, so that every weight gets a gradient.
+            num_classes: Number of classes.
+            head: `"fcn"`, a 3x3 convolution; `"ppm"`, pyramid pooling; `"aspp"`, atrous spatial pyramid pooling.
+            context: What creates the attention whose output is concatenated with the head's features, called as
+                `context(width, size=(h, w))`; None for a network without.
+            context_mode: As `mode` of `RelationContext`.
+            pool: Height and width of the grid that features are pooled to for attention.
+            auxiliary: Whether to have an auxiliary head for training.
+            crop: Height and width of the training crops in pixels; in the context mode `"full"`, attention is built for
+                their features.
+            width: Channels of the head's features.
+            activation: Of the heads, `"relu"` or `"leaky_relu"`.
+            align_corners: Whether resizing puts corner pixels on corner pixels, as in OCNet; False takes pixels as
+                areas. Crops of 8n + 1 pixels, such as 769, are made for True.
+
+        Raises:
+            InputError: If the backbone does not report its stages, `head` is unknown, or the context cannot be built.
+        """
+        super().__init__()
+        stages = stage_channels(backbone)
+        self.indices = [len(stages) - 2, len(stages) - 1]
+        prune = getattr(backbone, "prune_intermediate_layers", None)
+        if prune is not None:
+            prune(self.indices, prune_norm=False, prune_head=True)
+        self.backbone, self.align_corners = backbone, align_corners
+        common: dict[str, Any] = {"width": width, "activation": activation}
+        if context is not None:
+            common["dropout"] = 0.0
+        self.head: nn.Module
+        if head == "fcn":
+            self.head = FCN(stages[-1], **common)
+        elif head == "ppm":
+            self.head = PPM(stages[-1], align_corners=align_corners, **common)
+        elif head == "aspp":
+            self.head = ASPP(stages[-1], **common)
+        else:
+            raise InputError(f"head is {head!r}, expected 'fcn', 'ppm' or 'aspp'.")
+        self.context: nn.Module = nn.Identity()
+        if context is not None:
+            self.context = RelationContext(
+                width,
+                attention=context,
+                mode=context_mode,
+                pool=pool,
+                size=feature_size(backbone, self.indices, crop) if context_mode == "full" else None,
+                activation=activation,
+            )
+        self.classifier = nn.Conv2d(width, num_classes, 1)
+        self.auxiliary = (
+            AuxiliaryHead(stages[-2], num_classes, width=width, activation=activation) if auxiliary else None
+        )
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """The features of the last two stages, each `(B, C, h, w)`."""
+        features: list[Tensor] = self.backbone.forward_intermediates(  # type: ignore[operator]
+            images, indices=self.indices, intermediates_only=True
+        )
+        return features
+
+    def upsample(self, logits: Tensor, images: Tensor) -> Tensor:
+        """Resize logits to the size of the images, in float32 where they are less precise."""
+        if logits.dtype in (torch.float16, torch.bfloat16):
+            logits = logits.float()  # rounded logits tie, and many pixels are interpolated from few
+        return F.interpolate(logits, size=images.shape[2:], mode="bilinear", align_corners=self.align_corners)
+
+    def classify(self, features: Tensor, images: Tensor) -> Tensor:
+        """Logits of every pixel from the features of the last stage."""
+        return self.upsample(self.classifier(self.context(self.head(features))), images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images `(B, channels, H, W)` to logits `(B, num_classes, H, W)`."""
+        return self.classify(self.stages(images)[1], images)
+
+    def scores(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The logits of `forward` and those of the auxiliary head, of the same shape, or None; for training."""
+        earlier, last = self.stages(images)
+        auxiliary = None if self.auxiliary is None else self.upsample(self.auxiliary(earlier), images)
+        return self.classify(last, images), auxiliary
+
+
+def stage_channels(backbone: nn.Module) -> list[int]:
+    """Channels of what the backbone reports, the stem's included."""
+    info: Any = getattr(backbone, "feature_info", None)
+    entries = list(info.info if hasattr(info, "info") else info or [])
+    if len(entries) < 2 or not hasattr(backbone, "forward_intermediates"):
+        raise InputError(
+            f"{type(backbone).__name__} cannot be segmented with: it does not report two stages and give their "
+            "features (feature_info, forward_intermediates), as timm's networks do. Take a timm CNN, for example "
+            "resnet50."
+        )
+    return [int(entry["num_chs"]) for entry in entries]
+
+
+def feature_size(backbone: nn.Module, indices: list[int], crop: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the last stage's features of a crop, found without computing them (meta device)."""
+    skeleton: Any = copy.deepcopy(backbone).to("meta").eval()
+    channels = next(module.in_channels for module in backbone.modules() if isinstance(module, nn.Conv2d))
+    with torch.no_grad(), torch.device("meta"):
+        features = skeleton.forward_intermediates(
+            torch.empty(1, channels, *crop, device="meta"), indices=indices, intermediates_only=True
+        )
+    return features[-1].shape[2], features[-1].shape[3]

@@ -1,0 +1,161 @@
+"""Scores of a segmentation, all from the confusion matrix of the whole evaluation set.
+
+Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016, section 4.1: the intersection
+over union of a class is TP / (TP + FP + FN), counted over all pixels of all images, never a mean over images; pixels
+without a label do not count, whatever is predicted there. A class that is neither labelled nor predicted has no score
+and is left out of the mean. Counts are int64 and scores float64, so that they are the official ones.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
+
+from relattn.errors import InputError
+
+CHUNK = 1 << 20
+"""Pixels counted at a time: counting needs 8 bytes for each of them."""
+
+
+class Scores(NamedTuple):
+    """Scores of a confusion matrix, in per cent, float64; classes without a score are NaN."""
+
+    iou: Tensor
+    """(C,) intersection over union; NaN for a class that is neither labelled nor predicted."""
+
+    accuracy: Tensor
+    """(C,) share of a class's pixels that are predicted as it, its recall; NaN for a class that is not labelled."""
+
+    pixel_accuracy: Tensor
+    """Share of all labelled pixels that are predicted right."""
+
+    @property
+    def mean_iou(self) -> Tensor:
+        """Mean IoU of the classes that have one."""
+        return self.iou.nanmean()
+
+    @property
+    def mean_accuracy(self) -> Tensor:
+        """Mean accuracy of the classes that have one."""
+        return self.accuracy.nanmean()
+
+
+def confusion_matrix(prediction: Tensor, label: Tensor, classes: int, *, ignore: int = 255) -> Tensor:
+    """Count the pixels of each class that are predicted as each class.
+
+    Args:
+        prediction: Any shape, integer, classes.
+        label: The same shape, integer, a class or `ignore`.
+        classes: Number of classes C.
+        ignore: Label of pixels that do not count.
+
+    Returns:
+        (C, C) int64; the row is the label, the column the prediction.
+
+    Raises:
+        InputError: If the shapes differ, or a label or the prediction of a labelled pixel is no class.
+    """
+    if prediction.shape != label.shape:
+        raise InputError(f"Predictions {tuple(prediction.shape)} and labels {tuple(label.shape)} differ in shape.")
+    # The cell after the last one counts what is no class.
+    counts = torch.zeros(classes * classes + 1, dtype=torch.int64, device=label.device)
+    for predicted, labelled in zip(prediction.flatten().split(CHUNK), label.flatten().split(CHUNK), strict=True):
+        predicted, labelled = predicted.long(), labelled.long()
+        known = (labelled >= 0) & (labelled < classes) & (predicted >= 0) & (predicted < classes)
+        cells = (labelled * classes + predicted).where(known, classes * classes)
+        counts += torch.bincount(cells[labelled != ignore], minlength=len(counts))
+    if counts[-1]:
+        raise InputError(
+            f"{int(counts[-1])} labelled pixels have a label or a prediction that is none of the {classes} classes: "
+            f"expected 0 to {classes - 1}, and {ignore} for pixels that do not count. (Cityscapes' files of label ids "
+            "must be mapped to training ids first.)"
+        )
+    return counts[:-1].view(classes, classes)
+
+
+def score(matrix: Tensor) -> Scores:
+    """Score a confusion matrix, `(C, C)` with labels in rows.
+
+    Raises:
+        InputError: If no pixel is labelled.
+    """
+    matrix = matrix.double()
+    right, labelled, predicted = matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)
+    if not labelled.sum():
+        raise InputError("No pixel of the evaluation set is labelled: nothing can be scored.")
+    # 0 / 0 is NaN: the class has no score.
+    return Scores(
+        100 * right / (labelled + predicted - right), 100 * right / labelled, 100 * right.sum() / labelled.sum()
+    )
+
+
+class ConfusionMetric(Metric):
+    """Gathers a confusion matrix of every image, and scores their sum.
+
+    Images carry their index in the evaluation set, which lets images that a distributed sampler repeats count once. The
+    matrices are integers: batches, their order, and processes change no score.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+
+    matrices: list[Tensor]
+    indices: list[Tensor]
+
+    def __init__(self, classes: int | Sequence[str], *, ignore: int = 255, **arguments: Any) -> None:
+        """Define the metric.
+
+        Args:
+            classes: Number of classes, or their names.
+            ignore: Label of pixels that do not count.
+            arguments: torchmetrics' own.
+        """
+        super().__init__(**arguments)
+        self.names = [str(number) for number in range(classes)] if isinstance(classes, int) else list(classes)
+        self.ignore = ignore
+        self.result: Scores | None = None
+        for name in ("matrices", "indices"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, predictions: Tensor, labels: Tensor, indices: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            predictions: (B, H, W) integer, classes.
+            labels: (B, H, W) integer, classes or `ignore`.
+            indices: (B,) int64, the image's place in the evaluation set.
+        """
+        for prediction, label in zip(predictions, labels, strict=True):
+            matrix = confusion_matrix(prediction, label, len(self.names), ignore=self.ignore)
+            self.matrices.append(matrix.unsqueeze(0))
+        self.indices.append(indices)
+
+    def matrix(self) -> Tensor:
+        """The confusion matrix of all images, each counted once, `(C, C)` int64, with labels in rows.
+
+        Raises:
+            InputError: If there are no images.
+        """
+        if not len(self.indices):
+            raise InputError("The evaluation set has no images: nothing can be scored.")
+        indices, matrices = dim_zero_cat(self.indices), dim_zero_cat(self.matrices)
+        images, place = indices.unique(return_inverse=True)
+        first = torch.full_like(images, len(indices))
+        first.scatter_reduce_(0, place, torch.arange(len(indices), device=indices.device), "amin")
+        return matrices[first].sum(dim=0)
+
+    def compute(self) -> dict[str, Tensor]:
+        """`mIoU`, `pixel_accuracy`, `mean_accuracy` and `IoU/<class>`, in per cent, float64.
+
+        Scores are left in `result`; classes without one are NaN.
+        """
+        self.result = score(self.matrix())
+        return {
+            "mIoU": self.result.mean_iou,
+            "pixel_accuracy": self.result.pixel_accuracy,
+            "mean_accuracy": self.result.mean_accuracy,
+            **{f"IoU/{name}": value for name, value in zip(self.names, self.result.iou, strict=True)},
+        }

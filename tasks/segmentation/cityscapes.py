@@ -1,0 +1,69 @@
+"""Cityscapes, from its official folders as they are unpacked.
+
+`leftImg8bit/<split>/<city>/<city>_<sequence>_<frame>_leftImg8bit.png`, and `..._gtFine_labelIds.png` under `gtFine`.
+Ids are translated when labels are read, so that `labelTrainIds` images need not be made. The labels of test are
+withheld: its label images are void, and are not read.
+
+Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016.
+"""
+
+from pathlib import Path
+
+from relattn.errors import MissingFileError
+from tasks.reid.checks import not_found
+from tasks.segmentation.pairs import Pair, images_in, matched
+
+IMAGES, LABELS = "leftImg8bit", "gtFine"
+IMAGE_END, LABELS_END = "_leftImg8bit.png", "_gtFine_labelIds.png"
+NESTINGS = ("cityscapes", "Cityscapes", ".")
+PUBLISHED = {"train": 2_975, "val": 500}
+"""Images with labels; there are 1,525 of test, without."""
+
+
+def find_cityscapes(root: Path) -> Path:
+    """The folder that holds `leftImg8bit` and `gtFine`.
+
+    Args:
+        root: This folder, or the one that holds it as `cityscapes`.
+
+    Raises:
+        MissingFileError: If it is not there, or holds only one of the two.
+    """
+    for folder in (root / nesting for nesting in NESTINGS):
+        there = [name for name in (IMAGES, LABELS) if (folder / name).is_dir()]
+        if len(there) == 2:
+            return folder
+        if there:
+            (lacking,) = {IMAGES, LABELS} - set(there)
+            archive = f"{lacking}_trainvaltest.zip"
+            raise MissingFileError(f"{folder} has {there[0]} and no {lacking}. Unpack {archive} there as well.")
+    tree = [f"cityscapes/{name}/{split}/<city>/" for name in (IMAGES, LABELS) for split in ("train", "val")]
+    source = f"Its authors offer {IMAGES}_trainvaltest.zip and {LABELS}_trainvaltest.zip at https://www.cityscapes-dataset.com."
+    raise not_found("Cityscapes", root, tree, source, "cityscapes")
+
+
+def read_cityscapes(folder: Path, split: str) -> list[Pair]:
+    """The images of a split, sorted; of test without labels.
+
+    Args:
+        folder: As `find_cityscapes` finds it.
+        split: `train`, `val` or `test`.
+
+    Raises:
+        MissingFileError: If there are none, or an image or its labels are missing.
+    """
+    names = [path for path in images_in(folder, f"{IMAGES}/{split}") if path.endswith(IMAGE_END)]
+    images = [(name.removesuffix(IMAGE_END), f"{IMAGES}/{split}/{name}") for name in names]
+    what = f"Cityscapes {split}"
+    if split == "test":
+        if not images:
+            raise MissingFileError(f"{what}: there is no image in {folder / IMAGES / split}. Unpack the archive again.")
+        return [Pair(path, None) for _, path in images]
+    found = [path for path in images_in(folder, f"{LABELS}/{split}") if path.endswith(LABELS_END)]
+    labels = [(name.removesuffix(LABELS_END), f"{LABELS}/{split}/{name}") for name in found]
+    return matched(images, labels, what, folder)
+
+
+def has_test(folder: Path) -> bool:
+    """Whether the images of test are there."""
+    return (folder / IMAGES / "test").is_dir()

@@ -1,0 +1,279 @@
+"""What the segmentation data sets share: reading, checking, augmenting and batching."""
+
+import os
+import warnings
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from relattn.errors import InputError
+from tasks.base import Data
+from tasks.reid.data import one_thread, read_image
+from tasks.reid.sampler import Draw, InOrder, Shuffled
+from tasks.segmentation.augmentation import Augmentation, Normalisation, Pipeline
+from tasks.segmentation.labels import IGNORED, LabelMap, Labels
+from tasks.segmentation.pairs import Pair, check_pairs, different_sizes, size_of
+
+
+def read_labels(file: Path) -> Labels:
+    """Read a label image as `(H, W)` uint8, the ids that it holds.
+
+    Raises:
+        InputError: If it cannot be decoded, or is not of one channel of bytes.
+    """
+    ids = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    if ids is None:
+        state = f"{file.stat().st_size} bytes" if file.is_file() else "no such file"
+        raise InputError(f"{file} cannot be read as an image ({state}).")
+    if ids.ndim != 2 or ids.dtype != np.uint8:
+        channels = 1 if ids.ndim == 2 else ids.shape[2]
+        raise InputError(
+            f"{file} has {channels} channels of {ids.dtype}, and label images have one of uint8, whose values are ids. "
+            "It may be a coloured one."
+        )
+    return ids  # type: ignore[return-value]
+
+
+class Streets(Dataset[dict[str, Any]]):
+    """Images of a split with their labels, as samples for the network.
+
+    A sample is `image` (H, W, 3) float32, `label` (H, W) uint8 train ids, 255 to be ignored, and `index`, its place in
+    the split.
+    """
+
+    def __init__(self, root: Path, pairs: Sequence[Pair], pipeline: Pipeline, label_map: LabelMap) -> None:
+        """Keep the images; `label_map` translates labels, and predictions back. `paths` are relative to the root."""
+        self.root, self.pairs, self.pipeline, self.label_map = root, list(pairs), pipeline, label_map
+        self.paths = [PurePosixPath(pair.image) for pair in pairs]
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.pairs)
+
+    def labels(self, index: int) -> Labels | None:
+        """Train ids of an image, (H, W), before anything is done to it; None if they are not public."""
+        pair = self.pairs[index]
+        if pair.labels is None:
+            return None
+        return self.label_map.to_train(read_labels(self.root / pair.labels), self.root / pair.labels)
+
+    def label_ids(self, predictions: Labels) -> Labels:
+        """The ids that the set's label images have for predicted train ids."""
+        return self.label_map.to_ids(predictions)
+
+    def read(self, index: int) -> tuple[NDArray[np.uint8], Labels]:
+        """Read an image, (H, W, 3) RGB, and its train ids, (H, W), at the size that evaluation has them.
+
+        Raises:
+            InputError: If one cannot be read, or they are not of one size.
+        """
+        pair = self.pairs[index]
+        pixels, labels = read_image(self.root / pair.image), self.labels(index)
+        if labels is None:
+            labels = np.full(pixels.shape[:2], IGNORED, np.uint8)
+        elif labels.shape != pixels.shape[:2]:
+            raise InputError(different_sizes(self.root / str(pair.labels), labels.shape, pixels.shape))
+        return self.pipeline.resize(pixels, labels)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        """Read and process an image and its labels."""
+        image, label = self.pipeline(*self.read(draw.index), draw.seed)
+        return {"image": torch.from_numpy(image), "label": torch.from_numpy(label), "index": draw.index}
+
+
+def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """Stack samples; `image` becomes (B, 3, H, W) and stays channels-last in memory, `label` int64."""
+    batch: dict[str, Tensor] = default_collate(samples)
+    batch["image"], batch["label"] = batch["image"].permute(0, 3, 1, 2), batch["label"].long()
+    return batch
+
+
+class StreetsData(Data):
+    """Random windows of the training images, shuffled, and whole images for evaluation."""
+
+    label_map: LabelMap
+    """The classes, and how label images and predictions hold them."""
+
+    published: ClassVar[Mapping[str, int]] = {}
+    """How many images each split of the genuine set has that has labels."""
+
+    class_weights: Sequence[float] | None = None
+    """Weights of the classes in the loss that the paper's settings have for this set."""
+
+    ignore_label = IGNORED
+
+    def __init__(
+        self,
+        root: Path | str = "data",
+        *,
+        crop: tuple[int, int] = (769, 769),
+        batch_size: int = 8,
+        augmentation: Augmentation | None = None,
+        normalisation: Normalisation = "imagenet",
+        image_scale: float = 1.0,
+        eval_batch_size: int = 1,
+        check_files: bool = True,
+        workers: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Define the data.
+
+        Args:
+            root: The folder that holds the set's own folder.
+            crop: Height and width of the windows that are trained on, in pixels. Where a scaled image is smaller,
+                it is padded at the bottom and at the right, with labels that are ignored.
+            batch_size: Images of one step, over all GPUs together.
+            augmentation: How training images are varied.
+            normalisation: `imagenet`: mean and standard deviation that timm's weights expect. `caffe`: OCNet's means,
+                and pixels from 0 to 255.
+            image_scale: What all images and labels are shrunk by, evaluation's too, for small runs. Scores at another
+                scale than 1 do not compare with published ones.
+            eval_batch_size: Images of one step of evaluation, on each GPU; above 1 only where all have one size.
+            check_files: Whether to look at the first and last bytes and the size of every file before training.
+            workers: Processes that read images on each GPU; by default as many as there are processor cores for them,
+                at most 8.
+            seed: Seed of batches and augmentation; by default the run's seed.
+
+        Raises:
+            InputError: If a number is out of range.
+        """
+        super().__init__()
+        name = type(self).__name__
+        for what, value, least in (
+            ("batch_size", batch_size, 1),
+            ("eval_batch_size", eval_batch_size, 1),
+            ("crop", min(crop), 16),
+            ("workers", 0 if workers is None else workers, 0),
+        ):
+            if value < least:
+                raise InputError(f"{name}: {what} is {value}, expected at least {least}.")
+        if not 0 < image_scale <= 4:
+            raise InputError(f"{name}: image_scale is {image_scale}, expected above 0 and at most 4.")
+        self.root, self.image_size = Path(root), (crop[0], crop[1])
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.augmentation = augmentation or Augmentation()
+        low, high = self.augmentation.scales
+        if not 0 < low <= high or self.augmentation.step <= 0:
+            raise InputError(
+                f"{name}: scales are {low} to {high} in steps of {self.augmentation.step}, expected all above 0 and in "
+                "order, as 0.5 to 2.1 in steps of 0.1 are."
+            )
+        self.normalisation, self.image_scale = normalisation, image_scale
+        self.check_files, self.workers = check_files, workers
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
+        self.sets: dict[str, Streets] = {}
+
+    @abstractmethod
+    def read(self) -> tuple[Path, dict[str, list[Pair]]]:
+        """Find the folder of the set, and the images of `train`, `val`, `test` and `predict`, relative to it."""
+
+    def setup(self, stage: str) -> None:
+        """Find and check the images, once."""
+        if self.sets:
+            return
+        folder, splits = self.read()
+        sizes = self.check(folder, splits)
+        if self.eval_batch_size > 1 and len(sizes) > 1:
+            named = ", ".join(f"{height} x {width}" for height, width in sorted(sizes)[:5])
+            raise InputError(
+                f"{type(self).__name__}: eval_batch_size is {self.eval_batch_size}, and images of different sizes "
+                f"({named}) do not make a batch. Evaluate with --data.eval_batch_size 1."
+            )
+        self.classes, self.palette = self.label_map.classes, self.label_map.palette
+        self.num_classes = len(self.classes)
+        options: dict[str, Any] = {"normalisation": self.normalisation, "scale": self.image_scale}
+        plain, varied = Pipeline(self.image_size, **options), Pipeline(self.image_size, self.augmentation, **options)
+        self.sets = {
+            split: Streets(folder, pairs, varied if split == "train" else plain, self.label_map)
+            for split, pairs in splits.items()
+        }
+
+    def check(self, folder: Path, splits: Mapping[str, list[Pair]]) -> set[tuple[int, int]]:
+        """Check the files, warn if there are not as many as published, and give the sizes of images."""
+        differing = [
+            f"{split}: {len(splits[split]):,} found, {number:,} published"
+            for split, number in self.published.items()
+            if len(splits[split]) != number
+        ]
+        self.genuine = bool(self.published) and not differing
+        if differing:
+            warnings.warn(
+                f"{type(self).__name__} in {folder} is not the published set ({'; '.join(differing)}). It is a "
+                "generated stand-in, or an archive that was not unpacked completely: do not compare its scores with "
+                "published ones.",
+                stacklevel=2,
+            )
+        everything = sorted({pair for pairs in splits.values() for pair in pairs}, key=lambda pair: pair.image)
+        if self.check_files:
+            return check_pairs(folder, everything)
+        return {size_of(folder / pair.image) for pair in everything} if self.eval_batch_size > 1 else set()
+
+    def class_frequencies(self) -> NDArray[np.float64]:
+        """The part of the labelled training pixels that each class has, (C,); reads all label images, once."""
+        counts = np.zeros(256, np.int64)
+        train = self.sets["train"]
+        for index in range(len(train)):
+            labels = train.labels(index)
+            assert labels is not None
+            counts += np.bincount(labels.ravel(), minlength=256)
+        found = counts[: self.num_classes]
+        return found / max(int(found.sum()), 1)
+
+    def loader(self, streets: Streets, sampler: Any, batch_size: int, **options: Any) -> DataLoader[dict[str, Any]]:
+        """A loader on this process's worker processes."""
+        trainer = self.trainer
+        assert trainer is not None
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = min(8, cores // max(trainer.num_devices, 1)) if self.workers is None else self.workers
+        return DataLoader(
+            streets,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            worker_init_fn=one_thread,
+            collate_fn=collate,
+            persistent_workers=workers > 0,
+            pin_memory=trainer.strategy.root_device.type == "cuda",
+            **options,
+        )
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        trainer = self.trainer
+        assert trainer is not None
+        place = {"rank": trainer.global_rank, "world_size": trainer.world_size}
+        sampler = Shuffled(len(self.sets["train"]), batch_size=self.batch_size, seed=self.seed, **place)
+        return self.loader(self.sets["train"], sampler, sampler.share, drop_last=True)
+
+    def evaluation_loader(self, split: str) -> DataLoader[dict[str, Any]]:
+        """The images of a split, whole and in order."""
+        streets, trainer = self.sets[split], self.trainer
+        assert trainer is not None
+        sampler = InOrder(len(streets), rank=trainer.global_rank, world_size=trainer.world_size)
+        return self.loader(streets, sampler, self.eval_batch_size)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        return self.evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
+        return self.evaluation_loader("test")
+
+    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
+        return self.evaluation_loader("predict")
+
+    def describe(self) -> dict[str, Any]:
+        images = {split: len(self.sets[split]) for split in ("train", "val", "test")}
+        return {
+            "data": type(self).__name__,
+            "images": images,
+            "classes": self.num_classes,
+            "image_scale": self.image_scale,
+            "genuine": self.genuine,
+        }

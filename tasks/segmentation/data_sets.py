@@ -1,0 +1,142 @@
+"""The data sets, each a few lines over its reader: what `--data` chooses from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from relattn.errors import InputError, MissingFileError
+from tasks.segmentation import camvid, cityscapes
+from tasks.segmentation.data import StreetsData
+from tasks.segmentation.labels import CAMVID, CITYSCAPES, CITYSCAPES_WEIGHTS, IGNORED, own_labels
+from tasks.segmentation.pairs import Pair, images_in, matched
+
+
+class Cityscapes(StreetsData):
+    """Cityscapes: 2,975 training and 500 validation images of 1024 x 2048 pixels, finely labelled with 19 classes."""
+
+    label_map = CITYSCAPES
+    published = cityscapes.PUBLISHED
+    class_weights = CITYSCAPES_WEIGHTS
+
+    def __init__(
+        self,
+        root: Path | str = "data",
+        *,
+        test_split: Literal["val", "train"] = "val",
+        predict_split: Literal["val", "test"] | None = None,
+        **arguments: Any,
+    ) -> None:
+        """Define the data.
+
+        Args:
+            root: The folder that holds `cityscapes`, or `leftImg8bit` and `gtFine`.
+            test_split: What `relattn test` scores: the labels of the official test images are withheld. The paper
+                gives the score on the training images as well, whole and unvaried.
+            predict_split: What `relattn predict` writes predictions of; by default the official test images where they
+                are there, else validation's.
+            arguments: Shared by all sets, see `StreetsData`.
+        """
+        super().__init__(root, **arguments)
+        self.test_split, self.predict_split = test_split, predict_split
+
+    def read(self) -> tuple[Path, dict[str, list[Pair]]]:
+        folder = cityscapes.find_cityscapes(self.root)
+        splits = {split: cityscapes.read_cityscapes(folder, split) for split in ("train", "val")}
+        predict = self.predict_split or ("test" if cityscapes.has_test(folder) else "val")
+        splits["predict"] = splits[predict] if predict in splits else cityscapes.read_cityscapes(folder, predict)
+        splits["test"] = splits[self.test_split]
+        return folder, splits
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "test_split": self.test_split}
+
+
+class CamVid(StreetsData):
+    """CamVid as SegNet uses it: 367 training, 101 validation and 233 test images of 360 x 480 pixels, 11 classes."""
+
+    label_map = CAMVID
+    published = camvid.PUBLISHED
+
+    def __init__(
+        self,
+        root: Path | str = "data",
+        *,
+        crop: tuple[int, int] = (360, 480),
+        train_on_val: bool = False,
+        **arguments: Any,
+    ) -> None:
+        """Define the data.
+
+        Args:
+            root: The folder that holds `CamVid`, or its six folders.
+            crop: Height and width of the windows that are trained on, in pixels.
+            train_on_val: Whether the validation images are trained on as well, as many papers do that report test.
+            arguments: Shared by all sets, see `StreetsData`.
+        """
+        super().__init__(root, crop=crop, **arguments)
+        self.train_on_val = train_on_val
+
+    def read(self) -> tuple[Path, dict[str, list[Pair]]]:
+        folder = camvid.find_camvid(self.root)
+        splits = {split: camvid.read_camvid(folder, split) for split in camvid.PUBLISHED}
+        self.published = {**camvid.PUBLISHED}
+        if self.train_on_val:
+            splits["train"] = sorted([*splits["train"], *splits["val"]])
+            self.published["train"] += self.published["val"]
+        splits["predict"] = splits["test"]
+        return folder, splits
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "train_on_val": self.train_on_val}
+
+
+class Folders(StreetsData):
+    """Your own images: `images/{train,val,test}` and `labels/{train,val,test}`, with files of the same names.
+
+    Label images are PNGs of one channel, whose values are the places of the classes in the list, from 0. Images may be
+    JPEG or PNG, and lie in folders of their own. Without `test` validation's are tested on.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        classes: Sequence[str],
+        *,
+        ignored: Sequence[int] = (IGNORED,),
+        **arguments: Any,
+    ) -> None:
+        """Define the data.
+
+        Args:
+            root: The folder that holds `images` and `labels`.
+            classes: Names of the classes, in the order of their ids.
+            ignored: Ids of pixels that are neither trained on nor scored.
+            arguments: Shared by all sets, see `StreetsData`.
+
+        Raises:
+            InputError: If there is no class, or ids are out of range.
+        """
+        super().__init__(root, **arguments)
+        if wrong := [number for number in ignored if not 0 <= number <= 255]:
+            raise InputError(f"Folders: ignored has {wrong[0]}, and label images hold ids from 0 to 255.")
+        self.label_map = own_labels(list(classes), list(ignored), "Folders")
+
+    def read(self) -> tuple[Path, dict[str, list[Pair]]]:
+        for folder in ("images", "labels"):
+            if not (self.root / folder / "train").is_dir():
+                raise MissingFileError(
+                    f"Folders: {self.root / folder / 'train'} is missing. Expected images/train, images/val, "
+                    f"labels/train and labels/val in {self.root}; name another place with --data.root."
+                )
+        splits = {split: self.split(split) for split in ("train", "val")}
+        splits["test"] = self.split("test") if (self.root / "images" / "test").is_dir() else splits["val"]
+        splits["predict"] = splits["test"]
+        return self.root, splits
+
+    def split(self, split: str) -> list[Pair]:
+        """The images of a split, paired by their names without suffixes."""
+        images, labels = (
+            [(name.rpartition(".")[0], f"{kind}/{split}/{name}") for name in images_in(self.root, f"{kind}/{split}")]
+            for kind in ("images", "labels")
+        )
+        return matched(images, labels, f"Folders {split}", self.root)

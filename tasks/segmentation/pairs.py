@@ -1,0 +1,115 @@
+"""Images with their label images: what every segmentation data set comes down to, and what is checked of them."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, UnidentifiedImageError
+
+from relattn.errors import InputError, MissingFileError
+from tasks.reid.checks import fault, some_of
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+class Pair(NamedTuple):
+    """An image and its labels, as paths relative to the root of the set, with forward slashes."""
+
+    image: str
+    labels: str | None
+    """None where they are not public."""
+
+
+def images_in(root: Path, folder: str) -> list[str]:
+    """Paths of all image files below a folder, relative to it, sorted."""
+    found = []
+    for parent, folders, names in os.walk(root / folder):
+        folders.sort()
+        place = Path(parent).relative_to(root / folder)
+        found += [(place / name).as_posix() for name in names if name.lower().endswith(SUFFIXES) and name[0] != "."]
+    return sorted(found)
+
+
+def matched(images: Iterable[tuple[str, str]], labels: Iterable[tuple[str, str]], what: str, root: Path) -> list[Pair]:
+    """Pair images and label images by their keys.
+
+    Args:
+        images: Key and path of each image.
+        labels: Key and path of each label image.
+        what: How messages call the split.
+        root: The folder that the paths are relative to.
+
+    Raises:
+        InputError: If two files have one key.
+        MissingFileError: If there is no image, or an image or a label image is without the other.
+    """
+    by_key, of_labels = by_keys(images), by_keys(labels)
+    if not by_key and not of_labels:
+        raise MissingFileError(f"{what}: there is no image in {root}. Unpack the archive again.")
+    for kind, other, own, others in (
+        ("images", "no labels", by_key, of_labels),
+        ("label images", "no image", of_labels, by_key),
+    ):
+        if alone := [own[key] for key in sorted(own.keys() - others.keys())]:
+            raise MissingFileError(
+                f"{what} in {root}: {len(alone):,} of {len(own):,} {kind} have {other}: {some_of(alone)}. An archive "
+                "was not unpacked completely: unpack it again, or remove these files."
+            )
+    return [Pair(by_key[key], of_labels[key]) for key in sorted(by_key)]
+
+
+def by_keys(files: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Files by their keys, each of which only one may have."""
+    found: dict[str, str] = {}
+    for key, path in files:
+        if key in found:
+            raise InputError(f"{found[key]} and {path} belong to the same labels or image. Remove or rename one.")
+        found[key] = path
+    return found
+
+
+def size_of(file: Path) -> tuple[int, int]:
+    """Height and width of an image file, from its head.
+
+    Raises:
+        InputError: If it is no image.
+    """
+    try:
+        with Image.open(file) as image:
+            return image.height, image.width
+    except (OSError, UnidentifiedImageError) as error:
+        raise InputError(f"{file} cannot be read as an image ({error}).") from error
+
+
+def check_pairs(root: Path, pairs: Sequence[Pair]) -> set[tuple[int, int]]:
+    """Look at the head and the end of every file, without decoding any.
+
+    Returns:
+        The sizes that there are, height and width.
+
+    Raises:
+        InputError: If files are missing, empty, cut off or no images, or labels are not of their image's size.
+    """
+    files = [path for pair in pairs for path in pair if path is not None]
+    wrong = [f"{path} ({reason})" for path in files if (reason := fault(str(root / path)))]
+    if wrong:
+        raise InputError(
+            f"{len(wrong):,} of the {len(files):,} files in {root} cannot be used: {some_of(wrong)}. Unpack the "
+            "archive again, or replace these files."
+        )
+    sizes = set()
+    for pair in pairs:
+        size = size_of(root / pair.image)
+        sizes.add(size)
+        if pair.labels is not None and (other := size_of(root / pair.labels)) != size:
+            raise InputError(different_sizes(root / pair.labels, other, size))
+    return sizes
+
+
+def different_sizes(file: Path, size: Sequence[int], image: Sequence[int]) -> str:
+    """The message for labels that do not fit their image; sizes are height and width."""
+    return (
+        f"{file} is {size[0]} x {size[1]} pixels (height x width), and its image {image[0]} x {image[1]}: each pixel "
+        "needs its label. Put label images of the images' size there."
+    )

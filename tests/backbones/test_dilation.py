@@ -1,0 +1,123 @@
+"""Dilated networks: strides and dilations that are built, weights, attention in them, and what cannot be."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from relattn.attention import RGA, Attention
+from relattn.backbones import build, dilated
+from relattn.errors import InputError
+
+
+class Double(Attention):
+    """Doubles its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2
+
+
+def spatial(model: nn.Module, layer: str) -> list[tuple[int, int, int]]:
+    """Stride, dilation and padding of the spatial convolutions of a stage, in order; all of them square."""
+    found = []
+    for module in model.get_submodule(layer).modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1):
+            for pair in (module.stride, module.dilation, module.padding):
+                assert pair[0] == pair[1]
+            found.append((module.stride[0], module.dilation[0], module.padding[0]))
+    return found
+
+
+def images(size: tuple[int, int] = (64, 48), batch: int = 1) -> Tensor:
+    return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("name", "third", "last"), [("resnet50", 6, 3), ("resnet101", 23, 3)])
+@pytest.mark.parametrize(("first", "begins"), [("previous", (1, 2)), ("full", (2, 4))])
+def test_bottlenecks_of_the_last_two_stages_have_dilations_2_and_4(name, third, last, first, begins) -> None:
+    model = dilated(name, first_dilation=first)
+    assert spatial(model, "layer2")[0] == (2, 1, 1)
+    assert spatial(model, "layer3") == [(1, begins[0], begins[0])] + [(1, 2, 2)] * (third - 1)
+    assert spatial(model, "layer4") == [(1, begins[1], begins[1])] + [(1, 4, 4)] * (last - 1)
+    strides = [m.stride for m in model.modules() if isinstance(m, nn.Conv2d) and m.stride != (1, 1)]
+    assert len(strides) == 3  # the stem, and conv2 and the shortcut of the second stage
+
+
+def test_basic_blocks_are_dilated_as_well() -> None:
+    assert spatial(dilated("resnet18"), "layer3") == [(1, 2, 2)] * 4
+    assert spatial(dilated("resnet18"), "layer4") == [(1, 4, 4)] * 4
+    assert spatial(dilated("resnet18", first_dilation="previous"), "layer4") == [(1, 2, 2)] + [(1, 4, 4)] * 3
+    assert spatial(dilated("resnet18", output_stride=16), "layer4") == [(1, 2, 2)] * 4
+    assert spatial(dilated("resnet18", output_stride=16), "layer3")[0] == (2, 1, 1)
+
+
+@pytest.mark.parametrize("first", ["previous", "full"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50d", "mobilenetv2_100", "tf_efficientnet_b0", "regnety_002"])
+def test_features_are_8_times_smaller_and_weights_keep_their_names(name, first) -> None:
+    model, plain = dilated(name, first_dilation=first).eval(), build(name)
+    assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in plain.state_dict().items()}
+    with torch.no_grad():
+        features = model.forward_intermediates(images(), intermediates_only=True)
+    assert [tuple(x.shape[2:]) for x in features[-2:]] == [(8, 6)] * 2
+
+
+def test_previous_dilation_is_the_plain_network_at_more_positions_and_full_is_another_network() -> None:
+    plain = build("resnet18").eval()
+    for module in plain.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1)  # the blocks' last ones begin at 0
+    for first, same in (("previous", True), ("full", False)):
+        model = dilated("resnet18", first_dilation=first).eval()
+        model.load_state_dict(plain.state_dict())
+        with torch.no_grad():
+            dense, sparse = model.forward_features(images((128, 96))), plain.forward_features(images((128, 96)))
+        assert torch.allclose(dense[..., ::4, ::4], sparse, rtol=1e-4, atol=1e-4) == same
+
+
+def test_output_stride_32_is_the_plain_network() -> None:
+    assert spatial(dilated("resnet18", output_stride=32), "layer4") == [(2, 1, 1)] + [(1, 1, 1)] * 3
+    assert dilated("vgg11_bn", output_stride=32).eval().forward_features(images()).shape == (1, 512, 2, 1)
+
+
+def test_attention_is_placed_at_the_dilated_size() -> None:
+    model = dilated("resnet18", attention=RGA, stages=[3, 4], size=(64, 48)).eval()
+    assert [attention.size for attention in model.attention.values()] == [(8, 6), (8, 6)]
+    assert spatial(model, "layer4") == [(1, 4, 4)] * 4
+    doubled, plain = dilated("resnet18", attention=Double, stages=[4]).eval(), dilated("resnet18").eval()
+    doubled.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        found, expected = (m.forward_intermediates(images(), intermediates_only=True)[-1] for m in (doubled, plain))
+    torch.testing.assert_close(found, 2 * expected)
+
+
+def test_attention_in_place_of_convolutions_leaves_the_others_dilated() -> None:
+    model = dilated("resnet18", attention=Double, placement="convolution", stages=[4], size=(64, 48)).eval()
+    assert spatial(model, "layer4") == [(1, 4, 4)] * 2
+    assert model.forward_features(images()).shape == (1, 512, 8, 6)
+
+
+def test_building_leaves_the_random_state_and_weights_alone() -> None:
+    torch.manual_seed(0)
+    model = dilated("resnet18", first_dilation="full")
+    torch.manual_seed(0)
+    for mine, other in zip(model.parameters(), build("resnet18", output_stride=8).parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=0)
+    assert copy.deepcopy(model)(images()).shape == (1, 512)
+
+
+@pytest.mark.parametrize("name", ["densenet121", "vgg11_bn", "resnet20"])
+def test_what_cannot_be_dilated_is_an_error(name) -> None:
+    with pytest.raises(InputError, match=f"{name} cannot be built at output stride 8"):
+        dilated(name)
+
+
+def test_other_errors_say_what_to_do() -> None:
+    with pytest.raises(InputError, match="output_stride is 4, expected 8, 16 or 32"):
+        dilated("resnet18", output_stride=4)
+    with pytest.raises(InputError, match="first_dilation is 'half'"):
+        dilated("resnet18", first_dilation="half")
+    with pytest.raises(InputError, match="first_dilation='full' has nothing to change"):
+        dilated("resnetblur50")
+    with pytest.raises(InputError, match="No backbone is named 'resnt18'"):
+        dilated("resnt18")
