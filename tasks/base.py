@@ -46,7 +46,7 @@ class Task(LightningModule):
     """What the line at the end of an epoch shows."""
 
     protocol: str = ""
-    """How scores are computed where that is a choice: printed and recorded with them."""
+    """How scores are computed, where that is a choice; printed with them."""
 
     shapes_of: tuple[str, ...] = ("num_classes", "image_size")
     """What `build_network` reads of the data."""
@@ -76,8 +76,7 @@ class Task(LightningModule):
             optimizer: Called with the parameters.
             schedule: The learning rate over the run; by default constant.
             channels_last: Whether the network keeps its maps in channels-last order, usually the faster one.
-            compile_mode: Mode of `torch.compile`, or None to run eagerly. `"reduce-overhead"` records CUDA graphs,
-                which networks of many small layers need to keep a GPU busy.
+            compile_mode: Mode of `torch.compile`, or None; `"reduce-overhead"` records CUDA graphs, for small layers.
         """
         super().__init__()
         self.backbone, self.attention, self.stages, self.pretrained = backbone, attention, stages, pretrained

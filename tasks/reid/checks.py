@@ -1,76 +1,10 @@
-"""What is checked before a run of hours starts: that the files are there and whole, and how many there should be."""
+"""What is checked of a re-identification set before a run of hours starts: its splits, its counts, its files."""
 
-import os
-import posixpath
-import time
 import warnings
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from pathlib import Path
 
-from relattn.errors import InputError, MissingFileError
+from relattn.errors import InputError
+from tasks.files import check_files, some_of
 from tasks.reid.splits import Splits
-
-NAMED = 5
-"""How many of the wrong files a message names."""
-
-JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
-TAIL = 1024
-"""Bytes at the end of a file among which the mark of its end is looked for: some programs write a little after it."""
-
-PADDING = b"\x00\xff\r\n "
-
-CHUNK = 250
-THREADS = 16
-SLOW = 1e-4
-"""Seconds a file from which on the disk is what takes the time; faster than that, threads only wait for each other."""
-
-
-def some_of(items: Sequence[object]) -> str:
-    """The first of the items, and how many more there are."""
-    more = f" and {len(items) - NAMED:,} more" if len(items) > NAMED else ""
-    return ", ".join(map(str, items[:NAMED])) + more
-
-
-def not_found(name: str, root: Path, tree: Iterable[str], source: str, stand_in: str) -> MissingFileError:
-    """The error for a data set that is not there: what is expected, where it comes from, and what can stand in for it.
-
-    Args:
-        name: The data set.
-        root: Where it was looked for.
-        tree: What is expected there, relative to `root`.
-        source: Sentences on where the set comes from.
-        stand_in: The name of its stand-in in `relattn data make`.
-    """
-    expected = "\n".join(f"    {root / part}" for part in tree)
-    return MissingFileError(
-        f"{name} was not found. Expected:\n{expected}\n{source} Unpack it as shown, or name another place with "
-        f"--data.root. A generated stand-in is made by\n    relattn data make {stand_in} --root {root}"
-    )
-
-
-def absent(root: Path, paths: Iterable[str]) -> list[str]:
-    """The paths, relative to `root`, at which there is nothing; each folder is listed once instead of each file asked.
-
-    Args:
-        root: The folder that the paths are relative to.
-        paths: Paths with forward slashes.
-    """
-    by_folder: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        by_folder[posixpath.dirname(path)].append(path)
-    missing = []
-    for folder, members in by_folder.items():
-        try:
-            with os.scandir(root / folder) as entries:
-                present = {entry.name for entry in entries}
-        except (FileNotFoundError, NotADirectoryError):
-            present = set()
-        missing += [path for path in members if posixpath.basename(path) not in present]
-    return sorted(missing)
 
 
 def check_splits(splits: Splits, name: str, *, shared_numbering: bool = True) -> None:
@@ -102,27 +36,6 @@ def check_splits(splits: Splits, name: str, *, shared_numbering: bool = True) ->
         )
 
 
-def check_counts(splits: Splits, name: str) -> None:
-    """Warn if the numbers of images and identities are not the published ones.
-
-    Args:
-        splits: The data set.
-        name: How the warning calls it.
-    """
-    found = splits.counts()
-    differing = [
-        f"{count}: {found[count]:,} found, {published:,} published"
-        for count, published in splits.published.items()
-        if found[count] != published
-    ]
-    if differing:
-        warnings.warn(
-            f"{name} in {splits.root} is not the published set ({'; '.join(differing)}). It is a generated stand-in, "
-            "or an archive that was not unpacked completely: do not compare its scores with published ones.",
-            stacklevel=2,
-        )
-
-
 def check_images(splits: Splits) -> None:
     """Look at the first and the last bytes of every image, without decoding any.
 
@@ -130,50 +43,4 @@ def check_images(splits: Splits) -> None:
         InputError: If files are missing, empty, cut off, or neither JPEG nor PNG; the message names some of them.
     """
     paths = sorted({image.path for images in (splits.train, splits.query, splits.gallery) for image in images})
-    chunks = [paths[start : start + CHUNK] for start in range(CHUNK, len(paths), CHUNK)]
-    started = time.perf_counter()
-    wrong = faults(str(splits.root), paths[:CHUNK])
-    slow = time.perf_counter() - started > SLOW * CHUNK
-    with ThreadPoolExecutor(THREADS if slow else 1) as pool:
-        wrong += [line for lines in pool.map(partial(faults, str(splits.root)), chunks) for line in lines]
-    if wrong:
-        raise InputError(
-            f"{len(wrong):,} of the {len(paths):,} images in {splits.root} cannot be used: {some_of(wrong)}. Unpack "
-            "the archive again, or replace these files."
-        )
-
-
-def faults(root: str, paths: Sequence[str]) -> list[str]:
-    """What is wrong with which of the files."""
-    found = ((path, fault(f"{root}/{path}")) for path in paths)
-    return [f"{path} ({reason})" for path, reason in found if reason]
-
-
-def fault(path: str) -> str | None:
-    """What is wrong with an image file; None if it begins and ends as an image does."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            size = os.fstat(descriptor).st_size
-            head = os.pread(descriptor, len(PNG_START), 0)
-            tail = os.pread(descriptor, TAIL, max(0, size - TAIL))
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        return (error.strerror or str(error)).lower()
-    if not head:
-        return "empty"
-    if head.startswith(JPEG_START):
-        end = JPEG_END
-    elif head == PNG_START:
-        end = PNG_END
-    else:
-        return "neither JPEG nor PNG"
-    if end in tail or (not tail.strip(PADDING) and ends_before_padding(path, end)):
-        return None
-    return "cut off before its end"
-
-
-def ends_before_padding(path: str, end: bytes) -> bool:
-    """Whether an image ends where a long padding begins."""
-    return Path(path).read_bytes().rstrip(PADDING).endswith(end)
+    check_files(splits.root, paths)

@@ -1,38 +1,24 @@
 """What the re-identification data sets share: reading, checking, augmenting and batching."""
 
-import os
 import warnings
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import Dataset, default_collate
 
 from relattn.errors import InputError
-from tasks.base import Data
+from tasks.files import agrees_with_published
+from tasks.images import ImageData, read_image
 from tasks.reid.augmentation import Augmentation, Pipeline
-from tasks.reid.checks import check_counts, check_images
-from tasks.reid.sampler import BatchSampler, Draw, Epoch, IdentityBatches, InOrder, Shuffled
+from tasks.reid.checks import check_images
 from tasks.reid.splits import Image, Splits
+from tasks.samplers import BatchSampler, Draw, Epoch, IdentityBatches
 
 Feature = Literal["before_norm", "after_norm"]
-
-
-def read_image(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Read an image file as `(H, W, 3)` uint8 RGB.
-
-    Raises:
-        InputError: If it cannot be decoded.
-    """
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        state = f"{path.stat().st_size} bytes" if path.is_file() else "no such file"
-        raise InputError(f"{path} cannot be read as an image ({state}).")
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
 class People(Dataset[dict[str, Any]]):
@@ -79,16 +65,13 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
     return batch
 
 
-def one_thread(_worker: int) -> None:
-    """Keep OpenCV from starting threads in every worker process."""
-    cv2.setNumThreads(0)
-
-
-class PeopleData(Data):
+class PeopleData(ImageData):
     """Training images in batches of identities or shuffled, and queries followed by the gallery for evaluation."""
 
     feature: ClassVar[Feature] = "after_norm"
     """Which feature RGA scores this set by (supplement, section 1)."""
+
+    collate = staticmethod(collate)
 
     single_shot: bool = False
     """Whether the CMC with one gallery image a person is reported as well."""
@@ -105,9 +88,7 @@ class PeopleData(Data):
         eval_batch_size: int = 128,
         validation: int = 0,
         rare: Literal["error", "drop", "repeat"] = "error",
-        check_files: bool = True,
-        workers: int | None = None,
-        seed: int | None = None,
+        **arguments: Any,
     ) -> None:
         """Define the data.
 
@@ -123,33 +104,18 @@ class PeopleData(Data):
                 a run are drawn on the test set; nothing is chosen by them, and the last epoch is what a run reports.
             rare: What to do with training identities of one image, which has no other to be near to: `error`, `drop`
                 them, or `repeat` the image.
-            check_files: Whether to look at the first and last bytes of every file before training.
-            workers: Processes that read images on each GPU; by default as many as there are processor cores for them,
-                at most 8.
-            seed: Seed of batches, augmentation and held-out identities; by default the run's seed.
+            arguments: Shared by all sets of images, see `ImageData`.
 
         Raises:
             InputError: If a number is out of range.
         """
-        super().__init__()
-        name = type(self).__name__
-        for what, value, least in (
-            ("batch_size", batch_size, 1),
-            ("eval_batch_size", eval_batch_size, 1),
-            ("validation", validation, 0),
-            ("images_per_identity", 2 if images_per_identity is None else images_per_identity, 2),
-            ("image_size", min(image_size), 16),
-            ("workers", 0 if workers is None else workers, 0),
-        ):
-            if value < least:
-                raise InputError(f"{name}: {what} is {value}, expected at least {least}.")
-        self.root, self.image_size = Path(root), tuple(image_size)
-        self.batch_size, self.images_per_identity, self.epoch = batch_size, images_per_identity, epoch
+        sizes = {"image_size": image_size, "batch_size": batch_size, "eval_batch_size": eval_batch_size}
+        super().__init__(root, **sizes, **arguments)
+        self.expect(validation=(validation, 0))
+        self.expect(images_per_identity=(2 if images_per_identity is None else images_per_identity, 2))
+        self.images_per_identity, self.epoch = images_per_identity, epoch
         self.augmentation = augmentation or Augmentation()
-        self.eval_batch_size, self.validation, self.rare = eval_batch_size, validation, rare
-        self.check_files, self.workers = check_files, workers
-        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
-        self.sets: dict[str, People] = {}
+        self.validation, self.rare = validation, rare
 
     @abstractmethod
     def read(self) -> Splits:
@@ -161,13 +127,11 @@ class PeopleData(Data):
             return
         name = type(self).__name__
         splits = self.read()
-        check_counts(splits, name)
+        self.genuine = agrees_with_published(name, splits.root, splits.counts(), splits.published)
         if self.check_files:
             check_images(splits)
         train, held_out = self.hold_out(self.without_rare(list(splits.train)))
         query, gallery = list(splits.query), list(splits.gallery)
-        counts, published = splits.counts(), splits.published
-        self.genuine = bool(published) and all(counts[what] == number for what, number in published.items())
         self.identities = sorted({image.identity for image in train})
         self.num_classes = len(self.identities)
         labels = {identity: label for label, identity in enumerate(self.identities)}
@@ -227,58 +191,17 @@ class PeopleData(Data):
 
     def sampler(self) -> BatchSampler:
         """The batches of training."""
-        people, trainer = self.sets["train"], self.trainer
-        assert trainer is not None
-        place = {"rank": trainer.global_rank, "world_size": trainer.world_size}
         if self.images_per_identity is None:
-            return Shuffled(len(people), batch_size=self.batch_size, seed=self.seed, **place)
+            shuffled: BatchSampler = super().sampler()
+            return shuffled
         return IdentityBatches(
-            [image.identity for image in people.images],
+            [image.identity for image in self.sets["train"].images],
             batch_size=self.batch_size,
             images=self.images_per_identity,
             epoch=self.epoch,
             seed=self.seed,
-            **place,
+            **self.place(),
         )
-
-    def loader(self, people: People, sampler: Any, batch_size: int, **options: Any) -> DataLoader[dict[str, Any]]:
-        """A loader on this process's worker processes."""
-        trainer = self.trainer
-        assert trainer is not None
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        devices = max(trainer.num_devices, 1)
-        workers = min(8, cores // devices) if self.workers is None else self.workers
-        return DataLoader(
-            people,
-            batch_size=batch_size,
-            sampler=sampler,
-            num_workers=workers,
-            worker_init_fn=one_thread,
-            collate_fn=collate,
-            persistent_workers=workers > 0,
-            pin_memory=trainer.strategy.root_device.type == "cuda",
-            **options,
-        )
-
-    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        sampler = self.sampler()
-        return self.loader(self.sets["train"], sampler, sampler.share, drop_last=True)
-
-    def evaluation_loader(self, split: str) -> DataLoader[dict[str, Any]]:
-        """Queries, then the gallery, in order."""
-        people, trainer = self.sets[split], self.trainer
-        assert trainer is not None
-        sampler = InOrder(len(people), rank=trainer.global_rank, world_size=trainer.world_size)
-        return self.loader(people, sampler, self.eval_batch_size)
-
-    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
-        return self.evaluation_loader("val")
-
-    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
-        return self.evaluation_loader("test")
-
-    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
-        return self.evaluation_loader("test")
 
     def describe(self) -> dict[str, Any]:
         train, test = self.sets["train"], self.sets["test"]

@@ -1,7 +1,6 @@
 """Features of images on disk: what `predict` and `relattn embed` write and `relattn search` reads."""
 
 import csv
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,12 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relattn.errors import InputError, MissingFileError
-
-
-def digest(file: Path) -> str:
-    """The SHA-256 of a file: two checkpoints of the same name are often not the same."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

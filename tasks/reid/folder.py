@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from relattn.errors import InputError, MissingFileError, suggest
+from tasks.embedding_task import EmbeddingTask, Preparation
+from tasks.files import absent, fault, some_of
+from tasks.images import one_thread, read_image
 from tasks.loading import load
-from tasks.reid.augmentation import Pipeline
-from tasks.reid.checks import absent, fault, some_of
-from tasks.reid.data import collate, one_thread, read_image
+from tasks.reid.data import collate
 from tasks.reid.embedding import Embedding, Entry
 from tasks.reid.manifest import SPLITS
 from tasks.reid.market1501 import NAME
-from tasks.reid.module import ReID
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 CHECKED = (".jpg", ".jpeg", ".png")
@@ -33,30 +33,30 @@ COLUMNS = tuple(Entry.__dataclass_fields__)
 class Loaded(NamedTuple):
     """A trained network and where it came from."""
 
-    task: ReID
+    task: EmbeddingTask
     about: dict[str, Any]
     """What the embeddings it gives say of it."""
 
 
-def load_network(checkpoint: Path, *, flip: bool | None = None, device: str = "cpu") -> Loaded:
-    """Load the network of a re-identification checkpoint, in evaluation mode.
+def load_network(checkpoint: Path, *, flip: Any = None, device: str = "cpu") -> Loaded:
+    """Load the network of a checkpoint of people or faces, in evaluation mode.
 
     Args:
         checkpoint: A checkpoint of `relattn fit`.
-        flip: Whether the mirror image's feature is added; None for what the run had.
+        flip: What is done with the mirror image, as of `EmbeddingTask.use_flip`; None for what the run had.
         device: Where the network is put.
 
     Raises:
         InputError: If it is no such checkpoint, or that of another task.
     """
     task = load(checkpoint)
-    if not isinstance(task, ReID):
+    if not isinstance(task, EmbeddingTask):
         raise InputError(
             f"{checkpoint} is a checkpoint of {type(task).__name__}, whose features do not tell people apart. Expected "
-            "one of ReID, which `relattn fit --task reid` writes."
+            "one of ReID or Face, which `relattn fit --task reid` and `--task face` write."
         )
     if flip is not None:
-        task.flip_test = flip
+        task.use_flip(flip)
     about = task.provenance(checkpoint)
     return Loaded(task.to(device, memory_format=torch.channels_last), about)  # type: ignore[call-overload]
 
@@ -179,9 +179,9 @@ def listed_image(values: dict[str, str], where: str) -> Entry:
 class Files(Dataset[dict[str, Any]]):
     """Images of a folder as samples: `index`, and `image` (H, W, 3) float32 or, where it cannot be read, `fault`."""
 
-    def __init__(self, root: Path, entries: Sequence[Entry], size: tuple[int, int]) -> None:
-        """Keep the images, which become `size`, height and width in pixels."""
-        self.root, self.entries, self.pipeline = root, entries, Pipeline(size)
+    def __init__(self, root: Path, entries: Sequence[Entry], prepare: Preparation) -> None:
+        """Keep the images, and what is done to them."""
+        self.root, self.entries, self.prepare = root, entries, prepare
 
     def __len__(self) -> int:
         """Number of images."""
@@ -191,7 +191,7 @@ class Files(Dataset[dict[str, Any]]):
         """Read and process an image."""
         path = self.entries[index].path
         try:
-            pixels = self.pipeline(read_image(self.root / path), 0)
+            pixels = self.prepare(read_image(self.root / path))
         except (InputError, cv2.error):  # OpenCV has a limit of size as well
             return {"index": index, "fault": f"{path} (cannot be decoded)"}
         return {"index": index, "image": torch.from_numpy(pixels)}
@@ -241,7 +241,7 @@ def embed(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     alone = len(whole) <= batch_size  # starting processes for one batch takes longer than reading it
     loader = DataLoader(
-        Files(root, whole, task.shapes["image_size"]),
+        Files(root, whole, task.preparation()),
         batch_size=batch_size,
         num_workers=(0 if alone else min(8, cores)) if workers is None else workers,
         worker_init_fn=one_thread,

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from relattn.errors import InputError, MissingFileError, suggest
-from tasks.reid.checks import absent, check_splits, some_of
+from tasks.files import absent, some_of
+from tasks.reid.checks import check_splits
 from tasks.reid.splits import Image, Splits
 
 COLUMNS = ("path", "identity", "camera", "split")

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 from relattn.errors import InputError, MissingFileError
-from tasks.reid.checks import check_splits, not_found
+from tasks.files import not_found
+from tasks.reid.checks import check_splits
 from tasks.reid.splits import Image, Splits
 
 Boxes = Literal["labeled", "detected"]

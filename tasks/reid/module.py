@@ -1,5 +1,6 @@
 """Person re-identification: identity classification and a triplet loss in training, retrieval in evaluation."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +15,14 @@ from relattn.heads import BNNeck, PlainNeck
 from relattn.losses import batch_hard_triplet
 from relattn.metrics.metric import RetrievalMetric
 from relattn.metrics.ranks import SameCamera
-from tasks.base import Data, Task
-from tasks.reid.embedding import Embedding, Entry, digest
+from tasks.base import Data
+from tasks.embedding_task import EmbeddingTask, Preparation
+from tasks.files import digest
+from tasks.reid.augmentation import Pipeline
+from tasks.reid.embedding import Embedding, Entry
 
 
-class ReID(Task):
+class ReID(EmbeddingTask):
     """Trains an embedding of people and scores it by retrieval.
 
     Logs `train/loss`, its parts, and `train/error` (per cent of wrongly classified training images); for validation
@@ -28,8 +32,8 @@ class ReID(Task):
     """
 
     headline = "mAP"
-    progress = (*Task.progress, "mAP", "rank1")
-    shapes_of = (*Task.shapes_of, "feature")
+    progress = (*EmbeddingTask.progress, "mAP", "rank1")
+    shapes_of = (*EmbeddingTask.shapes_of, "feature")
 
     def __init__(
         self,
@@ -161,6 +165,14 @@ class ReID(Task):
         metric.reset()
         scores["score"] = scores[self.headline]
         self.log_dict({f"{stage}/{name}": value.float() for name, value in scores.items()})
+
+    def preparation(self) -> Preparation:
+        """The image in the network's size, normalised."""
+        return partial(Pipeline(self.shapes["image_size"]), seed=0)
+
+    def use_flip(self, flip: bool) -> None:
+        """Say whether the mirror image's feature is added."""
+        self.flip_test = flip
 
     def provenance(self, checkpoint: Path) -> dict[str, Any]:
         """What an embedding says of the network that it comes from; only what agrees can be compared."""

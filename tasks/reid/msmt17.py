@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from relattn.errors import InputError, MissingFileError
-from tasks.reid.checks import absent, check_splits, not_found, some_of
+from tasks.files import absent, not_found, some_of
+from tasks.reid.checks import check_splits
 from tasks.reid.splits import Image, Splits
 
 Version = Literal[1, 2]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from relattn.metrics import FeatureDistances
 from relattn.metrics.ranks import Labels
-from tasks.reid.data import read_image
+from tasks.images import read_image
 from tasks.reid.splits import Image, Splits
 
 

@@ -10,7 +10,7 @@ Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", 
 from pathlib import Path
 
 from relattn.errors import MissingFileError
-from tasks.reid.checks import not_found
+from tasks.files import not_found
 from tasks.segmentation.pairs import Pair, images_in, matched
 
 IMAGES, LABELS = "leftImg8bit", "gtFine"

@@ -1,7 +1,5 @@
 """What the segmentation data sets share: reading, checking, augmenting and batching."""
 
-import os
-import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -12,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import Dataset, default_collate
 
 from relattn.errors import InputError
-from tasks.base import Data
-from tasks.reid.data import one_thread, read_image
-from tasks.reid.sampler import Draw, InOrder, Shuffled
+from tasks.files import agrees_with_published
+from tasks.images import ImageData, read_image
+from tasks.samplers import Draw
 from tasks.segmentation.augmentation import Augmentation, Normalisation, Pipeline
 from tasks.segmentation.labels import IGNORED, LabelMap, Labels
 from tasks.segmentation.pairs import Pair, check_pairs, different_sizes, size_of
@@ -96,7 +94,7 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
     return batch
 
 
-class StreetsData(Data):
+class StreetsData(ImageData):
     """Random windows of the training images, shuffled, and whole images for evaluation."""
 
     label_map: LabelMap
@@ -109,6 +107,7 @@ class StreetsData(Data):
     """Weights of the classes in the loss that the paper's settings have for this set."""
 
     ignore_label = IGNORED
+    collate = staticmethod(collate)
 
     def __init__(
         self,
@@ -120,9 +119,7 @@ class StreetsData(Data):
         normalisation: Normalisation = "imagenet",
         image_scale: float = 1.0,
         eval_batch_size: int = 1,
-        check_files: bool = True,
-        workers: int | None = None,
-        seed: int | None = None,
+        **arguments: Any,
     ) -> None:
         """Define the data.
 
@@ -137,28 +134,17 @@ class StreetsData(Data):
             image_scale: What all images and labels are shrunk by, evaluation's too, for small runs. Scores at another
                 scale than 1 do not compare with published ones.
             eval_batch_size: Images of one step of evaluation, on each GPU; above 1 only where all have one size.
-            check_files: Whether to look at the first and last bytes and the size of every file before training.
-            workers: Processes that read images on each GPU; by default as many as there are processor cores for them,
-                at most 8.
-            seed: Seed of batches and augmentation; by default the run's seed.
+            arguments: Shared by all sets of images, see `ImageData`.
 
         Raises:
             InputError: If a number is out of range.
         """
-        super().__init__()
+        self.expect(crop=(min(crop), 16))
+        sizes = {"image_size": crop, "batch_size": batch_size, "eval_batch_size": eval_batch_size}
+        super().__init__(root, **sizes, **arguments)
         name = type(self).__name__
-        for what, value, least in (
-            ("batch_size", batch_size, 1),
-            ("eval_batch_size", eval_batch_size, 1),
-            ("crop", min(crop), 16),
-            ("workers", 0 if workers is None else workers, 0),
-        ):
-            if value < least:
-                raise InputError(f"{name}: {what} is {value}, expected at least {least}.")
         if not 0 < image_scale <= 4:
             raise InputError(f"{name}: image_scale is {image_scale}, expected above 0 and at most 4.")
-        self.root, self.image_size = Path(root), (crop[0], crop[1])
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.augmentation = augmentation or Augmentation()
         low, high = self.augmentation.scales
         if not 0 < low <= high or self.augmentation.step <= 0:
@@ -167,9 +153,6 @@ class StreetsData(Data):
                 "order, as 0.5 to 2.1 in steps of 0.1 are."
             )
         self.normalisation, self.image_scale = normalisation, image_scale
-        self.check_files, self.workers = check_files, workers
-        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
-        self.sets: dict[str, Streets] = {}
 
     @abstractmethod
     def read(self) -> tuple[Path, dict[str, list[Pair]]]:
@@ -198,19 +181,8 @@ class StreetsData(Data):
 
     def check(self, folder: Path, splits: Mapping[str, list[Pair]]) -> set[tuple[int, int]]:
         """Check the files, warn if there are not as many as published, and give the sizes of images."""
-        differing = [
-            f"{split}: {len(splits[split]):,} found, {number:,} published"
-            for split, number in self.published.items()
-            if len(splits[split]) != number
-        ]
-        self.genuine = bool(self.published) and not differing
-        if differing:
-            warnings.warn(
-                f"{type(self).__name__} in {folder} is not the published set ({'; '.join(differing)}). It is a "
-                "generated stand-in, or an archive that was not unpacked completely: do not compare its scores with "
-                "published ones.",
-                stacklevel=2,
-            )
+        counts = {split: len(pairs) for split, pairs in splits.items()}
+        self.genuine = agrees_with_published(type(self).__name__, folder, counts, self.published)
         everything = sorted({pair for pairs in splits.values() for pair in pairs}, key=lambda pair: pair.image)
         if self.check_files:
             return check_pairs(folder, everything)
@@ -226,47 +198,6 @@ class StreetsData(Data):
             counts += np.bincount(labels.ravel(), minlength=256)
         found = counts[: self.num_classes]
         return found / max(int(found.sum()), 1)
-
-    def loader(self, streets: Streets, sampler: Any, batch_size: int, **options: Any) -> DataLoader[dict[str, Any]]:
-        """A loader on this process's worker processes."""
-        trainer = self.trainer
-        assert trainer is not None
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = min(8, cores // max(trainer.num_devices, 1)) if self.workers is None else self.workers
-        return DataLoader(
-            streets,
-            batch_size=batch_size,
-            sampler=sampler,
-            num_workers=workers,
-            worker_init_fn=one_thread,
-            collate_fn=collate,
-            persistent_workers=workers > 0,
-            pin_memory=trainer.strategy.root_device.type == "cuda",
-            **options,
-        )
-
-    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        trainer = self.trainer
-        assert trainer is not None
-        place = {"rank": trainer.global_rank, "world_size": trainer.world_size}
-        sampler = Shuffled(len(self.sets["train"]), batch_size=self.batch_size, seed=self.seed, **place)
-        return self.loader(self.sets["train"], sampler, sampler.share, drop_last=True)
-
-    def evaluation_loader(self, split: str) -> DataLoader[dict[str, Any]]:
-        """The images of a split, whole and in order."""
-        streets, trainer = self.sets[split], self.trainer
-        assert trainer is not None
-        sampler = InOrder(len(streets), rank=trainer.global_rank, world_size=trainer.world_size)
-        return self.loader(streets, sampler, self.eval_batch_size)
-
-    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
-        return self.evaluation_loader("val")
-
-    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
-        return self.evaluation_loader("test")
-
-    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
-        return self.evaluation_loader("predict")
 
     def describe(self) -> dict[str, Any]:
         images = {split: len(self.sets[split]) for split in ("train", "val", "test")}

@@ -19,8 +19,8 @@ from relattn.cli.main import main, run
 from relattn.errors import InputError
 from relattn.figures.contact_sheet import OTHER, QUERY, SAME, UNKNOWN, Row, Tile, layout
 from relattn.metrics.reranking import ReRanked
+from tasks.images import read_image
 from tasks.reid.augmentation import Pipeline
-from tasks.reid.data import read_image
 from tasks.reid.embedding import Embedding, Entry
 from tasks.reid.folder import load_network
 from tasks.reid.search import Search, choose

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from relattn.errors import InputError, MissingFileError
-from tasks.reid.checks import check_counts
+from tasks.files import agrees_with_published
 from tasks.reid.market1501 import read_cuhk03_np, read_duke, read_market1501
 from tasks.reid.msmt17 import read_msmt17
 from tasks.reid.splits import Image, Splits
@@ -279,13 +279,14 @@ def test_lists_that_are_no_lists(tmp_path: Path) -> None:
 def test_counts_are_compared_with_the_published_ones_in_one_warning(tmp_path: Path) -> None:
     splits = read_market1501(market(tmp_path))
     with pytest.warns(UserWarning, match="not the published set") as caught:
-        check_counts(splits, "Market-1501")
+        assert not agrees_with_published("Market-1501", tmp_path, splits.counts(), splits.published)
     (message,) = [str(warning.message) for warning in caught]
     for part in ("train images: 3 found, 12,936 published", "gallery identities: 3 found, 751 pub", "stand-in"):
         assert part in message
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_counts(Splits(tmp_path, splits.train, splits.query, splits.gallery, splits.counts()), "Market-1501")
+        assert agrees_with_published("Market-1501", tmp_path, splits.counts(), splits.counts())
+        assert not agrees_with_published("mine", tmp_path, splits.counts(), {})
         read_msmt17(msmt17(tmp_path / "MSMT17_V1"))  # equal numbers in train and test are other people
     with pytest.warns(UserWarning, match=r"2 identities are in training and in test \(1, 5\)"):
         read_market1501(market(tmp_path, {"bounding_box_train": ["0001_c1s1_1_1.jpg", "0005_c1s1_1_1.jpg"]}))

@@ -9,7 +9,8 @@ import PIL.Image
 import pytest
 
 from relattn.errors import InputError, MissingFileError
-from tasks.reid.checks import check_images, check_splits, fault
+from tasks.files import fault
+from tasks.reid.checks import check_images, check_splits
 from tasks.reid.manifest import read_manifest
 from tasks.reid.splits import Image, Splits
 

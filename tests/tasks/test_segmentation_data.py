@@ -13,7 +13,7 @@ import torch
 
 from relattn.errors import InputError, MissingFileError
 from relattn.synthetic.cityscapes import write_cityscapes
-from tasks.reid.sampler import Draw
+from tasks.samplers import Draw
 from tasks.segmentation import CamVid, Cityscapes, Folders
 from tasks.segmentation.labels import CITYSCAPES
 from tasks.segmentation.pairs import images_in

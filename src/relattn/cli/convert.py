@@ -109,7 +109,7 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from relattn.cli.trainer import quieten
-    from tasks.reid.embedding import digest
+    from tasks.files import digest
 
     quieten()
     config = configuration(released.attention, options.data, image_size)

@@ -1,4 +1,4 @@
-"""`relattn embed`: the features of a folder's images, by a trained re-identification network."""
+"""`relattn embed`: the features of a folder's images, by a trained network of people or faces."""
 
 import argparse
 import re
@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   relattn embed --checkpoint runs/reid/NAME/checkpoints/last.ckpt --images photos --out features/photos
   relattn embed --checkpoint last.ckpt --images photos --out features/photos --pattern '(?P<identity>[^/]+)/[^/]*$'
   relattn embed --checkpoint last.ckpt --images photos --out features/photos --manifest people.csv --gpus 1
+  relattn embed --checkpoint runs/face/NAME/checkpoints/last.ckpt --images aligned_faces --out features/faces
 """
 
 
@@ -32,7 +33,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a re-identification network")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="a network of people or faces")
     parser.add_argument("--images", type=Path, required=True, help="folder of images, with those in its folders")
     parser.add_argument("--out", type=Path, required=True, help="folder to write, which must be new or empty")
     parser.add_argument("--flip", action="store_true", help="add the mirror images' features; else as in training")
@@ -106,7 +107,7 @@ def device_of(gpus: str | None) -> str:
     return f"cuda:{index}"
 
 
-def network_of(options: argparse.Namespace, *, flip: bool | None) -> "Loaded":
+def network_of(options: argparse.Namespace, *, flip: Any) -> "Loaded":
     """Load the checkpoint of the options; `flip` as of `load_network`."""
     from relattn.cli.memory import keep_freed_memory
     from relattn.cli.trainer import quieten

@@ -124,7 +124,7 @@ def row_of(entry: dict[str, Any], search: "Search", missing: list[Path]) -> "Row
     from PIL import Image
 
     from relattn.figures.contact_sheet import HEIGHT, Row, Tile
-    from tasks.reid.data import read_image
+    from tasks.images import read_image
 
     def image(file: Path) -> Image.Image | None:
         try:

@@ -1,0 +1,115 @@
+"""The scores of verification as a torchmetrics metric: fed by batches, the same from one process or several."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
+
+from relattn.errors import InputError
+from relattn.metrics.verification import FARS, Floats, Verification, pair_distances, verification
+
+
+class VerificationMetric(Metric):
+    """Gathers features of the images of packs of pairs, and scores each pack by the ten-fold protocol.
+
+    Images carry their index in the packs, put one after the other: it makes the order of the pairs, which the folds are
+    cut from, the same however the images came in, and lets images that a distributed sampler repeats count once. Each
+    of several processes scores all features, so that the scores are those of a single one to the last bit.
+
+    Attributes:
+        result: The scores of each pack after `compute`.
+        distances: Squared distances `(P,)` of each pack's pairs after `compute`.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+
+    features: list[Tensor]
+    indices: list[Tensor]
+
+    def __init__(
+        self,
+        same: Mapping[str, NDArray[np.bool_]],
+        *,
+        folds: int = 10,
+        fars: Sequence[float] = FARS,
+        **arguments: Any,
+    ) -> None:
+        """Define the metric.
+
+        Args:
+            same: For each pack, in their order, `(P,)` bool: whether a pair shows one person.
+            folds: As of `verification`.
+            fars: As of `verification`.
+            arguments: torchmetrics' own.
+        """
+        super().__init__(**arguments)
+        self.same, self.folds, self.fars = dict(same), folds, tuple(fars)
+        self.result: dict[str, Verification] = {}
+        self.distances: dict[str, Floats] = {}
+        for name in ("features", "indices"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, features: Tensor, indices: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            features: (B, D), any floating type and length; a float32 copy is kept.
+            indices: (B,) int64, the images' places; images 2 i and 2 i + 1 of a pack are its pair i.
+        """
+        # A copy: what a CUDA graph gives is overwritten by its next run.
+        self.features.append(features.detach().to(torch.float32, copy=True))
+        self.indices.append(indices)
+
+    def gathered(self) -> Tensor:
+        """The features of all images `(N, D)` in their order.
+
+        Raises:
+            InputError: If images are missing.
+        """
+        total = 2 * sum(map(len, self.same.values()))
+        indices = dim_zero_cat(self.indices) if len(self.indices) else torch.empty(0, dtype=torch.int64)
+        known, place = indices.unique(return_inverse=True)
+        if not torch.equal(known.cpu(), torch.arange(total)):
+            raise InputError(
+                f"The packs have {total:,} images, and features of {len(known):,} came in: a pack is scored as a whole "
+                "(no --trainer.limit_val_batches or limit_test_batches)."
+            )
+        first = torch.full((total,), len(indices), device=indices.device)
+        first.scatter_reduce_(0, place, torch.arange(len(indices), device=indices.device), "amin")
+        return dim_zero_cat(self.features)[first]
+
+    def compute(self) -> dict[str, Tensor]:
+        """The scores by name, float64, in per cent but for thresholds; details are left in `result`.
+
+        Returns:
+            For each pack its accuracy under its own name, `<pack>_std`, and so on as in `Verification.scores`;
+            `accuracy`, the mean of the packs' accuracies, and `threshold`, the mean of their thresholds.
+
+        Raises:
+            InputError: If images are missing or a feature is not finite, or 0; see also `verification`.
+        """
+        if not self.same:
+            raise InputError("There are no packs of pairs: nothing can be scored.")
+        features = self.gathered()
+        sizes = [2 * len(same) for same in self.same.values()]
+        scores: dict[str, float] = {}
+        for (name, same), part in zip(self.same.items(), features.split(sizes), strict=True):
+            try:
+                distances = pair_distances(part)
+                self.result[name] = verification(distances, same, folds=self.folds, fars=self.fars)
+            except InputError as error:
+                raise InputError(f"{name}: {error}") from error
+            self.distances[name] = distances.cpu().numpy()
+            found = self.result[name].scores()
+            scores[name] = found.pop("accuracy")
+            scores |= {f"{name}_{what}": value for what, value in found.items()}
+        scores["accuracy"] = float(np.mean([result.accuracy for result in self.result.values()]))
+        scores["threshold"] = float(np.mean([result.threshold for result in self.result.values()]))
+        device = features.device
+        return {name: torch.tensor(value, dtype=torch.float64, device=device) for name, value in scores.items()}

@@ -1,0 +1,158 @@
+"""Packs of pairs to be verified, and the `.bin` files that they are published in.
+
+Such a file (insightface: `lfw.bin`, `cfp_fp.bin`, ...) is a pickle of `(bins, issame)`: 2P encoded images, of which 2i
+and 2i+1 are pair i, and P times whether both show the same person. The order matters: the ten folds of the protocol
+(Huang et al., "Labeled Faces in the Wild", 2008) are cut from it, and pairs are listed so that each fold has as many
+same as different ones. Files come from Python 2, where images are `str`, and from Python 3, where they are `bytes` or
+arrays of uint8.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relattn.errors import InputError
+from relattn.unpickle import unpickle
+from tasks.face.images import SIZE, Pixels, central, decode, fault
+from tasks.files import some_of
+
+OFFICIAL = {"lfw": 6000, "cplfw": 6000, "calfw": 6000, "cfp_fp": 7000, "agedb_30": 6000}
+"""The packs of StRA's Table 4, and how many pairs each has."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pack:
+    """Pairs of images, in the official order."""
+
+    name: str
+
+    origin: Path
+    """The file that the pack was read from, for messages."""
+
+    images: Sequence[bytes | Path]
+    """2P encoded images, in memory or on disk; 2i and 2i+1 are pair i."""
+
+    same: NDArray[np.bool_]
+    """`(P,)`: whether a pair shows one person."""
+
+    def __len__(self) -> int:
+        """Number of images, 2P."""
+        return len(self.images)
+
+    def encoded(self, index: int) -> bytes:
+        """The file of an image.
+
+        Raises:
+            InputError: If it cannot be read.
+        """
+        image = self.images[index]
+        if isinstance(image, bytes):
+            return image
+        try:
+            return image.read_bytes()
+        except OSError as error:
+            raise InputError(f"{self.where(index)} cannot be read: {error.strerror}.") from error
+
+    def read(self, index: int, size: tuple[int, int] = SIZE) -> Pixels:
+        """Decode an image to `(*size, 3)` uint8 RGB; one of another size is resized to cover it and its centre taken.
+
+        Raises:
+            InputError: If it cannot be read or decoded.
+        """
+        return central(decode(self.encoded(index), self.where(index)), size)
+
+    def where(self, index: int) -> str:
+        """How messages call an image."""
+        image = self.images[index]
+        return f"{self.origin}: image {index}" if isinstance(image, bytes) else str(image)
+
+    def check(self) -> None:
+        """Look at the first and the last bytes of every image, without decoding any.
+
+        Raises:
+            InputError: If images are empty, cut off, or neither JPEG nor PNG; the message names some of them.
+        """
+        seen: dict[bytes | Path, int] = {}
+        for index, image in enumerate(self.images):
+            seen.setdefault(image, index)  # a photograph is in several pairs
+        wrong = [(index, reason) for index in seen.values() if (reason := fault(self.encoded(index)))]
+        if wrong:
+            named = some_of([f"{self.where(index)} is {reason}" for index, reason in wrong])
+            raise InputError(
+                f"{len(wrong):,} of the {len(seen):,} images of {self.origin} cannot be used: {named}. "
+                "Get the pack again."
+            )
+
+
+def read_pack(path: Path, name: str | None = None) -> Pack:
+    """Read a `.bin` file, without running code from it.
+
+    Args:
+        path: The file.
+        name: The pack's name; by default the file's.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it is damaged, holds anything but images and booleans, or their numbers disagree.
+    """
+    content = unpickle(path, encoding="bytes")
+    if not isinstance(content, list | tuple) or len(content) != 2:
+        raise InputError(f"{path} holds a {type(content).__name__}, expected the pair (bins, issame) of a pack.")
+    bins, same = (entries(part, what, path) for part, what in zip(content, ("bins", "issame"), strict=True))
+    images = [as_bytes(image, f"{path}: image {index}") for index, image in enumerate(bins)]
+    for index, value in enumerate(same):
+        if not isinstance(value, bool | int | np.bool_ | np.integer) or value not in (0, 1):
+            raise InputError(f"{path}: issame[{index}] is {short(value)}, expected True or False.")
+    return Pack(name or path.stem, path, images, pairs_of(len(images), same, path))
+
+
+def pairs_of(images: int, same: Sequence[Any], path: Path) -> NDArray[np.bool_]:
+    """The labels of pairs as an array.
+
+    Raises:
+        InputError: If there are no pairs, the images are odd in number, or they are not twice as many as the labels.
+    """
+    if not images or not len(same):
+        raise InputError(f"{path} is empty: {images} images and {len(same)} labels of pairs.")
+    if images % 2:
+        raise InputError(f"{path} has {images:,} images, an odd number: images 2i and 2i+1 make pair i.")
+    if images != 2 * len(same):
+        raise InputError(f"{path} has {images:,} images and {len(same):,} labels of pairs, expected {images // 2:,}.")
+    return np.array([bool(value) for value in same])
+
+
+def entries(part: Any, what: str, path: Path) -> Sequence[Any]:
+    """One half of a pack as a sequence.
+
+    Raises:
+        InputError: If it is none.
+    """
+    if isinstance(part, np.ndarray) and part.ndim == 1:
+        return list(part)
+    if not isinstance(part, list | tuple):
+        raise InputError(f"{path}: {what} is a {type(part).__name__}, expected a list.")
+    return part
+
+
+def as_bytes(image: Any, what: str) -> bytes:
+    """An encoded image as bytes.
+
+    Raises:
+        InputError: If it is neither bytes nor an array of uint8.
+    """
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size == max(image.shape, default=0):
+        return image.tobytes()
+    raise InputError(f"{what} is {short(image)}, expected an encoded image: bytes, or an array of uint8 in one row.")
+
+
+def short(value: Any) -> str:
+    """What a message says of a value that is not as expected."""
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} of shape {value.shape}"
+    return repr(value) if isinstance(value, bool | int | float) else f"of type {type(value).__name__}"
