@@ -18,10 +18,13 @@ COMMANDS = {
     "convert": ("relattn.cli.convert", "a released checkpoint of the papers' authors, as one of the suite's"),
     "data": ("relattn.cli.data", "generate stand-ins for data sets, in their official layouts"),
     "demo": ("relattn.cli.demo", "the suite in small: trains with and without attention on generated data"),
-    "embed": ("relattn.cli.embed", "write the features of a folder's images, by a re-identification network"),
+    "embed": ("relattn.cli.embed", "write the features of a folder's images, by a network of people or faces"),
     "list": ("relattn.cli.listing", "list tasks, attention modules, data sets or backbones"),
     "parameters": ("relattn.cli.parameters", "parameters with each attention, beside the paper's table"),
+    "report": ("relattn.cli.report", "tables in the papers' layout from run folders, with curves and costs"),
     "search": ("relattn.cli.search", "rank a gallery for each query, and draw the nearest images"),
+    "sweep": ("relattn.cli.sweep", "run all of a sweep file, such as a table of the papers"),
+    "verify": ("relattn.cli.verify", "tell whether two images of faces show one person"),
 }
 
 USAGE = """usage: relattn COMMAND [options]

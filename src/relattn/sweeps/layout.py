@@ -1,0 +1,91 @@
+"""How a sweep's runs make a table: the `table` section of its file."""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+from relattn.errors import InputError, suggest
+from relattn.sweeps.grid import Sweep
+
+KEYS = {"title", "rows", "columns", "scores", "labels", "baseline", "published", "note"}
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score of a table.
+
+    Attributes:
+        label: Its heading.
+        metric: Its name in `result.json`; None for one that runs do not give, and only the paper has.
+        lower: Whether lower is better.
+        scale: What it is multiplied by.
+        digits: Decimal places.
+    """
+
+    label: str
+    metric: str | None
+    lower: bool = False
+    scale: float = 1.0
+    digits: int = 2
+
+
+def layout_of(sweep: Sweep) -> dict[str, Any]:
+    """The checked `table` section.
+
+    Raises:
+        InputError: If it is missing, or names what the sweep does not have.
+    """
+    layout = sweep.content.get("table")
+    if not isinstance(layout, dict):
+        raise InputError(f"{sweep.path} has no `table` section: it says how its runs make a table.")
+    for key in layout:
+        if key not in KEYS:
+            raise InputError(f"{sweep.path}: table has {key!r}, which is not known. {suggest(key, KEYS)}")
+    for key in ("rows", "scores"):
+        if not layout.get(key):
+            raise InputError(f"{sweep.path}: table needs {key!r}.")
+    parameters = sweep.content["parameters"]
+    for name in axis(layout, "rows") + axis(layout, "columns"):
+        if name not in parameters:
+            raise InputError(f"{sweep.path}: table names {name!r}, which is no parameter. {suggest(name, parameters)}")
+    return layout
+
+
+def axis(layout: dict[str, Any], name: str) -> list[str]:
+    """The parameters of the rows or the columns."""
+    value = layout.get(name) or []
+    return [value] if isinstance(value, str) else list(value)
+
+
+def key_of(names: list[str], parameters: dict[str, Any]) -> str:
+    """The key of a row or column: the parameters' values, with commas between."""
+    return ", ".join(str(parameters[name]) for name in names)
+
+
+def scores_of(layout: dict[str, Any]) -> list[Score]:
+    """The scores of a table."""
+    found = []
+    for label, entry in layout["scores"].items():
+        given = entry if isinstance(entry, dict) else {"metric": entry}
+        lower = given.get("better", "higher") == "lower"
+        found.append(Score(label, given.get("metric"), lower, float(given.get("scale", 1)), given.get("digits", 2)))
+    return found
+
+
+def ordered(sweep: Sweep, names: list[str], keys: list[str]) -> list[str]:
+    """Keys in the order in which the file lists the values, the first parameter slowest."""
+    values = [[str(value) for value in sweep.parameters[name]] for name in names]
+    wanted = [", ".join(combination) for combination in itertools.product(*values)] if names else [""]
+    return [key for key in wanted if key in keys]
+
+
+def published(layout: dict[str, Any], row: str, column: str, score: str) -> dict[str, float]:
+    """The papers' numbers of a cell, by source."""
+    found = {}
+    for source, rows in layout.get("published", {}).items():
+        entry = {str(name): value for name, value in rows.items()}.get(row, {})
+        if column:
+            entry = {str(name): value for name, value in entry.items()}.get(column, {})
+        if score in entry:
+            found[str(source)] = float(entry[score])
+    return found

@@ -1,0 +1,132 @@
+"""What a sweep shows while it runs: a table on a terminal, a line for every change elsewhere."""
+
+import statistics
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from relattn.sweeps import folders
+from relattn.sweeps.grid import Planned
+from relattn.sweeps.progress import Progress, progress
+
+COLOURS = {"finished": "green", "failed": "red", "running": "cyan", "interrupted": "yellow", "waiting": "dim"}
+
+
+def duration(seconds: float | None) -> str:
+    """A time for people: 45 s, 12 min, 3 h 05."""
+    if seconds is None:
+        return ""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02}"
+
+
+@dataclass
+class Board:
+    """The state of all runs of a sweep.
+
+    Attributes:
+        name: The sweep's name.
+        plan: All its runs.
+        place: The folder of their folders.
+        console: Where it is shown.
+        jobs: Runs at once.
+    """
+
+    name: str
+    plan: list[Planned]
+    place: Path
+    console: Console
+    jobs: int = 1
+    states: dict[str, Progress] = field(default_factory=dict)
+    began: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """When each run of this session was first seen running, and how far it was."""
+    refreshed: float = 0.0
+    live: Live | None = None
+
+    def __post_init__(self) -> None:
+        for planned in self.plan:
+            self.states[planned.name] = progress(self.place / planned.name)
+
+    def __enter__(self) -> "Board":
+        if self.console.is_terminal:
+            self.live = Live(self.table(), console=self.console, refresh_per_second=2, transient=True)
+            self.live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def watch(self, seen: dict[str, folders.Status]) -> None:
+        """Take in the launcher's statuses; show what is new."""
+        changed = {name: status for name, status in seen.items() if status != self.states[name].status}
+        due = time.monotonic() - self.refreshed > 1
+        if not changed and not (due and self.live is not None):
+            return
+        self.refreshed = time.monotonic()
+        for name, status in seen.items():
+            if name in changed or status == "running":
+                self.states[name] = progress(self.place / name, status)
+            if status == "running":
+                self.began.setdefault(name, (time.monotonic(), self.states[name].fraction))
+        if self.live is not None:
+            self.live.update(self.table())
+        else:
+            for name, status in changed.items():
+                self.console.print(self.line(name, status), highlight=False, soft_wrap=True)
+
+    def line(self, name: str, status: str) -> str:
+        """What is said of a run whose status has changed."""
+        ended = sum(state.status in ("finished", "failed") for state in self.states.values())
+        score = self.states[name].score
+        shown = f"  score {score:.2f}" if score is not None else ""
+        return f"[{COLOURS[status]}]{status:<11}[/] {name}{shown}  ({ended} of {len(self.plan)} runs have ended)"
+
+    def left(self, name: str) -> float | None:
+        """Seconds that a run still needs, from how it went in this session."""
+        state = self.states[name]
+        if state.status != "running" or name not in self.began:
+            return None
+        since, fraction = self.began[name]
+        done = state.fraction - fraction
+        return (time.monotonic() - since) / done * (1 - state.fraction) if done > 0 else None
+
+    def all_left(self) -> float | None:
+        """Seconds that the sweep still needs, if every waiting run takes as long as those that ended."""
+        results = [folders.read_json(self.place / name / "result.json") for name in self.states]
+        lasted = [result["seconds"] for result in results if result and "seconds" in result]
+        waiting = sum(state.status in ("waiting", "interrupted") for state in self.states.values())
+        running = [self.left(name) for name, state in self.states.items() if state.status == "running"]
+        if (waiting and not lasted) or None in running:
+            return None
+        seconds = sum(left for left in running if left is not None)
+        return (seconds + waiting * statistics.mean(lasted or [0.0])) / max(1, self.jobs)
+
+    def table(self) -> Table:
+        """All runs with their status."""
+        states = [state.status for state in self.states.values()]
+        counts = ", ".join(f"{states.count(status)} {status}" for status in COLOURS if status in states)
+        left = duration(self.all_left())
+        shown = Table(title=f"{self.name}: {counts}", caption=f"about {left} left" if left else None)
+        shown.add_column("run", overflow="fold")
+        shown.add_column("status")
+        for column in ("epoch", "left", "score"):
+            shown.add_column(column, justify="right")
+        hidden = 0
+        for name, state in self.states.items():
+            if self.live is not None and len(self.states) > self.console.height - 8 and state.status == "waiting":
+                hidden += 1
+                continue
+            epoch = f"{state.epoch}/{state.epochs}" if state.epochs else f"{state.fraction:.0%}"
+            score = "" if state.score is None else f"{state.score:.2f}"
+            status = f"[{COLOURS[state.status]}]{state.status}[/]"
+            shown.add_row(name, status, epoch, duration(self.left(name)), score)
+        if hidden:
+            shown.add_row(f"... and {hidden} that wait", "", "", "", "", style="dim")
+        return shown

@@ -1,0 +1,96 @@
+"""Runs of a sweep on this machine, one after another or several at once."""
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from relattn.sweeps import folders
+from relattn.sweeps.attempt import Attempt
+from relattn.sweeps.grid import Planned
+
+Watch = Callable[[dict[str, folders.Status]], None]
+"""Called often with the status of every run that is no longer waiting."""
+
+PAUSE = 0.2
+"""Seconds between two looks at the processes."""
+
+
+@dataclass
+class Local:
+    """The launcher of this machine.
+
+    Attributes:
+        jobs: Runs at once.
+        devices: GPUs, of which each run sees one; empty to leave them as they are.
+    """
+
+    jobs: int = 1
+    devices: tuple[str, ...] = ()
+
+    def environment(self, slot: int) -> dict[str, str]:
+        """The variables of the runs of a slot: its GPU, and its share of the cores."""
+        variables = {}
+        if self.devices:
+            variables["CUDA_VISIBLE_DEVICES"] = self.devices[slot % len(self.devices)]
+        if self.jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
+            variables["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
+        return variables
+
+    def launch(self, plan: list[Planned], place: Path, sweep: str, watch: Watch) -> None:
+        """Run everything in `plan`; statuses go to `watch`. Ctrl-C and SIGTERM stop the runs, which can go on later."""
+        waiting, slots = deque(plan), dict.fromkeys(range(self.jobs), None)
+        active: dict[int, Attempt | None] = dict(slots)
+        seen: dict[str, folders.Status] = {}
+        with terminated_as_interrupted():
+            try:
+                while waiting or any(active.values()):
+                    for slot, attempt in active.items():
+                        if attempt is None and waiting:
+                            planned = waiting.popleft()
+                            environment = self.environment(slot)
+                            active[slot] = Attempt(planned, place / planned.name, sweep, environment)
+                    for slot, attempt in active.items():
+                        if attempt is None:
+                            continue
+                        status = attempt.poll()
+                        if attempt.taken and status == "interrupted":  # the process that had it was killed
+                            waiting.appendleft(attempt.planned)
+                            active[slot] = None
+                            continue
+                        seen[attempt.planned.name] = status
+                        if status != "running":
+                            active[slot] = None
+                    watch(seen)
+                    time.sleep(PAUSE)
+            except KeyboardInterrupt:
+                stop([attempt for attempt in active.values() if attempt is not None])
+                raise
+
+
+def stop(attempts: list[Attempt]) -> None:
+    """Stop processes, all asked at once."""
+    for attempt in attempts:
+        if attempt.process is not None and attempt.process.poll() is None:
+            attempt.signal(signal.SIGINT)
+    for attempt in attempts:
+        attempt.stop()
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM, which schedulers send, do what Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,94 @@
+"""Runs of a sweep as tasks of Ray, over a cluster or this machine. Ray is imported when it is used."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from relattn.errors import InputError
+from relattn.sweeps import folders
+from relattn.sweeps.attempt import Attempt
+from relattn.sweeps.grid import Planned
+from relattn.sweeps.local import PAUSE, Watch, terminated_as_interrupted
+
+RETRIES = 3
+"""How often a run is started again when its machine is lost; it goes on from its checkpoint."""
+
+
+def attend(planned: Planned, folder: str, sweep: str) -> str:
+    """Run one in a worker of Ray, and wait for it; a task that is cancelled stops its process."""
+    attempt = Attempt(planned, Path(folder), sweep)
+    try:
+        while (status := attempt.poll()) == "running":
+            time.sleep(PAUSE)
+        return status
+    except KeyboardInterrupt:
+        attempt.stop()
+        raise
+
+
+@dataclass
+class Ray:
+    """The launcher of a cluster. Folders of runs, and data, must be where every machine sees them.
+
+    Attributes:
+        cpus: Cores of each run.
+        gpus: GPUs of each run; Ray shows each run its own.
+        address: Address of the cluster; by default `RAY_ADDRESS`, a cluster on this machine, or a new one.
+    """
+
+    cpus: float = 1
+    gpus: float = 0
+    address: str | None = None
+
+    def launch(self, plan: list[Planned], place: Path, sweep: str, watch: Watch) -> None:
+        """Run everything in `plan`; statuses go to `watch`.
+
+        Raises:
+            InputError: If Ray is not installed, or has no machine with what a run needs.
+        """
+        try:
+            import ray  # type: ignore[import-not-found, unused-ignore]
+        except ImportError as error:
+            raise InputError("--launcher ray needs Ray: pip install ray.") from error
+        ray.init(address=self.address, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
+        try:
+            self.check(ray.cluster_resources())
+            options = {"num_cpus": self.cpus, "num_gpus": self.gpus, "max_retries": RETRIES}
+            remote = ray.remote(**options)(attend)
+            place = place.resolve()
+            tasks = {remote.remote(planned, str(place / planned.name), sweep): planned for planned in plan}
+            with terminated_as_interrupted():
+                try:
+                    self.wait(ray, tasks, place, watch)
+                except KeyboardInterrupt:
+                    for task in tasks:
+                        ray.cancel(task, force=False)
+                    ray.wait(list(tasks), num_returns=len(tasks), timeout=30)
+                    raise
+        finally:
+            ray.shutdown()
+
+    def check(self, resources: dict[str, float]) -> None:
+        """Refuse what no machine can ever run: Ray would wait for one."""
+        for name, wanted in (("CPU", self.cpus), ("GPU", self.gpus)):
+            if wanted > resources.get(name, 0):
+                raise InputError(f"Each run is to have {wanted:g} {name}, and Ray has {resources.get(name, 0):g}.")
+
+    def wait(self, ray: Any, tasks: dict[Any, Planned], place: Path, watch: Watch) -> None:
+        """Wait for all tasks."""
+        unfinished, seen = list(tasks), {}
+        while unfinished:
+            done, unfinished = ray.wait(unfinished, num_returns=len(unfinished), timeout=5 * PAUSE)
+            for task in done:
+                planned = tasks[task]
+                try:
+                    seen[planned.name] = ray.get(task)
+                except ray.exceptions.RayError:  # the worker died every time
+                    folders.record_failure(place / planned.name, -1)
+                    seen[planned.name] = "failed"
+            for task in unfinished:
+                state = folders.status(place / tasks[task].name)
+                if state != "waiting":
+                    seen[tasks[task].name] = state
+            watch(seen)

@@ -1,0 +1,57 @@
+"""The same file as a sweep on W&B, whose agents start the same runs in the same folders."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from relattn.errors import InputError
+from relattn.sweeps.grid import OWN_KEYS, Sweep
+
+
+def registered(sweep: Sweep, arguments: list[str]) -> dict[str, Any]:
+    """What W&B is given: the file without our sections, and a command that resolves what values stand for.
+
+    Args:
+        sweep: The sweep.
+        arguments: Options of `relattn sweep` that every run needs: where folders are, and overrides.
+    """
+    content = {key: value for key, value in sweep.content.items() if key not in {*OWN_KEYS, "program"}}
+    own = [sys.executable, "-m", "relattn", "sweep", str(sweep.path.resolve()), *arguments]
+    parameters = {
+        name: {"value": values[0]} if len(values) == 1 else {"values": values}
+        for name, values in sweep.parameters.items()
+    }
+    return {
+        **content,
+        "name": sweep.name,
+        "parameters": parameters,
+        "program": "relattn",
+        "command": ["${env}", *own, "--run", "${args}"],
+    }
+
+
+def check_online() -> None:
+    """Refuse where W&B cannot be reached, and say what can be done.
+
+    Raises:
+        InputError: If W&B is offline or there is no account.
+    """
+    instead = "Offline, run the same file with --launcher local --set logger=wandb, and `wandb sync` its runs later."
+    mode = os.environ.get("WANDB_MODE", "online")
+    if mode != "online":
+        raise InputError(f"A W&B sweep needs its server, and WANDB_MODE is {mode}. {instead}")
+    netrc = Path.home() / ".netrc"
+    if "WANDB_API_KEY" not in os.environ and not (netrc.is_file() and "wandb" in netrc.read_text()):
+        raise InputError(f"A W&B sweep needs an account: wandb login, or WANDB_API_KEY. {instead}")
+
+
+def launch(sweep: Sweep, arguments: list[str], *, project: str, entity: str | None) -> int:
+    """Register the sweep and work on it with an agent, until all runs are done or Ctrl-C."""
+    check_online()
+    import wandb
+
+    sweep_id = wandb.sweep(registered(sweep, arguments), entity=entity, project=project)
+    path = "/".join(part for part in (entity, project, sweep_id) if part)
+    return subprocess.run([sys.executable, "-m", "wandb", "agent", path], check=False).returncode  # noqa: S603

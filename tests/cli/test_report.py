@@ -1,0 +1,182 @@
+"""`relattn report`: what a table, its notes and its page say, from run folders written by hand."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from relattn.cli.main import run
+from relattn.sweeps import grid, records
+from relattn.sweeps.charts import ticks
+from relattn.sweeps.table import fill
+from relattn.sweeps.text import markdown
+
+SWEEP = {
+    "name": "small",
+    "method": "grid",
+    "parameters": {
+        "attention": {"values": ["none", "se"]},
+        "data": {"values": ["A", "B"]},
+        "seed_everything": {"values": [0, 1]},
+    },
+    "table": {
+        "title": "A <small> table",
+        "rows": "attention",
+        "columns": "data",
+        "baseline": "none",
+        "scores": {"Error": {"metric": "test/error", "better": "lower"}},
+        "labels": {"none": "Baseline"},
+        "published": {
+            "First, Table 1": {"none": {"A": {"Error": 10.0}}, "se": {"A": {"Error": 8.0}, "B": {"Error": 20.0}}},
+            "Second, Table 9": {"se": {"A": {"Error": 7.5}}},
+        },
+    },
+}
+
+
+@pytest.fixture
+def file() -> Path:
+    path = Path("small.yaml")
+    path.write_text(yaml.safe_dump(SWEEP, sort_keys=False))
+    return path
+
+
+def write_run(file: Path, error: float | None, overrides: dict[str, Any] | None = None, **outcome: Any) -> Path:
+    """The folder of the run of `overrides`' one attention, data and seed; `outcome` joins its result."""
+    (planned,) = grid.load(file, overrides).plan()
+    folder = Path("runs") / planned.name
+    folder.mkdir(parents=True)
+    git = {"commit": "a" * 40, "changed": False}
+    about = {
+        "sweep": "small",
+        "parameters": planned.parameters,
+        "options": planned.options,
+        "overrides": {},
+        "git": git,
+    }
+    about["overrides"] = {k: v for k, v in planned.overrides.items() if k not in planned.parameters}
+    (folder / "sweep.json").write_text(json.dumps(about))
+    (folder / "metrics.csv").write_text("epoch,step,train/loss,val/score\n0,9,2.5,40\n1,19,1.5,60\n")
+    if error is not None:
+        result = {"task": "t", "genuine": True, "scores": {"test/error": error, "test/score": 100 - error}, **outcome}
+        (folder / "result.json").write_text(json.dumps({"epochs": 2, "parameters": 10**6, **result}))
+    return folder
+
+
+def point(attention: str, data: str, seed: int, **more: Any) -> dict[str, Any]:
+    return {"attention": attention, "data": data, "seed_everything": seed, **more}
+
+
+def test_cells_have_mean_spread_difference_and_change(file: Path) -> None:
+    for attention, errors in (("none", (9.0, 12.0)), ("se", (8.0, 9.0))):
+        for seed, error in enumerate(errors):
+            write_run(file, error, point(attention, "A", seed))
+    table = fill(grid.load(file), records.read([Path("runs")]))
+    none, se = (table.cells[row, "A", "Error"] for row in ("none", "se"))
+    assert (none.mean, se.mean, se.difference, se.change, se.paper_change) == (10.5, 8.5, 0.5, -2.0, -2.0)
+    assert none.spread == pytest.approx((2 * 1.5**2) ** 0.5)  # of a sample: n - 1
+    assert table.missing == [f"{row} / B: 2 of 2 runs (2 not started)" for row in ("none", "se")]
+    text = markdown(table)
+    assert "| Baseline | 10.50 ± 2.12; paper 10.0, +0.50 | - |" in text
+    assert "| se | 8.50 ± 0.71; paper 8.0, +0.50; Δ -2.00 (paper -2.00) | -; paper 20.0 |" in text
+    assert "Second, Table 9: se A Error 7.5" in text
+
+
+def test_generated_data_are_never_compared_with_published_numbers(file: Path) -> None:
+    write_run(file, 9.0, point("none", "A", 0), genuine=False)
+    table = fill(grid.load(file), records.read([Path("runs")]))
+    cell = table.cells["none", "A", "Error"]
+    assert (cell.mean, cell.difference) == (9.0, None)
+    text = markdown(table)
+    assert "9.00† (1 of 2 runs); paper 10.0 |" in text
+    assert "on generated data: not comparable" in text
+
+
+def test_generated_and_genuine_runs_are_not_averaged(file: Path) -> None:
+    write_run(file, 9.0, point("none", "A", 0), genuine=False)
+    write_run(file, 11.0, point("none", "A", 1))
+    write_run(file, 5.0, point("se", "A", 0), genuine=False)
+    table = fill(grid.load(file), records.read([Path("runs")]))
+    assert table.cells["none", "A", "Error"].mean == 11.0
+    assert table.cells["se", "A", "Error"].change is None, "one on generated data, the other not"
+    assert any("1 runs with other generated data are left out" in note for note in table.notes)
+
+
+def test_other_settings_are_left_out_and_named(file: Path) -> None:
+    write_run(file, 50.0, point("se", "A", 0, **{"trainer.max_epochs": 2}))
+    write_run(file, 9.0, point("se", "A", 1))
+    table = fill(grid.load(file), records.read([Path("runs")]))
+    assert table.cells["se", "A", "Error"].values == {1: 9.0}
+    assert any("trainer.max_epochs are left out" in note for note in table.notes)
+
+
+def test_what_is_not_finished_is_listed(file: Path) -> None:
+    failed = write_run(file, None, point("none", "A", 0))
+    (failed / "failed.json").write_text(json.dumps({"exit": 1, "why": "exit status 1", "log": ["out of <memory>"]}))
+    write_run(file, None, point("none", "A", 1))
+    table = fill(grid.load(file), records.read([Path("runs")]))
+    assert "none / A: 2 of 2 runs (1 failed, 1 interrupted)" in table.missing
+    assert run(["report", "runs", "--table", str(file)]) == 0
+    assert "out of &lt;memory&gt;" in Path("report/report.html").read_text()
+
+
+def test_the_page_needs_nothing_else(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    for seed, torch in enumerate(("2.15.0", "2.14.0")):
+        scores = {"test/error": 9.0, "test/IoU/road": 71.5}
+        folder = write_run(file, 0, point("se", "A", seed), scores=scores, versions={"torch": torch}, macs=2 * 10**9)
+    (folder / "pictures").mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "pictures" / "first.png")
+    write_run(file, 12.0, point("none", "A", 0), macs=10**9)
+    assert run(["report", "runs", "--table", str(file), "--output", "out"]) == 0
+    page = Path("out/report.html").read_text()
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "A &lt;small&gt; table" in page
+    assert "data:image/png;base64," in page
+    assert page.count("<svg") == 2 * 2 + 2  # two curves of two rows; parameters and MACs against error
+    assert "No run has recorded seconds_per_step." in page
+    assert "t: IoU" in page
+    assert "71.50" in page
+    assert "Runs differ in version of torch: 2.15.0 (1), 2.14.0 (1)." in page
+    assert "Runs differ in version of torch" in capsys.readouterr().out
+    with Path("out/small.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    both = [row for row in rows if (row["row"], row["column"]) == ("se", "A")]
+    assert [(row["source"], row["difference"]) for row in both] == [("First, Table 1", "1"), ("Second, Table 9", "1.5")]
+
+
+def test_runs_started_by_hand_find_their_cell(file: Path) -> None:
+    folder = Path("runs/by_hand")
+    folder.mkdir(parents=True)
+    outcome = {"task": "t", "attention": "se", "data": "B", "seed": 3, "genuine": True, "scores": {"test/error": 4.0}}
+    (folder / "result.json").write_text(json.dumps(outcome))
+    table = fill(grid.load(file), records.read([Path("runs")]))
+    assert table.cells["se", "B", "Error"].values == {3: 4.0}
+    assert table.cells["none", "B", "Error"].values == {}
+
+
+def test_nothing_to_report_is_an_error(file: Path) -> None:
+    Path("empty").mkdir()
+    for folder, named in (("empty", "no runs"), ("missing", "no folder")):
+        with pytest.raises(ValueError, match=named):
+            run(["report", folder])
+
+
+def test_a_table_that_names_nothing_is_refused(file: Path) -> None:
+    file.write_text(yaml.safe_dump({**SWEEP, "table": {**SWEEP["table"], "rows": "atention"}}))
+    with pytest.raises(ValueError, match="atention"):
+        fill(grid.load(file), [])
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (3.2, 97.0), (-1e-4, 1e-4), (5.0, 5.0)])
+def test_ticks_are_round_and_inside(low: float, high: float) -> None:
+    found = ticks(low, high)
+    assert 1 <= len(found) <= 6
+    assert all(low - 1e-12 <= value <= high + 1e-12 for value in found)

@@ -1,0 +1,126 @@
+"""Sweep files are W&B's: parsed as such, expanded in W&B's order."""
+
+import itertools
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from relattn.errors import InputError
+from relattn.sweeps import grid, wandb_agent
+
+FILE = {
+    "method": "grid",
+    "parameters": {"b": {"values": [1, 2]}, "c": {"value": True}, "a": {"values": ["x", "y", "z"]}},
+}
+
+
+def written(folder: Path, **changes: object) -> Path:
+    path = folder / "sweep.yaml"
+    path.write_text(yaml.safe_dump({**FILE, **changes}))
+    return path
+
+
+def test_the_order_is_that_of_wandb(tmp_path: Path) -> None:
+    # W&B sorts parameters by name and takes the product of their values, the last running fastest.
+    points = grid.load(written(tmp_path)).grid()
+    assert [(point["a"], point["b"]) for point in points] == list(itertools.product("xyz", (1, 2)))
+    assert all(point["c"] is True for point in points)
+
+
+def test_commands_have_wandbs_macros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOMEWHERE", "there")
+    macros = ["${env}", "${interpreter}", "${program}", "${args}", "${args_no_hyphens}", "${envvar:SOMEWHERE}", "plain"]
+    sweep = grid.load(written(tmp_path, program="train.py", command=macros))
+    command = sweep.command({"a": "x", "flag": True, "stages": [3, 4], "nothing": None})
+    assert command[:3] == ["/usr/bin/env", sys.executable, "train.py"]
+    assert command[3:7] == ["--a=x", "--flag=True", "--stages=[3, 4]", "--nothing=null"]
+    assert command[7] == "a=x"
+    assert command[-2:] == ["there", "plain"]
+    without = grid.load(written(tmp_path))
+    assert without.command({"a": 1}) == ["relattn", "fit", "--a=1"]
+
+
+def test_values_can_stand_for_options_and_names_come_before_what_belongs_to_them(tmp_path: Path) -> None:
+    options = {"a": {"x": {"m.deep": 1, "attention": "nl"}}}
+    sweep = grid.load(written(tmp_path, options=options))
+    assert list(sweep.options_of({"a": "x", "b": 2}).items()) == [("attention", "nl"), ("b", 2), ("m.deep", 1)]
+    assert sweep.options_of({"a": "y", "b": 2}) == {"a": "y", "b": 2}
+
+
+def test_overrides_win_everywhere_and_lists_are_values(tmp_path: Path) -> None:
+    options = {"a": {"x": {"attention": "nl"}}}
+    overrides = grid.parse_overrides(["b=[7, 8]", "attention=se", "data.root=/somewhere", "rate=1e-3"])
+    plan = grid.load(written(tmp_path, options=options), overrides).plan()
+    assert [planned.options["b"] for planned in plan] == [7, 8] * 3
+    assert {planned.options["attention"] for planned in plan} == {"se"}
+    assert plan[0].command[2:] == ["--attention=se", "--b=7", "--c=True", "--rate=1e-3", "--data.root=/somewhere"]
+
+
+def test_a_part_of_a_sweep_has_the_folders_of_all_of_it(tmp_path: Path) -> None:
+    whole = {planned.name for planned in grid.load(written(tmp_path)).plan()}
+    part = {planned.name for planned in grid.load(written(tmp_path), {"a": "x", "b": 2}).plan()}
+    assert len(whole) == 6
+    assert part < whole
+
+
+def test_what_decides_the_outcome_is_in_the_fingerprint(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "task").mkdir(parents=True)
+    recipe = tmp_path / "conf" / "task" / "t.yaml"
+
+    def fingerprint(**overrides: object) -> str:
+        return (
+            grid.load(written(tmp_path), {"task": "t", "a": "x", "b": 1, **overrides})
+            .plan(tmp_path / "conf")[0]
+            .fingerprint
+        )
+
+    recipe.write_text("# a comment\nrate: 1\n")
+    before = fingerprint()
+    recipe.write_text("# another comment\nrate: 1\n")
+    assert fingerprint() == before
+    assert fingerprint(logger="wandb") == before
+    assert fingerprint(rate=3) != before
+    recipe.write_text("rate: 2\n")
+    assert fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"method": "bayes"}, "only grid"),
+        ({"parameters": {"a": {"min": 0, "max": 1}}}, "Parameter a"),
+        ({"parameters": {"a": {"values": []}}}, "not empty"),
+        ({"tabel": {}}, "table"),
+        ({"options": {"d": {}}}, "no parameter"),
+        ({"options": {"a": {"w": {}}}}, "none of its values"),
+    ],
+)
+def test_wrong_files_are_refused(changes: dict, named: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=named):
+        grid.load(written(tmp_path, **changes))
+
+
+def test_unknown_macros_and_overrides_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="args"):
+        grid.load(written(tmp_path, command=["${arg}"])).plan()
+    with pytest.raises(InputError, match="key=value"):
+        grid.parse_overrides(["a"])
+    options = {"a": {"x": {"p": 1}, "y": {"p": 2}, "z": {"p": 3}}}
+    with pytest.raises(InputError, match="does not say what that is"):
+        grid.load(written(tmp_path, options=options), {"a": "w"})
+
+
+def test_wandb_is_given_a_file_that_it_knows(tmp_path: Path) -> None:
+    path = written(tmp_path, options={"a": {"x": {"p": 1}}}, table={"rows": "a", "scores": {"s": "test/score"}})
+    content = wandb_agent.registered(grid.load(path, {"b": 1}), ["--set", "b=1"])
+    assert set(content) <= grid.WANDB_KEYS
+    assert content["parameters"]["b"] == {"value": 1}
+    assert content["command"][-4:] == ["--set", "b=1", "--run", "${args}"]
+
+
+def test_a_wandb_sweep_offline_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with pytest.raises(InputError, match="wandb sync"):
+        wandb_agent.check_online()
