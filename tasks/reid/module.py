@@ -20,6 +20,7 @@ from tasks.embedding_task import EmbeddingTask, Preparation
 from tasks.files import digest
 from tasks.reid.augmentation import Pipeline
 from tasks.reid.embedding import Embedding, Entry
+from tasks.reid.pictures import ranked_lists
 
 
 class ReID(EmbeddingTask):
@@ -51,6 +52,7 @@ class ReID(EmbeddingTask):
         flip_test: bool = False,
         reranking: bool = False,
         expansion: int = 0,
+        pictures: int = 4,
         **arguments: Any,
     ) -> None:
         """Define the task.
@@ -71,12 +73,13 @@ class ReID(EmbeddingTask):
             flip_test: Whether the feature is the sum of the image's and its mirror image's.
             reranking: Whether k-reciprocal re-ranking is scored beside (`mAP_reranked`, ...).
             expansion: Neighbours of the query expansion scored beside (`mAP_expanded`, ...); 0 for none.
+            pictures: Queries of a test that are drawn with their nearest images, to the run's folder `pictures/`.
             arguments: Shared by all tasks, see `Task`.
         """
         super().__init__(backbone, **arguments)
         self.neck, self.last_stride, self.label_smoothing = neck, last_stride, label_smoothing
         self.triplet_weight, self.margin, self.frozen_epochs = triplet_weight, margin, frozen_epochs
-        self.feature, self.flip_test = feature, flip_test
+        self.feature, self.flip_test, self.pictures = feature, flip_test, pictures
         self.metric_arguments = {
             "distance": distance,
             "same_camera": same_camera,
@@ -162,9 +165,25 @@ class ReID(EmbeddingTask):
             metric.reset()
             return
         scores = metric.compute()
+        if stage == "test" and self.pictures:
+            self.draw(metric)
         metric.reset()
         scores["score"] = scores[self.headline]
         self.log_dict({f"{stage}/{name}": value.float() for name, value in scores.items()})
+
+    def draw(self, metric: RetrievalMetric) -> None:
+        """Write a sheet of ranked lists to the run's folder, and to W&B if the run has it."""
+        with metric.sync_context():  # several processes have a part of the features each
+            if not self.trainer.is_global_zero:
+                return
+            people = self.trainer.datamodule.sets["test"]  # type: ignore[attr-defined]
+            sheet = ranked_lists(metric, people, queries=self.pictures)
+        folder = Path(self.trainer.default_root_dir) / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        sheet.save(folder / "test_ranking.jpg", quality=90)
+        for logger in self.trainer.loggers:
+            if hasattr(logger, "log_image"):
+                logger.log_image("test/pictures", [sheet])
 
     def preparation(self) -> Preparation:
         """The image in the network's size, normalised."""

@@ -1,0 +1,54 @@
+"""Ranked lists as a picture: a few queries of an evaluation, each with the images that the network finds nearest."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from relattn.figures.contact_sheet import Row, Tile, contact_sheet
+from relattn.metrics.distances import FeatureDistances, nearest
+from relattn.metrics.metric import RetrievalMetric
+from tasks.images import read_image
+from tasks.reid.data import People
+
+
+def ranked_lists(metric: RetrievalMetric, people: People, *, queries: int = 4, results: int = 8) -> Image.Image:
+    """Draw queries, spread evenly over the evaluation, and their nearest gallery images.
+
+    Images of the query's identity by its camera are left out where the scores leave them out.
+
+    Args:
+        metric: The metric after the evaluation, before it is reset.
+        people: The images that were evaluated, queries first.
+        queries: Queries to draw.
+        results: Gallery images of each.
+    """
+    query_features, query, gallery_features, gallery = metric.gathered()
+    chosen = torch.linspace(0, len(query_features) - 1, min(queries, len(query_features))).round().long()
+    chosen = chosen.to(query_features.device)
+    distances = FeatureDistances(query_features[chosen], gallery_features, metric.distance)
+    rows = distances.rows(0, len(chosen))
+    same = query.identities[chosen, None] == gallery.identities
+    left_out = same & (query.cameras[chosen, None] == gallery.cameras)
+    if metric.same_camera != "junk":
+        left_out.zero_()
+    values, indices = nearest(rows.masked_fill_(left_out, torch.inf), results)
+    shown = distances.display(values)
+    sheet = []
+    for row, number in enumerate(chosen.tolist()):
+        kept = int(values[row].isfinite().sum())
+        tiles = [
+            tile(people, people.queries + place, f"rank {rank} · {distance:.3f}", bool(same[row, place]))
+            for rank, (place, distance) in enumerate(
+                zip(indices[row, :kept].tolist(), shown[row, :kept].tolist(), strict=True), start=1
+            )
+        ]
+        sheet.append(Row(tile(people, number, f"query · identity {int(query.identities[number])}"), tiles))
+    note = f"{len(query_features):,} queries, {len(gallery_features):,} gallery images; {metric.distance} distance"
+    return contact_sheet(sheet, title="Nearest gallery images", note=note, columns=results)
+
+
+def tile(people: People, index: int, note: str, same: bool | None = None) -> Tile:
+    """An image of the evaluation with its caption."""
+    path = people.images[index].path
+    return Tile(Image.fromarray(read_image(people.root / path)), Path(path).name, note, same)
