@@ -1,6 +1,5 @@
 """A trained task from its checkpoint, without a trainer and without its data."""
 
-import pickle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +12,22 @@ from relattn.errors import InputError, MissingFileError
 from tasks.base import Task
 
 
+def content_of(path: Path) -> dict[str, Any]:
+    """What a file of PyTorch's holds, on the CPU; nothing in the file is run.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it cannot be read.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"{path}: there is no such checkpoint.")
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes make a reader raise anything
+        raise InputError(f"{path} cannot be read as a checkpoint: {error}") from error
+    return content
+
+
 def read(checkpoint: Path | str) -> dict[str, Any]:
     """Read a checkpoint of `relattn fit` or `relattn convert`; nothing in the file is run.
 
@@ -21,12 +36,7 @@ def read(checkpoint: Path | str) -> dict[str, Any]:
         InputError: If it is no checkpoint of the suite's.
     """
     path = Path(checkpoint)
-    if not path.is_file():
-        raise MissingFileError(f"{path}: there is no such checkpoint.")
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as a checkpoint: {error}") from error
+    content = content_of(path)
     if not isinstance(content, dict) or not {"config", "shapes", "state_dict"} <= content.keys():
         raise InputError(f"{path} is no checkpoint of `relattn fit`, which hold config, shapes and state_dict.")
     return content

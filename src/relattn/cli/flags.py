@@ -6,6 +6,7 @@ Recipes are moved to the front, so that explicit options win wherever they stand
 
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,6 @@ import yaml
 
 from relattn.cli import catalogue
 from relattn.errors import InputError, MissingFileError, suggest
-
-LIGHTNING_CHECKPOINTS = ("last", "best", "hpc", "registry")
-"""What Lightning takes for `--ckpt_path` beside a file."""
 
 OWN = ("name", "runs")
 """Flags of the suite itself, which Lightning does not see."""
@@ -96,6 +94,40 @@ def run_of(checkpoint: Path) -> Path | None:
     return None
 
 
+def checkpoint_of(asked: str, own: dict[str, str]) -> Path:
+    """The file that `--ckpt_path` means.
+
+    Args:
+        asked: A file; a run's folder, for the newest whole checkpoint of the run; or `last`, for that of `--name`.
+        own: The suite's own flags; with `last` the name is taken out, since a run that goes on keeps its folder.
+
+    Raises:
+        MissingFileError: If there is no such file, run or checkpoint.
+        InputError: If `last` is asked for without a name, or no checkpoint of the run is whole.
+    """
+    file = Path(asked)
+    if asked == "last":
+        name = own.pop("name", None)
+        if name is None:
+            raise InputError("--ckpt_path last goes on with a named run: give --name, or the path of a checkpoint.")
+        runs = Path(own.get("runs", "runs"))
+        found = sorted(runs.glob(f"*/{name}"))
+        if len(found) != 1:
+            listed = ", ".join(map(str, found)) or f"none in {runs}"
+            raise MissingFileError(f"--ckpt_path last --name {name}: expected one run of that name, found {listed}.")
+        (file,) = found
+    if file.is_dir():
+        from tasks.checkpoints import last_of
+
+        checkpoint = last_of(file)
+        if checkpoint.stem != "last":
+            warnings.warn(f"{file}: the last checkpoint is damaged, so {checkpoint.name} is used.", stacklevel=2)
+        return checkpoint
+    if not file.is_file():
+        raise MissingFileError(f"--ckpt_path {asked}: there is no such file.")
+    return file
+
+
 def expand(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
     """Expand the short flags of a trainer command.
 
@@ -119,11 +151,11 @@ def expand(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
         if (value := value_of(arguments, f"--{kind}")) is not None:
             configs += ["--config", str(recipe(kind, value))]
             arguments = without(arguments, f"--{kind}")
-    checkpoint = value_of(arguments, "--ckpt_path")
-    if checkpoint is not None and checkpoint not in LIGHTNING_CHECKPOINTS:
-        if not Path(checkpoint).is_file():
-            raise MissingFileError(f"--ckpt_path {checkpoint}: there is no such file.")
-        run = run_of(Path(checkpoint))
+    asked = value_of(arguments, "--ckpt_path")
+    if asked is not None:
+        checkpoint = checkpoint_of(asked, own)
+        arguments = [*without(arguments, "--ckpt_path"), "--ckpt_path", str(checkpoint)]
+        run = run_of(checkpoint)
         if run is not None and not tasked and value_of(arguments, "--config") is None:
             configs = ["--config", str(run / "config.yaml"), *configs]
     data = value_of(arguments, "--data")
@@ -136,7 +168,7 @@ def expand(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
     rest = iter(arguments)
     for argument in rest:
         flag, equals, value = argument.partition("=")
-        if flag not in ("--data", "--backbone", "--attention", "--gpus"):
+        if flag not in ("--data", "--backbone", "--attention", "--gpus", "--figures"):
             expanded.append(argument)
             continue
         if not equals and (value := next(rest, "")) == "":
@@ -147,6 +179,9 @@ def expand(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
             expanded += ["--data", catalogue.class_path(value) if value in catalogue.data_sets() else value]
         elif flag == "--attention":
             expanded += ["--model.attention", attention(value, backbone)]
+        elif flag == "--figures":
+            callback = {"class_path": "tasks.figures.FiguresDuringTraining", "init_args": {"figures": value.split(",")}}
+            expanded += ["--trainer.callbacks+", json.dumps(callback)]
         else:
             expanded += gpus(value)
     asks_for_help = any(argument.partition("=")[0].endswith(("-h", "help")) for argument in arguments)
