@@ -140,8 +140,8 @@ class StreetsData(ImageData):
             InputError: If a number is out of range.
         """
         self.expect(crop=(min(crop), 16))
-        sizes = {"image_size": crop, "batch_size": batch_size, "eval_batch_size": eval_batch_size}
-        super().__init__(root, **sizes, **arguments)
+        # By name: jsonargparse reads this call to learn that `image_size` is no option of these sets.
+        super().__init__(root, image_size=crop, batch_size=batch_size, eval_batch_size=eval_batch_size, **arguments)
         name = type(self).__name__
         if not 0 < image_scale <= 4:
             raise InputError(f"{name}: image_scale is {image_scale}, expected above 0 and at most 4.")

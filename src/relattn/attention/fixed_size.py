@@ -85,9 +85,10 @@ class FixedSize(Attention):
         batch, _, height, width = x.shape
         # Half precision cannot hold the coordinates of samples on large maps.
         precise = x if x.dtype == torch.float64 else x.float()
-        corners = precise.new_tensor([0, 0, width, height]).expand(batch, 4)
-        images = torch.arange(batch, device=x.device, dtype=precise.dtype).unsqueeze(1)
-        pooled: Tensor = self.align(precise, torch.cat([images, corners], dim=1), self.grid, aligned=True)
+        # Made of the sizes by operations, not of their values, so that a graph for any size can be traced.
+        corners = [precise.new_full((batch,), side) for side in (0, 0, width, height)]
+        images = torch.arange(batch, device=x.device, dtype=precise.dtype)
+        pooled: Tensor = self.align(precise, torch.stack([images, *corners], dim=1), self.grid, aligned=True)
         return pooled.to(x.dtype).contiguous(memory_format=memory_format_of(x))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,7 +98,8 @@ class FixedSize(Attention):
             InputError: If `x` is not a map with the channels that the module was built for.
         """
         self.check(x)
-        if tuple(x.shape[2:]) == self.grid:
+        # A graph for any size cannot ask; pooling to the size that a map has gives the map.
+        if not torch.compiler.is_exporting() and tuple(x.shape[2:]) == self.grid:
             attended: Tensor = self.attention(x)
             return attended
         pooled = self.pool(x)

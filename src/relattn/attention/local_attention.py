@@ -7,9 +7,11 @@ supplement A. Decisions where the text is open are listed in `LocalAttention`; `
 published code has in its place.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from relattn.attention.exported_sums import neighbours
 from relattn.attention.shifts import Neighbourhood
 
 
@@ -87,9 +89,11 @@ class Neighbours(nn.Module):
         """The weights a_ij of the neighbours of every position of `(B, C, H, W)`: `(B, G, K K, H, W)`."""
         kernel = self.neighbourhood.kernel
         omega, nu = self.terms(x)
-        around: Tensor = F.unfold(nu, kernel, padding=kernel // 2)  # (B, G K K, H W): one value a head
-        logits = omega + around.unflatten(2, x.shape[2:])
-        return self.neighbourhood.split(logits).softmax(dim=2)
+        if torch.compiler.is_exporting():
+            around = neighbours(nu, kernel).flatten(1, 2)
+        else:  # (B, G K K, H W): one value a head
+            around = F.unfold(nu, kernel, padding=kernel // 2).unflatten(2, x.shape[2:])
+        return self.neighbourhood.split(omega + around).softmax(dim=2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return s, `(B, C, H, W)` and contiguous, and the weights of the neighbours, `(B, G, K K, H, W)`."""

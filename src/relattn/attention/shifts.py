@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from relattn.attention import exported_sums
 from relattn.errors import InputError
 
 BANDED_UP_TO = {"cpu": 10, "elsewhere": 32}
@@ -262,6 +263,8 @@ class Neighbourhood(nn.Module):
         Returns:
             `(B, C, H, W)`, contiguous, with the dtype of `values`.
         """
+        if torch.compiler.is_exporting():
+            return exported_sums.weighted_sum(self.split(values), weights, self.kernel).flatten(1, 2)
         window = Window(self.kernel, *values.shape[2:])
         total: Tensor = WeightedSum.apply(self.split(values), weights.to(values.dtype), window)
         return total.flatten(1, 2)
@@ -276,6 +279,8 @@ class Neighbourhood(nn.Module):
         Returns:
             `(B, G, K K, H, W)`, neighbours in raster order.
         """
+        if torch.compiler.is_exporting():
+            return exported_sums.comparison(self.split(queries), self.split(keys), self.kernel)
         window = Window(self.kernel, *queries.shape[2:])
         products: Tensor = Comparison.apply(self.split(queries), self.split(keys), window)
         return products

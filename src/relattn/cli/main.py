@@ -16,9 +16,12 @@ TRAINER_COMMANDS = {
 COMMANDS = {
     "benchmark": ("relattn.cli.benchmark", "parameters, MACs, time and memory of attention, side by side"),
     "convert": ("relattn.cli.convert", "a released checkpoint of the papers' authors, as one of the suite's"),
+    "dashboard": ("relattn.cli.dashboard", "a W&B workspace for what all tasks log"),
     "data": ("relattn.cli.data", "generate stand-ins for data sets, in their official layouts"),
     "demo": ("relattn.cli.demo", "the suite in small: trains with and without attention on generated data"),
     "embed": ("relattn.cli.embed", "write the features of a folder's images, by a network of people or faces"),
+    "export": ("relattn.cli.export", "a trained network as ONNX or torch.export, with all that its use needs"),
+    "figures": ("relattn.cli.figures", "draw what a trained network looks at, and how it is built"),
     "list": ("relattn.cli.listing", "list tasks, attention modules, data sets or backbones"),
     "parameters": ("relattn.cli.parameters", "parameters with each attention, beside the paper's table"),
     "report": ("relattn.cli.report", "tables in the papers' layout from run folders, with curves and costs"),
@@ -51,6 +54,7 @@ short options, for the longer ones of the Lightning command line (which all work
   --gpus N | 0,2 | all     GPUs: a count, indices, or all       --trainer.accelerator, --trainer.devices
   --trainer NAME           an overlay of conf/trainer: {trainers}
   --logger NAME            an overlay of conf/logger: {loggers}
+  --figures masks,...      figures after every epoch (relattn figures --help), in the run's folder and in W&B
   --name NAME              the run's folder: runs/<task>/<name>
   --runs FOLDER            where runs are kept, by default runs
   --ckpt_path FILE         a checkpoint; without --task or --config its run's configuration is taken

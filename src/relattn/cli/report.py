@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     from rich.console import Console
 
     from relattn.cli.sweep import find
-    from relattn.sweeps import grid, page, records, table, text
+    from relattn.sweeps import grid, records, table
 
     found = records.read(options.folders)
     if not found:
@@ -52,16 +52,25 @@ def main(arguments: list[str]) -> int:
     sweeps = [grid.load(file) for file in files]
     tables = [table.fill(sweep, found) for sweep in sweeps if options.table or "table" in sweep.content]
     console = Console()
-    options.output.mkdir(parents=True, exist_ok=True)
+    written = write(tables, found, options.output)
     for filled in tables:
-        (options.output / f"{filled.sweep.name}.md").write_text(text.markdown(filled))
-        (options.output / f"{filled.sweep.name}.csv").write_text(text.comma_separated(filled))
         print_table(filled, console)
-    (options.output / "report.html").write_text(page.render(tables, found))
     for warning in records.differences(found):
         console.print(f"[yellow]{warning}[/]", highlight=False)
-    console.print(f"report: {options.output / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"report: {written}", highlight=False, soft_wrap=True)
     return 0
+
+
+def write(tables: "list[Table]", found: "list[Record]", folder: Path) -> Path:
+    """Write the page, and each table as Markdown and CSV; returns the page's path."""
+    from relattn.sweeps import page, text
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for filled in tables:
+        (folder / f"{filled.sweep.name}.md").write_text(text.markdown(filled))
+        (folder / f"{filled.sweep.name}.csv").write_text(text.comma_separated(filled))
+    (folder / "report.html").write_text(page.render(tables, found))
+    return folder / "report.html"
 
 
 def files_of(records: "list[Record]") -> list[Path]:

@@ -13,17 +13,19 @@ from lightning import __version__
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 import relattn
 import relattn.attention
 from relattn.benchmark.measure import count_macs
+from relattn.cli import wandb_run
 from relattn.cli.flags import run_of
 from relattn.cli.trainer import attention_name, check_gpus, claim_folder
 from relattn.errors import InputError
 from tasks.base import Data, Task
+from tasks.checkpoints import Checkpoints
 from tasks.loading import read
 
 
@@ -48,9 +50,8 @@ class RunRecord(SaveConfigCallback):
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(self.text())
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_hyperparams(self.config.as_dict())
+        for logger in wandb_run.loggers_of(trainer.loggers):
+            wandb_run.log_start(logger, self.config.as_dict(), self.facts)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.text()
@@ -89,8 +90,8 @@ class RunRecord(SaveConfigCallback):
             found["seconds_per_step"] = round(statistics.median(self.step_seconds), 6)
         return found
 
-    def write_result(self, trainer: Trainer, module: Task, data: Data, scores: dict[str, float]) -> Path:
-        """Write `result.json`: what was run, on what, with which outcome."""
+    def write_result(self, trainer: Trainer, module: Task, data: Data, scores: dict[str, float]) -> dict[str, Any]:
+        """Write `result.json` and return its content: what was run, on what, with which outcome."""
         path = Path(trainer.default_root_dir) / "result.json"
         device = trainer.strategy.root_device
         content = {
@@ -109,20 +110,7 @@ class RunRecord(SaveConfigCallback):
         beside = path.with_name(".result.json")
         beside.write_text(json.dumps(content, indent=2) + "\n")
         beside.replace(path)  # at once: a result that is there is complete
-        return path
-
-
-def name_wandb_run(arguments: Any, folder: Path, tags: list[str]) -> None:
-    """Give a W&B run its folder's name and place, and keep it offline where there is no account."""
-    arguments.name = arguments.get("name") or folder.name
-    arguments.tags = arguments.get("tags") or tags
-    arguments.save_dir = str(folder)
-    netrc = Path.home() / ".netrc"
-    account = "WANDB_API_KEY" in os.environ or (netrc.is_file() and "wandb" in netrc.read_text())
-    if not account and "WANDB_MODE" not in os.environ:
-        os.environ["WANDB_MODE"] = "offline"
-        console = Console(stderr=True)
-        console.print(f"W&B: no account is set up, so the run is kept offline; later: wandb sync {folder}/wandb/*")
+        return content
 
 
 def keep_metrics(file: Path) -> None:
@@ -193,7 +181,9 @@ class SuiteCLI(LightningCLI):
         self.facts = {
             "task": task,
             "run": self.folder.name if self.command == "fit" else parent.name,
+            "backbone": arguments.backbone,
             "attention": attention,
+            "data": data_name,
             "seed": config.seed_everything,
             "weights": str(config.get("ckpt_path") or weights),
         }
@@ -204,8 +194,7 @@ class SuiteCLI(LightningCLI):
         loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
         for logger in loggers:
             if getattr(logger, "class_path", "").endswith(".WandbLogger"):
-                tags = [task, arguments.backbone, attention, data_name]
-                name_wandb_run(logger.init_args, self.folder, tags)
+                wandb_run.name_run(logger.init_args, self.folder, self.facts, self.command)
 
     def check_same_network(self, run: Path) -> None:
         """Refuse to go on with a run under another name, or with another network."""
@@ -250,7 +239,8 @@ class SuiteCLI(LightningCLI):
             callbacks.append(LearningRateMonitor("epoch"))
         else:
             kwargs["enable_checkpointing"] = False
-        return super().instantiate_trainer(callbacks=callbacks, logger=loggers, **kwargs)
+        plugins = [*(config["plugins"] or []), Checkpoints()]
+        return super().instantiate_trainer(callbacks=callbacks, logger=loggers, plugins=plugins, **kwargs)
 
     def fit(self, model: Task, **options: Any) -> None:
         """Train; test the last epoch once; write down the outcome."""
@@ -284,15 +274,13 @@ class SuiteCLI(LightningCLI):
         if not self.trainer.is_global_zero:
             return
         console = Console()
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, RunRecord):
-                callback.write_result(self.trainer, self.model, self.datamodule, scores)
+        (record,) = (callback for callback in self.trainer.callbacks if isinstance(callback, RunRecord))  # type: ignore[attr-defined]
+        result = record.write_result(self.trainer, self.model, self.datamodule, scores)
         width = max(map(len, scores), default=0)
         for name, value in sorted(scores.items()):
             console.print(f"{name:<{width}}  {value:.4f}", highlight=False)
         if self.model.protocol:
             console.print(f"protocol: {self.model.protocol}", highlight=False)
         console.print(f"run: {self.folder}", highlight=False, soft_wrap=True)
-        for logger in self.trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.experiment.finish()
+        for logger in wandb_run.loggers_of(self.trainer.loggers):
+            wandb_run.log_end(logger, scores, result)

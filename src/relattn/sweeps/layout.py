@@ -7,7 +7,7 @@ from typing import Any
 from relattn.errors import InputError, suggest
 from relattn.sweeps.grid import Sweep
 
-KEYS = {"title", "rows", "columns", "scores", "labels", "baseline", "published", "note"}
+KEYS = {"title", "rows", "columns", "scores", "labels", "baseline", "published", "given", "note"}
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,13 @@ def ordered(sweep: Sweep, names: list[str], keys: list[str]) -> list[str]:
     values = [[str(value) for value in sweep.parameters[name]] for name in names]
     wanted = [", ".join(combination) for combination in itertools.product(*values)] if names else [""]
     return [key for key in wanted if key in keys]
+
+
+def given(layout: dict[str, Any], row: str, column: str, score: str) -> float | None:
+    """The number of a cell in a row that is not run."""
+    entry = layout["given"][row]
+    found = entry.get(column, {}).get(score) if column else entry.get(score)
+    return None if found is None else float(found)
 
 
 def published(layout: dict[str, Any], row: str, column: str, score: str) -> dict[str, float]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relattn.sweeps.grid import SEED, Planned, Sweep
-from relattn.sweeps.layout import Score, axis, key_of, layout_of, ordered, published, scores_of
+from relattn.sweeps.layout import Score, axis, given, key_of, layout_of, ordered, published, scores_of
 from relattn.sweeps.records import PLACES, Record, modified
 
 
@@ -178,6 +178,12 @@ def fill(sweep: Sweep, records: list[Record], plan: list[Planned] | None = None)
     baseline = str(layout.get("baseline"))
     for (row, column, score_label), cell in cells.items():
         cell.baseline = cells.get((baseline, column, score_label)) if row != baseline else None
+    for row in layout.get("given", {}):
+        for column in columns:
+            for score in scores:
+                value = given(layout, row, column, score.label)
+                cells[row, column, score.label] = Cell(score, {} if value is None else {"given": value}, planned=1)
+    rows = [*layout.get("given", {}), *rows]
     chosen_records = [record for cell in cells.values() for record in cell.records]
     notes = reading_notes(layout, chosen_records) + notes
     return Table(sweep, rows, columns, scores, cells, notes, missing, used)

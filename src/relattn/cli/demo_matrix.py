@@ -1,0 +1,78 @@
+"""`relattn demo` without a task: attention on all tasks as a sweep, trivial baselines above it, and its report."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from relattn.cli import catalogue
+
+if TYPE_CHECKING:
+    from relattn.cli.demo import Demo
+
+NAME = "cross_task_demo"
+"""Of the sweep: another one than `cross_task`, which is on the genuine data sets."""
+
+MOST_JOBS = 4
+"""Runs at once, at most: each wants a gigabyte or two of memory."""
+
+
+def run(demos: "Mapping[str, type[Demo]]", *, root: Path, runs: Path, epochs: int | None = None) -> int:
+    """Make the data, run the sweep `conf/demo/cross_task.yaml`, and write its report.
+
+    Args:
+        demos: The tasks' demos, by the names that the sweep has for the tasks.
+        root: Where the generated data are kept.
+        runs: Where the sweep's folder goes, and the report beside it.
+        epochs: Instead of those of the sweep.
+
+    Returns:
+        The exit status: 0 if all runs have finished.
+    """
+    from rich.console import Console
+
+    from relattn.cli import report, sweep
+    from relattn.sweeps import grid, records, table
+
+    console = Console()
+    jobs = max(1, min(MOST_JOBS, len(os.sched_getaffinity(0))))
+    with console.status(f"Making data in {root} and scoring trivial baselines ..."):
+        scores = baselines(demos, root, jobs)
+    file = runs / NAME / f"{NAME}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(with_given(catalogue.conf() / "demo" / "cross_task.yaml", {"best trivial baseline": scores}))
+    changes = [f"data.root={root}", *([f"trainer.max_epochs={epochs}"] if epochs else [])]
+    settings = [part for change in changes for part in ("--set", change)]
+    status = sweep.main([str(file), "--runs", str(runs), "--jobs", str(jobs), *settings])
+    filled = table.fill(grid.load(file), found := records.read([file.parent]))
+    console.print(f"report: {report.write([filled], found, runs / 'report')}", highlight=False, soft_wrap=True)
+    return status
+
+
+def baselines(demos: "Mapping[str, type[Demo]]", root: Path, jobs: int) -> dict[str, dict[str, float]]:
+    """Make the data, and return the headline score that a network must beat on each task, as a row of the table."""
+    with ProcessPoolExecutor(min(jobs, len(demos)), get_context("spawn")) as pool:
+        found = pool.map(prepare, demos.values(), [root] * len(demos))
+        return {task: {"score": score} for task, score in zip(demos, found, strict=True)}
+
+
+def prepare(demo: "type[Demo]", root: Path) -> float:
+    """Make a task's data and score its trivial baselines; the best headline score of them."""
+    warnings.simplefilter("ignore")  # that the data are generated
+    task = demo()
+    task.generate(root)
+    return max(task.headline(scores) for scores in task.baselines(root).values())
+
+
+def with_given(file: Path, rows: Mapping[str, Any]) -> str:
+    """A sweep file's text with rows of numbers given in its table."""
+    text = file.read_text()
+    content = yaml.safe_load(text)
+    content["table"]["given"] = rows
+    comment = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    return comment + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,116 @@
+"""`relattn export`: a trained network as a file for other programs."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relattn.errors import InputError, MissingFileError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tasks.trained import Trained
+
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
+
+EXAMPLES = """examples:
+  relattn export --ckpt runs/classification/NAME/checkpoints/last.ckpt --format onnx
+  relattn export --ckpt last.ckpt --format torch --out faces.pt2
+  relattn export --ckpt last.ckpt --format onnx --images photos --size 512x1024
+"""
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the options."""
+    parser = argparse.ArgumentParser(
+        prog="relattn export",
+        description="Write a trained network as ONNX or as a file of torch.export, for batches of any size, with how\n"
+        "images are prepared and what the outputs mean inside (relattn.export.read_metadata). The file is kept only\n"
+        "if it computes what the network does, on random images and on those given.\n\n"
+        "Outputs: logits of classification and segmentation, and the features that re-identification and faces\n"
+        "compare, of length 1 where their angle is compared, with the mirror image's where the task takes it.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--checkpoint", "--ckpt", type=Path, required=True, help="what `relattn fit` wrote")
+    parser.add_argument("--format", choices=["onnx", "torch"], required=True, help="onnx needs the extra 'export'")
+    parser.add_argument("--out", type=Path, help="the file; by default .onnx or .pt2 beside the checkpoint")
+    parser.add_argument("--size", help="height x width of the images, for segmentation; by default as in training")
+    parser.add_argument("--images", type=Path, help="an image, or a folder of them, three of which are compared on")
+    options = parser.parse_args(arguments)
+    suffix = {"onnx": ".onnx", "torch": ".pt2"}[options.format]
+    options.out = options.out or options.checkpoint.with_suffix(suffix)
+    if options.out.suffix != suffix:
+        raise InputError(f"--out {options.out}: the name of a file of {options.format} ends in {suffix}.")
+    if options.out.exists():
+        raise InputError(f"{options.out} exists, and nothing is overwritten. Choose another --out, or remove it.")
+    if options.images and not options.images.exists():
+        raise MissingFileError(f"--images {options.images}: there is no such image or folder.")
+    return options
+
+
+def size_of(options: argparse.Namespace, trained: "Trained") -> tuple[int, int]:
+    """The size of the images.
+
+    Raises:
+        InputError: If `--size` is none, or another than the only one that the network has.
+    """
+    from relattn.cli.benchmark import size
+
+    height, width = trained.metadata["input"]["size"]
+    if options.size is None:
+        return height, width
+    try:
+        asked = size(options.size)
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"--size: {error}.") from error
+    if trained.metadata["output"]["layout"] != "NCHW" and asked != (height, width):
+        raise InputError(
+            f"--size is {options.size}, and this network takes images of {height}x{width}, as in its training."
+        )
+    return asked
+
+
+def real_images(options: argparse.Namespace, trained: "Trained", size: tuple[int, int]) -> "dict[str, Tensor]":
+    """The given images, up to three, as batches of one; what is of another size is cut or padded to it."""
+    from torch.nn.functional import pad
+
+    if options.images is None:
+        return {}
+    files = [options.images]
+    if options.images.is_dir():
+        files = sorted(file for file in options.images.rglob("*") if file.suffix.lower() in IMAGES)[:3]
+        if not files:
+            raise InputError(f"--images {options.images} has no images ({', '.join(IMAGES)}).")
+    found = {}
+    for file in files:
+        image = trained.transform(file)[None, :, : size[0], : size[1]]
+        found[file.name] = pad(image, (0, size[1] - image.shape[3], 0, size[0] - image.shape[2]))
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Export a network, and say how far the file's is from it."""
+    options = parse(arguments)
+    from rich.console import Console
+
+    from relattn.cli.embed import say
+    from relattn.cli.trainer import quieten
+
+    quieten()
+    from relattn.export import export, read_metadata
+    from tasks.from_checkpoint import load
+
+    trained = load(options.checkpoint)
+    size = size_of(options, trained)
+    images = real_images(options, trained, size)
+    console = Console()
+    differences = export(
+        trained.network, options.out, format=options.format, metadata=trained.metadata, size=size, images=images
+    )
+    for difference in differences:
+        say(console, str(difference))
+    dynamic = read_metadata(options.out)["input"]["dynamic"]
+    fixed = "" if "height" in dynamic else f", images of {size[0]}x{size[1]} only"
+    say(console, f"{options.out}: {options.out.stat().st_size / 2**20:,.1f} MiB, any {', '.join(dynamic)}{fixed}")
+    return 0

@@ -1,0 +1,104 @@
+"""Runs on Weights & Biases: their names and place, what they are, and what came out.
+
+`relattn dashboard` shows what is logged here (`relattn.cli.dashboard`).
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger, WandbLogger
+from rich.console import Console
+
+COSTS = ("parameters", "macs", "seconds_per_step", "seconds", "epochs")
+"""What `result.json` says beside scores, and a run's summary has."""
+
+LONGEST_TAG = 64
+"""W&B refuses tags with more characters."""
+
+
+def has_account() -> bool:
+    """Whether W&B knows who is at the keyboard."""
+    netrc = Path.home() / ".netrc"
+    return "WANDB_API_KEY" in os.environ or (netrc.is_file() and "wandb" in netrc.read_text())
+
+
+def name_run(arguments: Any, folder: Path, facts: Mapping[str, Any], command: str) -> None:
+    """Give a run its folder's name and place, group, job type and tags; offline where there is no account.
+
+    Args:
+        arguments: Those of the logger; what they say already stays.
+        folder: The run's folder.
+        facts: Its task, backbone, attention and data set.
+        command: `fit`, `test`, ...; the job type of the first is `train`.
+    """
+    tags = [str(facts[name])[:LONGEST_TAG] for name in ("task", "backbone", "attention", "data")]
+    trained = folder if command == "fit" else folder.parent
+    arguments.name = arguments.get("name") or (folder.name if command == "fit" else f"{trained.name}-{folder.name}")
+    arguments.tags = arguments.get("tags") or tags
+    # A sweep gives its name; by hand, runs that differ in the seed alone are a group, whose mean W&B can draw.
+    by_hand = "-".join((str(facts["data"]).lower(), *tags[1:3]))
+    arguments.group = arguments.get("group") or os.environ.get("WANDB_RUN_GROUP") or by_hand
+    arguments.job_type = arguments.get("job_type") or ("train" if command == "fit" else command)
+    arguments.save_dir = str(folder)
+    if not arguments.get("id"):
+        arguments.id = previous_id(folder)
+    if not has_account() and "WANDB_MODE" not in os.environ:
+        os.environ["WANDB_MODE"] = "offline"
+        console = Console(stderr=True)
+        console.print(f"W&B: no account is set up, so the run is kept offline; later: wandb sync {folder}/wandb/*")
+
+
+def previous_id(folder: Path) -> str | None:
+    """The id of the run that is gone on with, None for a new one."""
+    found = [path.name.partition("run-")[2] for path in folder.glob("wandb/*run-*-*")]  # <date>_<time>-<id>
+    return max(found).rpartition("-")[2] if found else None
+
+
+def loggers_of(loggers: Iterable[Logger]) -> list[WandbLogger]:
+    """Those loggers that are W&B's."""
+    return [logger for logger in loggers if isinstance(logger, WandbLogger)]
+
+
+def log_start(logger: WandbLogger, config: dict[str, Any], facts: Mapping[str, Any]) -> None:
+    """Log the configuration as it is nested, and what the run is under `run`; say what the summary has of `val/score`.
+
+    That is its last value, by which the suite goes, and its best, the highest, which says whether training went on for
+    too long. `test/score` is logged once, and is in the summary as it is.
+    """
+    kept = {name: value for name, value in config.items() if name != "config"}  # that holds the recipes' paths
+    logger.log_hyperparams({**kept, "run": dict(facts)})
+    logger.experiment.define_metric("val/score", summary="last,max", step_metric="trainer/global_step")
+
+
+def log_end(logger: WandbLogger, scores: Mapping[str, float], result: Mapping[str, Any]) -> None:
+    """Log scores by class or set as tables, bring the costs into the summary, and end the run."""
+    for key, (columns, rows) in tables(scores).items():
+        logger.log_table(key, columns=columns, data=rows)
+    logger.experiment.summary.update({name: result[name] for name in COSTS if name in result})
+    logger.experiment.finish()
+
+
+def tables(scores: Mapping[str, float]) -> dict[str, tuple[list[str], list[list[Any]]]]:
+    """Columns and rows of tables of the scores by class or by set of pairs, by the name that each is logged under.
+
+    A family `test/IoU/<class>` has a row for each class; sets of faces, which have `test/<set>` and
+    `test/<set>_tar@far=...`, a row for each set with a column for each score.
+    """
+    found: dict[str, tuple[list[str], list[list[Any]]]] = {}
+    for name, value in scores.items():
+        if match := re.fullmatch(r"(\w+)/(\w+)/(.+)", name):
+            stage, family, member = match.groups()
+            _, rows = found.setdefault(f"{stage}/{family}_table", (["class", family], []))
+            rows.append([member, value])
+    for stage in {name.partition("/")[0] for name in scores}:
+        own = {name.partition("/")[2]: value for name, value in scores.items() if name.startswith(f"{stage}/")}
+        sets = [name.removesuffix("_std") for name in own if name.endswith("_std")]
+        if not sets:
+            continue
+        kinds = [name.removeprefix(f"{sets[0]}_") for name in own if name.startswith(f"{sets[0]}_")]
+        rows = [[name, own[name], *(own[f"{name}_{kind}"] for kind in kinds)] for name in sets]
+        found[f"{stage}/sets_table"] = (["set", "accuracy", *kinds], rows)
+    return found

@@ -1,0 +1,83 @@
+"""`relattn demo`: the matrix of all tasks with its row of baselines and its report."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from relattn.cli import catalogue, demo_matrix
+from relattn.cli.demo import DEMOS
+from relattn.cli.main import run
+from relattn.sweeps import grid, page, text
+from relattn.sweeps.table import fill
+
+FILE = catalogue.conf() / "demo" / "cross_task.yaml"
+
+
+def test_the_matrix_has_every_demo_and_its_recipe() -> None:
+    sweep = grid.load(FILE)
+    assert sweep.parameters["task"] == list(DEMOS)
+    assert sweep.name == demo_matrix.NAME
+    assert sweep.name not in catalogue.recipes("sweep"), "a report takes the table beside the runs"
+    plan = sweep.plan(catalogue.conf())
+    assert len(plan) == 12
+    for planned in plan:
+        recipe = (catalogue.conf() / "task" / f"{planned.options['task']}.yaml").resolve()
+        assert recipe == catalogue.conf() / "demo" / f"{planned.parameters['task']}.yaml"
+        assert recipe.is_file()
+    fingerprints = {planned.fingerprint for planned in plan}
+    assert fingerprints.isdisjoint(planned.fingerprint for planned in sweep.plan()), "recipes are part of a run"
+
+
+def test_baselines_are_a_row_of_the_table() -> None:
+    scores = {task: {"score": 10.0 + number} for number, task in enumerate(DEMOS)}
+    file = Path("cross_task.yaml")
+    file.write_text(demo_matrix.with_given(FILE, {"best trivial baseline": scores}))
+    assert file.read_text().splitlines()[0] == FILE.read_text().splitlines()[0]
+    table = fill(grid.load(file), [])
+    assert table.rows == ["best trivial baseline", "none", "rga_sc", "stra"]
+    assert [plan.fingerprint for plan in grid.load(file).plan()] == [
+        plan.fingerprint for plan in grid.load(FILE).plan()
+    ]
+    written = text.markdown(table)
+    assert "| best trivial baseline | 10.00 | 11.00 | 12.00 | 13.00 |" in written
+    assert "12.00" in page.render([table], [])
+    assert len(table.missing) == 12, "the row that is given lacks no runs"
+
+
+@pytest.mark.parametrize(("task", "scores", "headline"), [
+    ("classification", {"error, %": 78.3}, 21.7),
+    ("reid", {"mAP": 4.6, "R-1": 6.0}, 4.6),
+    ("segmentation", {"mIoU": 1.9, "pixel accuracy": 36.0}, 1.9),
+    ("face", {"LFW": 70.0, "mean": 60.0}, 60.0),
+])  # fmt: skip
+def test_the_headline_of_a_baseline_is_that_of_its_task(task: str, scores: dict[str, float], headline: float) -> None:
+    assert DEMOS[task]().headline(scores) == pytest.approx(headline)
+
+
+def test_the_best_baseline_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    reid = DEMOS["reid"]
+    monkeypatch.setattr(reid, "generate", lambda self, root: made.append(root))
+    monkeypatch.setattr(reid, "baselines", lambda self, root: {"a": {"mAP": 2.0}, "b": {"mAP": 3.0}})
+    assert demo_matrix.prepare(reid, Path("data")) == 3.0
+    assert made == [Path("data")]
+
+
+@pytest.mark.slow
+def test_the_demo_fills_the_matrix_and_names_the_report(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo"]) == 0
+    printed = capfd.readouterr().out
+    assert "12 of 12 runs finished" in printed
+    assert "report: runs/demo/report/report.html" in printed
+    assert Path("runs/demo/report/report.html").stat().st_size > 50_000
+    given = yaml.safe_load(Path("runs/demo/cross_task_demo/cross_task_demo.yaml").read_text())["table"]["given"]
+    found = {
+        path.parent.name: json.loads(path.read_text())
+        for path in Path("runs/demo/cross_task_demo").glob("*/result.json")
+    }
+    assert len(found) == 12
+    for name, result in found.items():
+        baseline = given["best trivial baseline"][result["task"]]["score"]
+        assert result["scores"]["test/score"] > baseline + 3, (name, baseline)
