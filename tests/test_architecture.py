@@ -65,7 +65,9 @@ def test_files_stay_small_and_say_what_they_hold(path: Path) -> None:
     assert path.name not in ("utils.py", "misc.py", "helpers.py")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"], ["list", "attentions"], ["data", "--help"], ["sweep", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [[*command, "--help"] for command in ([], ["fit"], ["data"], ["sweep"])] + [["list", "attentions"]]
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     run = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "relattn", *arguments], capture_output=True, text=True, check=True

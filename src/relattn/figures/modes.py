@@ -1,0 +1,102 @@
+"""What the heads of StRA do: "Structure-Regularized Attention Networks", Fig. 4 and section 6.
+
+For each head g its mean absolute activation after local attention, its mode coefficients r_ig (Eq. 5), and its mean
+absolute activation at the module's output. The paper's first volume is of a network with local attention alone; give
+such a network (`stra_local`) beside to have that. How much the heads differ is measured by `spread`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from relattn.attention import StRA
+from relattn.errors import InputError
+from relattn.figures.canvas import Pixels, bar, check_count, grid, head, label, limits_of, show_image, show_map
+from relattn.figures.capture import capture
+from relattn.figures.names import modules_of, present, title_of
+from relattn.figures.spread import spread
+
+KINDS = {"local": "local\nattention", "gates": "mode\ncoefficients", "output": "output"}
+
+
+def modes(network: nn.Module, forward: Callable[[], object], *, module: str | None = None) -> dict[str, Tensor]:
+    """The maps of a StRA module's heads: `local`, `gates` (unless it has local attention alone) and `output`.
+
+    Args:
+        network: In evaluation mode.
+        forward: Runs it on the images, B of them.
+        module: The module's name or title; by default the last one.
+
+    Returns:
+        (B, G, h, w) each.
+
+    Raises:
+        InputError: If there is no StRA, or not that one.
+    """
+    names = [name for name, one in modules_of(network).items() if isinstance(one, StRA)]
+    if not names:
+        raise InputError(
+            "modes draws the heads of StRA (stra, stra_local, stra_softmax, stra_released). The network has "
+            f"{present(network)}."
+        )
+    chosen = [name for name in names if module in (None, name, title_of(name))]
+    if not chosen:
+        raise InputError(f"--module is {module!r}, and the network has StRA in {', '.join(map(title_of, names))}.")
+    with torch.no_grad(), capture(network) as maps:
+        forward()
+    return {kind: maps[chosen[-1]][kind] for kind in KINDS if kind in maps[chosen[-1]]}
+
+
+def head_diversity(maps: Mapping[str, Tensor]) -> dict[str, float]:
+    """Of each kind of map (B, G, h, w), how far apart the heads are, a mean over the images, as of `spread`."""
+    return {kind: float(spread(values.flatten(2)).nanmean()) for kind, values in maps.items()}
+
+
+def modes_figure(pixels: Sequence[Pixels], found: Mapping[str, Mapping[str, Tensor]]) -> Figure:
+    """Draw the maps of all heads, three rows for each image and network.
+
+    Args:
+        pixels: B images (H, W, 3).
+        found: By the networks' titles, as of `modes`; all with as many heads.
+
+    Raises:
+        InputError: If the networks have different numbers of heads.
+    """
+    check_count(len(pixels))
+    numbers = {name: next(iter(maps.values())).shape[1] for name, maps in found.items()}
+    if len(set(numbers.values())) > 1:
+        listed = ", ".join(f"{name} has {heads}" for name, heads in numbers.items())
+        raise InputError(f"modes compares networks with as many heads: {listed}.")
+    heads = next(iter(numbers.values()))
+    height, width = pixels[0].shape[:2]
+    measured = "; ".join(
+        f"{name}: " + ", ".join(f"{KINDS[kind].replace(chr(10), ' ')} {value:.3f}" for kind, value in values.items())
+        for name, values in ((name, head_diversity(maps)) for name, maps in found.items())
+    )
+    rows = [(image, name, kind) for image in range(len(pixels)) for name, maps in found.items() for kind in maps]
+    figure, axes = grid(
+        len(rows),
+        1 + heads,
+        aspect=width / height,
+        title="Heads of structure-regularized attention",
+        note=f"Colours span a row's values. Mean cosine distance of the heads' maps (0: all are alike). {measured}.",
+    )
+    head(axes[0, 0], "image", width / height)
+    for number in range(heads):
+        head(axes[0, 1 + number], f"head {number + 1}", width / height)
+    before: tuple[int, str] | None = None
+    for row, (image, name, kind) in zip(axes, rows, strict=True):
+        if (image, name) != before:
+            show_image(row[0], pixels[image])
+            before = (image, name)
+            if len(found) > 1:
+                row[0].set_xlabel(name, fontsize=8)
+        values = found[name][kind][image]
+        limits = limits_of(values)
+        for number, ax in enumerate(row[1:]):
+            shown = show_map(ax, values[number], limits, (height, width))
+        label(row[1], KINDS[kind])
+        bar(figure, shown, row[1:].tolist(), beside=True)
+    return figure
