@@ -148,7 +148,7 @@ class Face(Demo):
         from relattn.synthetic.face import write_faces
 
         if not (root / "faces").is_dir():
-            write_faces(root, identities=200, images_per_identity=16, pairs=200)
+            write_faces(root, identities=160, images_per_identity=14, pairs=160)
 
     def baselines(self, root: Path) -> dict[str, dict[str, float]]:
         from statistics import fmean

@@ -87,7 +87,7 @@ def attention_name(config: Any) -> str:
             agrees = content["class_path"] == config["class_path"] and within(given, asked)
             if agrees and len(given) > best[1]:
                 best = (name, len(given))
-    return best[0] or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", config["class_path"].rpartition(".")[2]).lower()
+    return best[0] or re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", config["class_path"].rpartition(".")[2]).lower()
 
 
 def within(given: Any, asked: Any) -> bool:
