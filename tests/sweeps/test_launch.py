@@ -54,9 +54,15 @@ def statuses(file: Path) -> list[str]:
 
 
 def sweep_process(file: Path, **environment: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "relattn", "sweep", str(file)]
+    def heed_interrupts() -> None:  # which a shell lets its background processes, and so what they start, ignore
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     return subprocess.Popen(
-        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [sys.executable, "-m", "relattn", "sweep", str(file)],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=heed_interrupts,
     )
 
 

@@ -1,6 +1,8 @@
 """The graph of a network, traced by `torch.export`."""
 
 import copy
+import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -81,3 +83,25 @@ def cell_means(x: Tensor, length: int, cells: int) -> Tensor:
     position = torch.arange(length, device=x.device).unsqueeze(1)
     inside = ((position >= start) & (position < stop)).to(x.dtype)
     return inside / (stop - start).to(x.dtype)
+
+
+def without_ceil(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """The program with sizes that are rounded up found by integers, as `torch.export.save` knows no `math.ceil`.
+
+    timm's pooling with padding "same" has them, in the shortcuts of some dilated networks.
+    """
+    graph = program.graph
+    for node in list(graph.nodes):
+        quotient = node.args[0] if node.target is math.ceil else None
+        if isinstance(quotient, torch.fx.Node) and quotient.target is operator.truediv:
+            arguments: Any = quotient.args
+            length, step = arguments
+            with graph.inserting_before(node):
+                longer = graph.call_function(operator.add, (length, step - 1))
+                rounded = graph.call_function(operator.floordiv, (longer, step))
+            longer.meta["val"], rounded.meta["val"] = length.meta["val"] + step - 1, node.meta["val"]
+            node.replace_all_uses_with(rounded)
+            graph.erase_node(node)
+    graph.eliminate_dead_code()
+    program.graph_module.recompile()
+    return program

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from relattn.errors import InputError
 from relattn.export.extra import required
-from relattn.export.graph import other_size, takes_any_size, trace
+from relattn.export.graph import other_size, takes_any_size, trace, without_ceil
 from relattn.export.metadata import FILE, KEY
 from relattn.export.parity import Difference, Runner, check_parity
 
@@ -122,7 +122,7 @@ def write_onnx(program: torch.export.ExportedProgram, file: Path, metadata: Mapp
 
 def write_torch(program: torch.export.ExportedProgram, file: Path, metadata: Mapping[str, Any]) -> Runner:
     """Write a file of `torch.export`; returns what runs it."""
-    torch.export.save(program, file, extra_files={FILE: json.dumps(metadata)})
+    torch.export.save(without_ceil(program), file, extra_files={FILE: json.dumps(metadata)})
     module = torch.export.load(file).module()
 
     def run(images: Tensor) -> Tensor:

@@ -1,0 +1,177 @@
+"""The documentation's site: it builds without a warning, leaves nothing out, and what it shows to add works."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from relattn.attention import RGA
+from relattn.backbones import build
+from relattn.cli import catalogue
+from relattn.cli.main import COMMANDS, TRAINER_COMMANDS, run
+
+ROOT = Path(__file__).parents[1]
+CONFIG = ROOT / "docs" / "mkdocs" / "mkdocs.yml"
+FILES = dict(
+    re.findall(r'```(?:python|yaml) title="([^"]+)"\n(.*?)```', (ROOT / "docs" / "adding.md").read_text(), re.DOTALL)
+)
+
+# --- The site ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install -e '.[docs]'")
+    pytest.importorskip("material", reason="mkdocs-material is not installed: pip install -e '.[docs]'")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(CONFIG), "-d", str(folder)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert built.returncode == 0, built.stderr
+    return folder
+
+
+def test_every_command_has_its_section_with_its_options(site: Path) -> None:
+    page = (site / "commands.html").read_text()
+    for command in [*TRAINER_COMMANDS, *COMMANDS]:
+        assert f'<h2 id="{command}">' in page
+    for command in COMMANDS:
+        section = page.partition(f'<h2 id="{command}">')[2].partition("<h2 ")[0]
+        assert f"usage: relattn {command}" in section
+    assert "--gpus_per_run" in page
+    assert "--ckpt_path FILE" in page
+
+
+def test_every_attention_is_in_the_overview_and_every_page_of_one_in_the_site(site: Path) -> None:
+    overview = (site / "attention" / "index.html").read_text()
+    for name in catalogue.recipes("attention"):
+        assert f"<code>{name}</code>" in overview, name
+    for page in (ROOT / "docs" / "attention").glob("[a-z]*.md"):
+        assert (site / "attention" / f"{page.stem}.html").is_file()
+        assert f'href="{page.stem}.html"' in overview
+
+
+def test_every_task_recipe_data_set_and_sweep_is_listed(site: Path) -> None:
+    page = (site / "tasks.html").read_text()
+    for name in [*catalogue.recipes("task"), *catalogue.data_sets(), *catalogue.recipes("sweep")]:
+        assert f"<code>{name}</code>" in page, name
+    for readme in ROOT.glob("tasks/*/README.md"):
+        assert f'href="tasks/{readme.parent.name}.html"' in page
+        assert (site / "tasks" / f"{readme.parent.name}.html").is_file()
+
+
+def test_formulas_are_marked_and_nothing_is_left_to_fill_in(site: Path) -> None:
+    assert '<div class="arithmatex">' in (site / "attention" / "rga.html").read_text()
+    for page in site.rglob("*.html"):
+        text = page.read_text()
+        assert not re.search(r"<!-- (commands|task recipes|data sets|backbones|sweeps) -->", text), page
+        if "arithmatex" in text:
+            assert "mathjax" in text
+
+
+def test_results_and_links_between_them_are_the_readme_s(site: Path) -> None:
+    page = (site / "results.html").read_text()
+    assert 'id="what-attention-costs"' in page
+    assert 'href="tasks/reid.html"' in page
+    assert 'href="../results.html#what-attention-costs"' in (site / "attention" / "rga.html").read_text()
+
+
+PAGES = [
+    *(page for page in (ROOT / "docs").rglob("*.md") if page.name != "adding.md"),
+    *ROOT.glob("tasks/*/README.md"),
+    ROOT / "README.md",
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_that_are_shown_name_what_there_is(page: Path) -> None:
+    known = {**catalogue.sections(), **{f"--{kind}": catalogue.recipes(kind) for kind in ("trainer", "logger")}}
+    del known["--backbone"]
+    for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            if (match := re.match(r"(?:srun )?relattn (\w+)(.*)", line.strip())) is None:
+                continue
+            command, rest = match.groups()
+            assert command in {*TRAINER_COMMANDS, *COMMANDS}, line
+            if command in TRAINER_COMMANDS:
+                for flag, value in re.findall(r"(--(?:task|attention|data|trainer|logger)) (\w+)(?=\s|$)", rest):
+                    assert value in known[flag], line
+
+
+# --- What is added ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The page's files, as modules outside the repository."""
+    places = {
+        "src/relattn/attention": "mine_attention",
+        "src/relattn/backbones": "mine_backbones",
+        "tasks/classification": "mine_data",
+        "tasks/rotation": "mine_rotation",
+    }
+    for name, content in FILES.items():
+        folder, _, file = name.rpartition("/")
+        path = tmp_path / places.get(folder, folder) / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content.replace("tasks.rotation", "mine_rotation"))
+    photos = np.random.default_rng(0).integers(0, 256, (2, 2, 4, 40, 40, 3), dtype=np.uint8)
+    for split, classes in zip(("train", "test"), photos, strict=True):
+        for label, images in zip(("cats", "dogs"), classes, strict=True):
+            folder = tmp_path / "data" / "photos" / split / label
+            folder.mkdir(parents=True)
+            for number, image in enumerate(images):
+                Image.fromarray(image).save(folder / f"{number}.png")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith("mine_")]:
+        del sys.modules[name]
+
+
+def test_the_task_trains_on_the_data_set_with_the_attention_module(added: Path) -> None:
+    small = ["--data.batch_size", "4", "--data.workers", "0", "--data.image_size", "[32,32]", "--gpus", "0"]
+    chosen = ["--data", "mine_data.photos.Photos", "--attention", "mine_attention.channel_gain.ChannelGain"]
+    recipe = ["--config", "conf/task/rotation.yaml", "--model.backbone", "resnet8"]
+    assert run(["fit", *recipe, *chosen, *small, "--trainer.max_epochs", "1", "--name", "first"]) == 0
+    (result,) = (added / "runs").glob("*/first/result.json")
+    assert '"test/score"' in result.read_text()
+
+
+def test_the_data_set_serves_classification(added: Path) -> None:
+    small = ["--data.batch_size", "4", "--data.workers", "0", "--data.image_size", "[32,32]", "--gpus", "0"]
+    chosen = ["--task", "classification", "--backbone", "resnet8", "--data", "mine_data.photos.Photos"]
+    assert run(["fit", *chosen, *small, "--trainer.max_epochs", "1", "--name", "photos"]) == 0
+    assert (added / "runs" / "classification" / "photos" / "result.json").is_file()
+
+
+def test_the_attention_recipe_and_its_module_agree(added: Path) -> None:
+    import yaml
+    from mine_attention.channel_gain import ChannelGain
+
+    recipe = yaml.safe_load(FILES["conf/attention/channel_gain.yaml"])
+    module = ChannelGain(8, **recipe["init_args"])
+    x = torch.randn(2, 8, 5, 4).contiguous(memory_format=torch.channels_last)
+    y = module(x)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(y, x * torch.tensor(2.0).sigmoid())
+
+
+def test_the_sweep_file_is_one(added: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["sweep", "conf/sweep/gates.yaml", "--dry_run"]) == 0
+    assert "9 runs" in capsys.readouterr().out
+
+
+def test_the_backbone_takes_attention(added: Path) -> None:
+    import mine_backbones.small  # noqa: F401
+
+    network = build("small", attention=RGA, stages=[2, 3], size=(64, 64), num_classes=5).eval()
+    assert network(torch.randn(2, 3, 64, 64)).shape == (2, 5)
+    assert list(network.attention) == ["stage2", "stage3"]
