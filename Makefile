@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 export WANDB_MODE ?= offline
 export NO_ALBUMENTATIONS_UPDATE := 1
+export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: setup demo test test-slow lint clean
+.PHONY: setup demo test test-slow lint docs clean
 
 setup: .venv/installed
 
@@ -27,5 +28,8 @@ lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+docs: setup
+	$(BIN)/mkdocs build --strict --config-file docs/mkdocs/mkdocs.yml
+
 clean:
-	rm -rf .venv runs data
+	rm -rf .venv runs data site
