@@ -57,7 +57,8 @@ short options, for the longer ones of the Lightning command line (which all work
   --figures masks,...      figures after every epoch (relattn figures --help), in the run's folder and in W&B
   --name NAME              the run's folder: runs/<task>/<name>
   --runs FOLDER            where runs are kept, by default runs
-  --ckpt_path FILE         a checkpoint, a run's folder, or last with --name; without --task or --config its run's configuration is taken
+  --ckpt_path FILE         a checkpoint, a run's folder, or last (with --name); without --task or --config its run's
+                           configuration is taken
   --config FILE            a configuration, such as a run's config.yaml
   --print_config           print the whole configuration and stop
   --help_all               every option of the trainer, and how to see those of a model or data set
