@@ -122,11 +122,13 @@ def scatter(dots: Sequence[Dot], title: str, x_label: str) -> str:
         across, down = frame.at((dot.x, dot.y))
         hint = f"<title>{escape(dot.label)}: {dot.x:g}, {dot.y:g}</title>"
         parts.append(f'<circle class="dot main" cx="{across:.1f}" cy="{down:.1f}" r="4">{hint}</circle>')
-        width = 6.2 * len(dot.label)
-        left = across + 7 if across + 7 + width < frame.width else across - 7 - width
+        width = 7.8 * len(dot.label)  # at most: capitals are wide
+        beyond = across + 7 + width > frame.width  # then the label goes to the left of its point
+        left = across - 7 - width if beyond else across + 7
         box = (left, down - 8, left + width, down + 5)
         free = all(box[2] < o[0] or o[2] < box[0] or box[3] < o[1] or o[3] < box[1] for o in taken)
         if free and left > frame.left:
             taken.append(box)
-            parts.append(f'<text class="name" x="{left:.1f}" y="{down + 4:.1f}">{escape(dot.label)}</text>')
+            place = f'x="{across - 7:.1f}" text-anchor="end"' if beyond else f'x="{left:.1f}"'
+            parts.append(f'<text class="name" {place} y="{down + 4:.1f}">{escape(dot.label)}</text>')
     return svg(frame, title, "".join(parts))
