@@ -123,7 +123,9 @@ class Table:
         return labels.get(key, key)
 
     def heading(self, column: str, score: Score) -> str:
-        """The heading of a score under a column."""
+        """The heading of a score under a column: the column's alone if there is one score."""
+        if len(self.scores) == 1 and self.label(column):
+            return self.label(column)
         return " ".join(part for part in (self.label(column), score.label) if part)
 
 
