@@ -42,7 +42,7 @@ def name_run(arguments: Any, folder: Path, facts: Mapping[str, Any], command: st
     by_hand = "-".join((str(facts["data"]).lower(), *tags[1:3]))
     arguments.group = arguments.get("group") or os.environ.get("WANDB_RUN_GROUP") or by_hand
     arguments.job_type = arguments.get("job_type") or ("train" if command == "fit" else command)
-    arguments.save_dir = str(folder)
+    arguments.save_dir = str(folder.resolve())  # W&B writes from a process of its own, which may have started elsewhere
     if not arguments.get("id"):
         arguments.id = previous_id(folder)
     if not has_account() and "WANDB_MODE" not in os.environ:
