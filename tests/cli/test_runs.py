@@ -215,7 +215,7 @@ def test_two_processes_train_and_give_the_evaluation_of_one(cifar: Path) -> None
 
 @pytest.mark.slow
 def test_the_demo_trains_both_networks_and_prints_a_table(capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(["demo", "--epochs", "1"]) == 0
+    assert run(["demo", "classification", "--epochs", "1"]) == 0
     found = [result(path.parent) for path in sorted(Path("runs/demo").rglob("result.json"))]
     assert [entry["attention"] for entry in found] == ["none", "rga_sc"]
     assert "raw-pixel nearest neighbour" in capfd.readouterr().out
