@@ -1,13 +1,12 @@
 """Segmentation scores: definitions, the official evaluation on files, repeats and processes."""
 
 import math
-import socket
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 from torch import Tensor
+from two_processes import run_in_two
 
 from relattn.errors import InputError
 from relattn.metrics import confusion
@@ -121,25 +120,17 @@ def test_nothing_to_score_is_an_error() -> None:
         metric.compute()
 
 
-def one_process(rank: int, port: int, results: "multiprocessing.SimpleQueue") -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"tcp://localhost:{port}", rank=rank, world_size=2)
+def one_process(rank: int) -> dict[str, float]:
     predictions, labels, indices = evaluation_set()
     metric = ConfusionMetric(CLASSES)
     mine = torch.tensor([[0, 2, 4, 6], [1, 3, 5, 0]][rank])  # 7 images on 2 processes: the first is repeated
     for rows in mine.split(3 - rank):
         metric.update(predictions[rows], labels[rows], indices[rows])
-    results.put((rank, floats(metric.compute())))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    return floats(metric.compute())
 
 
 def test_two_processes_give_the_numbers_of_one() -> None:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    results = multiprocessing.get_context("spawn").SimpleQueue()
-    multiprocessing.spawn(one_process, args=(port, results), nprocs=2)
-    found = dict(results.get() for _ in range(2))
+    found = run_in_two(one_process)
     predictions, labels, _ = evaluation_set()
     alone = ConfusionMetric(CLASSES)
     alone.update(predictions, labels, torch.arange(7))

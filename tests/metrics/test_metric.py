@@ -1,10 +1,8 @@
 """The retrieval metric: batches, order, repeats and processes change nothing."""
 
-import socket
-
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
+from two_processes import run_in_two
 
 from relattn.errors import InputError
 from relattn.metrics.distances import FeatureDistances
@@ -74,8 +72,7 @@ def test_nothing_to_search_is_an_error(rows: slice, name: str) -> None:
         metric.compute()
 
 
-def one_process(rank: int, port: int, results: "multiprocessing.SimpleQueue") -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"tcp://localhost:{port}", rank=rank, world_size=2)
+def one_process(rank: int) -> dict[str, float]:
     torch.set_num_threads(1)
     from relattn.metrics import ranks
 
@@ -85,19 +82,11 @@ def one_process(rank: int, port: int, results: "multiprocessing.SimpleQueue") ->
     even, odd = torch.arange(0, count, 2), torch.arange(1, count, 2)
     mine = (torch.cat((even, odd[-20:], torch.arange(5))), odd[:-20])[rank]  # of different numbers, and with repeats
     feed(metric, mine, batch=31)
-    results.put((rank, {name: float(value) for name, value in metric.compute().items()}))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    return {name: float(value) for name, value in metric.compute().items()}
 
 
 def test_two_processes_give_the_numbers_of_one() -> None:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    results = context.SimpleQueue()
-    multiprocessing.spawn(one_process, args=(port, results), nprocs=2)
-    found = dict(results.get() for _ in range(2))
+    found = run_in_two(one_process)
     alone = RetrievalMetric(reranking=True, single_shot=2)
     feed(alone, torch.arange(QUERIES + IMAGES))
     assert found[0] == found[1] == {name: float(value) for name, value in alone.compute().items()}

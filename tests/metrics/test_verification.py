@@ -2,13 +2,12 @@
 
 import bisect
 import math
-import socket
 import warnings
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
+from two_processes import run_in_two
 
 from relattn.errors import InputError
 from relattn.metrics.verification import pair_distances, verification
@@ -262,25 +261,16 @@ def test_packs_are_scored_as_a_whole() -> None:
         VerificationMetric({}).compute()
 
 
-def one_process(rank: int, port: int, results: "multiprocessing.SimpleQueue") -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"tcp://localhost:{port}", rank=rank, world_size=2)
+def one_process(rank: int) -> dict[str, float]:
     torch.set_num_threads(1)
     metric = VerificationMetric(evaluation_set()[0])
     even, odd = torch.arange(0, 160, 2), torch.arange(1, 160, 2)
     feed(metric, (torch.cat((even, odd[-9:])), odd[:-9])[rank], batch=31)  # of different numbers
-    results.put((rank, computed(metric)))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    return computed(metric)
 
 
 def test_two_processes_give_the_numbers_of_one() -> None:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    results = context.SimpleQueue()
-    multiprocessing.spawn(one_process, args=(port, results), nprocs=2)
-    found = dict(results.get() for _ in range(2))
+    found = run_in_two(one_process)
     alone = VerificationMetric(evaluation_set()[0])
     feed(alone, torch.arange(160))
     assert found[0] == found[1] == computed(alone)
