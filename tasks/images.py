@@ -2,7 +2,7 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,6 +32,17 @@ def read_image(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
 def one_thread(_worker: int) -> None:
     """Keep OpenCV from starting threads in every worker process."""
     cv2.setNumThreads(0)
+
+
+class TrainingLoader(DataLoader[dict[str, Any]]):
+    """A loader whose epoch begins when its first batch is asked for.
+
+    Lightning makes the iterator of a run that goes on before it knows the epoch, and worker processes would at once
+    read images of another one.
+    """
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]
+        yield from super().__iter__()
 
 
 class ImageData(Data):
@@ -100,13 +111,20 @@ class ImageData(Data):
         """The batches of training: shuffled."""
         return Shuffled(len(self.sets["train"]), batch_size=self.batch_size, seed=self.seed, **self.place())
 
-    def loader(self, split: str, sampler: Any, batch_size: int, **options: Any) -> DataLoader[dict[str, Any]]:
+    def loader(
+        self,
+        split: str,
+        sampler: Any,
+        batch_size: int,
+        kind: type[DataLoader[dict[str, Any]]] = DataLoader,
+        **options: Any,
+    ) -> DataLoader[dict[str, Any]]:
         """A loader on this process's worker processes."""
         trainer = self.trainer
         assert trainer is not None
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         workers = min(8, cores // max(trainer.num_devices, 1)) if self.workers is None else self.workers
-        return DataLoader(
+        return kind(
             self.sets[split],
             batch_size=batch_size,
             sampler=sampler,
@@ -120,7 +138,7 @@ class ImageData(Data):
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         sampler = self.sampler()
-        return self.loader("train", sampler, sampler.share, drop_last=True)
+        return self.loader("train", sampler, sampler.share, TrainingLoader, drop_last=True)
 
     def evaluation_loader(self, split: str) -> DataLoader[dict[str, Any]]:
         """The samples of a split, in order."""

@@ -2,8 +2,8 @@
 
 An epoch is drawn from the seed and its number alone, whole and on every process alike, and each process takes its part
 of every batch. So an epoch is the same on any number of GPUs, its length is exact, and a run that is resumed goes on
-with the batches it would have had. Every draw carries a seed of its own, from which its augmentation follows: images do
-not depend on the number of worker processes either.
+with the batches it would have had, amid an epoch as well (`first_step`). Every draw carries a seed of its own, from
+which its augmentation follows: images do not depend on the number of worker processes either.
 """
 
 from abc import abstractmethod
@@ -45,6 +45,8 @@ class BatchSampler(DistributedSampler[Draw]):
         """
         super().__init__(range(count), num_replicas=world_size, rank=rank, seed=seed)
         self.batch_size, self.share = batch_size, batch_size // world_size
+        self.first_step = 0
+        """Batches that the next epoch leaves out, since they were used before the run was stopped."""
 
     @abstractmethod
     def steps(self) -> int:
@@ -62,10 +64,11 @@ class BatchSampler(DistributedSampler[Draw]):
         """Iterate over this process's part of every batch."""
         plan = self.plan(np.random.default_rng((self.seed, self.epoch)))
         first = (self.seed * 1_000_003 + self.epoch) * 2**32
-        for step, batch in enumerate(plan):
+        first_step, self.first_step = self.first_step, 0
+        for step in range(first_step, len(plan)):
             start = self.rank * self.share
             for place in range(start, start + self.share):
-                yield Draw(int(batch[place]), first + step * self.batch_size + place)
+                yield Draw(int(plan[step, place]), first + step * self.batch_size + place)
 
 
 class Shuffled(BatchSampler):

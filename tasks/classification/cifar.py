@@ -17,6 +17,7 @@ from relattn.errors import InputError, MissingFileError
 from relattn.unpickle import unpickle
 from tasks.base import Data
 from tasks.classification.device_batches import DeviceBatches
+from tasks.fingerprint import combined
 
 SIZE = 32
 PIXELS = 3 * SIZE * SIZE
@@ -75,6 +76,7 @@ class CIFAR(Data):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self.sets: dict[str, tuple[Tensor, Tensor]] = {}
         self.genuine = False
+        self.digests: dict[str, str] = {}
         self.class_names: list[str] = []
 
     def setup(self, stage: str) -> None:
@@ -101,11 +103,11 @@ class CIFAR(Data):
         if not isinstance(names, list) or len(names) != self.num_classes:
             raise InputError(f"{folder / file} has no list {key!r} of {self.num_classes} names.")
         self.class_names = [str(name) for name in names]
-        self.genuine = all(
-            hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest() == digest
-            for files in self.split_files()
-            for name, digest in files.items()
-        )
+        published = {name: digest for files in self.split_files() for name, digest in files.items()}
+        self.digests = {
+            name: hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest() for name in published
+        }
+        self.genuine = self.digests == published
         self.sets = {"train": train, "val": held_out, "test": test}
 
     def split_files(self) -> tuple[dict[str, str], dict[str, str]]:
@@ -167,7 +169,9 @@ class CIFAR(Data):
 
     def describe(self) -> dict[str, Any]:
         images = {split: len(labels) for split, (_, labels) in self.sets.items()}
-        return {"data": type(self).__name__, "images": images, "genuine": self.genuine}
+        made_of = {"files": self.digests, "validation": [self.validation, self.validation and self.seed]}
+        about = {"data": type(self).__name__, "images": images, "genuine": self.genuine}
+        return {**about, "fingerprint": combined(made_of)}
 
 
 def read(folder: Path, files: dict[str, str], label_key: str, classes: int) -> tuple[Tensor, Tensor]:

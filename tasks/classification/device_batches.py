@@ -67,6 +67,8 @@ class DeviceBatches:
         self.size = (images.shape[1], images.shape[2])
         self.count = len(images)
         self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+        self.first_step = 0
+        """Batches that the next epoch leaves out, since they were used before the run was stopped."""
         self.rank, self.world_size = rank, world_size
         self.images = F.pad(images, (0, 0, *(2 * (self.padding,)), *(2 * (self.padding,)))).to(device)
         self.labels = labels.to(device)
@@ -104,7 +106,8 @@ class DeviceBatches:
         flip = torch.randint(2, (self.count,), generator=generator, dtype=torch.bool)
         usable = self.count - self.count % self.world_size
         drawn = [values[:usable].to(self.images.device) for values in (order, *offset, flip)]
-        for start in range(0, usable, self.batch_size):
+        first_step, self.first_step = self.first_step, 0
+        for start in range(first_step * self.batch_size, usable, self.batch_size):
             mine = slice(start + self.rank, start + self.batch_size, self.world_size)
             yield self.batch(*(values[mine] for values in drawn))
 

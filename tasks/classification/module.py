@@ -28,6 +28,7 @@ class Classification(Task):
         for stage in ("val", "test"):
             self.accuracies[stage] = MulticlassAccuracy(data.num_classes, average="micro", validate_args=False)
             self.losses[stage] = MeanMetric()
+        self.training_scores = nn.ModuleDict({"loss": MeanMetric(), "error": MeanMetric()})
         return self.build_backbone(data, num_classes=data.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -39,10 +40,10 @@ class Classification(Task):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         logits = self(batch["image"])
         loss = F.cross_entropy(logits, batch["label"])
-        count = len(logits)
         wrong = (logits.detach().argmax(dim=1) != batch["label"]).float().mean()
-        scores = {"train/loss": loss.detach(), "train/error": 100 * wrong}
-        self.log_dict(scores, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
+        for name, value in {"loss": loss.detach(), "error": 100 * wrong}.items():
+            self.training_scores[name].update(value, len(logits))
+            self.log(f"train/{name}", self.training_scores[name], on_step=False, on_epoch=True)
         return loss + self.regularization()
 
     def evaluate(self, batch: dict[str, Tensor], stage: str) -> None:
