@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -197,18 +196,3 @@ def test_bad_options_are_explained(options: list[str], message: str, people: Pat
     with pytest.raises(InputError, match=message):
         fit(people, *options)
     assert not list(Path("runs/reid").glob("*"))
-
-
-@pytest.mark.slow
-def test_two_processes_score_as_one(people: Path) -> None:
-    """Sizes that do not divide: the sampler repeats images, which count once."""
-    folder = fit(people)
-    checkpoint = str(folder / "checkpoints" / "last.ckpt")
-    command = [sys.executable, "-m", "relattn", "test", "--ckpt_path", checkpoint]
-    subprocess.run([*command, "--trainer.devices", "2", "--trainer.strategy", "ddp"], check=True, capture_output=True)
-    scores, expected = (result(at)["scores"] for at in (folder / "test", folder))
-    assert scores == {name: value for name, value in expected.items() if name.startswith("test/")}
-    both = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--name", "two", "--trainer.max_epochs", "1"]
-    arguments = [sys.executable, "-m", "relattn", *TINY, "--data.root", str(people), *both]
-    subprocess.run(arguments, check=True, capture_output=True)
-    assert result(Path("runs/reid/two"))["processes"] == 2

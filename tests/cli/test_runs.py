@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -191,26 +190,6 @@ def test_a_wandb_run_offline_holds_config_and_history(cifar: Path, monkeypatch: 
     ):
         assert part in content
     assert rows(folder / "metrics.csv"), "the table is written all the same"
-
-
-@pytest.mark.slow
-def test_two_processes_train_and_give_the_evaluation_of_one(cifar: Path) -> None:
-    relattn = [sys.executable, "-m", "relattn"]
-    # 101 images in batches of 25: one process has 51 of them, three batches, the other 50, which would be two.
-    options = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--data.eval_batch_size", "25"]
-    fitted = [*relattn, "fit", *TINY, "--data", "CIFAR100", "--data.root", str(cifar), *options]
-    subprocess.run(fitted, check=True, timeout=300)
-    folder = Path("runs/classification/cifar100-resnet8-none-s0")
-    checkpoint = ["--ckpt_path", str(folder / "checkpoints" / "last.ckpt")]
-    assert run(["test", *checkpoint, "--trainer.devices", "1", "--trainer.strategy", "auto"]) == 0
-    alone = result(folder / "test")["scores"]
-    subprocess.run([*relattn, "test", *checkpoint], check=True, timeout=300)
-    assert list(folder.parent.iterdir()) == [folder], "both processes share one folder"
-    assert result(folder)["scores"]["test/error"] == alone["test/error"]
-    together = result(folder / "test-2")
-    assert together["processes"] == 2
-    assert together["scores"]["test/error"] == alone["test/error"]  # 101 images, which do not divide
-    assert together["scores"]["test/loss"] == pytest.approx(alone["test/loss"], abs=1e-4)
 
 
 @pytest.mark.slow

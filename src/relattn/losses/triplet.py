@@ -5,13 +5,16 @@ RGA uses it (supplement, section 1).
 """
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
 from relattn.errors import InputError
 
 
-def batch_hard_triplet(features: Tensor, identities: Tensor, margin: float = 0.3) -> Tensor:
+def batch_hard_triplet(
+    features: Tensor, identities: Tensor, margin: float = 0.3, *, across_processes: bool = False
+) -> Tensor:
     """Mean over the batch of max(0, margin + distance to the farthest positive - distance to the nearest negative).
 
     An image is among its own positives, at distance 0, so that identities with one image in the batch count as well.
@@ -21,6 +24,9 @@ def batch_hard_triplet(features: Tensor, identities: Tensor, margin: float = 0.3
         features: (B, D).
         identities: (B,) int64.
         margin: By which the negative should be farther.
+        across_processes: Whether the batch is that of all processes of a distributed run, which must have equally many
+            images. The value is then that of the whole batch on each, and the gradients are such that their mean over
+            the processes, which a distributed run takes, is the whole batch's.
 
     Returns:
         A scalar, float32.
@@ -28,6 +34,9 @@ def batch_hard_triplet(features: Tensor, identities: Tensor, margin: float = 0.3
     Raises:
         InputError: If all images are of one identity: there is no negative.
     """
+    processes = dist.get_world_size() if across_processes and dist.is_initialized() else 1
+    if processes > 1:
+        features, identities = of_all_processes(features), of_all_processes(identities)
     same = identities[:, None] == identities
     if features.device.type == "cpu" and bool(same.all()):
         raise InputError(f"A triplet needs two identities in the batch, and all {len(identities)} images are of one.")
@@ -37,4 +46,14 @@ def batch_hard_triplet(features: Tensor, identities: Tensor, margin: float = 0.3
         distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
         positive = distances.where(same, 0).amax(dim=1)
         negative = distances.where(~same, torch.inf).amin(dim=1)
-        return F.relu(margin + positive - negative).mean()
+        loss = F.relu(margin + positive - negative).mean()
+    # Each process has the gradient of its own features alone, so the mean over processes would be too small.
+    return loss if processes == 1 else loss.detach() + processes * (loss - loss.detach())
+
+
+def of_all_processes(values: Tensor) -> Tensor:
+    """What all processes have, one after another, `(processes * B, ...)`; gradients flow to this process's own part."""
+    parts = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, values.detach().contiguous())
+    parts[dist.get_rank()] = values
+    return torch.cat(parts)
