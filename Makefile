@@ -5,7 +5,7 @@ export WANDB_MODE ?= offline
 export NO_ALBUMENTATIONS_UPDATE := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: setup demo test test-slow lint docs clean
+.PHONY: setup demo test test-slow test-lowest test-newest bench lint docs clean
 
 setup: .venv/installed
 
@@ -23,6 +23,18 @@ test: setup lint
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
+# The same tests on the oldest versions that pyproject.toml admits (torch 2.11), and on the newest there are.
+test-lowest: RESOLUTION := lowest-direct
+test-newest: RESOLUTION := highest
+test-lowest test-newest: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$(RESOLUTION)
+	$(BIN)/uv pip install --quiet --python .venv-$(RESOLUTION) --resolution $(RESOLUTION) -e '.[test,export,docs,notebooks]'
+	.venv-$(RESOLUTION)/bin/python -m pytest -n 2 -m "not slow"
+
+bench: setup
+	$(BIN)/python benchmarks/run_all.py
+
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -32,4 +44,4 @@ docs: setup
 	$(BIN)/mkdocs build --strict --config-file docs/mkdocs/mkdocs.yml
 
 clean:
-	rm -rf .venv runs data site
+	rm -rf .venv .venv-* runs data site

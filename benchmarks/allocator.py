@@ -1,59 +1,69 @@
-"""Training step on a CPU with memory given back to the kernel at every step, and with memory kept.
+"""Training step on a CPU with memory kept beside memory given back to the kernel at every step.
 
     python benchmarks/allocator.py
 
-Each round is a process of its own, since glibc's settings last as long as one; the two take turns.
+The suite tells glibc to keep what was freed (`relattn.cli.memory`). Each round is a process of its own, since glibc's
+settings last as long as one; the two take turns.
 """
 
-import argparse
 import json
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from claims import parser, report
+
+from relattn.benchmark.side_by_side import Claim, Side, take_turns
 
 STEP = """
-import json, sys, time
-if sys.argv[1] == "kept":
-    from relattn.cli.memory import keep_freed_memory
-    assert keep_freed_memory()
+import json, sys
+from relattn.cli.memory import keep_freed_memory
+kept, attention, backbone, batch, height, width, warmup, steps = sys.argv[1:]
+if kept == "kept" and not keep_freed_memory():
+    raise SystemExit("There is no glibc to tell.")
 import torch
 from relattn.attention import RGA
 from relattn.backbones import build
-from relattn.benchmark.measure import forward_backward, timed
-network = build("resnet50", attention=RGA if sys.argv[2] == "rga_sc" else None, size=(256, 128), last_stride=1)
+from relattn.benchmark.measure import forward_backward
+from relattn.benchmark.side_by_side import seconds
+size = (int(height), int(width))
+network = build(backbone, attention=RGA if attention == "rga_sc" else None, size=size, last_stride=1)
 network = network.to(memory_format=torch.channels_last)
-inputs = torch.randn(int(sys.argv[3]), 3, 256, 128).contiguous(memory_format=torch.channels_last)
-times = [timed(lambda: forward_backward(network, inputs), inputs.device) for _ in range(12)]
-print(json.dumps(times[7:]))
+inputs = torch.randn(int(batch), 3, *size).contiguous(memory_format=torch.channels_last)
+times = [1000 * seconds(lambda: forward_backward(network, inputs)) for _ in range(int(warmup) + int(steps))]
+print(json.dumps(times[int(warmup):]))
 """
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch_size", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
-    times: dict[str, list[float]] = {}
-    for _ in range(asked.rounds):
-        for attention in ("none", "rga_sc"):
-            for memory in ("returned", "kept"):
-                command = [sys.executable, "-c", STEP, memory, attention, str(asked.batch_size)]
-                output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-                times.setdefault(f"{attention}, {memory}", []).extend(json.loads(output.splitlines()[-1]))
-    shown = Table(title=f"ResNet-50, 256x128, batch {asked.batch_size}: forward and backward, ms")
-    for column in ("attention", "memory returned", "memory kept", "gain"):
-        shown.add_column(column, justify="left" if column == "attention" else "right")
-    for attention in ("none", "rga_sc"):
-        returned, kept = (statistics.median(times[f"{attention}, {memory}"]) for memory in ("returned", "kept"))
-        shown.add_row(attention, f"{returned:.0f}", f"{kept:.0f}", f"{returned / kept:.2f} x")
-    Console(width=80).print(shown)
-    if asked.json:
-        asked.json.write_text(json.dumps(times))
+def main(arguments: list[str] | None = None) -> None:
+    options = parser(__doc__, rounds=2)
+    options.add_argument("--batch_size", type=int, default=8)
+    asked = options.parse_args(arguments)
+    size, warmup, steps = ((64, 32), 1, 1) if asked.quick else ((256, 128), 3, 3)
+    backbone, batch = ("resnet18", 2) if asked.quick else ("resnet50", asked.batch_size)
+
+    def step(attention: str, memory: str) -> float:
+        """Median milliseconds of a step, in a new process."""
+        told = [memory, attention, backbone, str(batch), *map(str, size), str(warmup), str(steps)]
+        run = subprocess.run([sys.executable, "-c", STEP, *told], check=True, capture_output=True, text=True)
+        return statistics.median(json.loads(run.stdout.splitlines()[-1]))
+
+    chosen = ("none",) if asked.quick else ("none", "rga_sc")
+    pairs = [(attention, memory) for attention in chosen for memory in ("kept", "returned")]
+    sides = take_turns({pair: lambda pair=pair: step(*pair) for pair in pairs}, rounds=asked.rounds)
+    named = {pair: Side(f"memory {pair[1]}", side.values) for pair, side in sides.items()}
+    sizes = {"batch": batch, "image": f"{size[0]}x{size[1]}"}
+    claims = [
+        Claim(
+            backbone if attention == "none" else f"{backbone} + {attention}",
+            named[attention, "kept"],
+            named[attention, "returned"],
+            "ms",
+            sizes=sizes,
+        )
+        for attention in chosen
+    ]
+    report("allocator", asked, claims)
 
 
 if __name__ == "__main__":

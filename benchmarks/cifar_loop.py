@@ -1,46 +1,39 @@
-"""Images per second of the suite's training loop beside a plain torchvision DataLoader loop, in one run.
+"""Images per second of the suite's training loop beside a plain torchvision DataLoader loop.
 
-    python benchmarks/cifar_loop.py --root data --backbone resnet20
+    python benchmarks/cifar_loop.py                     # on generated images
+    python benchmarks/cifar_loop.py --root data         # on those of data/cifar-100-python
 
 Both train the same network with the same optimizer, loss, batch and augmentation, on the same device. The plain loop is
 what most public CIFAR code does: torchvision's data set and transforms on PIL images, a DataLoader with workers, the
-default memory layout. The suite's loop is `DeviceBatches` under the Lightning trainer, channels-last. The two take
-turns; each round trains on the same number of batches. The third row times the suite's batches under a bare loop, which
-tells the trainer's own cost, and the fourth what making the batches costs.
+default memory layout. The suite's loop is `DeviceBatches` under the Lightning trainer, channels-last. Each round trains
+on the same number of batches; starting workers is not counted. The suite's batches under a bare loop tell the trainer's
+own cost; making batches is also timed alone, by either.
 """
 
 import argparse
-import json
 import logging
-import statistics
+import tempfile
 import time
 import warnings
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from claims import parser, report
 from lightning.pytorch import Trainer
-from rich.console import Console
-from rich.table import Table
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from relattn.backbones import build
+from relattn.benchmark.side_by_side import Claim, difference, synchronize, take_turns
 from relattn.cli.memory import keep_freed_memory
+from relattn.synthetic.cifar import write_cifar
 from tasks.classification import CIFAR100, Classification
 from tasks.classification.device_batches import DeviceBatches
 
-
-def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, default=Path("data"), help="folder that holds cifar-100-python")
-    parser.add_argument("--backbone", default="resnet20")
-    parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--batches", type=int, default=40, help="batches of a round")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=2, help="of the plain loop's DataLoader")
-    parser.add_argument("--json", type=Path)
-    return parser.parse_args()
+PLAIN, SUITE = "torchvision DataLoader, plain loop", "relattn under the Lightning trainer"
+BARE, ALONE, PLAIN_ALONE = "relattn's batches, bare loop", "relattn's batches alone", "torchvision DataLoader alone"
+NORMALISED = transforms.Compose([transforms.ToTensor(), transforms.Normalize(CIFAR100.mean, CIFAR100.std)])
 
 
 def sgd(parameters: object) -> torch.optim.Optimizer:
@@ -53,19 +46,14 @@ class Plain(datasets.CIFAR100):
     def _check_integrity(self) -> bool:
         return True
 
+    def _load_meta(self) -> None:
+        """Leave out the names of the classes, which are behind a checksum."""
+
 
 def plain_loader(asked: argparse.Namespace) -> DataLoader:
-    augment = transforms.Compose(
-        [
-            transforms.RandomCrop(32, padding=4),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize(CIFAR100.mean, CIFAR100.std),
-        ]
-    )
-    Plain._load_meta = lambda self: None  # the names of the classes, behind a checksum
+    augment = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), *NORMALISED.transforms]
     return DataLoader(
-        Plain(asked.root, transform=augment),
+        Plain(asked.root, transform=transforms.Compose(augment)),
         batch_size=asked.batch_size,
         shuffle=True,
         num_workers=asked.workers,
@@ -74,14 +62,16 @@ def plain_loader(asked: argparse.Namespace) -> DataLoader:
     )
 
 
-def main() -> None:
-    asked = options()
-    keep_freed_memory()
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    images = asked.batches * asked.batch_size
+def same_images(root: Path, pixels: torch.Tensor, labels: torch.Tensor, device: torch.device) -> float:
+    """By how much the first images differ, normalised and not varied."""
+    expected = torch.stack([Plain(root, transform=NORMALISED)[index][0] for index in range(16)])
+    whole = DeviceBatches(pixels[:16], labels[:16], batch_size=16, mean=CIFAR100.mean, std=CIFAR100.std, device=device)
+    return difference(next(iter(whole))["image"].cpu(), expected)
 
+
+def measure(asked: argparse.Namespace, device: torch.device) -> list[Claim]:
+    """Time the loops in turns."""
+    images = asked.batches * asked.batch_size
     loader = plain_loader(asked)
     plain = build(asked.backbone, num_classes=100, size=(32, 32)).to(device)
     plain_optimizer = sgd(plain.parameters())
@@ -92,13 +82,12 @@ def main() -> None:
         optimizer.step()
 
     def finish(start: float) -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronize(device)
         return images / (time.perf_counter() - start)
 
     def plain_round() -> float:
         batches = iter(loader)
-        first = next(batches)  # starting workers is not counted
+        first = next(batches)
         step(plain, plain_optimizer, first[0].to(device), first[1].to(device))
         start = time.perf_counter()
         for _ in range(asked.batches):
@@ -123,8 +112,10 @@ def main() -> None:
             step(bare, bare_optimizer, batch["image"], batch["label"])
         return finish(start)
 
-    def batches_round() -> float:
-        source = iter(batches)
+    def alone(loader: object, skipped: int) -> float:
+        source = iter(loader)
+        for _ in range(skipped):
+            next(source)
         start = time.perf_counter()
         for _ in range(asked.batches):
             next(source)
@@ -138,9 +129,8 @@ def main() -> None:
                 self.start = time.perf_counter()
 
         def on_train_epoch_end(self) -> None:
-            rates.append(finish(self.start))
+            self.rate = finish(self.start)
 
-    rates: list[float] = []
     task = Timed(asked.backbone, optimizer=sgd)
 
     def suite_round() -> float:
@@ -154,33 +144,48 @@ def main() -> None:
             enable_model_summary=False,
         )
         trainer.fit(task, datamodule=data)
-        return rates[-1]
+        return task.rate
 
-    loops = {
-        "torchvision DataLoader, plain loop": plain_round,
-        "relattn under the Lightning trainer": suite_round,
-        "relattn's batches, bare loop": bare_round,
-        "relattn's batches alone": batches_round,
-    }
-    measured: dict[str, list[float]] = {name: [] for name in loops}
-    for turn in range(asked.rounds + 1):
-        for name, loop in loops.items():
-            rate = loop()
-            if turn:  # the first round warms up
-                measured[name].append(rate)
-    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    shown = Table(title=f"{asked.backbone}, batch {asked.batch_size}, {where}")
-    for column in ("loop", "images / s", "against the plain loop"):
-        shown.add_column(column, justify="left" if column == "loop" else "right")
-    medians = {name: statistics.median(values) for name, values in measured.items()}
-    first = next(iter(medians.values()))
-    for name, value in medians.items():
-        shown.add_row(name, f"{value:,.0f}", f"{value / first:.2f}")
-    Console(width=100).print(shown)
-    if asked.json:
-        machine = {"device": where, "torch": torch.__version__}
-        options_shown = {key: str(value) for key, value in vars(asked).items()}
-        asked.json.write_text(json.dumps({"options": options_shown, "machine": machine, "images_per_second": measured}))
+    loops = {PLAIN: plain_round, SUITE: suite_round, BARE: bare_round}
+    loops |= {ALONE: lambda: alone(batches, 0), PLAIN_ALONE: lambda: alone(loader, 1)}
+    sides = take_turns(loops, rounds=asked.rounds, warmup=1)
+    differ = same_images(asked.root, pixels, labels, device)
+    sizes = {"backbone": asked.backbone, "batch": asked.batch_size, "workers": asked.workers}
+
+    def claim(what: str, ours: str, other: str, kind: str = "gain", same: float | None = None) -> Claim:
+        return Claim(what, sides[ours], sides[other], "images / s", kind, sizes, same)
+
+    return [
+        claim("training on CIFAR-100", SUITE, PLAIN, same=differ),
+        claim("without the trainer", BARE, PLAIN, same=differ),
+        claim("what the trainer costs", SUITE, BARE, "cost"),
+        claim("making batches alone", ALONE, PLAIN_ALONE, same=differ),
+    ]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parser(__doc__, rounds=4)
+    options.add_argument(
+        "--root", type=Path, help="folder that holds cifar-100-python; by default images are generated"
+    )
+    options.add_argument("--backbone", default="resnet20")
+    options.add_argument("--batch_size", type=int, default=128)
+    options.add_argument("--batches", type=int, default=20, help="batches of a round")
+    options.add_argument("--workers", type=int, default=2, help="of the plain loop's DataLoader")
+    asked = options.parse_args(arguments)
+    if asked.quick:
+        asked.backbone, asked.batch_size, asked.batches, asked.workers = "resnet8", 8, 3, 0
+    keep_freed_memory()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        if asked.root is None:
+            asked.root = Path(folder)
+            needed = (asked.batches + 1) * asked.batch_size
+            write_cifar(asked.root, "cifar100", train=max(needed, 100), test=100)
+        claims = measure(asked, device)
+    report("cifar_loop", asked, claims, device=device.type)
 
 
 if __name__ == "__main__":

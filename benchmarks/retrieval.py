@@ -1,53 +1,51 @@
-"""Time and memory of scoring a retrieval, beside the distance products alone and beside a full argsort, in one run.
+"""Time and memory of scoring a retrieval beside a full argsort, torchreid's compiled one, and the products alone.
 
-    python benchmarks/retrieval.py                    # Market-1501's size, with the argsort
-    python benchmarks/retrieval.py --sizes msmt17     # MSMT17's size: half a minute on two cores
+    python benchmarks/retrieval.py                   # Market-1501's size
+    python benchmarks/retrieval.py --size msmt17     # MSMT17's: many minutes with the argsort
 
-Features are synthetic: a centre for each identity and noise, so that matches rank as they do in practice. The three
-take turns; what is timed is
+Features are synthetic: a centre for each identity and noise, so that matches rank as they do in practice. What takes
+turns is
 
-    products     query x gallery, in the chunks that the scoring uses, and nothing else
     scoring      `relattn.metrics.retrieval`, from features to CMC, both mAPs, mINP and TPR at three FPRs
-    full argsort the whole matrix, `numpy.argsort` of it, and the same scores from each query's ranking, as public
-                 re-identification code does it on a CPU (without its compiled extension)
+    full argsort the whole matrix, `numpy.argsort` of it, and mAP and CMC from each query's ranking, as public
+                 re-identification code does it on a CPU
+    torchreid    the whole matrix and torchreid's compiled `evaluate_cy`, where torchreid is installed
+    products     query x gallery, in the chunks that the scoring uses, and nothing else
 
 Memory is what the process's peak grows by beyond the features, each in a process of its own.
 """
 
 import argparse
-import json
-import statistics
+import importlib
 import subprocess
 import sys
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
+from claims import parser, report
 
+from relattn.benchmark.side_by_side import Claim, Side, seconds, take_turns
 from relattn.cli.memory import keep_freed_memory
 from relattn.metrics import FeatureDistances
 from relattn.metrics.ranks import Labels, chunk_rows, chunks
 from relattn.metrics.retrieval import retrieval
 
-SIZES = {"cuhk03": (1_400, 5_332, 700, 2), "market1501": (3_368, 15_913, 750, 6), "msmt17": (11_659, 82_161, 3_060, 15)}
+SIZES = {
+    "quick": (60, 300, 20, 4),
+    "cuhk03": (1_400, 5_332, 700, 2),
+    "market1501": (3_368, 15_913, 750, 6),
+    "msmt17": (11_659, 82_161, 3_060, 15),
+}
 """Queries, gallery images, identities, cameras."""
 
-
-def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", nargs="+", default=["market1501"], choices=SIZES)
-    parser.add_argument("--dimensions", type=int, default=2048)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--no_argsort", action="store_true", help="leave out the full argsort")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--peak", choices=["products", "scoring", "argsort", "features"], help=argparse.SUPPRESS)
-    return parser.parse_args()
+Features = tuple[torch.Tensor, Labels, torch.Tensor, Labels]
 
 
-def synthetic(size: str, dimensions: int) -> tuple[torch.Tensor, Labels, torch.Tensor, Labels]:
+def synthetic(size: str, dimensions: int) -> Features:
     """Features and labels of queries and gallery."""
     queries, images, identities, cameras = SIZES[size]
     generator = torch.Generator().manual_seed(0)
@@ -61,16 +59,28 @@ def synthetic(size: str, dimensions: int) -> tuple[torch.Tensor, Labels, torch.T
     return *draw(queries), *draw(images)
 
 
-def products(distances: FeatureDistances) -> None:
+def scoring(query: torch.Tensor, whose: Labels, gallery: torch.Tensor, of: Labels) -> float:
+    """The mAP, with all other scores computed."""
+    return retrieval(FeatureDistances(query, gallery), whose, of).mean_ap
+
+
+def products(query: torch.Tensor, whose: Labels, gallery: torch.Tensor, of: Labels) -> None:
+    """The products of normalised features, chunk by chunk."""
+    distances = FeatureDistances(query, gallery)
     buffer = torch.empty(chunk_rows(distances.shape), distances.shape[1])
     for start, stop in chunks(distances.shape):
         torch.mm(distances.query[start:stop], distances.gallery.T, out=buffer[: stop - start])
 
 
+def matrix(query: torch.Tensor, gallery: torch.Tensor) -> np.ndarray:
+    """All cosine distances."""
+    distances = FeatureDistances(query, gallery)
+    return 1 - (distances.query @ distances.gallery.T).numpy()
+
+
 def full_argsort(query: torch.Tensor, whose: Labels, gallery: torch.Tensor, of: Labels) -> float:
     """The mAP by step, and the CMC, from each query's whole ranking."""
-    matrix = 1 - (query @ gallery.T).numpy()
-    order = np.argsort(matrix, axis=1)
+    order = np.argsort(matrix(query, gallery), axis=1)
     (identities, cameras), (who, where) = ([values.numpy() for values in labels] for labels in (of, whose))
     precisions, curve = [], np.zeros(50)
     for row, ranking in enumerate(order):
@@ -84,81 +94,102 @@ def full_argsort(query: torch.Tensor, whose: Labels, gallery: torch.Tensor, of: 
     return 100 * float(np.mean(precisions))
 
 
-def main() -> None:
-    asked = options()
+def torchreid() -> Callable[..., float] | None:
+    """Scoring by torchreid's compiled extension; None if it is not installed or not compiled."""
+    for module in ("torchreid.reid.metrics.rank_cylib.rank_cy", "torchreid.metrics.rank_cylib.rank_cy"):
+        try:
+            return partial(compiled, importlib.import_module(module).evaluate_cy)
+        except ImportError:
+            continue
+    return None
+
+
+def compiled(
+    evaluate: Callable[..., Any], query: torch.Tensor, whose: Labels, gallery: torch.Tensor, of: Labels
+) -> float:
+    """The mAP by torchreid's extension, from the whole matrix of distances."""
+    (who, where), (identities, cameras) = ([values.numpy() for values in labels] for labels in (whose, of))
+    _, mean_ap = evaluate(matrix(query, gallery), who, identities, where, cameras, 50)
+    return 100 * float(mean_ap)
+
+
+def all_ways() -> dict[str, Callable[..., float | None]]:
+    """What there is to compare, ours first."""
+    other = torchreid()
+    extension = {} if other is None else {"torchreid": other}
+    return {"scoring": scoring, "full argsort": full_argsort, **extension, "products": products}
+
+
+def peak(what: str, size: str, dimensions: int) -> float:
+    """Peak memory in MiB of a process that does one thing."""
+    command = [sys.executable, __file__, "--peak", what, "--size", size, "--dimensions", str(dimensions)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(run.stdout)
+
+
+def print_peak(asked: argparse.Namespace) -> None:
+    features = synthetic(asked.size, asked.dimensions)
+    ways = all_ways()
+    if asked.peak in ways:
+        ways[asked.peak](*features)
+    status = Path("/proc/self/status").read_text()  # getrusage would give the parent's peak if that is higher
+    print(int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parser(__doc__, rounds=3)
+    options.add_argument("--size", default="market1501", choices=SIZES)
+    options.add_argument("--dimensions", type=int, default=2048)
+    options.add_argument("--no_argsort", action="store_true", help="leave out the full argsort")
+    options.add_argument("--peak", help=argparse.SUPPRESS)
+    asked = options.parse_args(arguments)
     keep_freed_memory()
     if asked.peak:
-        print(peak(asked))
+        print_peak(asked)
         return
-    console, measured = Console(width=110), {}
-    for size in asked.sizes:
-        query, whose, gallery, of = synthetic(size, asked.dimensions)
-        distances = FeatureDistances(query, gallery)
-        runs = {
-            "products": lambda distances=distances: products(distances),
-            "scoring": lambda query=query, gallery=gallery, whose=whose, of=of: retrieval(
-                FeatureDistances(query, gallery), whose, of
-            ),
-        }
-        if not asked.no_argsort:
-            runs["full argsort"] = lambda distances=distances, whose=whose, of=of: full_argsort(
-                distances.query, whose, distances.gallery, of
+    if asked.quick:
+        asked.size, asked.dimensions = "quick", 32
+    features = synthetic(asked.size, asked.dimensions)
+    ways = all_ways()
+    if asked.no_argsort:
+        del ways["full argsort"]
+    notes = []
+    if "torchreid" not in ways:
+        notes.append("torchreid's compiled extension is not installed: skipped")
+    scores: dict[str, float | None] = {}
+
+    def measure(name: str) -> float:
+        return seconds(lambda: scores.update({name: ways[name](*features)}))
+
+    sides = take_turns({name: lambda name=name: measure(name) for name in ways}, rounds=asked.rounds, warmup=1)
+    queries, images, identities, _ = SIZES[asked.size]
+    sizes = {"queries": queries, "gallery": images, "identities": identities, "dimensions": asked.dimensions}
+    sizes["mAP"] = scores["scoring"]
+    grown = {}
+    if not asked.quick:
+        floor = peak("features", asked.size, asked.dimensions)
+        grown = {name: peak(name, asked.size, asked.dimensions) - floor for name in ways if name != "products"}
+    claims = []
+    for other in ways:
+        if other == "scoring":
+            continue
+        kind = "cost" if other == "products" else "gain"
+        differ = None if kind == "cost" else abs(scores[other] - scores["scoring"]) / 100
+        shared = {"kind": kind, "sizes": sizes, "difference": differ}
+        claims.append(Claim(f"{asked.size}: time", sides["scoring"], sides[other], "s", **shared))
+        if kind == "gain":  # beyond the distances, which both need
+            one, two = (
+                Side(name, tuple(a - b for a, b in zip(sides[name].values, sides["products"].values, strict=True)))
+                for name in ("scoring", other)
             )
-        seconds: dict[str, list[float]] = {name: [] for name in runs}
-        results = {}
-        for turn in range(asked.rounds + 1):
-            for name, function in runs.items():
-                start = time.perf_counter()
-                results[name] = function()
-                if turn:  # the first round warms up
-                    seconds[name].append(time.perf_counter() - start)
-        scores = results["scoring"]
-        if "full argsort" in results and abs(results["full argsort"] - scores.mean_ap) > 1e-3:
-            raise SystemExit(f"The two disagree: mAP {scores.mean_ap} and {results['full argsort']}.")
-        medians = {name: statistics.median(values) for name, values in seconds.items()}
-        del query, gallery, distances, runs
-        memory = {name: float(measure_peak(size, asked, name.split()[-1])) for name in ("features", *medians)}
-        table = Table(
-            title=f"{size}: {SIZES[size][0]:,} x {SIZES[size][1]:,}, {asked.dimensions}-d, mAP {scores.mean_ap:.2f}"
-        )
-        for column in (
-            "",
-            "seconds",
-            "times the products",
-            "beyond the products, s",
-            "memory beyond the features, MiB",
-        ):
-            table.add_column(column, justify="right" if column else "left")
-        for name, value in medians.items():
-            beyond = value - medians["products"]
-            grown = memory[name] - memory["features"]
-            table.add_row(name, f"{value:.2f}", f"{value / medians['products']:.2f}", f"{beyond:.2f}", f"{grown:,.0f}")
-        console.print(table)
-        measured[size] = {"seconds": seconds, "peak_mib": memory, "mAP": scores.mean_ap}
-    if asked.json:
-        machine = {"device": f"{torch.get_num_threads()} CPU threads", "torch": torch.__version__}
-        asked.json.write_text(
-            json.dumps({"dimensions": asked.dimensions, "machine": machine, "sizes": measured}, indent=1)
-        )
-
-
-def measure_peak(size: str, asked: argparse.Namespace, what: str) -> str:
-    """Peak memory in MiB of a process that does one thing."""
-    arguments = ["--sizes", size, "--dimensions", str(asked.dimensions), "--peak", what]
-    run = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
-    return run.stdout
-
-
-def peak(asked: argparse.Namespace) -> float:
-    query, whose, gallery, of = synthetic(asked.sizes[0], asked.dimensions)
-    if asked.peak == "products":
-        products(FeatureDistances(query, gallery))
-    elif asked.peak == "scoring":
-        retrieval(FeatureDistances(query, gallery), whose, of)
-    elif asked.peak == "argsort":
-        full_argsort(query, whose, gallery, of)
-    status = Path("/proc/self/status").read_text()  # getrusage would give the parent's peak if that is higher
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+            if min(one.median, two.median) > 0:
+                claims.append(Claim(f"{asked.size}: time beyond the products", one, two, "s", **shared))
+            else:
+                notes.append(f"{other}: time beyond the products is lost in the products' own spread")
+        if kind == "gain" and grown:
+            one, two = (Side(name, (grown[name],)) for name in ("scoring", other))
+            claims.append(Claim(f"{asked.size}: memory beyond the features", one, two, "MiB", **shared))
+    report("retrieval", asked, claims, notes=notes)
 
 
 if __name__ == "__main__":

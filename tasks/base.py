@@ -30,7 +30,7 @@ class Data(LightningDataModule):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What a run's record says of its data: name, images of each split, whether the files are the genuine ones."""
+        """What a run's record says of its data: name, images of each split, whether they are genuine, fingerprint."""
 
 
 class Task(LightningModule):

@@ -127,7 +127,9 @@ def class_scores(task: Task, images: Tensor) -> tuple[Tensor, list[str]]:
         logits = task(images)
     best = logits.argmax(dim=1)
     what = "identity" if isinstance(task, ReID | Face) else "class"
-    return logits.gather(1, best[:, None]).squeeze(1), [f"{what} {index}" for index in best.tolist()]
+    names = task.shapes.get("class_names")
+    found = [names[index] if names else f"{what} {index}" for index in best.tolist()]
+    return logits.gather(1, best[:, None]).squeeze(1), found
 
 
 def class_evidence(tasks: Mapping[str, Task], pictures: Pictures) -> Drawn:
@@ -232,9 +234,16 @@ class FiguresDuringTraining(Callback):
         self.pictures: Pictures | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw once and throw it away: what does not apply to a network is said before it is trained."""
-        if trainer.is_global_zero:
-            self.drawings(trainer, pl_module)
+        """Draw once and throw it away: what does not apply to a network is said before it is trained, by every process.
+
+        A figure that a later callback draws as well is left to that one: a run that goes on keeps the callback of its
+        configuration, and `--figures` adds another.
+        """
+        position = trainer.callbacks.index(self)  # type: ignore[attr-defined]
+        for later in trainer.callbacks[position + 1 :]:  # type: ignore[attr-defined]
+            if isinstance(later, FiguresDuringTraining):
+                self.figures = [name for name in self.figures if name not in later.figures]
+        self.drawings(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, save and log."""
@@ -248,7 +257,8 @@ class FiguresDuringTraining(Callback):
             save(drawn.figure, folder, f"{name}-{epoch:03d}", ("png",))
             for logger in trainer.loggers:
                 if hasattr(logger, "log_image"):
-                    logger.log_image(f"figures/{name}", [as_image(drawn.figure)], caption=[f"epoch {epoch}"])
+                    image, caption = as_image(drawn.figure), f"epoch {epoch}"
+                    logger.log_image(f"figures/{name}", [image], step=trainer.global_step, caption=[caption])
             if name == "architecture":
                 continue  # its numbers do not change
             for logger in trainer.loggers:

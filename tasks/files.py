@@ -58,6 +58,27 @@ def not_found(name: str, root: Path, tree: Iterable[str], source: str, stand_in:
     )
 
 
+def inside(entry: str, where: str, folder: str = "the folder of images") -> str:
+    """A path that a table, list or file of somebody else's names, normalised; it may not lead out of its folder.
+
+    What the user placed on the disk, links included, is the user's: only the text is looked at.
+
+    Args:
+        entry: The path, relative to the folder, with forward slashes.
+        where: How messages call the place where it stands: the file and the line.
+        folder: How they call the folder that it is relative to.
+
+    Raises:
+        InputError: If it is absolute, leads upwards, or is none.
+    """
+    normal = posixpath.normpath(entry)
+    if "\\" in entry or "\0" in entry:
+        raise InputError(f"{where}: path is {entry!r}. Write forward slashes, which are read everywhere.")
+    if not entry or posixpath.isabs(entry) or normal.split("/")[0] in (".", ".."):
+        raise InputError(f"{where}: path is {entry!r}. Write it relative to {folder}, and of a file in it.")
+    return normal
+
+
 def agrees_with_published(name: str, root: Path, found: Mapping[str, int], published: Mapping[str, int]) -> bool:
     """Whether there are as many of everything as published; warns if not.
 

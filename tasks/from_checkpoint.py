@@ -105,7 +105,7 @@ def classification(task: Classification, checkpoint: Path) -> Trained:
     data = data_of_run(checkpoint)
     if not hasattr(data, "mean") or not hasattr(data, "std"):
         raise InputError(f"{type(data).__name__} has no mean and std, which say how images are normalised.")
-    size, classes = tuple(task.shapes["image_size"]), class_names(data)
+    size, classes = tuple(task.shapes["image_size"]), task.shapes["class_names"] or class_names(data)
     values = {
         **{"resize": "stretch", "size": list(size), "interpolation": "area_or_linear"},
         **{"range": [0, 1], "mean": floats(data.mean), "std": floats(data.std)},

@@ -5,11 +5,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-import yaml
-from jsonargparse import ArgumentParser
 
 from relattn.errors import InputError, MissingFileError
 from tasks.base import Task
+from tasks.stored_config import built, part_of
 
 
 def content_of(path: Path) -> dict[str, Any]:
@@ -24,7 +23,7 @@ def content_of(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make a reader raise anything
-        raise InputError(f"{path} cannot be read as a checkpoint: {error}") from error
+        raise InputError(f"{path} cannot be read as a checkpoint: {str(error) or type(error).__name__}") from error
     return content
 
 
@@ -37,19 +36,27 @@ def read(checkpoint: Path | str) -> dict[str, Any]:
     """
     path = Path(checkpoint)
     content = content_of(path)
-    if not isinstance(content, dict) or not {"config", "shapes", "state_dict"} <= content.keys():
+    kinds = {"config": str, "shapes": dict, "state_dict": dict}
+    if not isinstance(content, dict) or not all(isinstance(content.get(name), kind) for name, kind in kinds.items()):
         raise InputError(f"{path} is no checkpoint of `relattn fit`, which hold config, shapes and state_dict.")
     return content
 
 
 def load(checkpoint: Path | str) -> Task:
-    """Build a task as its checkpoint says, with its weights, in evaluation mode on the CPU; raises as `read` does."""
+    """Build a task as its checkpoint says, with its weights, in evaluation mode on the CPU.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it is no checkpoint of the suite's, its weights do not fit the network, or it names classes that
+            do not belong in one (`tasks.stored_config`).
+    """
     content = read(checkpoint)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Task, "model", fail_untyped=False)
-    model = {**yaml.safe_load(content["config"])["model"]}
-    model["init_args"] = {**model["init_args"], "pretrained": False}  # the weights are the checkpoint's
-    task: Task = parser.instantiate(parser.parse_object({"model": model})).model
+    model = part_of(content, "model", str(checkpoint))
+    model["init_args"]["pretrained"] = False  # the weights are the checkpoint's
+    task = built(Task, model, str(checkpoint))
     task.assemble(SimpleNamespace(**content["shapes"]))  # type: ignore[arg-type]
-    task.load_state_dict(content["state_dict"])
+    try:
+        task.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise InputError(f"{checkpoint}: its weights are not those of its network. {error}") from error
     return task.eval()

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
-from jsonargparse import ArgumentParser
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,6 +23,7 @@ from tasks.reid.data import PeopleData
 from tasks.samplers import Draw
 from tasks.segmentation.augmentation import STATISTICS, Pipeline
 from tasks.segmentation.data import StreetsData
+from tasks.stored_config import built, part_of
 
 Pixels = NDArray[np.uint8]
 
@@ -49,16 +48,13 @@ def data_of(checkpoint: Path | str, root: Path | str | None = None) -> Data:
         checkpoint: A checkpoint of `relattn fit`.
         root: Where the data are, if they have moved.
     """
-    config = yaml.safe_load(read(checkpoint)["config"])["data"]
-    arguments = dict(config.get("init_args") or {})
+    config = part_of(read(checkpoint), "data", str(checkpoint))
+    arguments = config["init_args"]
     if root is not None:
         arguments["root"] = str(root)
     if "crop" in arguments:
         arguments.pop("image_size", None)  # earlier checkpoints name it; it is the crop
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Data, "data", fail_untyped=False)
-    data: Data = parser.instantiate(parser.parse_object({"data": {**config, "init_args": arguments}})).data
-    return data
+    return built(Data, config, str(checkpoint))
 
 
 def statistics(data: Data) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -31,6 +31,11 @@ class Classification(Task):
         self.training_scores = nn.ModuleDict({"loss": MeanMetric(), "error": MeanMetric()})
         return self.build_backbone(data, num_classes=data.num_classes)
 
+    def assemble(self, data: Data) -> None:
+        """Build the network, and keep the names of the classes if they are known; earlier checkpoints have none."""
+        super().assemble(data)
+        self.shapes["class_names"] = list(getattr(data, "class_names", None) or []) or None
+
     def forward(self, images: Tensor) -> Tensor:
         """Map images `(B, 3, H, W)` to logits `(B, classes)`."""
         assert self.network is not None

@@ -15,6 +15,7 @@ from relattn.errors import InputError
 from tasks.face.images import SIZE, central, decode
 from tasks.face.packs import OFFICIAL, Pack
 from tasks.face.sources import Joined
+from tasks.fingerprint import combined
 from tasks.images import ImageData
 from tasks.samplers import Draw
 
@@ -146,4 +147,5 @@ class FacesData(ImageData):
             "sources": train.images.counts(),
             "pairs": {name: len(pack.same) for name, pack in self.packs.items()},
             "genuine": self.genuine,
+            "fingerprint": combined([train.images.fingerprint(), *(p.fingerprint() for p in self.packs.values())]),
         }

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from relattn.errors import InputError, MissingFileError
 from tasks.files import faults, some_of
+from tasks.fingerprint import fingerprint
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -53,6 +54,10 @@ class Folders:
             return (self.path / self.files[index]).read_bytes()
         except OSError as error:
             raise InputError(f"{self.where(index)} cannot be read: {error.strerror}.") from error
+
+    def fingerprint(self) -> str:
+        """Which images these are."""
+        return fingerprint(self.path, {self.name: zip(self.files, self.labels.tolist(), strict=True)})
 
     def where(self, index: int) -> str:
         """How messages call an image."""

@@ -7,6 +7,7 @@ same as different ones. Files come from Python 2, where images are `str`, and fr
 arrays of uint8.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from relattn.errors import InputError
 from relattn.unpickle import unpickle
 from tasks.face.images import SIZE, Pixels, central, decode, fault
 from tasks.files import some_of
+from tasks.fingerprint import fingerprint
 
 OFFICIAL = {"lfw": 6000, "cplfw": 6000, "calfw": 6000, "cfp_fp": 7000, "agedb_30": 6000}
 """The packs of StRA's Table 4, and how many pairs each has."""
@@ -64,6 +66,13 @@ class Pack:
             InputError: If it cannot be read or decoded.
         """
         return central(decode(self.encoded(index), self.where(index)), size)
+
+    def fingerprint(self) -> str:
+        """Which pairs these are, by the file's size or those of the images."""
+        folder = self.origin.parent
+        files = [os.path.relpath(image, folder) for image in self.images if isinstance(image, Path)]
+        rows = [(self.origin.name, self.same.tolist()), *((file, index) for index, file in enumerate(files))]
+        return fingerprint(folder, {self.name: rows})
 
     def where(self, index: int) -> str:
         """How messages call an image."""

@@ -10,6 +10,7 @@ insightface's record 0 holds no image: its two labels are the first key after th
 identities, each of whose records has the first key of its images and the end of them.
 """
 
+import hashlib
 import io
 import mmap
 import struct
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relattn.errors import InputError, MissingFileError
+from tasks.fingerprint import fingerprint
 
 MAGIC = 0xCED7230A
 MAGIC_BYTES = struct.pack("<I", MAGIC)
@@ -132,6 +134,11 @@ class Records:
                 f"{self.identities[self.labels[index]]}: the file is damaged."
             )
         return image
+
+    def fingerprint(self) -> str:
+        """Which images these are, by the labels and the file's size."""
+        labels = hashlib.sha256(self.labels.astype("<i8").tobytes()).hexdigest()
+        return fingerprint(self.path.parent, {self.name: [(self.path.name, labels, self.identities)]})
 
     def where(self, place: int) -> str:
         """How messages call a record."""

@@ -17,6 +17,7 @@ from relattn.errors import InputError, MissingFileError
 from tasks.face.folders import Folders
 from tasks.face.records import Records
 from tasks.files import some_of
+from tasks.fingerprint import combined
 
 
 class Source(Protocol):
@@ -31,6 +32,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
     def read(self, index: int) -> bytes: ...
     def where(self, index: int) -> str: ...
+    def fingerprint(self) -> str: ...
 
 
 def open_source(path: Path) -> Folders | Records:
@@ -143,6 +145,10 @@ class Joined:
     def where(self, index: int) -> str:
         """How messages call an image."""
         return self.sources[self.origins[index]].where(int(self.indices[index]))
+
+    def fingerprint(self) -> str:
+        """Which images these are, and whom of them are trained on."""
+        return combined({source.name: source.fingerprint() for source in self.sources} | {"": self.identities})
 
     def counts(self) -> dict[str, int]:
         """Images used of each source."""

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for news when it is imported
 import albumentations as A
 
+from relattn.errors import InputError
+
 Pixels = NDArray[Any]
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -32,6 +34,16 @@ class Augmentation:
 
     erasing_fill: float | tuple[float, float, float] = 0.0
     """What it is filled with, in units of the normalised image: 0 is ImageNet's mean colour."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no probability.
+
+        Raises:
+            InputError: With its name and value.
+        """
+        for name in ("translation", "flip", "erasing"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise InputError(f"Augmentation: {name} is {value}, expected a probability, from 0 to 1.")
 
 
 class RandomTranslation(A.ImageOnlyTransform):

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -32,12 +33,26 @@ def opened(file: Path) -> Iterator[h5py.File]:
         raise InputError(f"{file} cannot be read as CUHK03's: {error}. Unpack cuhk03_release again.") from error
 
 
+def held(content: h5py.File, key: Any) -> h5py.Dataset:
+    """An array of the file; HDF5 can name other files to take an array from, which is not followed.
+
+    Raises:
+        InputError: If it is kept in another file.
+    """
+    found = content[key]
+    if found.file.filename != content.filename or found.external or found.is_virtual:
+        raise InputError(
+            f"{content.filename} takes {found.name} from another file, as CUHK03's does not. Get it again."
+        )
+    return found
+
+
 def cells(content: h5py.File, boxes: str) -> Iterator[tuple[str, h5py.Dataset]]:
     """Every image with the name that it is extracted under; cells without an image are left out."""
-    for pair, people in enumerate(content[boxes][0], start=1):
-        for identity, row in enumerate(content[people][:].T, start=1):
+    for pair, people in enumerate(held(content, boxes)[0], start=1):
+        for identity, row in enumerate(held(content, people)[:].T, start=1):
             for column, reference in enumerate(row):
-                image = content[reference]
+                image = held(content, reference)
                 if image.ndim == 3 and image.size:
                     view = 1 if column < IMAGES_OF_A_VIEW else 2
                     yield f"{pair}_{identity:03d}_{view}_{column + 1:02d}.png", image
@@ -60,10 +75,10 @@ def read_test_set(file: Path, split: int) -> set[tuple[int, int]]:
         InputError: If the file is damaged, or has no such split.
     """
     with opened(file) as content:
-        sets = content["testsets"][0]
+        sets = held(content, "testsets")[0]
         if not 0 <= split < len(sets):
             raise InputError(f"CUHK03: split is {split}, expected 0 to {len(sets) - 1}, the splits of {file}.")
-        people = content[sets[split]][:].T
+        people = held(content, sets[split])[:].T
         if people.ndim != 2 or people.shape[1] != 2:
             raise InputError(f"{file}: testsets has an entry of shape {people.shape}, expected (people, 2).")
         return {(int(pair), int(identity)) for pair, identity in people}

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, default_collate
 
 from relattn.errors import InputError
 from tasks.files import agrees_with_published
+from tasks.fingerprint import fingerprint
 from tasks.images import ImageData, read_image
 from tasks.reid.augmentation import Augmentation, Pipeline
 from tasks.reid.checks import check_images
@@ -206,4 +207,13 @@ class PeopleData(ImageData):
     def describe(self) -> dict[str, Any]:
         train, test = self.sets["train"], self.sets["test"]
         images = {"train": len(train), "query": test.queries, "gallery": len(test) - test.queries}
-        return {"data": type(self).__name__, "images": images, "identities": self.num_classes, "genuine": self.genuine}
+        lists = {"train": train.images, "query": test.images[: test.queries], "gallery": test.images[test.queries :]}
+        if self.validation:
+            lists["val"] = self.sets["val"].images
+        return {
+            "data": type(self).__name__,
+            "images": images,
+            "identities": self.num_classes,
+            "genuine": self.genuine,
+            "fingerprint": fingerprint(test.root, lists),
+        }

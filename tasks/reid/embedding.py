@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relattn.errors import InputError, MissingFileError
+from tasks.files import inside
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,12 @@ class Embedding:
         try:
             with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
                 entries = [Entry(**row) for row in csv.DictReader(file)]
+            for line, entry in enumerate(entries, start=2):
+                inside(entry.path, f"{folder / 'manifest.csv'}, line {line}")
             about = json.loads((folder / "embedding.json").read_text(encoding="utf-8"))
             root, _ = Path(about.pop("root")), about.pop("images", None)
+        except InputError:
+            raise
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise InputError(
                 f"{folder}: manifest.csv or embedding.json is not as `relattn embed` writes it ({error}). Make the "

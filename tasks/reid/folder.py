@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from relattn.errors import InputError, MissingFileError, suggest
 from tasks.embedding_task import EmbeddingTask, Preparation
-from tasks.files import absent, fault, some_of
+from tasks.files import absent, fault, inside, some_of
 from tasks.images import one_thread, read_image
 from tasks.loading import load
 from tasks.reid.data import collate
@@ -110,7 +110,7 @@ def reader(pattern: str) -> Callable[[str], tuple[str, str]]:
         return market
     try:
         expression = re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:  # of numbers and nesting without measure
         raise InputError(f"--pattern {pattern!r} is no regular expression: {error}.") from error
     if "identity" not in expression.groupindex:
         raise InputError(
@@ -166,11 +166,7 @@ def listed_images(root: Path, file: Path) -> list[Entry]:
 def listed_image(values: dict[str, str], where: str) -> Entry:
     """One row of a table, checked."""
     path, split = values["path"], values.get("split", "")
-    normal = posixpath.normpath(path)
-    if not path or "\\" in path or posixpath.isabs(path) or normal.startswith(".."):
-        raise InputError(
-            f"{where}: path is {path!r}. Write it relative to the folder of images, and in it, with forward slashes."
-        )
+    normal = inside(path, where)
     if split and split not in SPLITS:
         raise InputError(f"{where}: split is {split!r}, expected {', '.join(SPLITS)} or nothing.")
     return Entry(**{**values, "path": normal})

@@ -7,13 +7,12 @@ shop/ben/0077.jpg,ben,till,gallery
 """
 
 import csv
-import posixpath
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from relattn.errors import InputError, MissingFileError, suggest
-from tasks.files import absent, some_of
+from tasks.files import absent, inside, some_of
 from tasks.reid.checks import check_splits
 from tasks.reid.splits import Image, Splits
 
@@ -133,11 +132,8 @@ def read_row(header: list[str], entries: list[str], file: Path, line: int) -> Ro
     path, split = values["path"], values["split"]
     if split not in SPLITS:
         raise InputError(f"{where}: split is {split!r}, expected {', '.join(SPLITS)}. {suggest(split, SPLITS)}")
-    if "\\" in path:
-        raise InputError(f"{where}: path is {path!r}. Write forward slashes, which are read everywhere.")
-    if posixpath.isabs(path):
-        raise InputError(f"{where}: path is {path!r}. Write it relative to the folder of the table, or to root.")
-    return Row(line, posixpath.normpath(path), values["identity"], values.get(OPTIONAL, "0"), split)
+    path = inside(path, where, "the folder of the table, or to root")
+    return Row(line, path, values["identity"], values.get(OPTIONAL, "0"), split)
 
 
 def numbering(names: Iterable[str]) -> dict[str, int]:

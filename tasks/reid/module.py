@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from relattn.backbones import EarlyStages
+from relattn.errors import InputError
 from relattn.heads import BNNeck, PlainNeck
 from relattn.losses import batch_hard_triplet
 from relattn.metrics.metric import RetrievalMetric
@@ -45,6 +46,7 @@ class ReID(EmbeddingTask):
         label_smoothing: float = 0.1,
         triplet_weight: float = 1.0,
         margin: float = 0.3,
+        mine_across_processes: bool = False,
         frozen_epochs: int = 0,
         feature: Literal["paper", "before_norm", "after_norm"] = "paper",
         distance: Literal["cosine", "euclidean"] = "cosine",
@@ -64,6 +66,8 @@ class ReID(EmbeddingTask):
             label_smoothing: Of the classification's cross entropy.
             triplet_weight: Weight of the triplet loss on the feature before the norm; 0 for none, as StRA has it.
             margin: Of the triplet loss.
+            mine_across_processes: Whether the triplets of a distributed run are made of the images of all processes, as
+                one process with the whole batch has them, instead of each process's own.
             frozen_epochs: First epochs in which all stages but the last keep their weights and statistics.
             feature: What is compared: the pooled feature `before_norm` or `after_norm`; `paper` takes RGA's choice for
                 the data set (after the norm on Market-1501, before it on CUHK03 and MSMT17).
@@ -75,10 +79,25 @@ class ReID(EmbeddingTask):
             expansion: Neighbours of the query expansion scored beside (`mAP_expanded`, ...); 0 for none.
             pictures: Queries of a test that are drawn with their nearest images, to the run's folder `pictures/`.
             arguments: Shared by all tasks, see `Task`.
+
+        Raises:
+            InputError: If a number is out of range.
         """
         super().__init__(backbone, **arguments)
+        if not 0 <= label_smoothing < 1:
+            raise InputError(f"ReID: label_smoothing is {label_smoothing}, expected from 0 to below 1; RGA has 0.1.")
+        for name, value in (
+            ("triplet_weight", triplet_weight),
+            ("margin", margin),
+            ("frozen_epochs", frozen_epochs),
+            ("expansion", expansion),
+            ("pictures", pictures),
+        ):
+            if value < 0:
+                raise InputError(f"ReID: {name} is {value}, expected 0 or more.")
         self.neck, self.last_stride, self.label_smoothing = neck, last_stride, label_smoothing
         self.triplet_weight, self.margin, self.frozen_epochs = triplet_weight, margin, frozen_epochs
+        self.mine_across_processes = mine_across_processes
         self.feature, self.flip_test, self.pictures = feature, flip_test, pictures
         self.metric_arguments = {
             "distance": distance,
@@ -132,7 +151,9 @@ class ReID(EmbeddingTask):
         parts = {"identity_loss": identity}
         loss = identity
         if self.triplet_weight:
-            parts["triplet_loss"] = batch_hard_triplet(pooled, labels, self.margin)
+            parts["triplet_loss"] = batch_hard_triplet(
+                pooled, labels, self.margin, across_processes=self.mine_across_processes
+            )
             loss = loss + self.triplet_weight * parts["triplet_loss"]
         loss = loss + self.regularization()
         parts |= {"loss": loss, "error": 100 * (logits.argmax(dim=1) != labels).float().mean()}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from relattn.errors import InputError, MissingFileError
-from tasks.files import absent, not_found, some_of
+from tasks.files import absent, inside, not_found, some_of
 from tasks.reid.checks import check_splits
 from tasks.reid.splits import Image, Splits
 
@@ -145,5 +145,6 @@ def read_list(file: Path, folder: str) -> list[Image]:
         camera = int(fields[2])
         if not 1 <= camera <= CAMERAS:
             raise InputError(f"{file}, line {number}: the camera of {path} is {camera}, expected 1 to {CAMERAS}.")
+        path = inside(path, f"{file}, line {number}", folder)
         images.append(Image(f"{folder}/{path}", int(identity), camera - 1))
     return images

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, default_collate
 
 from relattn.errors import InputError
 from tasks.files import agrees_with_published
+from tasks.fingerprint import fingerprint
 from tasks.images import ImageData, read_image
 from tasks.samplers import Draw
 from tasks.segmentation.augmentation import Augmentation, Normalisation, Pipeline
@@ -152,6 +153,8 @@ class StreetsData(ImageData):
                 f"{name}: scales are {low} to {high} in steps of {self.augmentation.step}, expected all above 0 and in "
                 "order, as 0.5 to 2.1 in steps of 0.1 are."
             )
+        if not 0 <= self.augmentation.flip <= 1:
+            raise InputError(f"{name}: flip is {self.augmentation.flip}, expected a probability, from 0 to 1.")
         self.normalisation, self.image_scale = normalisation, image_scale
 
     @abstractmethod
@@ -201,10 +204,13 @@ class StreetsData(ImageData):
 
     def describe(self) -> dict[str, Any]:
         images = {split: len(self.sets[split]) for split in ("train", "val", "test")}
+        lists = {split: [(pair.image, pair.labels) for pair in self.sets[split].pairs] for split in images}
+        lists["labels"] = sorted({pair[::-1] for pairs in lists.values() for pair in pairs if pair[1]})
         return {
             "data": type(self).__name__,
             "images": images,
             "classes": self.num_classes,
             "image_scale": self.image_scale,
             "genuine": self.genuine,
+            "fingerprint": fingerprint(self.sets["test"].root, lists),
         }

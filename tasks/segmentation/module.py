@@ -99,6 +99,16 @@ class Segmentation(Task):
         self.dilation = {"output_stride": output_stride, "first_dilation": first_dilation}
         if auxiliary_weight < 0:
             raise InputError(f"Segmentation: auxiliary_weight is {auxiliary_weight}, expected 0 or more.")
+        for name, value, least in (
+            ("width", width, 1),
+            ("pool", min(pool), 1),
+            ("ohem_min_kept", ohem_min_kept, 0),
+            ("pictures", pictures, 0),
+        ):
+            if value < least:
+                raise InputError(f"Segmentation: {name} is {value}, expected at least {least}.")
+        if not 0 <= ohem_threshold <= 1:
+            raise InputError(f"Segmentation: ohem_threshold is {ohem_threshold}, expected a probability.")
         self.auxiliary_weight, self.class_weights = auxiliary_weight, class_weights
         self.ohem = {"threshold": ohem_threshold, "min_kept": ohem_min_kept} if ohem else None
         self.inference, self.protocol, self.pictures = inference, str(inference), pictures

@@ -1,5 +1,7 @@
 """`relattn figures` from tiny checkpoints of every task, and figures during training."""
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +13,13 @@ import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
+from torch._dynamo.utils import counters
 
 from relattn.cli.main import run
 from relattn.errors import InputError, MissingFileError
+from relattn.figures.canvas import as_image
 from tasks.base import Task
+from tasks.figures import draw, evaluating
 from tasks.loading import load
 from tasks.pictures import data_of, evenly, from_data, from_files
 from tasks.segmentation.labels import CITYSCAPES
@@ -121,28 +126,100 @@ def test_streets(streets: Path) -> None:
     assert all(min(drawn(name)) > 200 for name in names)
 
 
-def test_figures_during_training(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    logged: list[tuple[str, Any, Any]] = []
+TINY = ["--task", "classification", "--backbone", "resnet8", "--gpus", "0", "--data", "CIFAR10"]
 
-    def log_image(self: Any, key: str, images: list[Image.Image], caption: list[str]) -> None:
-        logged.append((key, images[0].size, caption))
+
+def fit(root: Path, *arguments: str) -> int:
+    """Train a small network on small data."""
+    return run(["fit", *TINY, "--data.root", str(root), "--data.batch_size", "60", *arguments])
+
+
+def weights(name: str) -> dict[str, torch.Tensor]:
+    """The last weights of a run."""
+    file = Path(f"runs/classification/{name}/checkpoints/last.ckpt")
+    return torch.load(file, weights_only=True)["state_dict"]
+
+
+def test_figures_during_training(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[tuple[str, Any, int, Any]] = []
+
+    def log_image(self: Any, key: str, images: list[Image.Image], step: int, caption: list[str]) -> None:
+        logged.append((key, images[0].size, step, caption))
 
     monkeypatch.setattr(CSVLogger, "log_image", log_image, raising=False)
-    tiny = ["--task", "classification", "--backbone", "resnet8", "--gpus", "0", "--trainer.max_epochs", "2"]
-    data = ["--data", "CIFAR10", "--data.root", str(cifar), "--data.batch_size", "60"]
-    assert run(["fit", *tiny, *data, "--attention", "rga_sc", "--name", "a", "--figures", "masks,relations"]) == 0
+    rga = ["--attention", "rga_sc", "--trainer.max_epochs", "2"]
+    assert fit(cifar, *rga, "--name", "a", "--figures", "masks,relations,grad-cam") == 0
     found = sorted(path.name for path in Path("runs/classification/a/figures").iterdir())
-    assert found == ["masks-001.png", "masks-002.png", "relations-001.png", "relations-002.png"]
+    names = ("masks", "relations", "grad-cam")
+    assert found == sorted(f"{name}-00{epoch}.png" for name in names for epoch in (1, 2))
     sizes = [Image.open(f"runs/classification/a/figures/{name}").size for name in found]
-    wanted = [(f"figures/{name}", [f"epoch {epoch}"]) for epoch in (1, 2) for name in ("masks", "relations")]
-    assert [(key, caption) for key, _, caption in logged] == wanted
-    assert {size for _, size, _ in logged} == set(sizes)
+    wanted = [(f"figures/{name}", 4 * epoch, [f"epoch {epoch}"]) for epoch in (1, 2) for name in names]
+    assert [(key, step, caption) for key, _, step, caption in logged] == wanted
+    assert {size for _, size, *_ in logged} == set(sizes)
     metrics = Path("runs/classification/a/metrics.csv").read_text()
     assert "figures/dependence_on_the_target" in metrics.partition("\n")[0]
-    with pytest.raises(InputError, match=r"rga_sc.*no attention"):
-        run(["fit", *tiny, *data, "--attention", "none", "--name", "b", "--figures", "masks"])
     figures(Path("runs/classification/a/checkpoints/last.ckpt"), "--figure", "masks", "--images", "3", "7")
     drawn("masks")
+
+    assert fit(cifar, *rga, "--name", "b") == 0
+    plain = weights("b")
+    assert all(torch.equal(value, plain[key]) for key, value in weights("a").items()), "drawing changes no training"
+
+    # Going on: the configuration has the callback already.
+    logged.clear()
+    again = ["--trainer.max_epochs", "3", "--figures", "masks,architecture"]
+    assert run(["fit", "--ckpt_path", "runs/classification/a", *again]) == 0
+    assert sorted(key for key, *_ in logged) == [f"figures/{name}" for name in ("architecture", *sorted(names))]
+
+
+def test_what_does_not_apply_is_said_before_training(cifar: Path) -> None:
+    with pytest.raises(InputError, match=r"rga_sc.*no attention"):
+        fit(cifar, "--attention", "none", "--name", "b", "--figures", "masks", "--trainer.max_epochs", "1")
+    with pytest.raises(InputError, match=r"no figure 'mask'.*masks"):
+        fit(cifar, "--figures", "mask")
+
+
+def test_figures_go_to_wandb(cifar: Path) -> None:
+    rga = ["--attention", "rga_s", "--trainer.max_epochs", "1", "--name", "a"]
+    assert fit(cifar, *rga, "--logger", "wandb", "--figures", "masks,relations") == 0
+    folder = Path("runs/classification/a")
+    for name in ("masks", "relations"):
+        (kept,) = (folder / "wandb").glob(f"offline-run-*/files/media/images/figures/{name}_*.png")
+        with Image.open(kept) as image, Image.open(folder / "figures" / f"{name}-001.png") as own:
+            assert image.size == own.size
+            assert np.abs(np.asarray(image, float) - np.asarray(own.convert("RGB"), float)).mean() < 2
+
+
+def test_figures_of_a_compiled_network_are_those_of_the_plain_one(people: Path) -> None:
+    checkpoint = reid(people, RGA, [3])
+    task, plain, data = load(checkpoint).train(), load(checkpoint), data_of(checkpoint)
+    data.setup("test")
+    pictures = from_data(data, [0, 3])
+    task.network.compile(backend="eager", dynamic=False)
+    task.network(pictures.images)
+    graphs = counters["stats"]["unique_graphs"]
+    assert graphs > 0
+    plain.load_state_dict(task.state_dict())
+    for name in ("masks", "relations", "grad-cam", "architecture"):
+        with evaluating(task):
+            found = as_image(draw(name, {"net": task}, data, pictures).figure)
+        np.testing.assert_array_equal(found, as_image(draw(name, {"net": plain}, data, pictures).figure))
+    assert task.training
+    task.network(pictures.images)
+    assert counters["stats"]["unique_graphs"] == graphs, "training goes on with the graph that it had"
+
+
+@pytest.mark.slow
+def test_one_of_two_processes_draws(cifar: Path) -> None:
+    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.max_epochs", "2", "--figures", "masks"]
+    line = [sys.executable, "-m", "relattn", "fit", *TINY, "--data.root", str(cifar), "--data.batch_size", "60", *two]
+    subprocess.run([*line, "--attention", "rga_sc", "--name", "a"], check=True, timeout=300)
+    found = sorted(path.name for path in Path("runs/classification/a/figures").iterdir())
+    assert found == ["masks-001.png", "masks-002.png"]
+    refused = subprocess.run([*line, "--attention", "none"], capture_output=True, text=True, timeout=300, check=False)
+    assert refused.returncode == 2
+    assert "no attention" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -156,10 +233,12 @@ def test_figures_during_training(cifar: Path, monkeypatch: pytest.MonkeyPatch) -
         (["--figure", "pairs"], "face verification, and this is a network of ReID"),
         (["--figure", "masks", "--images", "0", "a.png"], "give either"),
         (["--figure", "masks", "--images", "99999"], "--images has 99999"),
-        (["--figure", "masks", "--images", "gone.png"], "gone.png"),
+        (["--figure", "masks", "--images", "gone.png"], "--images gone.png: there is no such image or folder"),
+        (["--figure", "architecture", "--images", "0", "--out", "file/out"], "architecture cannot be written there"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(arguments: list[str], message: str, people: Path) -> None:
+    Path("file").write_text("")
     with pytest.raises(InputError, match=message):
         figures(reid(people, None), *arguments)
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -144,12 +145,95 @@ def test_the_page_needs_nothing_else(file: Path, capsys: pytest.CaptureFixture[s
     assert "No run has recorded seconds_per_step." in page
     assert "t: IoU" in page
     assert "71.50" in page
-    assert "Runs differ in version of torch: 2.15.0 (1), 2.14.0 (1)." in page
+    assert "Runs differ in version of torch: 2.15.0 (se-a-s0-" in page
     assert "Runs differ in version of torch" in capsys.readouterr().out
     with Path("out/small.csv").open() as lines:
         rows = list(csv.DictReader(lines))
     both = [row for row in rows if (row["row"], row["column"]) == ("se", "A")]
     assert [(row["source"], row["difference"]) for row in both] == [("First, Table 1", "1"), ("Second, Table 9", "1.5")]
+
+
+MADE: dict[str, Any] = {
+    "data": "A",
+    "fingerprint": "0123456789abcdef",
+    "deterministic": False,
+    "precision": "32-true",
+    "device": "cpu",
+    "processes": 1,
+    "versions": {"torch": "2.15.0", "numpy": "2.4.6"},
+    "git": {"commit": "a" * 40, "changed": False},
+}
+"""What a run says of what it was made with."""
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"git": {"commit": "b" * 40, "changed": False}}, "commit: aaaaaaaaaa (3 runs), bbbbbbbbbb (NAME)"),
+        (
+            {"git": {"commit": "a" * 40, "changed": True, "diff": "abc"}},
+            "commit: aaaaaaaaaa (3 runs), aaaaaaaaaa with changes abc (NAME)",
+        ),
+        ({"git": {"commit": None, "why": "not a checkout"}}, "commit: aaaaaaaaaa (3 runs), not a checkout (NAME)"),
+        ({"fingerprint": "f" * 16}, "the files of A: 0123456789abcdef (3 runs), ffffffffffffffff (NAME)"),
+        ({"deterministic": True}, "deterministic mode: off (3 runs), on (NAME)"),
+        ({"deterministic": "warn"}, "deterministic mode: off (3 runs), warnings only (NAME)"),
+        ({"precision": "bf16-mixed"}, "precision: 32-true (3 runs), bf16-mixed (NAME)"),
+        ({"device": "<H100>"}, "device: cpu (3 runs), <H100> (NAME)"),
+        ({"processes": 2}, "number of processes: 1 (3 runs), 2 (NAME)"),
+        ({"versions": {"torch": "2.14.0"}}, "version of torch: 2.15.0 (3 runs), 2.14.0 (NAME)"),
+        ({"earlier": [{**MADE, "device": "H100"}]}, "device: cpu (3 runs), H100, then cpu (NAME)"),
+    ],
+)
+def test_runs_that_differ_in_what_should_be_alike_are_named(
+    other: dict[str, Any], said: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for attention, seed in (("none", 0), ("none", 1), ("se", 0)):
+        write_run(file, 9.0, point(attention, "A", seed), **MADE)
+    odd = write_run(file, 9.0, point("se", "A", 1), **{**MADE, **other})
+    # Another data set of the same table has other files.
+    write_run(file, 9.0, point("se", "B", 0), **{**MADE, "data": "B", "fingerprint": "e" * 16})
+    table = fill(grid.load(file), records.read([Path("runs")]))
+    expected = f"Runs differ in {said.replace('NAME', odd.name)}."
+    if "fingerprint" not in other:
+        expected = expected.replace("(3 runs)", "(4 runs)")
+    assert table.differing == [expected]
+    assert not any("do not say" in note for note in table.notes)
+    assert f"- {escape(expected, quote=False)}\n" in markdown(table)
+    assert run(["report", "runs", "--table", str(file)]) == 0
+    assert f'<p class="warn">{escape(expected, quote=False)}</p>' in Path("report/report.html").read_text()
+    assert "Runs differ in" in capsys.readouterr().out
+
+
+def test_what_was_asked_for_is_no_difference(file: Path) -> None:
+    content = yaml.safe_load(file.read_text())
+    content["parameters"]["trainer.precision"] = {"values": ["32-true", "bf16-mixed"]}
+    content["table"]["columns"] = "trainer.precision"
+    content["table"].pop("published")
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    for precision in ("32-true", "bf16-mixed"):
+        asked = {**point("se", "A", 0), "trainer.precision": precision}
+        write_run(file, 9.0, asked, **{**MADE, "precision": precision})
+    assert fill(grid.load(file), records.read([Path("runs")])).differing == []
+
+
+def test_old_results_are_one_quiet_note(file: Path) -> None:
+    old = write_run(file, 9.0, point("se", "A", 0), data="A")
+    (old / "sweep.json").write_text(json.dumps({**json.loads((old / "sweep.json").read_text()), "git": None}))
+    write_run(file, 9.0, point("se", "A", 1), **MADE)
+    table = fill(grid.load(file), records.read([Path("runs")]))
+    assert table.differing == []
+    note = "1 of 2 runs do not say which code and data they had: that is not compared."
+    assert [entry for entry in table.notes if "code" in entry] == [note]
+
+
+def test_runs_of_no_table_are_compared_too(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, device in (("one", "cpu"), ("two", "[bold]H100")):
+        Path("runs", name).mkdir(parents=True)
+        Path("runs", name, "result.json").write_text(json.dumps({"task": "t", "scores": {}, **MADE, "device": device}))
+    assert run(["report", "runs"]) == 0
+    assert "Runs differ in device: cpu (one), [bold]H100 (two)." in capsys.readouterr().out
+    assert "Runs differ in device: cpu (one), [bold]H100 (two)." in Path("report/report.html").read_text()
 
 
 def test_runs_started_by_hand_find_their_cell(file: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from relattn.cli.main import main, run
+from relattn.synthetic.cifar import OBJECTS
 
 TINY = [
     "--task",
@@ -58,7 +59,8 @@ def test_a_run_owns_a_folder_that_holds_everything(attention: str, cifar: Path) 
     logged = rows(folder / "metrics.csv")
     assert [row["val/error"] for row in logged if row["val/error"]] != []
     assert len([row for row in logged if row["train/loss"]]) == 2
-    assert (folder / "checkpoints" / "last.ckpt").is_file()
+    kept = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["shapes"]
+    assert (kept["num_classes"], kept["class_names"]) == (10, list(OBJECTS))
 
 
 def test_a_saved_configuration_reproduces_its_run_alone(cifar: Path) -> None:

@@ -31,7 +31,7 @@ TASKS = {
     "segmentation": (
         "streets",
         *("--task", "segmentation_ppm", "--backbone", "resnet14t", "--model.width", "32", "--model.pool", "[6,8]"),
-        *("--data.crop", "[48,64]", "--data.batch_size", "2", "--trainer.max_steps", "4", "--data.workers", "0"),
+        *("--data.crop", "[48,64]", "--data.batch_size", "4", "--trainer.max_steps", "4", "--data.workers", "0"),
     ),
     "face": (
         "faces",
@@ -39,7 +39,7 @@ TASKS = {
         *("--data.image_size", "[48,48]", "--data.batch_size", "8", "--data.workers", "0"),
     ),
 }
-LAYER_NORM = ("--backbone", "test_convnext", "--optimizer", "SGD", "--optimizer.lr", "0.05")
+LAYER_NORM = ("--backbone", "test_convnext", "--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "0.05")
 """A network without batch norm, and steps in which no rounding is blown up, as Adam's first would be."""
 
 
@@ -72,7 +72,16 @@ def test_two_processes_train_and_give_the_evaluation_of_one(task: str, request: 
 
 @pytest.mark.parametrize(
     ("task", "more"),
-    [("classification", ()), ("reid", ("--model.neck", "plain", "--model.mine_across_processes", "true"))],
+    [
+        ("classification", ()),
+        (
+            "reid",
+            (
+                *("--model.neck", "plain", "--model.mine_across_processes", "true"),
+                *("--data.image_size", "[64,32]", "--model.last_stride", "2"),
+            ),
+        ),
+    ],
 )
 def test_two_processes_train_as_one(task: str, more: tuple[str, ...], request: pytest.FixtureRequest) -> None:
     fixture, *arguments = TASKS[task]

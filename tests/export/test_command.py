@@ -16,7 +16,7 @@ from relattn.export import read_metadata
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(tmp_path_factory.mktemp("run") / "checkpoints" / "last.ckpt", "classification", "rga_sc")
+    return save(tmp_path_factory.mktemp("run") / "checkpoints" / "last.ckpt", "classification", "rga_sc", stages=[3])
 
 
 def test_a_checkpoint_becomes_a_file(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,7 +36,7 @@ def test_a_checkpoint_becomes_a_file(checkpoint: Path, capsys: pytest.CaptureFix
 
 
 def test_segmentation_takes_another_size(capsys: pytest.CaptureFixture[str]) -> None:
-    file = save(Path("streets.ckpt"), "segmentation", "rga_sc", head="fcn")
+    file = save(Path("streets.ckpt"), "segmentation", backbone="resnet10t", head="fcn")
     Image.fromarray(np.full((50, 200, 3), 90, np.uint8)).save("street.png")
     line = ["export", "--ckpt", str(file), "--format", "torch", "--out", "made/a.pt2", "--size", "64x96"]
     assert run([*line, "--images", "street.png"]) == 0
@@ -56,6 +56,7 @@ def test_segmentation_takes_another_size(capsys: pytest.CaptureFixture[str]) -> 
         ("--ckpt CKPT --format torch --out a.pt2 --size 64", "--size: '64' is not height x width"),
         ("--ckpt CKPT --format torch --out a.pt2 --images none", "--images none: there is no such image or folder"),
         ("--ckpt CKPT --format torch --out a.pt2 --images empty", "--images empty has no images"),
+        ("--ckpt CKPT --format torch --out there.pt2/a.pt2", "there.pt2/a.pt2 cannot be written: "),
     ],
 )
 def test_wrong_options_are_refused(

@@ -1,17 +1,22 @@
 """Every attention and every task as ONNX and as a file of torch.export: what the file computes, and what it says."""
 
+import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
-from untrained import MODELS, build, save
+import yaml
+from jsonargparse import ArgumentParser
+from torch import Tensor, nn
+from untrained import build, save, shake
 
 import relattn
 from relattn.attention import RGA, StRA
-from relattn.cli import catalogue
+from relattn.backbones import AttentionFactory
+from relattn.cli import catalogue, flags
 from relattn.export import export, read_metadata
 from relattn.figures import capture
 
@@ -19,26 +24,40 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 ABOUT = {"input": {"size": [32, 32]}, "output": {"name": "logits", "layout": "NC"}}
 
-QUICK = ("rga_sc", "se", "stra", "eca", "sasa")
-"""After stages, in blocks and in place of convolutions, ours and timm's; the rest take longer together."""
+RECIPES = catalogue.recipes("attention")
 
-RECIPES = [
-    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in catalogue.recipes("attention")
-]
+CLASSES = {yaml.safe_load(flags.recipe("attention", name).read_text())["class_path"]: name for name in RECIPES}
+"""A recipe of each class of attention."""
+
+SMALL: dict[str, dict[str, Any]] = {
+    "classification": {"stages": [3]},
+    "reid": {"backbone": "resnet8", "last_stride": 2, "stages": [3]},
+    "segmentation": {"backbone": "resnet10t", "head": "fcn"},
+    "face": {"stages": [3]},
+}
+"""Networks of each task with few operations, since each of them takes its time to be traced."""
 
 
-def run_onnx(file: Path, images: Tensor) -> Tensor:
-    """What an ONNX file gives, by a session of the test's own."""
+Runner = Callable[[Tensor], Tensor]
+
+
+def open_onnx(file: Path) -> Runner:
+    """What runs an ONNX file, in a session of the test's own."""
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     [name] = [entry.name for entry in session.get_inputs()]
     assert name == "image"
-    return torch.from_numpy(session.run(None, {name: images.numpy()})[0])
+    return lambda images: torch.from_numpy(session.run(None, {name: images.numpy()})[0])
 
 
-def run_torch(file: Path, images: Tensor) -> Tensor:
-    """What a file of torch.export gives."""
-    with torch.no_grad():
-        return torch.export.load(file).module()(images)
+def open_torch(file: Path) -> Runner:
+    """What runs a file of torch.export."""
+    return torch.export.load(file).module()
+
+
+FORMATS: dict[str, tuple[str, Callable[[Path], Runner]]] = {
+    "onnx": ("a.onnx", open_onnx),
+    "torch": ("a.pt2", open_torch),
+}
 
 
 def near(found: Tensor, expected: Tensor) -> bool:
@@ -46,47 +65,65 @@ def near(found: Tensor, expected: Tensor) -> bool:
     return found.shape == expected.shape and bool((found - expected).abs().max() <= 1e-4 * expected.abs().max())
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_every_attention_exports(recipe: str) -> None:
-    task, _ = build("classification", recipe, stages=[3])
-    images = torch.randn(5, 3, 32, 32)
-    with torch.no_grad():
-        expected = task.network(images)
-        plain = build("classification")[0].network
-        plain.load_state_dict(task.network.state_dict(), strict=False)
-        assert not near(plain.eval()(images), expected), "attention has an effect"
-    for kind, file, run in (("onnx", "a.onnx", run_onnx), ("torch", "a.pt2", run_torch)):
-        differences = export(task.network, file, format=kind, metadata=ABOUT)
-        assert [difference.shape for difference in differences] == [(1, 3, 32, 32), (3, 3, 32, 32)]
-        assert near(run(Path(file), images), expected)
-        assert read_metadata(file)["input"] == {"size": [32, 32], "dynamic": ["batch"]}
-
-
-FORMATS = {"onnx": ("a.onnx", run_onnx), "torch": ("a.pt2", run_torch)}
-
-
-@pytest.mark.parametrize(
-    ("task", "kind"),
-    [
-        # A graph for any size of image takes long to make: its sizes are formulas.
-        pytest.param(task, kind, marks=[pytest.mark.slow] * ((task, kind) == ("segmentation", "onnx")))
-        for task in MODELS
-        for kind in FORMATS
-    ],
-)
-def test_every_task_exports(task: str, kind: Any) -> None:
-    file, run = FORMATS[kind]
-    model = relattn.load(save(Path("network.ckpt"), task, "rga_sc"))
-    height, width = model.metadata["input"]["size"]
-    any_size = task == "segmentation"
-    export(model.network, file, format=kind, metadata=model.metadata)
-    for count, *size in [(2, height, width), *([(1, 75, 130), (4, 33, 40)] if any_size else [])]:
-        images = torch.randn(count, 3, *size)
+def compare(kind: str, network: nn.Module, sizes: list[tuple[int, int, int]]) -> None:
+    """Compare what the exported file gives with the network, for batches of a count, a height and a width each."""
+    file, opened = FORMATS[kind]
+    run_file = opened(Path(file))
+    for count, height, width in sizes:
+        images = torch.randn(count, 3, height, width)
         with torch.no_grad():
-            assert near(run(Path(file), images), model.network(images)), size
-    found = read_metadata(file)
-    dynamic = ["batch", "height", "width"] if any_size else ["batch"]
-    assert found == {**model.metadata, "input": {**model.metadata["input"], "dynamic": dynamic}}
+            assert near(run_file(images), network(images)), (kind, count, height, width)
+
+
+@pytest.mark.parametrize("recipe", CLASSES.values())
+def test_every_attention_exports(recipe: str) -> None:
+    """One of each class between a convolution and a classifier; those of whole networks are below."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--attention", type=AttentionFactory)
+    given = json.loads(flags.attention(recipe, "resnet8"))
+    attention = parser.instantiate(parser.parse_object({"attention": given})).attention(32, size=(8, 6))
+    torch.manual_seed(0)
+    stem, classifier = nn.Conv2d(3, 32, 3, stride=2, padding=1), nn.Linear(32, 5)
+    network = nn.Sequential(stem, attention, nn.AdaptiveAvgPool2d(1), nn.Flatten(), classifier).eval()
+    shake(network)
+    x = torch.randn(2, 32, 8, 6)
+    with torch.no_grad():
+        assert not near(attention(x), x), "attention has an effect"
+    for kind, (file, _) in FORMATS.items():
+        differences = export(network, file, format=kind, metadata=ABOUT, size=(16, 12))
+        assert [difference.shape for difference in differences] == [(1, 3, 16, 12), (3, 3, 16, 12)]
+        compare(kind, network, [(2, 16, 12), (5, 16, 12)])
+        assert read_metadata(file)["input"] == {"size": [16, 12], "dynamic": ["batch"]}
+
+
+def check_task(task: str, recipe: str, kinds: Iterable[str]) -> None:
+    """Export a task's network and compare it, at other sizes too where it takes them; the file says all of it."""
+    model = relattn.load(save(Path("network.ckpt"), task, recipe, **SMALL[task]))
+    height, width = model.metadata["input"]["size"]
+    for kind in kinds:
+        export(model.network, FORMATS[kind][0], format=kind, metadata=model.metadata)
+        found = read_metadata(FORMATS[kind][0])
+        dynamic = found["input"].pop("dynamic")
+        assert found == model.metadata
+        assert dynamic == (["batch", "height", "width"] if task == "segmentation" else ["batch"])
+        others = [(1, 75, 130), (4, 33, 40)] if task == "segmentation" else []
+        compare(kind, model.network, [(2, height, width), (5, height, width), *others])
+
+
+QUICK = {"classification": "onnx", "reid": "onnx", "segmentation": "torch", "face": "torch"}
+"""A format of each task; each has both below."""
+
+
+@pytest.mark.parametrize(("task", "kind"), QUICK.items())
+def test_every_task_exports(task: str, kind: str) -> None:
+    check_task(task, "rga_sc", [kind])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [*RECIPES, "none"])
+@pytest.mark.parametrize("task", SMALL)
+def test_every_attention_exports_in_every_task(task: str, recipe: str) -> None:
+    check_task(task, recipe, FORMATS)
 
 
 @pytest.mark.slow
@@ -106,19 +143,17 @@ def test_segmentation_takes_any_size(attention: str, arguments: dict[str, Any]) 
     place = {} if attention == "none" else {"attention_at": "context"}
     model = relattn.load(save(Path("network.ckpt"), "segmentation", attention, **place, **arguments))
     export(model.network, "a.onnx", format="onnx", metadata=model.metadata)
-    for shape in ((2, 3, 48, 64), (1, 3, 97, 129), (3, 3, 40, 33), (1, 3, 96, 128)):
-        images = torch.randn(shape)
-        with torch.no_grad():
-            assert near(run_onnx(Path("a.onnx"), images), model.network(images))
+    compare("onnx", model.network, [(2, 48, 64), (1, 97, 129), (3, 40, 33), (1, 96, 128)])
 
 
 def test_attention_of_one_size_fixes_the_image_s() -> None:
-    model = relattn.load(save(Path("network.ckpt"), "segmentation", "rga_sc", attention_at="backbone"))
+    place = {"attention_at": "backbone", "stages": [4]}
+    model = relattn.load(save(Path("network.ckpt"), "segmentation", "rga_sc", **place, **SMALL["segmentation"]))
     differences = export(model.network, "a.pt2", format="torch", metadata=model.metadata)
     assert len(differences) == 2
     assert read_metadata("a.pt2")["input"]["dynamic"] == ["batch"]
     with pytest.raises(AssertionError):
-        run_torch(Path("a.pt2"), torch.randn(1, 3, 96, 128))
+        open_torch(Path("a.pt2"))(torch.randn(1, 3, 96, 128))
 
 
 def test_the_network_is_left_as_it_was() -> None:
@@ -156,7 +191,7 @@ def test_modules_alone_export(attention: type) -> None:
 def test_the_file_needs_nothing_of_ours() -> None:
     """The graph has standard operations alone, and the weights are in the file."""
     onnx = pytest.importorskip("onnx")
-    task, _ = build("classification", "stra", stages=[3])
+    task, _ = build("classification", "se", stages=[3])
     export(task.network, "folder/a.onnx", format="onnx", metadata=ABOUT)
     model = onnx.load("folder/a.onnx")
     onnx.checker.check_model(model)

@@ -119,6 +119,8 @@ def test_the_figure_of_relations_shows_the_rows_of_the_targets() -> None:
     np.testing.assert_allclose(maps[1], weights[0, 7].view(4, 2))
     np.testing.assert_allclose(maps[3], -weights[0, 7].view(4, 2))
     assert f"{slow_spread(weights[0]) / 2 + slow_spread(weights[1]) / 2:.3f}" in texts(figure)
+    numbers = figure.axes[0].texts
+    assert [(number.get_text(), number.get_ha()) for number in numbers] == [("1", "left"), ("2", "right")], "inside"
     colours = {image.get_cmap().name for ax in figure.axes for image in ax.images if image.get_array().ndim == 2}
     assert {"viridis", "RdBu_r"} <= colours  # the second has values below 0
 

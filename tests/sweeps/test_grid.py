@@ -9,6 +9,7 @@ import yaml
 
 from relattn.errors import InputError
 from relattn.sweeps import grid, wandb_agent
+from relattn.sweeps.attempt import with_variables
 
 FILE = {
     "method": "grid",
@@ -37,7 +38,8 @@ def test_commands_have_wandbs_macros(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert command[:3] == ["/usr/bin/env", sys.executable, "train.py"]
     assert command[3:7] == ["--a=x", "--flag=True", "--stages=[3, 4]", "--nothing=null"]
     assert command[7] == "a=x"
-    assert command[-2:] == ["there", "plain"]
+    assert command[-2:] == ["${envvar:SOMEWHERE}", "plain"], "its value is in no file"
+    assert with_variables(command)[-2:] == ["there", "plain"]
     without = grid.load(written(tmp_path))
     assert without.command({"a": 1}) == ["relattn", "fit", "--a=1"]
 
@@ -95,6 +97,7 @@ def test_what_decides_the_outcome_is_in_the_fingerprint(tmp_path: Path) -> None:
         ({"tabel": {}}, "table"),
         ({"options": {"d": {}}}, "no parameter"),
         ({"options": {"a": {"w": {}}}}, "none of its values"),
+        ({"name": "../../elsewhere"}, "name of a folder"),
     ],
 )
 def test_wrong_files_are_refused(changes: dict, named: str, tmp_path: Path) -> None:

@@ -215,7 +215,9 @@ def test_processes_share_the_images(root: Path) -> None:
 
 def test_the_record_says_what_was_used(root: Path) -> None:
     data = faces(root)
-    assert data.describe() == {
+    described = data.describe()
+    assert len(described.pop("fingerprint")) == 16
+    assert described == {
         "data": "Faces",
         "images": {"train": 20, **dict.fromkeys(OFFICIAL, 40)},
         "identities": 5,

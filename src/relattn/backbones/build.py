@@ -117,7 +117,8 @@ def load_weights(model: nn.Module, name: str, path: str) -> None:
     try:
         state = load_state_dict(str(file), weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise InputError(f"pretrained={path!r} cannot be read as weights: {error}") from error
+        reason = str(error) or type(error).__name__
+        raise InputError(f"pretrained={path!r} cannot be read as weights: {reason}") from error
     expected = model.state_dict()
     cfg = getattr(model, "pretrained_cfg", {})
     classifier = tuple(f"{part}." for part in {"fc", "classifier", "head", str(cfg.get("classifier", "fc"))})

@@ -3,7 +3,6 @@
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
+
+from relattn.benchmark.side_by_side import seconds, take_turns
 
 
 @dataclass
@@ -22,21 +23,35 @@ class Cost:
         name: What was measured.
         parameters: Number of weights.
         macs: Multiply-accumulates of a forward pass of one image (matrix products and convolutions).
-        milliseconds: Median time of forward and backward over the whole batch.
-        fastest: The fastest round, in milliseconds.
-        slowest: The slowest round, in milliseconds.
+        times: Milliseconds of forward and backward over the whole batch, of each round.
         peak_bytes: The most memory that the pass held beyond what was there before it.
         kept_bytes: What the forward pass keeps for the backward pass, beside the weights and the inputs.
+        difference: Of a slow form: by how much its output differs at most from that of the network that it is a copy
+            of, relative to the largest; None of others.
     """
 
     name: str
     parameters: int
     macs: int
-    milliseconds: float
-    fastest: float
-    slowest: float
+    times: tuple[float, ...]
     peak_bytes: int
     kept_bytes: int
+    difference: float | None = None
+
+    @property
+    def milliseconds(self) -> float:
+        """Median time of a round."""
+        return statistics.median(self.times)
+
+    @property
+    def fastest(self) -> float:
+        """Time of the fastest round, in milliseconds."""
+        return min(self.times)
+
+    @property
+    def slowest(self) -> float:
+        """Time of the slowest round, in milliseconds."""
+        return max(self.times)
 
 
 def forward_backward(network: nn.Module, inputs: Tensor) -> None:
@@ -91,19 +106,8 @@ def kept_memory(network: nn.Module, inputs: Tensor) -> int:
     return sum(tensor.untyped_storage().nbytes() for address, tensor in kept.items() if address not in there)
 
 
-def timed(step: Callable[[], None], device: torch.device) -> float:
-    """Milliseconds of one step."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    step()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return 1000 * (time.perf_counter() - start)
-
-
 def compare(networks: dict[str, nn.Module], inputs: Tensor, *, rounds: int, warmup: int) -> list[Cost]:
-    """Measure networks on the same inputs, taking turns, so that none has the machine to itself.
+    """Measure networks on the same inputs, taking turns.
 
     Args:
         networks: What to measure, by name, on the device of the inputs and in training mode.
@@ -113,12 +117,8 @@ def compare(networks: dict[str, nn.Module], inputs: Tensor, *, rounds: int, warm
     """
     device = inputs.device
     steps = {name: lambda network=network: forward_backward(network, inputs) for name, network in networks.items()}
-    times: dict[str, list[float]] = {name: [] for name in networks}
-    for turn in range(warmup + rounds):
-        for name, step in steps.items():
-            spent = timed(step, device)
-            if turn >= warmup:
-                times[name].append(spent)
+    sides = {name: lambda step=step: 1000 * seconds(step, device) for name, step in steps.items()}
+    measured = take_turns(sides, rounds=rounds, warmup=warmup)
     for network in networks.values():  # gradients are part of what a step holds
         network.zero_grad(set_to_none=True)
     inputs.grad = None
@@ -127,9 +127,7 @@ def compare(networks: dict[str, nn.Module], inputs: Tensor, *, rounds: int, warm
             name=name,
             parameters=sum(parameter.numel() for parameter in network.parameters()),
             macs=count_macs(network, inputs),
-            milliseconds=statistics.median(times[name]),
-            fastest=min(times[name]),
-            slowest=max(times[name]),
+            times=measured[name].values,
             peak_bytes=peak_memory(steps[name], device),
             kept_bytes=kept_memory(network, inputs),
         )
@@ -139,4 +137,7 @@ def compare(networks: dict[str, nn.Module], inputs: Tensor, *, rounds: int, warm
 
 def as_json(costs: list[Cost]) -> list[dict[str, object]]:
     """The costs as plain values."""
-    return [asdict(cost) for cost in costs]
+    return [
+        {**asdict(cost), "milliseconds": cost.milliseconds, "fastest": cost.fastest, "slowest": cost.slowest}
+        for cost in costs
+    ]

@@ -4,10 +4,13 @@ That form is the materialised one for RGA, and for StRA and SASA the one that un
 """
 
 import argparse
+import dataclasses
 import json
 import os
-import platform
 import re
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +21,7 @@ from relattn.cli.memory import keep_freed_memory
 from relattn.errors import InputError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from relattn.backbones import AttentionFactory
     from relattn.benchmark.measure import Cost
@@ -26,8 +29,11 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   relattn benchmark --attention rga_sc --channels 256 --size 64x32 --batch_size 8
   relattn benchmark --attention stra --channels 512 --size 16x8 --batch_size 16
-  relattn benchmark --attention rga_sc --backbone resnet50 --size 256x128 --batch_size 16 --last_stride 1
+  relattn benchmark --attention rga_sc --backbone resnet50 --size 256x128 --batch_size 16 --last_stride 1 --apart 2
 """
+
+SLOW_FORMS = ("materialised", "unfolded")
+NOTHING = "There is nothing to measure: give --attention, or --backbone, or both."
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -52,8 +58,24 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--layout", choices=["channels_last", "contiguous"], default="channels_last")
     parser.add_argument("--compile", action="store_true", help="compile each network")
     parser.add_argument("--no_materialised", action="store_true", help="leave materialised and unfolded forms out")
+    parser.add_argument(
+        "--apart",
+        type=int,
+        default=0,
+        metavar="TIMES",
+        help="start a process for each network, so many times, taking turns: none finds memory as another left it",
+    )
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
-    return parser.parse_args(arguments)
+    # All that a process of --apart measures.
+    parser.add_argument("--form", choices=["plain", "own", "slow"], help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    for name in ("channels", "batch_size", "rounds"):
+        if getattr(options, name) < 1:
+            raise InputError(f"--{name} is {getattr(options, name)}, expected at least 1.")
+    if options.size is None:
+        small = options.backbone is not None and flags.family_of(options.backbone) != "timm"
+        options.size = (32, 32) if small else (256, 128) if options.backbone else (64, 32)
+    return options
 
 
 def size(text: str) -> tuple[int, int]:
@@ -100,21 +122,29 @@ def networks(options: argparse.Namespace) -> "dict[str, nn.Module]":
             num_classes=options.classes,
         )
 
-    if options.backbone is not None:
+    if options.backbone is not None and options.form in (None, "plain"):
         found[options.backbone] = network(None)
-    for name in options.attention:
+    for name in options.attention if options.form != "plain" else []:
         attention = factory(name, options.backbone)
         if attention is None:
             continue
-        label = name if options.backbone is None else f"{options.backbone} + {name}"
-        found[label] = network(attention)
-        if has_relations(found[label]) and not options.no_materialised:
-            found[f"{label}, materialised"] = materialised(found[label])
-        if has_neighbourhoods(found[label]) and not options.no_materialised:
-            found[f"{label}, unfolded"] = unfolded(found[label])
+        label, own = label_of(name, options.backbone), network(attention)
+        if options.form in (None, "own"):
+            found[label] = own
+        if options.no_materialised or options.form == "own":
+            continue
+        if has_relations(own):
+            found[f"{label}, materialised"] = materialised(own)
+        if has_neighbourhoods(own):
+            found[f"{label}, unfolded"] = unfolded(own)
     if not found:
-        raise InputError("There is nothing to measure: give --attention, or --backbone, or both.")
+        raise InputError(NOTHING)
     return found
+
+
+def label_of(attention: str, backbone: str | None) -> str:
+    """What a network with that attention is called."""
+    return attention if backbone is None else f"{backbone} + {attention}"
 
 
 def table(costs: "list[Cost]", options: argparse.Namespace, device: str) -> None:
@@ -146,36 +176,102 @@ def table(costs: "list[Cost]", options: argparse.Namespace, device: str) -> None
     Console(width=None if Console().is_terminal else 150).print(shown)
 
 
-def main(arguments: list[str]) -> int:
-    """Measure and print."""
+def differences(built: "dict[str, nn.Module]", inputs: "Tensor") -> dict[str, float]:
+    """By how much the output of each slow form differs from that of its network, relative to the largest."""
+    import torch
+
+    from relattn.benchmark.side_by_side import difference
+
+    found = {}
+    with torch.no_grad():
+        for name, network in built.items():
+            own, _, form = name.rpartition(", ")
+            if form in SLOW_FORMS and own in built:
+                found[name] = difference(built[own](inputs), network(inputs))
+    return found
+
+
+def measure(arguments: list[str]) -> "list[Cost]":
+    """Build what the command line asks for, and measure it."""
     options = parse(arguments)
-    if options.size is None:
-        small = options.backbone is not None and flags.family_of(options.backbone) != "timm"
-        options.size = (32, 32) if small else (256, 128) if options.backbone else (64, 32)
-    keep_freed_memory()
+    if not options.apart:
+        keep_freed_memory()
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler, which counts memory, reports its start and stop
     import torch
 
-    from relattn.benchmark.measure import as_json, compare
-
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"--device {options.device}: torch {torch.__version__} finds no GPU.")
+    return measure_apart(options, arguments) if options.apart else measure_here(options)
+
+
+def build_all(options: argparse.Namespace) -> "tuple[dict[str, nn.Module], Tensor]":
+    """The networks and their inputs, the same from run to run."""
+    import torch
+
     device = torch.device(options.device)
     torch.manual_seed(0)
     layout = torch.channels_last if options.layout == "channels_last" else torch.contiguous_format
     built = {name: network.to(device).to(memory_format=layout) for name, network in networks(options).items()}
+    channels = 3 if options.backbone else options.channels
+    return built, torch.randn(options.batch_size, channels, *options.size, device=device).to(memory_format=layout)
+
+
+def measure_here(options: argparse.Namespace) -> "list[Cost]":
+    """Measure the networks in this process."""
+    from relattn.benchmark.measure import compare
+
+    built, inputs = build_all(options)
+    differ = differences(built, inputs)
     if options.compile:
         for network in built.values():
             network.compile()
-    channels = 3 if options.backbone else options.channels
-    inputs = torch.randn(options.batch_size, channels, *options.size, device=device).to(memory_format=layout)
     inputs.requires_grad_(options.backbone is None)
     costs = compare(built, inputs, rounds=options.rounds, warmup=options.warmup)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    table(costs, options, name)
+    return [dataclasses.replace(cost, difference=differ.get(cost.name)) for cost in costs]
+
+
+def measure_apart(options: argparse.Namespace, arguments: list[str]) -> "list[Cost]":
+    """Measure each network in processes of its own, which take turns."""
+    from relattn.benchmark.measure import Cost
+
+    differ = {} if options.no_materialised else differences(*build_all(options))
+    chosen = [] if options.backbone is None else [["--form", "plain"]]
+    for name in options.attention:
+        if name in ("none", "null"):
+            continue
+        chosen.append(["--attention", name, "--form", "own"])
+        if any(f"{label_of(name, options.backbone)}, {form}" in differ for form in SLOW_FORMS):
+            chosen.append(["--attention", name, "--form", "slow"])
+    if not chosen:
+        raise InputError(NOTHING)
+    found: dict[str, Cost] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "cost.json"
+        for _ in range(options.apart):
+            for one in chosen:
+                command = [sys.executable, "-m", "relattn", "benchmark", *arguments, *one, "--apart", "0"]
+                command += ["--json", str(file)]
+                run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603, it is ours
+                if run.returncode:
+                    raise InputError(f"{' '.join(command)} failed:\n{run.stderr.strip()}")
+                (cost,) = json.loads(file.read_text())["costs"]
+                fields = {key.name: cost[key.name] for key in dataclasses.fields(Cost)}
+                name = fields["name"]
+                fields["times"] = (*(found[name].times if name in found else ()), *fields["times"])
+                found[name] = Cost(**{**fields, "difference": differ.get(name)})
+    return list(found.values())
+
+
+def main(arguments: list[str]) -> int:
+    """Measure and print."""
+    options, costs = parse(arguments), measure(arguments)
+    from relattn.benchmark.measure import as_json
+    from relattn.benchmark.side_by_side import environment
+
+    machine = environment(options.device)
+    table(costs, options, machine["device"])
     if options.json:
         shown = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
-        machine = {"device": name, "processor": platform.machine(), "torch": torch.__version__}
         content = {"options": shown, "machine": machine, "costs": as_json(costs)}
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""`relattn data make NAME --root DIR`: stand-ins for data sets, in their official layouts."""
+"""`relattn data make NAME --root DIR`: stand-ins for data sets, in their official layouts; `data check` is beside."""
 
 import argparse
 import inspect
@@ -36,13 +36,19 @@ PREVIEWED = 8  # people on a contact sheet
 
 
 def main(arguments: list[str]) -> int:
-    """Generate a data set."""
+    """Generate a data set, or check one."""
+    if arguments[:1] == ["check"]:
+        from relattn.cli.data_check import main as check
+
+        return check(arguments[1:])
     parser = argparse.ArgumentParser(
         prog="relattn data",
-        description="Generate a stand-in for a data set, in its official layout: the loader of the real set reads it.",
+        description="Generate a stand-in for a data set, in its official layout: the loader of the real set reads it.\n"
+        "`relattn data check` decodes every image of a set, whoever made it; see relattn data check --help.",
         epilog="example: relattn data make cifar100 --root data",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("action", choices=["make"])
+    parser.add_argument("action", choices=["make", "check"])
     parser.add_argument("name", help=", ".join(NAMES))
     parser.add_argument("--root", type=Path, required=True, help="folder that will hold the set's own folder")
     for count, text in COUNTS.items():

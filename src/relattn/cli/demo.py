@@ -187,6 +187,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--root", type=Path, default=Path("data/generated"), help="where the generated data are kept")
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     options = parser.parse_args(arguments)
+    if options.epochs is not None and options.epochs < 1:
+        raise InputError(f"relattn demo: --epochs is {options.epochs}, expected at least 1.")
     for task in options.task:
         if task not in DEMOS:
             raise InputError(f"relattn demo: there is no {task!r}. {suggest(task, DEMOS)}")

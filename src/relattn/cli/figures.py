@@ -62,9 +62,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--module", help="relations, modes: which, by its title, such as 'stage 3'; default: the last")
     parser.add_argument("--pack", help="pairs: one pack; by default all of the run")
-    parser.add_argument(
-        "--gpus", help="0 for the CPU, 1 for the first GPU, '2,' for that of index 2; default: 1 if any"
-    )
+    parser.add_argument("--gpus", help="0 for the CPU, 1 for the first GPU, '2,' for the third; default: 1 if any")
     options = parser.parse_args(arguments)
     options.figure = [name for part in options.figure for name in part.split(",") if name]
     for name in options.figure:
@@ -157,6 +155,8 @@ def files_of(path: Path) -> list[Path]:
     """An image file, or the images of a folder."""
     if path.is_file():
         return [path]
+    if not path.is_dir():
+        raise MissingFileError(f"--images {path}: there is no such image or folder.")
     from tasks.reid.folder import find_images
 
     return [path / entry.path for entry in find_images(path, "none")]

@@ -192,15 +192,43 @@ def expand(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def configured(arguments: list[str]) -> str | None:
-    """The backbone that the configurations on the command line ask for."""
+    """The backbone that the configurations on the command line ask for.
+
+    Raises:
+        InputError: If one of them is no configuration.
+    """
     backbone = None
     for position, argument in enumerate(arguments):
         flag, equals, path = argument.partition("=")
         if flag == "--config":
+            if not equals and position + 1 == len(arguments):
+                raise InputError("--config needs a value.")
             file = Path(path if equals else arguments[position + 1])
-            content = (yaml.safe_load(file.read_text()) if file.is_file() else None) or {}
-            backbone = content.get("model", {}).get("init_args", {}).get("backbone", backbone)
+            model = configuration(file).get("model") if file.is_file() else None  # said when it is parsed
+            given = model.get("init_args") if isinstance(model, dict) else None
+            backbone = given.get("backbone", backbone) if isinstance(given, dict) else backbone
     return backbone
+
+
+def configuration(file: Path) -> dict[str, Any]:
+    """The content of a configuration.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it is no YAML, or not a configuration of options by their names.
+    """
+    if not file.is_file():
+        raise MissingFileError(f"--config {file}: there is no such file.")
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(f"--config {file} cannot be read as YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        found = "empty" if content is None else f"a {type(content).__name__}"
+        raise InputError(
+            f"--config {file} is {found}, expected options by their names, as a run's config.yaml has them."
+        )
+    return content
 
 
 def gpus(value: str) -> list[str]:

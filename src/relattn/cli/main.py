@@ -17,7 +17,7 @@ COMMANDS = {
     "benchmark": ("relattn.cli.benchmark", "parameters, MACs, time and memory of attention, side by side"),
     "convert": ("relattn.cli.convert", "a released checkpoint of the papers' authors, as one of the suite's"),
     "dashboard": ("relattn.cli.dashboard", "a W&B workspace for what all tasks log"),
-    "data": ("relattn.cli.data", "generate stand-ins for data sets, in their official layouts"),
+    "data": ("relattn.cli.data", "generate stand-ins for data sets, or check every image of a set"),
     "demo": ("relattn.cli.demo", "the suite in small: trains with and without attention on generated data"),
     "embed": ("relattn.cli.embed", "write the features of a folder's images, by a network of people or faces"),
     "export": ("relattn.cli.export", "a trained network as ONNX or torch.export, with all that its use needs"),

@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     from rich.console import Console
 
     from relattn.cli.sweep import find
-    from relattn.sweeps import grid, records, table
+    from relattn.sweeps import differences, grid, records, table
 
     found = records.read(options.folders)
     if not found:
@@ -55,8 +55,9 @@ def main(arguments: list[str]) -> int:
     written = write(tables, found, options.output)
     for filled in tables:
         print_table(filled, console)
-    for warning in records.differences(found):
-        console.print(f"[yellow]{warning}[/]", highlight=False)
+    in_tables = {id(record) for filled in tables for record in filled.records}
+    for warning in differences.differences([record for record in found if id(record) not in in_tables]):
+        console.print(warning, style="yellow", markup=False, highlight=False)
     console.print(f"report: {written}", highlight=False, soft_wrap=True)
     return 0
 
@@ -77,7 +78,9 @@ def files_of(records: "list[Record]") -> list[Path]:
     """The sweep files of runs: those of the catalogue, which may say more by now, or as they were when they ran."""
     files = {}
     for record in records:
-        name = record.sweep.get("sweep")
+        name = str(record.sweep.get("sweep", ""))
+        if Path(name).name != name:
+            raise InputError(f"{record.folder / 'sweep.json'}: sweep is {name!r}, expected the name of a file.")
         current, copy = catalogue.conf() / "sweep" / f"{name}.yaml", record.folder.parent / f"{name}.yaml"
         if name and (current.is_file() or copy.is_file()):
             files[name] = current if current.is_file() else copy
@@ -99,11 +102,13 @@ def print_table(filled: "Table", console: "Console") -> None:
     from relattn.sweeps.text import compared
 
     places = [(column, score) for column in filled.columns for score in filled.scores]
-    caption = "\n".join([*filled.notes, *([f"{len(filled.missing)} cells lack runs"] if filled.missing else [])])
-    shown = RichTable(title=filled.title, show_lines=True, caption=escape(caption) or None)
+    caption = "\n".join(
+        [*filled.notes, *filled.differing, *([f"{len(filled.missing)} cells lack runs"] if filled.missing else [])]
+    )
+    shown = RichTable(title=escape(filled.title), show_lines=True, caption=escape(caption) or None)
     shown.add_column("")
     for column, score in places:
-        shown.add_column(filled.heading(column, score), justify="right")
+        shown.add_column(escape(filled.heading(column, score)), justify="right")
     for row in filled.rows:
-        shown.add_row(filled.label(row), *(compared(filled.cells[row, c, s.label], "\n") for c, s in places))
+        shown.add_row(escape(filled.label(row)), *(compared(filled.cells[row, c, s.label], "\n") for c, s in places))
     console.print(shown)

@@ -29,14 +29,21 @@ def main(command: str, arguments: list[str]) -> int:
     ]
     keep_freed_memory()
     quieten()
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from relattn.cli.checks import misfit
     from relattn.cli.suite import SuiteCLI
 
     started_by = os.environ.get(RUN_VARIABLE, "")
     try:
         SuiteCLI(command, lightning_arguments, own)
-    except InputError:
+    except (InputError, MisconfigurationException, RuntimeError, KeyError) as error:
         if not started_by:
             give_back(os.environ.get(RUN_VARIABLE, ""))
+        if isinstance(error, MisconfigurationException):
+            raise InputError(f"The trainer cannot run so: {' '.join(str(error).split())}") from error
+        if (said := misfit(error, flags.value_of(lightning_arguments, "--ckpt_path"))) is not None:
+            raise said from error
         raise
     finally:
         os.environ[RUN_VARIABLE] = started_by
@@ -58,6 +65,10 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     # CIFAR's 391 steps are logged by epoch.
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    # It goes on with the right batches: `tasks.interruption`.
+    warnings.filterwarnings("ignore", message=".*resuming from a checkpoint that ended before the epoch ended.*")
+    # It is the folder of the run that goes on.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
     # Evaluating a checkpoint needs none of the callbacks that wrote it.
     warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
     warnings.formatwarning = short
@@ -101,12 +112,25 @@ def within(given: Any, asked: Any) -> bool:
     return bool(given == asked)
 
 
+def name_of_run(name: str) -> str:
+    """The name of a run's folder, which lies in its task's.
+
+    Raises:
+        InputError: If it leads elsewhere.
+    """
+    if not name.strip() or Path(name).is_absolute() or {".", ".."} & set(name.split("/")):
+        raise InputError(f"--name is {name!r}, expected the name of a folder; another place is given with --runs.")
+    return name
+
+
 def claim_folder(parent: Path, name: str, *, exact: bool) -> Path:
     """Make a new folder for a run, numbered if the name is taken.
 
     Raises:
-        InputError: If `exact` and the name is taken.
+        InputError: If `exact` and the name is taken, or is none, or the folder cannot be made.
     """
+    if exact and Path(name).name in ("", ".."):
+        raise InputError(f"--name is {name!r}, expected the name of a folder for the run.")
     if claimed := os.environ.get(RUN_VARIABLE):
         return Path(claimed)
     # Processes started by torchrun or SLURM share no parent that could number the folder: their job does.
@@ -129,13 +153,19 @@ def claim_folder(parent: Path, name: str, *, exact: bool) -> Path:
                 raise InputError(f"{folder} exists. Choose another --name{hint}.") from error
             number += 1
             continue
+        except OSError as error:
+            raise InputError(f"The run's folder {folder} cannot be made: {error.strerror}. Choose --runs.") from error
         os.environ[RUN_VARIABLE] = str(folder)
         return folder
 
 
 def give_back(folder: str) -> None:
     """Remove the folder of a run that could not start, so that its name is free again."""
-    if folder and Path(folder).is_dir() and {path.name for path in Path(folder).iterdir()} <= {"config.yaml"}:
+    if (
+        folder
+        and Path(folder).is_dir()
+        and {path.name for path in Path(folder).iterdir()} <= {"config.yaml", "run.json"}
+    ):
         shutil.rmtree(folder)
 
 

@@ -69,15 +69,30 @@ def export(
     sizes = [(1, height, width), (3, height, width), *([(1, *other_size((height, width)))] if any_size else [])]
     random = [torch.randn(count, 3, *rest, generator=generator) for count, *rest in sizes]
     batches = {"random": random, **{name: [batch] for name, batch in (images or {}).items()}}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder, quiet():
-        beside = Path(folder) / f"network{SUFFIXES[format]}"
+    with folder_beside(path) as folder, quiet():
+        beside = folder / f"network{SUFFIXES[format]}"
         program = trace(network, (height, width), any_size=any_size)
         write = write_onnx if format == "onnx" else write_torch
         runner = write(program, beside, described)
         differences = check_parity(runner, network, batches)
         beside.replace(path)
     return differences
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """A folder that is made where a file is to be, and removed in the end.
+
+    Raises:
+        InputError: If nothing can be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error}.") from error
+    with made as folder:
+        yield Path(folder)
 
 
 @contextmanager

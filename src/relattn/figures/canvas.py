@@ -162,18 +162,30 @@ def number(value: float, span: float) -> str:
 def save(
     figure: "Figure | Image.Image", folder: Path, name: str, formats: Sequence[str] = ("png", "pdf")
 ) -> list[Path]:
-    """Write a figure as `<name>.png` and `<name>.pdf` into a folder, which is made; return the files."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a figure as `<name>.png` and `<name>.pdf` into a folder, which is made; return the files.
+
+    Raises:
+        InputError: If nothing can be written there.
+    """
     files = [folder / f"{name}.{suffix}" for suffix in formats]
-    for file in files:
-        if isinstance(figure, Image.Image):
-            figure.convert("RGB").save(file)
-        else:
-            with mpl.rc_context({"pdf.fonttype": 42, "font.family": "DejaVu Sans"}):
-                # Without the date, the same figure is the same file.
-                metadata = {"CreationDate": None} if file.suffix == ".pdf" else None
-                figure.savefig(file, dpi=DPI, bbox_inches="tight", pad_inches=0.12, metadata=metadata)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            write(figure, file)
+    except OSError as error:
+        raise InputError(f"{folder}: the figure {name} cannot be written there: {error}.") from error
     return files
+
+
+def write(figure: "Figure | Image.Image", file: Path) -> None:
+    """Write a figure in the format that the file's name ends in."""
+    if isinstance(figure, Image.Image):
+        figure.convert("RGB").save(file)
+        return
+    with mpl.rc_context({"pdf.fonttype": 42, "font.family": "DejaVu Sans"}):
+        # Without the date, the same figure is the same file.
+        metadata = {"CreationDate": None} if file.suffix == ".pdf" else None
+        figure.savefig(file, dpi=DPI, bbox_inches="tight", pad_inches=0.12, metadata=metadata)
 
 
 def as_image(figure: "Figure | Image.Image") -> Image.Image:

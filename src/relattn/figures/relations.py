@@ -189,10 +189,12 @@ def relations_figure(
                 shown = show_map(ax, values[number], limits, (height, width), cmap=cmap)
                 for where in (ax, row[0]):
                     mark(where, target, one.size, (height, width))
-                across = (target % one.size[1] + 1) * width / one.size[1]
-                down = (target // one.size[1] + 0.5) * height / one.size[0]
+                down, column = (target // one.size[1] + 0.5) * height / one.size[0], target % one.size[1]
+                last = 0 < column == one.size[1] - 1  # its number has no room at the right
+                across = (column + (column + 1 < one.size[1])) * width / one.size[1]
                 row[0].annotate(
-                    str(number + 1), (across, down), (3, 0), textcoords="offset points", va="center",
+                    str(number + 1), (across, down), (-3 if last else 3, 0), textcoords="offset points",
+                    va="center", ha="right" if last else "left",
                     fontsize=SMALL, color=INK, bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none"},
                 )  # fmt: skip
             bar(figure, shown, row[1:].tolist(), beside=True)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from relattn.sweeps import folders
-from relattn.sweeps.grid import Planned
+from relattn.sweeps.grid import VARIABLE, Planned
 
 PATIENCE = 20.0
 """Seconds that a process may take to end when it is asked to."""
@@ -50,7 +50,7 @@ class Attempt:
                 log.flush()
                 # A group of its own: Ctrl-C in the terminal reaches the sweep alone, which then stops it.
                 self.process = subprocess.Popen(  # noqa: S603, the command is the sweep's
-                    command,
+                    with_variables(command),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -94,6 +94,12 @@ class Attempt:
         assert self.process is not None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
+
+
+def with_variables(command: list[str]) -> list[str]:
+    """A command with the values of the environment's variables that its file names."""
+    found = ((part, VARIABLE.fullmatch(part)) for part in command)
+    return [os.environ.get(variable[1], "") if variable else part for part, variable in found]
 
 
 def command_of(planned: Planned, folder: Path) -> list[str]:

@@ -8,7 +8,6 @@ running if its lock is held, and was interrupted if it is not.
 import fcntl
 import json
 import os
-import subprocess
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from relattn.provenance import git_state
 from relattn.sweeps.grid import Planned
 
 Status = Literal["finished", "failed", "interrupted", "running", "waiting"]
@@ -122,18 +122,3 @@ def run_folders(places: list[Path]) -> Iterator[Path]:
             if folder.resolve() not in seen and not any(parent in folders for parent in folder.parents):
                 seen.add(folder.resolve())
                 yield folder
-
-
-def git_state() -> dict[str, Any] | None:
-    """The commit of the project's checkout and whether files differ from it; None outside a checkout."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
-
-    try:
-        commit = git("rev-parse", "HEAD")
-        return {"commit": commit, "changed": bool(git("status", "--porcelain", "--untracked-files=no"))}
-    except (OSError, subprocess.CalledProcessError):
-        return None

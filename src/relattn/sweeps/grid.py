@@ -7,7 +7,6 @@ of a paper (`relattn.sweeps.table`). W&B is given the file without them (`relatt
 import hashlib
 import itertools
 import json
-import os
 import re
 import sys
 from dataclasses import dataclass
@@ -35,6 +34,9 @@ NOT_HASHED = ("logger",)
 
 RECIPE_OPTIONS = ("task", "attention", "trainer")
 """Options whose value may be the name of a recipe, `conf/<option>/<value>.yaml`."""
+
+VARIABLE = re.compile(r"\$\{envvar:(\w+)\}")
+"""W&B's macro for a variable of the environment: replaced when the run starts, so that no file holds its value."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,8 @@ class Sweep:
 
     def replaced(self, macro: str, options: dict[str, Any]) -> list[str]:
         """What a part of a command stands for."""
-        if variable := re.fullmatch(r"\$\{envvar:(\w+)\}", macro):
-            return [os.environ.get(variable[1], "")]
+        if VARIABLE.fullmatch(macro):
+            return [macro]
         if not (match := re.fullmatch(r"\$\{(\w+)\}", macro)):
             return [macro]
         written = {name: text(value) for name, value in options.items()}
@@ -184,7 +186,10 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> Sweep:
         unused = [value for value in named if value not in values_of(name, content["parameters"][name])]
         if unused:
             raise InputError(f"{path}: options describes {name} {unused[0]!r}, which is none of its values.")
-    sweep = Sweep(path, str(content.get("name") or path.stem), content, overrides or {})
+    name = str(content.get("name") or path.stem)
+    if name in (".", "..") or Path(name).name != name:
+        raise InputError(f"{path}: name is {name!r}, expected the name of a folder: its runs' folder has it.")
+    sweep = Sweep(path, name, content, overrides or {})
     for name, values in sweep.parameters.items():
         known_values = values_of(name, content["parameters"][name]) if name in content["parameters"] else values
         named = content.get("options", {}).get(name, {})

@@ -10,8 +10,9 @@ from typing import Any
 import jinja2
 
 from relattn.sweeps import charts
+from relattn.sweeps.differences import commit, differences
 from relattn.sweeps.live import duration
-from relattn.sweeps.records import Record, differences
+from relattn.sweeps.records import Record
 from relattn.sweeps.table import Cell, Table
 from relattn.sweeps.text import measured, number, other_numbers, printed
 
@@ -26,6 +27,9 @@ COSTS = {
     "seconds_per_step": ("milliseconds a step", 1e3),
 }
 """What a network costs, by the name in `result.json`: what it is called and its scale."""
+
+VERSIONS = ("relattn", "torch", "lightning")
+"""Those that the list of runs shows; `result.json` has more."""
 
 
 def render(tables: list[Table], records: list[Record]) -> str:
@@ -42,7 +46,7 @@ def render(tables: list[Table], records: list[Record]) -> str:
     return template.render(
         tables=[{"table": table, **parts(table)} for table in tables],
         other_numbers=other_numbers,
-        warnings=differences(records),
+        warnings=differences(rest),
         generated=sum(record.generated for record in records),
         runs=[summary(record) for record in records],
         rest=len(rest) if tables else 0,
@@ -172,8 +176,8 @@ def pictures(records: list[Record]) -> list[dict[str, Any]]:
 def summary(record: Record) -> dict[str, Any]:
     """A line of the list of runs."""
     result = record.result or {}
-    git = result.get("git") or record.sweep.get("git") or {}
-    versions = ", ".join(f"{name} {version}" for name, version in result.get("versions", {}).items())
+    known = result.get("versions", {})
+    versions = ", ".join(f"{name} {known[name]}" for name in VERSIONS if name in known)
     return {
         "name": record.folder.name,
         "status": record.status,
@@ -182,7 +186,7 @@ def summary(record: Record) -> dict[str, Any]:
         "epochs": result.get("epochs", ""),
         "time": duration(result.get("seconds")),
         "device": result.get("device", ""),
-        "commit": f"{git['commit'][:10]}{'+' if git.get('changed') else ''}" if git.get("commit") else "",
+        "commit": commit(record.git) if record.git else "",
         "versions": versions,
         "score": number(record.value("test/score")),
         "why": failure(record),

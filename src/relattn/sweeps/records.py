@@ -61,6 +61,12 @@ class Record:
         return (self.result or {}).get("genuine") is False
 
     @property
+    def git(self) -> dict[str, Any]:
+        """The state of the code's checkout, as the run or else its sweep wrote it; empty if neither did."""
+        found = (self.result or {}).get("git") or self.sweep.get("git")
+        return found if isinstance(found, dict) else {}
+
+    @property
     def weights(self) -> str:
         """What the network began with; a run that went on from its own checkpoint began as its configuration says."""
         given = str((self.result or {}).get("weights", ""))
@@ -120,30 +126,3 @@ def flat(config: dict[str, Any]) -> dict[str, Any]:
 
     walk("", {name: config[name] for name in ("model", "data", SEED) if name in config})
     return found
-
-
-def differences(records: list[Record]) -> list[str]:
-    """In what finished runs differ that should be alike: versions, device, commit; one sentence each."""
-    finished = [record for record in records if record.result is not None]
-    kinds: dict[str, dict[str, int]] = {}
-
-    def count(kind: str, value: Any) -> None:
-        kinds.setdefault(kind, {}).setdefault(str(value), 0)
-        kinds[kind][str(value)] += 1
-
-    for record in finished:
-        assert record.result is not None
-        for name, version in record.result.get("versions", {}).items():
-            count(f"version of {name}", version)
-        if "device" in record.result:
-            count("device", record.result["device"])
-        if "processes" in record.result:
-            count("number of processes", record.result["processes"])
-        git = record.result.get("git") or record.sweep.get("git")
-        if git:
-            count("commit", f"{git['commit'][:10]}{' with changes' if git.get('changed') else ''}")
-    return [
-        f"Runs differ in {kind}: {', '.join(f'{value} ({number})' for value, number in values.items())}."
-        for kind, values in kinds.items()
-        if len(values) > 1
-    ]

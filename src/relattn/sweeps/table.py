@@ -8,6 +8,7 @@ import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
+from relattn.sweeps.differences import differences, silent
 from relattn.sweeps.grid import SEED, Planned, Sweep
 from relattn.sweeps.layout import Score, axis, given, key_of, layout_of, ordered, published, scores_of
 from relattn.sweeps.records import PLACES, Record, modified
@@ -89,6 +90,7 @@ class Table:
         cells: By row, column and score.
         notes: What must be known to read it.
         missing: What has not been measured.
+        differing: In what runs differ that should be alike.
     """
 
     sweep: Sweep
@@ -99,6 +101,7 @@ class Table:
     notes: list[str]
     missing: list[str]
     records: list[Record]
+    differing: list[str]
 
     @property
     def layout(self) -> dict[str, Any]:
@@ -187,8 +190,9 @@ def fill(sweep: Sweep, records: list[Record], plan: list[Planned] | None = None)
                 cells[row, column, score.label] = Cell(score, {} if value is None else {"given": value}, planned=1)
     rows = [*layout.get("given", {}), *rows]
     chosen_records = [record for cell in cells.values() for record in cell.records]
-    notes = reading_notes(layout, chosen_records) + notes
-    return Table(sweep, rows, columns, scores, cells, notes, missing, used)
+    shown = list({id(record): record for record in chosen_records}.values())
+    notes = reading_notes(layout, chosen_records) + notes + [note for note in (silent(shown),) if note]
+    return Table(sweep, rows, columns, scores, cells, notes, missing, used, differences(shown))
 
 
 def alike(records: list[Record]) -> tuple[list[Record], str]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from html import escape
 
 from relattn.sweeps.table import Cell, Table
 
@@ -62,7 +63,7 @@ def markdown(table: Table) -> str:
     lines += [what, ""]
     for source in table.sources[1:]:
         lines += [f"- {source}: {other_numbers(table, source)}"]
-    lines += [f"- {note}" for note in table.notes]
+    lines += [f"- {escape(note, quote=False)}" for note in (*table.notes, *table.differing)]
     if table.missing:
         lines += ["", "Missing:", "", *(f"- {entry}" for entry in table.missing)]
     return "\n".join(lines) + "\n"

@@ -1,0 +1,34 @@
+"""A training step of ResNet-50 at 256x128 with each attention beside the plain network: time and memory.
+
+    python benchmarks/attention_steps.py
+    python benchmarks/attention_steps.py --attention all      # every recipe of conf/attention
+
+Each network has processes of its own, which take turns, as a user's training has one. `relattn benchmark` measures.
+"""
+
+from claims import apart, of_costs, parser, report
+
+from relattn.cli.benchmark import measure
+from relattn.cli.catalogue import recipes
+
+MAIN = ["rga_sc", "se", "cbam_cs", "nl", "stra"]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parser(__doc__, rounds=4)
+    options.add_argument("--attention", nargs="+", default=MAIN, help=f"recipes, or all ({' '.join(MAIN)})")
+    options.add_argument("--batch_size", type=int, default=8)
+    options.add_argument("--device", default="cpu")
+    asked = options.parse_args(arguments)
+    chosen = list(recipes("attention")) if asked.attention == ["all"] else asked.attention
+    backbone, image, batch = ("resnet18", "64x32", 2) if asked.quick else ("resnet50", "256x128", asked.batch_size)
+    network = ["--backbone", backbone, "--size", image, "--last_stride", "1", "--batch_size", str(batch)]
+    where = ["--no_materialised", "--device", asked.device]
+    plain, *others = measure(["--attention", *chosen, *network, *apart(asked), *where])
+    sizes = {"batch": batch, "image": image}
+    claims = [claim for cost in others for claim in of_costs(cost.name, cost, plain, kind="cost", sizes=sizes)]
+    report("attention_steps", asked, claims, device=asked.device)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""StRA's and SASA's local attention by shifts beside `F.unfold`, multiply and sum: time and memory of the modules.
+
+    python benchmarks/stra.py
+
+Same weights, same output. `relattn benchmark` measures; it has more options.
+"""
+
+from claims import against_slow_forms, parser, report
+
+from relattn.cli.benchmark import measure
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parser(__doc__, rounds=9)
+    options.add_argument("--device", default="cpu")
+    asked = options.parse_args(arguments)
+    channels, size, batch = (64, "8x4", 2) if asked.quick else (512, "16x8", 16)
+    what = ["--attention", "stra", "sasa", "--channels", str(channels), "--size", size, "--batch_size", str(batch)]
+    turns = ["--rounds", str(asked.rounds), "--warmup", "1" if asked.quick else "5", "--device", asked.device]
+    sizes = {"channels": channels, "map": size, "batch": batch}
+    report("stra", asked, against_slow_forms(measure([*what, *turns]), sizes=sizes), device=asked.device)
+
+
+if __name__ == "__main__":
+    main()

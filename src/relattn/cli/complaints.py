@@ -1,0 +1,157 @@
+"""What jsonargparse says of a wrong option, as one line: the option, its value, what is expected, the closest name.
+
+For an argument of a class it prints the tree of all types that were tried, since the model and the data are classes of
+many possible ones. The tree is read here for its deepest entry, which is the one about the option.
+"""
+
+import ast
+import re
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from relattn.errors import InputError, suggest
+
+CLASS_OPTIONS = ("model", "data")
+
+TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
+LISTS = dict.fromkeys(("list", "tuple", "Iterable"), "a list such as [1,2]")
+
+KEY = re.compile(r'Parser key "([^"]+)"')
+CLASS = re.compile(r"given class_path '([^']+)'|Namespace\(class_path='([^']+)'")
+GIVEN = re.compile(r"(?:Given value|Got value): (?!NestedArg|Namespace)(.*?)(?:\. Got value.*|\.)?$", re.MULTILINE)
+NESTED = re.compile(r"NestedArg\(key='([^']*)', val='?(.*?)'?\)$", re.MULTILINE)
+EXPECTED = re.compile(r"Expected a (?!path|dot import)(.+?)(?:\. Got value.*)?$", re.MULTILINE)
+UNKNOWN = re.compile(
+    r"[Uu]nrecognized arguments: (?:--)?(.+)|Option '([^']+)' is not accepted|does not accept option '([^']+)'"
+)
+REQUIRED = re.compile(r"the following arguments are required: (.+)|Key \"([^\"]+)\" is required")
+NO_CLASS = re.compile(
+    r"No module named '[^']+'|[Mm]odule '[^']+' has no attribute '[^']+'|to be a sub|to a subclass|Unexpected import"
+)
+NO_FILE = re.compile(r"File does not exist: '(.+)'|Path is not a file: '(.+)'")
+
+
+def complaint(text: str, parser: Any, arguments: Sequence[str]) -> InputError:
+    """The error for what jsonargparse says.
+
+    Args:
+        text: Its message.
+        parser: The parser of the command.
+        arguments: What it was given.
+    """
+    option = option_of(text)
+    if found := UNKNOWN.search(text):
+        name = re.split(r"[ =]", next(filter(None, found.groups())))[0]
+        option = option_of(text, keys_alone=bool(found[1]))
+        return unknown(option, name, class_of(text), parser, arguments)
+    if found := REQUIRED.search(text):
+        missing = next(filter(None, found.groups()))
+        return InputError(f"{option}.{missing} is not given, and {class_of(text) or 'it'} needs it.")
+    if found := NO_FILE.search(text):
+        return InputError(f"{option or '--config'} {next(filter(None, found.groups()))}: there is no such file.")
+    value = value_of(text)
+    if found := NO_CLASS.search(text):
+        reason = found[0] if "odule" in found[0] else "it is another"
+        return InputError(f"{option} is {value!r}, expected the path of a class of that kind: {reason}.")
+    if option and (expected := expectation(text)):
+        return InputError(f"{option} is {value!r}, expected {expected}.")
+    said = " ".join(text.split())
+    return InputError(f"{option} cannot be read: {said}" if option else said)
+
+
+def option_of(text: str, *, keys_alone: bool = False) -> str:
+    """The option that the deepest entry is about, as it is written on the command line; empty if there is none."""
+    keys = [key for key in KEY.findall(text) if not key.endswith(("init_args", "class_path"))]
+    path: list[str] = []
+    for key in keys:
+        parts = [part for part in key.split(".") if part != "init_args"]
+        path = parts if parts[: len(path)] == path else [*path, *parts]
+    if (
+        not keys_alone and len(path) < 2 and (nested := NESTED.findall(text))
+    ):  # the tree names the class, the argument the rest
+        path += [part for part in nested[-1][0].split(".")[:-1] if part != "init_args"]
+    return f"--{'.'.join(path)}" if path else ""
+
+
+def value_of(text: str) -> str:
+    """The value that was given."""
+    given = [value for value in GIVEN.findall(text) if value]
+    return given[0] if given else NESTED.findall(text)[-1][1] if NESTED.search(text) else ""
+
+
+def class_of(text: str) -> str:
+    """The class that the deepest entry is about; empty if there is none."""
+    found = CLASS.findall(text.partition("Given value type")[0])
+    return next(filter(None, found[-1])) if found else ""
+
+
+def expectation(text: str) -> str:
+    """What the deepest entry expects, in words."""
+    deepest = text[[match.end() for match in KEY.finditer(text)][-1] :]
+    deepest = deepest.partition("Given value type")[0]
+    words: list[str] = []
+    for kind in EXPECTED.findall(deepest):
+        if kind.startswith("typing.Literal"):
+            words += [str(choice) for choice in ast.literal_eval(kind.removeprefix("typing.Literal"))]
+            continue
+        name = kind.strip("<>").removeprefix("class ").strip("'").rpartition(".")[2]
+        words.append({**TYPES, **LISTS}.get(name, name))
+    words = [word for word in dict.fromkeys(words) if word not in ("Tensor", "null")]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}" if words else ""
+
+
+def unknown(of: str, name: str, class_path: str, parser: Any, arguments: Sequence[str]) -> InputError:
+    """The error for an option that there is not, with those that are most like it.
+
+    Args:
+        of: The option whose argument it would be; empty for an option of the command itself.
+        name: What was written.
+        class_path: The class that has no such argument, if one was asked.
+        parser: The parser of the command.
+        arguments: What it was given.
+    """
+    if not of and name in arguments:
+        return InputError(f"{name!r} is no option: options begin with --, and each has one value.")
+    if class_path and of:
+        known = {f"{of}.{argument}" for argument in arguments_of(class_path)}
+        sought = f"{of}.{name.partition('.')[0]}"
+    else:
+        known = {flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")}
+        known |= {"--attention", "--backbone", "--gpus", "--logger", "--name", "--runs", "--task", "--trainer"}
+        for option, path in classes(arguments).items():
+            known |= {f"--{option}.{argument}" for argument in arguments_of(path)}
+        sought = f"--{name}"
+    closest = suggest(sought, known)
+    hint = closest if closest.startswith("Closest") or class_path else "See relattn fit --help_all."
+    written = f"{of}.{name}" if of else f"--{name}"
+    return InputError(f"There is no option {written}{f' of {class_path}' if class_path else ''}. {hint}")
+
+
+def classes(arguments: Sequence[str]) -> dict[str, str]:
+    """The classes of the model and the data that a command line asks for, by their options."""
+    found: dict[str, str] = {}
+    for flag, value in pairwise(arguments):
+        if flag == "--config" and Path(value).is_file():
+            content = yaml.safe_load(Path(value).read_text()) or {}
+            found |= {
+                name: content[name]["class_path"] for name in CLASS_OPTIONS if "class_path" in content.get(name, ())
+            }
+        elif flag.removeprefix("--") in CLASS_OPTIONS and re.fullmatch(r"\w+(\.\w+)+", value):
+            found[flag.removeprefix("--")] = value
+    return found
+
+
+def arguments_of(class_path: str) -> Iterable[str]:
+    """The names of a class's arguments, those that it hands on included."""
+    from jsonargparse import ArgumentParser
+    from jsonargparse.typing import import_object  # type: ignore[attr-defined]
+
+    try:
+        found: list[str] = ArgumentParser().add_class_arguments(import_object(class_path), fail_untyped=False)
+    except (ValueError, ImportError, AttributeError):
+        return []
+    return found

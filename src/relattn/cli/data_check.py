@@ -1,0 +1,158 @@
+"""`relattn data check`: a data set read as `relattn fit` would read it, and every image decoded."""
+
+import argparse
+import json
+import os
+import re
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from relattn.cli import catalogue, flags
+from relattn.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tasks.base import Data
+
+SHOWN = 20
+"""Images that are named."""
+
+IGNORED = ("model", "trainer", "seed_everything", "ckpt_path", "weights_only")
+"""Options of `relattn fit` that say nothing of the data."""
+
+EXAMPLES = """examples:
+  relattn data check --data CIFAR100 --data.root data
+  relattn data check --task segmentation --data Folders --data.root mine --data.classes '[road,sky]'
+  relattn data check --config runs/reid/NAME/config.yaml
+
+All options of relattn fit are taken, so that a run's line can be checked as it stands; --data.help CLASS of relattn fit
+shows those of a data set."""
+
+
+def main(arguments: list[str]) -> int:
+    """Check a data set, and say what it holds."""
+    parser = argparse.ArgumentParser(
+        prog="relattn data check",
+        description="Read a data set as relattn fit does, and decode every image of it wholly: labels, sizes, counts,\n"
+        "unreadable and truncated files, copies of training images in other splits. Exit status 2 if one is bad.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--task", metavar="NAME", help="a recipe; by default that of the data set's task")
+    parser.add_argument("--data", metavar="NAME", help="a data set; by default the recipe's")
+    parser.add_argument("--data.root", metavar="DIR", help="where it is; and so on, as for relattn fit")
+    parser.add_argument("--config", metavar="FILE", help="a configuration, such as a run's config.yaml")
+    parser.add_argument("--processes", type=int, metavar="N", help="that decode images; by default one for each core")
+    options, _ = parser.parse_known_args(arguments)
+    if options.processes is not None and options.processes < 0:
+        raise InputError(f"--processes is {options.processes}, expected at least 0.")
+    arguments = flags.without(arguments, "--processes")
+    if options.task is None and options.config is None and options.data in catalogue.data_sets():
+        arguments = ["--task", catalogue.found_data_sets()[options.data][0], *arguments]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return check(arguments, cores if options.processes is None else options.processes)
+
+
+def check(arguments: list[str], processes: int) -> int:
+    """Check what the options of `relattn fit` ask for.
+
+    Raises:
+        InputError: If the set cannot be read, or images of it cannot.
+    """
+    expanded, _ = flags.expand(arguments)
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from relattn.cli.trainer import quieten
+    from tasks.inspection import Inspection, inspected
+
+    quieten()
+    console, terminal = Console(), Console(stderr=True)
+    started = time.monotonic()
+    data = build(expanded)
+    if hasattr(data, "check_files"):
+        data.check_files = False  # it would stop at the first bytes of the first bad files
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", UserWarning)
+        data.prepare_data()
+        data.setup("fit")
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
+    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
+        shown = bar.add_task("Decoding", total=len(Inspection(data).units))
+        findings = inspected(data, processes, lambda images: bar.advance(shown, images))
+    report(console, data)
+    for warning in heard:
+        say(console, f"warning: {warning.message}")
+    if shared := findings.shared:
+        say(console, f"warning: training has copies of {len(shared):,} images of other splits: {some(shared)}")
+    if bad := findings.faults:
+        raise InputError(
+            f"{len(bad):,} images cannot be used:\n{some(bad, '    ')}\nReplace these files or remove them."
+        )
+    say(console, f"every image is whole ({time.monotonic() - started:.0f} s)")
+    return 0
+
+
+def build(arguments: list[str]) -> "Data":
+    """The data set of a command line in Lightning's options.
+
+    Raises:
+        InputError: If an option is unknown or wrong.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    from relattn.cli.complaints import complaint
+    from tasks.base import Data
+
+    given, rest = [], iter(arguments)
+    for argument in rest:
+        flag, equals, value = argument.partition("=")
+        if not equals:
+            value = next(rest, "")
+        if flag == "--config":
+            content = flags.configuration(Path(value)).get("data")
+            given += ["--data", json.dumps(content, default=str)] if content else []
+        elif flag.partition(".")[0].removeprefix("--") == "data":
+            given += [flag, value]
+        elif flag.partition(".")[0].removeprefix("--") not in IGNORED:
+            raise InputError(f"relattn data check: there is no option {flag}. See relattn data check --help.")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Data, "data", fail_untyped=False, required=True)
+    try:
+        found: Data = parser.instantiate(parser.parse_args(given)).data
+    except ArgumentError as error:
+        raise complaint(str(error), parser, given) from error
+    return found
+
+
+def report(console: "Console", data: "Data") -> None:
+    """Say what the set holds, split by split."""
+    content: dict[str, Any] = data.describe()
+    say(console, str(content.pop("data")))
+    genuine, images = content.pop("genuine", None), content.pop("images", {})
+    width = max(map(len, [*images, *content]), default=0)
+    for split, number in images.items():
+        say(console, f"  {split:<{width}}  {number:>9,} images")
+    for name, value in content.items():
+        listed = yaml.safe_dump(value, default_flow_style=True).strip().removesuffix("...").strip()
+        say(console, f"  {name:<{width}}  {re.sub(r'[{}]', '', listed)}")
+    if genuine is not None:
+        say(console, f"  counts {'are those of the published set' if genuine else 'differ from the published set'}")
+
+
+def some(items: list[str], indent: str = "") -> str:
+    """The first of the items, a line each if they are indented, and how many more there are."""
+    more = [f"and {len(items) - SHOWN:,} more"] if len(items) > SHOWN else []
+    lines = [*items[:SHOWN], *more]
+    return "\n".join(f"{indent}{line}" for line in lines) if indent else ", ".join(lines)
+
+
+def say(console: "Console", text: str) -> None:
+    """Print a line as it is."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

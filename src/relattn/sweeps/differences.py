@@ -1,0 +1,93 @@
+"""In what runs differ that should be alike: the code, the data, the libraries, the numerics and the machine.
+
+Scores of such runs may differ for a reason that no table shows, so reports name them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from relattn.sweeps.records import Record
+
+NAMED = 4
+"""How many runs a sentence names."""
+
+ASKED = {
+    "precision": "trainer.precision",
+    "deterministic mode": "trainer.deterministic",
+    "number of processes": "trainer.devices",
+}
+"""Options that ask for a difference: where runs were given different values of one, it is what they compare."""
+
+
+def differences(records: Sequence[Record]) -> list[str]:
+    """One sentence for each thing that finished runs differ in; the runs that depart from most are named."""
+    found: dict[str, dict[str, list[str]]] = {}
+    finished = [record for record in records if record.result is not None]
+    for record in finished:
+        for what, value in facts(record).items():
+            found.setdefault(what, {}).setdefault(value, []).append(record.folder.name)
+    wanted = {what for what, option in ASKED.items() if len({str(r.options.get(option)) for r in finished}) > 1}
+    return [sentence(what, runs) for what, runs in found.items() if len(runs) > 1 and what not in wanted]
+
+
+def silent(records: Sequence[Record]) -> str:
+    """A sentence on finished runs that do not say what code and data they had; nothing if all do."""
+    finished = [record for record in records if record.result is not None]
+    lacking = [record for record in finished if not record.git or "fingerprint" not in (record.result or {})]
+    if not lacking:
+        return ""
+    return f"{len(lacking)} of {len(finished)} runs do not say which code and data they had: that is not compared."
+
+
+def sentence(what: str, runs: dict[str, list[str]]) -> str:
+    """What is said of a difference; `runs` are the runs' names by value."""
+    groups = sorted(runs.items(), key=lambda group: -len(group[1]))
+    most = len(groups[0][1]) > len(groups[1][1])
+    listed = [
+        f"{value} ({len(names)} runs)" if most and place == 0 else f"{value} ({some(names)})"
+        for place, (value, names) in enumerate(groups)
+    ]
+    return f"Runs differ in {what}: {', '.join(listed)}."
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of the names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def facts(record: Record) -> dict[str, str]:
+    """What should be alike, by how it is called; of a run that went on under others, all that it had, in order."""
+    result = record.result or {}
+    times = [*result.get("earlier", []), {**result, "git": record.git}]
+    found: dict[str, list[str]] = {}
+    for time in times:
+        for what, value in facts_of(time).items():
+            values = found.setdefault(what, [])
+            if value not in values:
+                values.append(value)
+    return {what: ", then ".join(values) for what, values in found.items()}
+
+
+def facts_of(result: dict[str, Any]) -> dict[str, str]:
+    """What should be alike, as one start of a run says it."""
+    found = {}
+    if git := result.get("git"):
+        found["commit"] = commit(git)
+    if "fingerprint" in result:
+        found[f"the files of {result.get('data', 'the data')}"] = result["fingerprint"]
+    found |= {f"version of {name}": str(version) for name, version in result.get("versions", {}).items()}
+    if "deterministic" in result:
+        found["deterministic mode"] = {True: "on", False: "off"}.get(result["deterministic"], "warnings only")
+    for what, name in (("precision", "precision"), ("device", "device"), ("number of processes", "processes")):
+        if name in result:
+            found[what] = str(result[name])
+    return found
+
+
+def commit(git: dict[str, Any]) -> str:
+    """The state of a checkout in a few characters."""
+    if not git.get("commit"):
+        return str(git.get("why", "unknown"))
+    changes = f" with changes {git.get('diff', '')}".rstrip() if git.get("changed") else ""
+    return f"{git['commit'][:10]}{changes}"

@@ -1,0 +1,163 @@
+"""`relattn data check` decodes every image, names all that are bad, and leaves the good ones alone."""
+
+import io
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from relattn.cli.main import main, run
+from relattn.errors import InputError
+from relattn.synthetic.records import write_records
+from tasks.images import read_image
+from tasks.inspection import decoded, inspected
+from tasks.samplers import Draw
+
+MARKET = "Market-1501-v15.09.15"
+
+
+def check(data: str, root: Path | str, *options: str) -> int:
+    return run(["data", "check", "--data", data, "--data.root", str(root), "--processes", "0", *options])
+
+
+@pytest.fixture
+def market(people: Path, tmp_path: Path) -> Path:
+    """A copy of the people that may be spoilt."""
+    shutil.copytree(people / MARKET, tmp_path / "data" / MARKET)
+    return tmp_path / "data" / MARKET
+
+
+@pytest.mark.parametrize(
+    ("data", "root", "lines"),
+    [
+        ("CIFAR10", "cifar", ["train 200 images", "test 50 images"]),
+        ("Market1501", "people", ["query", "gallery", "identities 12"]),
+        ("Cityscapes", "streets", ["train 8 images", "val 3 images", "classes 19"]),
+        ("Faces", "faces", ["train 32 images", "lfw 40 images", "identities 8"]),
+    ],
+)
+def test_a_whole_set_passes_with_its_counts(
+    data: str, root: str, lines: list[str], request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(data, request.getfixturevalue(root)) == 0
+    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert said[0] == data
+    for line in (*lines, "counts differ from the published set", "every image is whole"):
+        assert any(part.startswith(line) for part in said), said
+
+
+def test_all_bad_images_are_counted_and_twenty_named(market: Path) -> None:
+    files = sorted((market / "bounding_box_train").iterdir())[:23]
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-400])
+    with pytest.raises(InputError) as error:
+        check("Market1501", market.parent)
+    lines = str(error.value).splitlines()
+    assert lines[0] == "23 images cannot be used:"
+    assert [line.strip().partition(":")[0] for line in lines[1:21]] == [str(file) for file in files[:20]]
+    assert all(line.endswith("cut off before its end") for line in lines[1:21])
+    assert lines[21].strip() == "and 3 more"
+
+
+def test_processes_find_the_same_and_the_status_is_2(
+    market: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = sorted((market / "query").iterdir())
+    files[0].write_bytes(b"")
+    files[1].write_bytes(files[1].read_bytes()[:900] + b"\xff\xd9")
+    said = []
+    for processes in ("0", "2"):
+        line = ["data", "check", "--data", "Market1501", "--data.root", str(market.parent), "--processes", processes]
+        monkeypatch.setattr(sys, "argv", ["relattn", *line])
+        assert main() == 2
+        said.append(capsys.readouterr().err)
+    assert said[0] == said[1]
+    assert f"{files[0]}: empty" in said[0]
+    assert f"{files[1]}: damaged: " in said[0]
+    assert "premature end" in said[0]
+
+
+def test_copies_of_training_images_are_warned_of(market: Path, cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train, query = (min((market / name).iterdir()) for name in ("bounding_box_train", "query"))
+    query.write_bytes(train.read_bytes())
+    assert check("Market1501", market.parent) == 0
+    assert f"training has copies of 1 images of other splits: {query}" in capsys.readouterr().out
+    copy = shutil.copytree(cifar, Path("cifar"))
+    shutil.copy(copy / "cifar-10-batches-py" / "data_batch_1", copy / "cifar-10-batches-py" / "test_batch")
+    assert check("CIFAR10", copy) == 0
+    assert "training has copies of 40 images of other splits: test image 0, " in capsys.readouterr().out
+
+
+def test_the_line_of_a_run_can_be_checked_as_it_stands(people: Path) -> None:
+    line = ["--task", "reid", "--attention", "rga_sc", "--gpus", "0", "--trainer.max_epochs", "3", "--name", "mine"]
+    assert check("Market1501", people, *line, "--model.margin=0.5", "--data.image_size", "[32,16]") == 0
+    with pytest.raises(InputError, match="no option --batch_size"):
+        check("Market1501", people, "--batch_size", "3")
+    with pytest.raises(InputError, match="--processes is -1"):
+        check("Market1501", people, "--processes", "-1")
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, (40, 24, 4), dtype=np.uint8)
+GREY, RGBA, RGB = (Image.fromarray(part) for part in (NOISE[..., 0], NOISE, NOISE[..., :3]))
+KINDS = {
+    "grey PNG": encoded(GREY, "PNG"),
+    "RGBA PNG": encoded(RGBA, "PNG"),
+    "16-bit PNG": encoded(Image.fromarray(NOISE[..., 0].astype(np.uint16) * 257), "PNG"),
+    "palette PNG": encoded(RGB.convert("P"), "PNG"),
+    "grey JPEG": encoded(GREY, "JPEG"),
+    "progressive JPEG": encoded(RGB, "JPEG", progressive=True),
+    "CMYK JPEG": encoded(RGB.convert("CMYK"), "JPEG"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_of_every_kind_are_read_as_colour_by_both(kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "image.png"
+    file.write_bytes(KINDS[kind])
+    assert decoded(KINDS[kind]).shape == read_image(file).shape == (40, 24, 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_kind_may_lack_its_second_half(kind: str) -> None:
+    content = KINDS[kind]
+    for length in (0, 1, 8, len(content) // 2, len(content) - 13):
+        with pytest.raises(InputError, match=r"empty|neither JPEG nor PNG|cut off before its end|damaged"):
+            decoded(content[:length])
+
+
+def test_records_are_read_whole(faces: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(faces / "faces", tmp_path / "faces"))
+    shutil.rmtree(root / "train")
+    whole = encoded(RGB, "JPEG")
+    write_records(root / "train", [(label, whole) for label in range(3) for _ in range(2)])
+    assert check("Faces", tmp_path, "--data.train", "[train.rec]") == 0
+    shutil.rmtree(root)
+    shutil.copytree(faces / "faces", root)
+    write_records(root / "train", [(0, whole), (0, whole[:-50]), (1, whole)])
+    with pytest.raises(InputError, match=r"(?s)1 images.*train\.rec, offset \d+ \(key 2\): cut off before its end"):
+        check("Faces", tmp_path, "--data.train", "[train.rec]")
+
+
+def test_a_set_of_one_s_own_is_read_as_in_training() -> None:
+    class Photos:
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, draw: Draw) -> dict[str, int]:
+            if draw.index == 1:
+                raise InputError("photo 1 is not in focus")
+            return {"index": draw.index}
+
+    findings = inspected(SimpleNamespace(sets={"train": Photos()}), workers=0)
+    assert findings.faults == ["image 1: photo 1 is not in focus"]
+    assert not findings.shared

@@ -1,0 +1,297 @@
+"""What comes from strangers: checkpoints, tables, archives and run folders run no code and lead nowhere else."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import yaml
+from untrained import MODELS, save
+
+import relattn
+from relattn.attention.base import Attention
+from relattn.cli.main import run
+from relattn.errors import InputError
+from tasks.files import inside
+from tasks.loading import load
+from tasks.pictures import data_of
+from tasks.reid.cuhk03_mat import held
+from tasks.reid.embedding import Embedding, Entry
+from tasks.reid.folder import listed_images
+from tasks.reid.manifest import read_manifest
+from tasks.reid.msmt17 import read_list
+from tasks.stored_config import TRUSTED, check
+
+POPEN = {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "pwned"]}}
+
+
+class Mine(Attention):
+    """An attention module of the user's own, outside the suite."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def stored(part: str, where: list[str], value: Any, task: str = "classification") -> Path:
+    """A checkpoint whose configuration has a value at a place that is somebody else's idea."""
+    file = save(Path("hostile.ckpt"), task)
+    content = torch.load(file, weights_only=True)
+    config = yaml.safe_load(content["config"])
+    place = config[part]
+    for key in where[:-1]:
+        place = place.setdefault(key, {})
+    place[where[-1]] = value
+    torch.save({**content, "config": yaml.safe_dump(config)}, file)
+    return file
+
+
+# --- Checkpoints ------------------------------------------------------------------------------------------------------
+
+
+class Runs:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("pwned",)
+
+
+@pytest.mark.parametrize("content", [Runs(), {"config": Runs(), "shapes": {}, "state_dict": {}}])
+def test_nothing_in_a_checkpoint_is_run(content: Any) -> None:
+    torch.save(content, "hostile.ckpt")
+    for read in (load, relattn.load, data_of):
+        with pytest.raises(InputError, match=r"hostile\.ckpt cannot be read as a checkpoint"):
+            read("hostile.ckpt")
+    assert not Path("pwned").exists()
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (["class_path"], "subprocess.Popen"),
+        (["class_path"], "relattn.sweeps.attempt.subprocess.Popen"),
+        (["class_path"], "tasks.files.os.system"),
+        (["class_path"], "relattn.sweeps.attempt.Attempt"),
+        (["init_args", "optimizer"], POPEN),
+        (["init_args", "optimizer"], {"class_path": "os.system", "init_args": {"command": "touch pwned"}}),
+        (["init_args", "optimizer"], {"class_path": "torch.optim.optimizer.functools.partial"}),
+        (["init_args", "optimizer"], "os.system"),
+        (["init_args", "optimizer"], json.dumps(POPEN)),
+        (
+            ["init_args", "optimizer"],
+            '{"class\\u005fpath": "subprocess.Popen", "init_args": {"args": ["touch", "pwned"]}}',
+        ),
+        (["init_args", "optimizer", "class_path"], "hostile_module.Optimizer"),
+        (["init_args", "attention"], "hostile_module.Attention"),
+        (
+            ["init_args", "attention"],
+            {"class_path": "relattn.attention.Chain", "init_args": {"modules": ["os.system"]}},
+        ),
+        (["init_args", "attention"], {"class_path": "relattn.attention.Timm", "dict_kwargs": {"act_layer": POPEN}}),
+        (["init_args", "attention"], "hostile.yaml"),
+        (["dict_kwargs"], {"anything": [{"deep": POPEN}]}),
+    ],
+)
+@pytest.mark.parametrize("part", ["model", "data"])
+def test_a_checkpoint_names_no_class_of_its_choice(
+    part: str, where: list[str], value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("hostile_module.py").write_text("open('pwned', 'w')\nclass Attention: ...\nOptimizer = Attention\n")
+    Path("hostile.yaml").write_text("class_path: relattn.attention.RGA\n")
+    monkeypatch.syspath_prepend(".")
+    file = stored(part, where, value)
+    with pytest.raises(InputError, match=r"hostile\.ckpt: its configuration"):
+        load(file) if part == "model" else data_of(file)
+    assert not Path("pwned").exists()
+
+
+@pytest.mark.parametrize("config", ["- a list", "model: 3", "model: {init_args: {}}", "{", "!!python/object:os.system"])
+def test_a_configuration_that_is_none_is_refused(config: str) -> None:
+    file = save(Path("odd.ckpt"), "classification")
+    torch.save({**torch.load(file, weights_only=True), "config": config}, file)
+    with pytest.raises(InputError, match=r"odd\.ckpt holds no configuration of the model"):
+        load(file)
+
+
+def test_arguments_that_do_not_fit_are_one_message() -> None:
+    with pytest.raises(InputError, match=r"hostile\.ckpt: its configuration does not fit"):
+        load(stored("model", ["init_args", "channels_last"], "perhaps"))
+
+
+@pytest.mark.parametrize("task", MODELS)
+def test_checkpoints_of_the_suite_are_as_good_as_before(task: str) -> None:
+    optimizer = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.1}}
+    schedule = {"class_path": "tasks.schedules.Constant"}
+    file = save(Path("good.ckpt"), task, "rga_sc", optimizer=optimizer, schedule=schedule)
+    assert type(load(file)).__name__.lower() == task
+    assert data_of(file).image_size
+
+
+def test_a_class_of_one_s_own_counts_where_it_was_imported_or_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    check({"class_path": f"{__name__}.Mine"}, "a.ckpt")
+    Path("own_package.py").write_text(
+        "from relattn.attention import RGA\nclass Own(RGA): ...\nclass NotOurs:\n    def __init__(self, **a): ...\n"
+    )
+    monkeypatch.syspath_prepend(".")
+    for name in ("own_package.Own", "own_package.NotOurs"):
+        with pytest.raises(InputError, match=r"names own_package\.\w+, .*RELATTN_TRUSTED=own_package"):
+            check({"class_path": name}, "a.ckpt")
+    monkeypatch.setenv(TRUSTED, "another, own_package")
+    check({"class_path": "own_package.Own"}, "a.ckpt")
+    with pytest.raises(InputError, match="NotOurs"):
+        check({"class_path": "own_package.NotOurs"}, "a.ckpt")
+
+
+@pytest.mark.parametrize("text", ["resnet50.tv_in1k", "names.txt", "data.csv", "a/b.c", "0.5", "hf-hub:a/b.c"])
+def test_names_and_files_are_no_classes(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("data").mkdir()  # a folder is a package to Python where it is on the path
+    monkeypatch.syspath_prepend(".")
+    check({"backbone": text, "train": [text]}, "a.ckpt")
+
+
+# --- Packs ------------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_in_a_pack_or_an_embedding_is_run() -> None:
+    from relattn.unpickle import unpickle
+    from tasks.face.packs import read_pack
+
+    Path("hostile.bin").write_bytes(pickle.dumps(([b"", Runs()], [True])))
+    for read in (read_pack, unpickle):
+        with pytest.raises(InputError, match="which is not data"):
+            read(Path("hostile.bin"))
+    Embedding(np.zeros((1, 2), np.float32), [Entry("a.jpg")], Path(), {}).save(Path("features"))
+    np.save("features/features.npy", np.array([Runs()]), allow_pickle=True)
+    with pytest.raises(InputError, match=r"features\.npy cannot be read"):
+        Embedding.load(Path("features"))
+    assert not Path("pwned").exists()
+
+
+def test_arrays_of_other_files_are_not_taken() -> None:
+    Path("secret.raw").write_bytes(bytes(range(16)))
+    with h5py.File("other.mat", "w") as file:
+        file["array"] = np.arange(4)
+    with h5py.File("cuhk-03.mat", "w") as file:
+        file["own"] = np.arange(4)
+        file["linked"] = h5py.ExternalLink("other.mat", "array")
+        file.create_dataset("raw", (4, 4), "uint8", external=[("secret.raw", 0, 16)])
+        layout = h5py.VirtualLayout((4,), "int64")
+        layout[:] = h5py.VirtualSource("other.mat", "array", shape=(4,))
+        file.create_virtual_dataset("virtual", layout)
+    with h5py.File("cuhk-03.mat") as file:
+        assert held(file, "own")[3] == 3
+        for name in ("linked", "raw", "virtual"):
+            with pytest.raises(InputError, match="from another file"):
+                held(file, name)
+
+
+# --- Paths ------------------------------------------------------------------------------------------------------------
+
+OUTSIDE = ["../secret.jpg", "a/../../secret.jpg", "/etc/secret.jpg", "..", ".", "", "a/..", "..\\secret.jpg", "a\0.jpg"]
+
+
+@pytest.mark.parametrize("entry", OUTSIDE)
+def test_entries_that_lead_elsewhere_are_refused(entry: str) -> None:
+    with pytest.raises(InputError, match=r"^list\.txt, line 3: path is "):
+        inside(entry, "list.txt, line 3")
+
+
+@pytest.mark.parametrize(
+    "entry", ["a.jpg", "a/b.jpg", "./a.jpg", "a/../b.jpg", "..a/b.jpg", "a..jpg", "~/a.jpg", "ä b.jpg"]
+)
+def test_entries_that_stay_inside_are_kept(entry: str) -> None:
+    assert inside(entry, "list.txt, line 3") == os.path.normpath(entry)
+
+
+@pytest.mark.parametrize("entry", ["../0000_000_01_x.jpg", "/etc/0000_000_01_x.jpg", "a/../../0000_000_01_x.jpg"])
+def test_no_list_leads_out_of_its_set(entry: str) -> None:
+    Path("set").mkdir()
+    Path("set/list_train.txt").write_text(f"{entry} 0\n")
+    with pytest.raises(InputError, match=r"set/list_train\.txt, line 1: path is "):
+        read_list(Path("set/list_train.txt"), "train")
+    Path("set/people.csv").write_text(f"path,identity,camera,split\n{entry},0,0,train\n")
+    with pytest.raises(InputError, match=r"set/people\.csv, line 2: path is "):
+        read_manifest(Path("set/people.csv"))
+    with pytest.raises(InputError, match=r"set/people\.csv, line 2: path is "):
+        listed_images(Path("set"), Path("set/people.csv"))
+    Embedding(np.zeros((1, 2), np.float32), [Entry(entry)], Path(), {}).save(Path("features"))
+    with pytest.raises(InputError, match=r"features/manifest\.csv, line 2: path is "):
+        Embedding.load(Path("features"))
+
+
+def test_pairs_name_people_not_places() -> None:
+    from tasks.face.pairs import read_pairs
+
+    Path("lfw").mkdir()
+    for line in ("../lfw 1 2", "/etc 1 2", ".. 1 2", "a ../../x 2"):
+        Path("lfw/pairs.txt").write_text(f"{line}\n")
+        with pytest.raises(InputError, match=r"lfw/pairs\.txt, line 1"):
+            read_pairs(Path("lfw"))
+
+
+def test_links_that_the_user_placed_are_followed() -> None:
+    Path("elsewhere").mkdir()
+    for place in range(3):
+        Path(f"elsewhere/{place}.jpg").write_bytes(b"\xff\xd8\xff\xd9")
+    Path("set").mkdir()
+    Path("set/images").symlink_to(Path("elsewhere").absolute())
+    rows = [f"images/{place}.jpg,{place},0,{split}" for place, split in enumerate(("train", "query", "gallery"))]
+    Path("set/people.csv").write_text("\n".join(["path,identity,camera,split", *rows]))
+    assert read_manifest(Path("set/people.csv")).query[0].path == "images/1.jpg"
+
+
+# --- What is written --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["../../x", "/tmp/x", "a/../../x", "..", ""])
+def test_a_run_stays_in_its_task_s_folder(name: str) -> None:
+    with pytest.raises(InputError, match="--name is"):
+        run(["fit", "--task", "classification", "--data", "CIFAR10", "--gpus", "0", f"--name={name}"])
+    assert not list(Path().rglob("config.yaml"))
+
+
+def test_a_run_folder_names_no_other_file() -> None:
+    Path("runs/one").mkdir(parents=True)
+    Path("outside.yaml").write_text("parameters: {}")
+    Path("runs/one/sweep.json").write_text(json.dumps({"sweep": "../outside", "options": {}}))
+    with pytest.raises(InputError, match=r"sweep\.json: sweep is '\.\./outside'"):
+        run(["report", "runs"])
+
+
+def test_no_text_of_a_run_is_markup() -> None:
+    text = "<script>alert(1)</script>"
+    for place in range(2):
+        folder = Path("runs", f"<img src=x onerror=alert({place})>")
+        folder.mkdir(parents=True)
+        result = {
+            "task": text,
+            "attention": text,
+            "data": text,
+            "seed": text,
+            "device": f"{text}{place}",
+            "weights": text,
+        }
+        scores = {"test/score": 1.0, "test/IoU/<b>": 2.0, f"test/{text}": 3.0}
+        (folder / "result.json").write_text(json.dumps({**result, "scores": scores, "versions": {"torch": text}}))
+        (folder / "pictures").mkdir()
+        (folder / "pictures" / '"><script>.png').write_bytes(b"png")
+    (folder / "failed.json").write_text(json.dumps({"log": [text]}))
+    assert run(["report", "runs"]) == 0
+    page = Path("report/report.html").read_text()
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script" not in page
+    assert "<img src=x" not in page
+    assert "<b>" not in page.partition("<body>")[2]
+
+
+def test_shapes_and_weights_that_do_not_fit_are_one_message() -> None:
+    file = save(Path("odd.ckpt"), "classification")
+    content = torch.load(file, weights_only=True)
+    torch.save({**content, "shapes": [1]}, file)
+    with pytest.raises(InputError, match="no checkpoint of `relattn fit`"):
+        load(file)
+    torch.save({**content, "state_dict": {}}, file)
+    with pytest.raises(InputError, match=r"odd\.ckpt: its weights are not those of its network"):
+        load(file)
