@@ -38,6 +38,7 @@ print(json.dumps(times[int(warmup):]))
 def main(arguments: list[str] | None = None) -> None:
     options = parser(__doc__, rounds=2)
     options.add_argument("--batch_size", type=int, default=8)
+    options.add_argument("--attention", nargs="+", choices=["none", "rga_sc"], default=["rga_sc"])
     asked = options.parse_args(arguments)
     size, warmup, steps = ((64, 32), 1, 1) if asked.quick else ((256, 128), 3, 3)
     backbone, batch = ("resnet18", 2) if asked.quick else ("resnet50", asked.batch_size)
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
         run = subprocess.run([sys.executable, "-c", STEP, *told], check=True, capture_output=True, text=True)
         return statistics.median(json.loads(run.stdout.splitlines()[-1]))
 
-    chosen = ("none",) if asked.quick else ("none", "rga_sc")
+    chosen = ("none",) if asked.quick else tuple(asked.attention)
     pairs = [(attention, memory) for attention in chosen for memory in ("kept", "returned")]
     sides = take_turns({pair: lambda pair=pair: step(*pair) for pair in pairs}, rounds=asked.rounds)
     named = {pair: Side(f"memory {pair[1]}", side.values) for pair, side in sides.items()}

@@ -6,6 +6,8 @@
 Each network has processes of its own, which take turns, as a user's training has one. `relattn benchmark` measures.
 """
 
+import dataclasses
+
 from claims import apart, of_costs, parser, report
 
 from relattn.cli.benchmark import measure
@@ -27,6 +29,10 @@ def main(arguments: list[str] | None = None) -> None:
     plain, *others = measure(["--attention", *chosen, *network, *apart(asked), *where])
     sizes = {"batch": batch, "image": image}
     claims = [claim for cost in others for claim in of_costs(cost.name, cost, plain, kind="cost", sizes=sizes)]
+    if "rga_sc" in chosen:
+        plain, again = measure(["--attention", "rga_sc", *network, *apart(asked), *where, "--recompute"])
+        again = dataclasses.replace(again, name=f"{again.name}, recomputed")
+        claims += of_costs(again.name, again, plain, kind="cost", sizes=sizes)
     report("attention_steps", asked, claims, device=asked.device)
 
 

@@ -63,6 +63,7 @@ class Task(LightningModule):
         schedule: Schedule | None = None,
         channels_last: bool = True,
         compile_mode: CompileMode | None = None,
+        recompute_attention: bool = False,
     ) -> None:
         """Define the task; arguments shared by all tasks.
 
@@ -77,10 +78,12 @@ class Task(LightningModule):
             schedule: The learning rate over the run; by default constant.
             channels_last: Whether the network keeps its maps in channels-last order, usually the faster one.
             compile_mode: Mode of `torch.compile`, or None; `"reduce-overhead"` records CUDA graphs, for small layers.
+            recompute_attention: Whether attention is computed again in the backward pass, which takes time and spares
+                the memory of its maps; without effect under `compile_mode`, which makes that choice itself.
         """
         super().__init__()
         self.backbone, self.attention, self.stages, self.pretrained = backbone, attention, stages, pretrained
-        self.placement = placement
+        self.placement, self.recompute_attention = placement, recompute_attention
         self.optimizer, self.schedule = optimizer, schedule or Constant()
         self.channels_last, self.compile_mode = channels_last, compile_mode
         self.network: nn.Module | None = None
@@ -107,9 +110,7 @@ class Task(LightningModule):
             return
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, Data) or not hasattr(data, "num_classes") or not hasattr(data, "image_size"):
-            raise InputError(
-                f"{type(self).__name__} needs a Data with num_classes and image_size, not {type(data).__name__}."
-            )
+            raise InputError(f"{type(self).__name__} needs a Data with num_classes and image_size, not {data!r}.")
         self.assemble(data)
         if self.compile_mode is not None:
             # The last batch of an epoch is smaller: a graph of its own is faster than one for every size.
@@ -122,6 +123,8 @@ class Task(LightningModule):
         if self.channels_last:
             self.network.to(memory_format=torch.channels_last)
         self.attentions = outermost(self.network)
+        for attention in self.attentions:
+            attention.recompute = self.recompute_attention and self.compile_mode is None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the network was built for, so that it can be built again without the data."""
@@ -138,13 +141,10 @@ class Task(LightningModule):
 
     def regularization(self) -> Tensor | float:
         """The sum of the loss terms that the attention modules have of their own; 0 if they have none."""
-        terms = [module.regularization() for module in self.attentions]
-        return sum((term for term in terms if term is not None), 0.0)
+        return sum((term for module in self.attentions if (term := module.regularization()) is not None), 0.0)
 
     def describe(self) -> dict[str, Any]:
         """What a run's record says of its network."""
-        return {
-            "backbone": self.backbone,
-            "parameters": sum(parameter.numel() for parameter in self.parameters()),
-            **({"protocol": self.protocol} if self.protocol else {}),
-        }
+        parameters = sum(parameter.numel() for parameter in self.parameters())
+        protocol = {"protocol": self.protocol} if self.protocol else {}
+        return {"backbone": self.backbone, "parameters": parameters, **protocol}

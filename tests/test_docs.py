@@ -78,9 +78,9 @@ def test_formulas_are_marked_and_nothing_is_left_to_fill_in(site: Path) -> None:
 
 def test_results_and_links_between_them_are_the_readme_s(site: Path) -> None:
     page = (site / "results.html").read_text()
-    assert 'id="what-attention-costs"' in page
+    assert 'id="what-it-costs"' in page
     assert 'href="tasks/reid.html"' in page
-    assert 'href="../results.html#what-attention-costs"' in (site / "attention" / "rga.html").read_text()
+    assert 'href="../results.html#what-it-costs"' in (site / "attention" / "rga.html").read_text()
 
 
 PAGES = [

@@ -26,7 +26,7 @@ ELSEWHERE = {
 }
 """Pages that are not in docs/, and their files."""
 
-RESULTS = ("Results", "What attention costs", "What scoring a retrieval costs")
+RESULTS = ("Results", "What it costs")
 """The README's sections that make the page of results; the rest of it is on other pages."""
 
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)

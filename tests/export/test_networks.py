@@ -11,7 +11,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 from torch import Tensor, nn
-from untrained import build, save, shake
+from untrained import OLD_TRACE, build, save, shake
 
 import relattn
 from relattn.attention import RGA, StRA
@@ -116,6 +116,8 @@ QUICK = {"classification": "onnx", "reid": "onnx", "segmentation": "torch", "fac
 
 @pytest.mark.parametrize(("task", "kind"), QUICK.items())
 def test_every_task_exports(task: str, kind: str) -> None:
+    if task == "segmentation" and OLD_TRACE:
+        pytest.skip(OLD_TRACE)
     check_task(task, "rga_sc", [kind])
 
 

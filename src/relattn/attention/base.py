@@ -4,11 +4,12 @@ An attention module maps `(B, C, H, W)` to `(B, C, H, W)` with the dtype, device
 Its first positional argument is the number of channels; everything else is keyword-only.
 """
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from relattn.attention.recompute import recomputed
 from relattn.errors import InputError
 
 Placement = Literal["stage", "block", "convolution"]
@@ -23,9 +24,17 @@ class Attention(nn.Module):
     Attributes:
         placement: Where the module belongs by default: after a `"stage"`, inside each residual `"block"`, or in place
             of a block's spatial `"convolution"`.
+        recompute: Whether training computes the module again in the backward pass, in place of keeping its maps.
     """
 
     placement: ClassVar[Placement] = "stage"
+    recompute: bool = False
+
+    def __call__(self, x: Tensor) -> Any:
+        """Call the module, on `(B, C, H, W)`."""
+        if self.recompute and self.training and torch.is_grad_enabled():
+            return recomputed(self, super().__call__, x)
+        return super().__call__(x)
 
     def __init__(self, channels: int, *, size: tuple[int, int] | None = None) -> None:
         """Check and keep what every module shares.

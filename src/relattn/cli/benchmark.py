@@ -57,6 +57,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     parser.add_argument("--layout", choices=["channels_last", "contiguous"], default="channels_last")
     parser.add_argument("--compile", action="store_true", help="compile each network")
+    parser.add_argument("--recompute", action="store_true", help="compute attention again in the backward pass")
     parser.add_argument("--no_materialised", action="store_true", help="leave materialised and unfolded forms out")
     parser.add_argument(
         "--apart",
@@ -103,6 +104,7 @@ def networks(options: argparse.Namespace) -> "dict[str, nn.Module]":
     """Build what is compared: the plain backbone, if there is one, and each attention with its usual, slow form."""
     from torch import nn
 
+    from relattn.attention.base import outermost
     from relattn.backbones import build
     from relattn.benchmark.materialised import has_relations, materialised
     from relattn.benchmark.unfolded import has_neighbourhoods, unfolded
@@ -129,6 +131,8 @@ def networks(options: argparse.Namespace) -> "dict[str, nn.Module]":
         if attention is None:
             continue
         label, own = label_of(name, options.backbone), network(attention)
+        for module in outermost(own):
+            module.recompute = options.recompute
         if options.form in (None, "own"):
             found[label] = own
         if options.no_materialised or options.form == "own":

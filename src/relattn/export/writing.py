@@ -74,7 +74,13 @@ def export(
         program = trace(network, (height, width), any_size=any_size)
         write = write_onnx if format == "onnx" else write_torch
         runner = write(program, beside, described)
-        differences = check_parity(runner, network, batches)
+        try:
+            differences = check_parity(runner, network, batches)
+        except AssertionError as error:  # a condition on sizes that the trace holds
+            raise InputError(
+                f"The network as torch {torch.__version__} traces it does not take every size: {error}. A later "
+                f"release may (2.15 does){', or try --format onnx' if format == 'torch' else ''}."
+            ) from error
         beside.replace(path)
     return differences
 
