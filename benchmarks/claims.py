@@ -101,7 +101,7 @@ def report(
     out = asked.out or (None if asked.quick else RESULTS / f"{script}.json")
     if out is None:
         return
-    options = {key: str(value) if isinstance(value, Path) else value for key, value in vars(asked).items()}
+    options = {key: value for key, value in vars(asked).items() if not isinstance(value, Path)}  # whose are a machine's
     content = {
         "benchmark": script,
         "options": options,
