@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from relattn.cores import available_cores
 from relattn.errors import InputError
 from tasks.base import Data
 from tasks.samplers import InOrder, Shuffled
@@ -122,8 +123,7 @@ class ImageData(Data):
         """A loader on this process's worker processes."""
         trainer = self.trainer
         assert trainer is not None
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = min(8, cores // max(trainer.num_devices, 1)) if self.workers is None else self.workers
+        workers = min(8, available_cores() // max(trainer.num_devices, 1)) if self.workers is None else self.workers
         return kind(
             self.sets[split],
             batch_size=batch_size,

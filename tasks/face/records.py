@@ -14,6 +14,7 @@ import hashlib
 import io
 import mmap
 import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -219,8 +220,11 @@ def read_index(path: Path, size: int) -> tuple[NDArray[np.int64], NDArray[np.int
     if not text.strip():
         raise InputError(f"{path} is empty.")
     try:
-        keys, offsets = np.loadtxt(io.BytesIO(text), dtype=np.int64, comments=None, ndmin=2).T
-    except ValueError as error:
+        with warnings.catch_warnings():
+            # Before 2.3 NumPy reads an integer that is too large as a fraction, says so, and gives another number.
+            warnings.simplefilter("error", DeprecationWarning)
+            keys, offsets = np.loadtxt(io.BytesIO(text), dtype=np.int64, comments=None, ndmin=2).T
+    except (ValueError, DeprecationWarning) as error:
         raise InputError(f"{path} is no index of records, with a key and an offset in each line: {error}.") from error
     for wrong, why in (
         (keys < 0, "a key below 0"),

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from relattn.cores import available_cores
 from relattn.errors import InputError, MissingFileError, suggest
 from tasks.embedding_task import EmbeddingTask, Preparation
 from tasks.files import absent, fault, inside, some_of
@@ -234,7 +235,7 @@ def embed(
     corrupt = list(faults.values())
     refuse(corrupt, len(entries), skip_corrupt)
     whole = [entry for entry in entries if entry.path not in faults]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     alone = len(whole) <= batch_size  # starting processes for one batch takes longer than reading it
     loader = DataLoader(
         Files(root, whole, task.preparation()),

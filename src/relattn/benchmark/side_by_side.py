@@ -1,6 +1,5 @@
 """Two ways to the same end, measured in turns in one run: medians and spreads, their ratio, and where that was."""
 
-import os
 import platform
 import statistics
 import time
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+
+from relattn.cores import available_cores
 
 LIBRARIES = ("relattn", "torch", "torchvision", "lightning", "timm", "numpy", "opencv-python-headless")
 """What a measurement may depend on; the versions are written beside it."""
@@ -152,7 +153,7 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
     return {
         "device": torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else threads,
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": available_cores(),
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import re
 import time
 import warnings
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from relattn.cli import catalogue, flags
+from relattn.cores import available_cores
 from relattn.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ def main(arguments: list[str]) -> int:
     arguments = flags.without(arguments, "--processes")
     if options.task is None and options.config is None and options.data in catalogue.data_sets():
         arguments = ["--task", catalogue.found_data_sets()[options.data][0], *arguments]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return check(arguments, cores if options.processes is None else options.processes)
+    return check(arguments, available_cores() if options.processes is None else options.processes)
 
 
 def check(arguments: list[str], processes: int) -> int:

@@ -1,6 +1,5 @@
 """`relattn demo` without a task: attention on all tasks as a sweep, trivial baselines above it, and its report."""
 
-import os
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from relattn.cli import catalogue
+from relattn.cores import available_cores
 
 if TYPE_CHECKING:
     from relattn.cli.demo import Demo
@@ -40,7 +40,7 @@ def run(demos: "Mapping[str, type[Demo]]", *, root: Path, runs: Path, epochs: in
     from relattn.sweeps import grid, records, table
 
     console = Console()
-    jobs = max(1, min(MOST_JOBS, len(os.sched_getaffinity(0))))
+    jobs = max(1, min(MOST_JOBS, available_cores()))
     with console.status(f"Making data in {root} and scoring trivial baselines ..."):
         scores = baselines(demos, root, jobs)
     file = runs / NAME / f"{NAME}.yaml"

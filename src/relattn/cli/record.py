@@ -1,6 +1,5 @@
 """What a run leaves of itself: its configuration when it starts, a line an epoch, and its result when it ends."""
 
-import json
 import statistics
 import time
 from pathlib import Path
@@ -97,7 +96,6 @@ class RunRecord(SaveConfigCallback):
 
     def write_result(self, trainer: Trainer, module: Task, data: Data, scores: dict[str, float]) -> dict[str, Any]:
         """Write `result.json` and return its content: what was run, on what, with which outcome."""
-        path = Path(trainer.default_root_dir) / "result.json"
         content = {
             **self.facts,
             **module.describe(),
@@ -108,9 +106,7 @@ class RunRecord(SaveConfigCallback):
             "scores": {name: round(value, 4) for name, value in scores.items()},
             "seconds": round(self.seconds(), 1),
         }
-        beside = path.with_name(".result.json")
-        beside.write_text(json.dumps(content, indent=2) + "\n")
-        beside.replace(path)  # at once: a result that is there is complete
+        write_json(Path(trainer.default_root_dir) / "result.json", content)
         return content
 
 

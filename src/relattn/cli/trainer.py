@@ -127,10 +127,8 @@ def claim_folder(parent: Path, name: str, *, exact: bool) -> Path:
     """Make a new folder for a run, numbered if the name is taken.
 
     Raises:
-        InputError: If `exact` and the name is taken, or is none, or the folder cannot be made.
+        InputError: If `exact` and the name is taken, or the folder cannot be made.
     """
-    if exact and Path(name).name in ("", ".."):
-        raise InputError(f"--name is {name!r}, expected the name of a folder for the run.")
     if claimed := os.environ.get(RUN_VARIABLE):
         return Path(claimed)
     # Processes started by torchrun or SLURM share no parent that could number the folder: their job does.
