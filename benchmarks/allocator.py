@@ -13,7 +13,7 @@ import sys
 
 from claims import parser, report
 
-from relattn.benchmark.side_by_side import Claim, Side, take_turns
+from relattn.costs.side_by_side import Claim, Side, take_turns
 
 STEP = """
 import json, sys
@@ -24,8 +24,8 @@ if kept == "kept" and not keep_freed_memory():
 import torch
 from relattn.attention import RGA
 from relattn.backbones import build
-from relattn.benchmark.measure import forward_backward
-from relattn.benchmark.side_by_side import seconds
+from relattn.costs.measure import forward_backward
+from relattn.costs.side_by_side import seconds
 size = (int(height), int(width))
 network = build(backbone, attention=RGA if attention == "rga_sc" else None, size=size, last_stride=1)
 network = network.to(memory_format=torch.channels_last)

@@ -10,8 +10,8 @@ import dataclasses
 
 from claims import apart, of_costs, parser, report
 
-from relattn.cli.benchmark import measure
 from relattn.cli.catalogue import recipes
+from relattn.cli.costs import measure
 
 MAIN = ["rga_sc", "se", "cbam_cs", "nl", "stra"]
 

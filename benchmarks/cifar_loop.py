@@ -25,11 +25,11 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from relattn.backbones import build
-from relattn.benchmark.side_by_side import Claim, difference, synchronize, take_turns
 from relattn.cli.memory import keep_freed_memory
-from relattn.synthetic.cifar import write_cifar
-from tasks.classification import CIFAR100, Classification
-from tasks.classification.device_batches import DeviceBatches
+from relattn.costs.side_by_side import Claim, difference, synchronize, take_turns
+from relattn.synthetic.objects.layouts import write_cifar
+from relattn.tasks.classification import CIFAR100, Classification
+from relattn.tasks.classification.device_batches import DeviceBatches
 
 PLAIN, SUITE = "torchvision DataLoader, plain loop", "relattn under the Lightning trainer"
 BARE, ALONE, PLAIN_ALONE = "relattn's batches, bare loop", "relattn's batches alone", "torchvision DataLoader alone"

@@ -12,8 +12,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from relattn.benchmark.measure import Cost
-from relattn.benchmark.side_by_side import Claim, Side, environment
+from relattn.costs.measure import Cost
+from relattn.costs.side_by_side import Claim, Side, environment
 
 RESULTS = Path(__file__).parent / "results"
 

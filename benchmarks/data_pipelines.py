@@ -29,18 +29,18 @@ from claims import parser, report
 from PIL import Image
 from torchvision import transforms
 
-from relattn.benchmark.side_by_side import Claim, difference, take_turns
-from relattn.synthetic.cifar import write_cifar
-from relattn.synthetic.cityscapes import write_cityscapes
-from relattn.synthetic.face import write_faces
-from relattn.synthetic.reid import write_market1501
-from tasks.base import Data
-from tasks.classification import CIFAR10
-from tasks.face import Faces
-from tasks.face.images import decode
-from tasks.images import ImageData, read_image
-from tasks.reid import Market1501
-from tasks.segmentation import Cityscapes
+from relattn.costs.side_by_side import Claim, difference, take_turns
+from relattn.synthetic.faces.layouts import write_faces
+from relattn.synthetic.objects.layouts import write_cifar
+from relattn.synthetic.people.layouts import write_market1501
+from relattn.synthetic.streets.layouts import write_cityscapes
+from relattn.tasks.base import Data
+from relattn.tasks.classification import CIFAR10
+from relattn.tasks.face import Faces
+from relattn.tasks.face.images import decode
+from relattn.tasks.images import ImageData, read_image
+from relattn.tasks.reid import Market1501
+from relattn.tasks.segmentation import Cityscapes
 
 One = Callable[[int], object]
 """What is done with the image of a number."""

@@ -19,11 +19,11 @@ import cv2
 import numpy as np
 from claims import parser, report
 
-from relattn.benchmark.side_by_side import Claim, seconds, take_turns
-from relattn.synthetic.cifar import write_cifar
-from relattn.synthetic.cityscapes import write_cityscapes
-from relattn.synthetic.face import write_faces
-from relattn.synthetic.reid import write_market1501
+from relattn.costs.side_by_side import Claim, seconds, take_turns
+from relattn.synthetic.faces.layouts import write_faces
+from relattn.synthetic.objects.layouts import write_cifar
+from relattn.synthetic.people.layouts import write_market1501
+from relattn.synthetic.streets.layouts import write_cityscapes
 
 QUALITY = {".jpg": [cv2.IMWRITE_JPEG_QUALITY, 90], ".png": [cv2.IMWRITE_PNG_COMPRESSION, 3]}
 

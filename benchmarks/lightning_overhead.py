@@ -24,12 +24,12 @@ from claims import parser, report
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from relattn.benchmark.side_by_side import Claim, difference, take_turns
 from relattn.cli.memory import keep_freed_memory
+from relattn.costs.side_by_side import Claim, difference, take_turns
 from relattn.losses import batch_hard_triplet
-from tasks.base import Data
-from tasks.reid import ReID
-from tasks.schedules import MultiStep
+from relattn.tasks.base import Data
+from relattn.tasks.reid import ReID
+from relattn.tasks.schedules import MultiStep
 
 Batch = dict[str, Tensor]
 RECIPE = MultiStep(

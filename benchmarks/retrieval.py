@@ -28,8 +28,8 @@ import numpy as np
 import torch
 from claims import parser, report
 
-from relattn.benchmark.side_by_side import Claim, Side, seconds, take_turns
 from relattn.cli.memory import keep_freed_memory
+from relattn.costs.side_by_side import Claim, Side, seconds, take_turns
 from relattn.metrics import FeatureDistances
 from relattn.metrics.ranks import Labels, chunk_rows, chunks
 from relattn.metrics.retrieval import retrieval

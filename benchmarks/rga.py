@@ -8,7 +8,7 @@ another's, in a process each. `relattn benchmark` measures; it has more options.
 
 from claims import against_slow_forms, apart, parser, report
 
-from relattn.cli.benchmark import measure
+from relattn.cli.costs import measure
 
 
 def main(arguments: list[str] | None = None) -> None:

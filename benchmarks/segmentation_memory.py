@@ -22,8 +22,8 @@ from torch import nn
 
 from relattn.attention import RGA
 from relattn.backbones import dilated
-from relattn.benchmark.materialised import materialised
-from relattn.benchmark.side_by_side import Claim, Side, difference, seconds
+from relattn.costs.materialised import materialised
+from relattn.costs.side_by_side import Claim, Side, difference, seconds
 from relattn.heads import SegmentationNetwork
 
 FORMS = ("plain", "pooled", "full", "full, materialised")

@@ -11,7 +11,7 @@ import sys
 
 from claims import parser, report
 
-from relattn.benchmark.side_by_side import Claim, seconds, take_turns
+from relattn.costs.side_by_side import Claim, seconds, take_turns
 
 PYTHON = [sys.executable, "-c"]
 RELATTN = [sys.executable, "-m", "relattn"]

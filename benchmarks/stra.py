@@ -7,7 +7,7 @@ Same weights, same output. `relattn benchmark` measures; it has more options.
 
 from claims import against_slow_forms, parser, report
 
-from relattn.cli.benchmark import measure
+from relattn.cli.costs import measure
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -10,7 +10,7 @@ counts all distances below all thresholds at once; its time includes ROC, EER an
 import numpy as np
 from claims import parser, report
 
-from relattn.benchmark.side_by_side import Claim, seconds, take_turns
+from relattn.costs.side_by_side import Claim, seconds, take_turns
 from relattn.metrics.verification import FARS, FINE_GRID, GRID, verification
 
 FOLDS = 10

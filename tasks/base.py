@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from relattn.attention.base import Placement, outermost
 from relattn.backbones import AttentionFactory, build
 from relattn.errors import InputError
-from tasks.schedules import Constant, Schedule
+from relattn.tasks.schedules import Constant, Schedule
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 

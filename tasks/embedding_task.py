@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.base import Task
+from relattn.tasks.base import Task
 
 Preparation = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """From an image `(h, w, 3)` uint8 RGB to what the network sees, `(H, W, 3)` float32."""

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.files import CHUNK, SLOW, THREADS
+from relattn.tasks.files import CHUNK, SLOW, THREADS
 
 MOST_SIZES = 200_000
 """Of more files than that sizes are not asked for, which takes minutes on a disk far away; names have to do."""

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from relattn.cores import available_cores
 from relattn.errors import InputError
-from tasks.base import Data
-from tasks.samplers import InOrder, Shuffled
+from relattn.tasks.base import Data
+from relattn.tasks.samplers import InOrder, Shuffled
 
 
 def read_image(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -58,7 +58,11 @@ CONFIGURATION = (
     Case("number for a pair", "{R} --data.image_size 32", r"--data.image_size is '32', expected a list"),
     Case("none of the choices", "{C} --model.compile_mode fast", r"compile_mode is 'fast', expected default, reduce-o"),
     Case("none of two choices", "{R} --model.last_stride 3", r"--model.last_stride is '3', expected 1 or 2"),
-    Case("unknown schedule", "{C} --model.schedule tasks.schedules.Cosine", r"Cosine', expected the path of a class"),
+    Case(
+        "unknown schedule",
+        "{C} --model.schedule relattn.tasks.schedules.Cosine",
+        r"Cosine', expected the path of a class",
+    ),
     Case("unknown optimizer", "{C} --model.optimizer torch.optim.SDG", r"optimizer is 'torch.optim.SDG', expected the"),
     Case("unknown module", "{C} --attention nothing.Here", r"--model.attention is 'nothing.Here'.*No module named"),
     Case("class of another kind", "{C} --attention torch.nn.Linear", r"--model.attention is 'torch.nn.Linear', exp"),

@@ -16,7 +16,7 @@ os.environ.setdefault(
 @pytest.fixture(scope="session")
 def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with small generated CIFAR-10 and CIFAR-100."""
-    from relattn.synthetic.cifar import write_cifar
+    from relattn.synthetic.objects.layouts import write_cifar
 
     root = tmp_path_factory.mktemp("data")
     write_cifar(root, "cifar10", train=200, test=50)
@@ -27,7 +27,7 @@ def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with a small generated Market-1501."""
-    from relattn.synthetic.reid import write_market1501
+    from relattn.synthetic.people.layouts import write_market1501
 
     root = tmp_path_factory.mktemp("people")
     write_market1501(root, train_identities=12, test_identities=10, junk=5, distractors=8)
@@ -37,7 +37,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with a few generated faces to train with, and the five packs of pairs."""
-    from relattn.synthetic.face import write_faces
+    from relattn.synthetic.faces.layouts import write_faces
 
     root = tmp_path_factory.mktemp("faces")
     write_faces(root, identities=8, images_per_identity=4, pairs=20)
@@ -47,7 +47,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with a small generated Cityscapes."""
-    from relattn.synthetic.cityscapes import write_cityscapes
+    from relattn.synthetic.streets.layouts import write_cityscapes
 
     root = tmp_path_factory.mktemp("streets")
     write_cityscapes(root, train=8, val=3, test=2, size=(64, 128))

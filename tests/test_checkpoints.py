@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from relattn.attention import RGA, StRA
 from relattn.backbones import build
-from relattn.checkpoints import convert_rga, convert_stra, load_released, read_released
 from relattn.errors import InputError
-from tasks.reid import ReID
+from relattn.released import convert_rga, convert_stra, load_released, read_released
+from relattn.tasks.reid import ReID
 
 SIZE = (64, 32)
 MODES = {"rga_s": ("spatial",), "rga_c": ("channel",), "rga_sc": HALVES}

@@ -59,7 +59,7 @@ def test_every_attention_is_in_the_overview_and_every_page_of_one_in_the_site(si
 
 
 def test_every_task_recipe_data_set_and_sweep_is_listed(site: Path) -> None:
-    page = (site / "tasks.html").read_text()
+    page = (site / "relattn.tasks.html").read_text()
     for name in [*catalogue.recipes("task"), *catalogue.data_sets(), *catalogue.recipes("sweep")]:
         assert f"<code>{name}</code>" in page, name
     for readme in ROOT.glob("tasks/*/README.md"):
@@ -121,7 +121,7 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         folder, _, file = name.rpartition("/")
         path = tmp_path / places.get(folder, folder) / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content.replace("tasks.rotation", "mine_rotation"))
+        path.write_text(content.replace("relattn.tasks.rotation", "mine_rotation"))
     photos = np.random.default_rng(0).integers(0, 256, (2, 2, 4, 40, 40, 3), dtype=np.uint8)
     for split, classes in zip(("train", "test"), photos, strict=True):
         for label, images in zip(("cats", "dogs"), classes, strict=True):

@@ -16,20 +16,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from relattn.cli import flags
+from relattn.cli.lightning import flags
 from relattn.errors import InputError
+from relattn.inference.embed import listed_images, reader
+from relattn.inference.inspection import decoded
 from relattn.metrics.confusion import confusion_matrix, score
 from relattn.metrics.verification import verification
-from tasks.classification.cifar import read
-from tasks.face.pairs import read_pairs
-from tasks.face.sources import read_exclusions
-from tasks.inspection import decoded
-from tasks.reid.folder import listed_images, reader
-from tasks.reid.manifest import numbering, read_manifest
-from tasks.reid.market1501 import MARKET, read_folder
-from tasks.reid.msmt17 import read_list
-from tasks.samplers import IdentityBatches, InOrder, Shuffled
-from tasks.segmentation.labels import CAMVID, CITYSCAPES, IGNORED, LabelMap, own_labels
+from relattn.tasks.classification.cifar import read
+from relattn.tasks.face.pairs import read_pairs
+from relattn.tasks.face.sources import read_exclusions
+from relattn.tasks.reid.manifest import numbering, read_manifest
+from relattn.tasks.reid.market1501 import MARKET, read_folder
+from relattn.tasks.reid.msmt17 import read_list
+from relattn.tasks.samplers import IdentityBatches, InOrder, Shuffled
+from relattn.tasks.segmentation.labels import CAMVID, CITYSCAPES, IGNORED, LabelMap, own_labels
 
 quick = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -16,13 +16,13 @@ from untrained import MODELS, save
 import relattn
 from relattn.errors import InputError, MissingFileError
 from relattn.export import prepare
-from tasks.classification import CIFAR10
-from tasks.classification.device_batches import DeviceBatches
-from tasks.face.module import Prepare
-from tasks.loading import load as load_task
-from tasks.reid import Market1501
-from tasks.samplers import Draw
-from tasks.segmentation import Cityscapes
+from relattn.inference.loading import load as load_task
+from relattn.tasks.classification import CIFAR10
+from relattn.tasks.classification.device_batches import DeviceBatches
+from relattn.tasks.face.module import Prepare
+from relattn.tasks.reid import Market1501
+from relattn.tasks.samplers import Draw
+from relattn.tasks.segmentation import Cityscapes
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)

@@ -17,15 +17,15 @@ import relattn
 from relattn.attention.base import Attention
 from relattn.cli.main import run
 from relattn.errors import InputError
-from tasks.files import inside
-from tasks.loading import load
-from tasks.pictures import data_of
-from tasks.reid.cuhk03_mat import held
-from tasks.reid.embedding import Embedding, Entry
-from tasks.reid.folder import listed_images
-from tasks.reid.manifest import read_manifest
-from tasks.reid.msmt17 import read_list
-from tasks.stored_config import TRUSTED, check
+from relattn.inference.embed import listed_images
+from relattn.inference.loading import load
+from relattn.inference.pictures import data_of
+from relattn.runs.stored_config import TRUSTED, check
+from relattn.tasks.embeddings import Embedding, Entry
+from relattn.tasks.files import inside
+from relattn.tasks.reid.cuhk03_mat import held
+from relattn.tasks.reid.manifest import read_manifest
+from relattn.tasks.reid.msmt17 import read_list
 
 POPEN = {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "pwned"]}}
 
@@ -71,9 +71,9 @@ def test_nothing_in_a_checkpoint_is_run(content: Any) -> None:
     ("where", "value"),
     [
         (["class_path"], "subprocess.Popen"),
-        (["class_path"], "relattn.sweeps.attempt.subprocess.Popen"),
-        (["class_path"], "tasks.files.os.system"),
-        (["class_path"], "relattn.sweeps.attempt.Attempt"),
+        (["class_path"], "relattn.sweeps.run_process.subprocess.Popen"),
+        (["class_path"], "relattn.tasks.files.os.system"),
+        (["class_path"], "relattn.sweeps.run_process.Attempt"),
         (["init_args", "optimizer"], POPEN),
         (["init_args", "optimizer"], {"class_path": "os.system", "init_args": {"command": "touch pwned"}}),
         (["init_args", "optimizer"], {"class_path": "torch.optim.optimizer.functools.partial"}),
@@ -123,7 +123,7 @@ def test_arguments_that_do_not_fit_are_one_message() -> None:
 @pytest.mark.parametrize("task", MODELS)
 def test_checkpoints_of_the_suite_are_as_good_as_before(task: str) -> None:
     optimizer = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.1}}
-    schedule = {"class_path": "tasks.schedules.Constant"}
+    schedule = {"class_path": "relattn.tasks.schedules.Constant"}
     file = save(Path("good.ckpt"), task, "rga_sc", optimizer=optimizer, schedule=schedule)
     assert type(load(file)).__name__.lower() == task
     assert data_of(file).image_size
@@ -155,8 +155,8 @@ def test_names_and_files_are_no_classes(text: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_nothing_in_a_pack_or_an_embedding_is_run() -> None:
-    from relattn.unpickle import unpickle
-    from tasks.face.packs import read_pack
+    from relattn.tasks.face.packs import read_pack
+    from relattn.tasks.unpickle import unpickle
 
     Path("hostile.bin").write_bytes(pickle.dumps(([b"", Runs()], [True])))
     for read in (read_pack, unpickle):
@@ -222,7 +222,7 @@ def test_no_list_leads_out_of_its_set(entry: str) -> None:
 
 
 def test_pairs_name_people_not_places() -> None:
-    from tasks.face.pairs import read_pairs
+    from relattn.tasks.face.pairs import read_pairs
 
     Path("lfw").mkdir()
     for line in ("../lfw 1 2", "/etc 1 2", ".. 1 2", "a ../../x 2"):

@@ -10,9 +10,9 @@ import yaml
 from jsonargparse import ArgumentParser
 from torch import nn
 
-from relattn.cli import flags
-from tasks.base import Task
-from tasks.segmentation.labels import CITYSCAPES
+from relattn.cli.lightning import flags
+from relattn.tasks.base import Task
+from relattn.tasks.segmentation.labels import CITYSCAPES
 
 OLD_TRACE = "torch 2.11 traces segmentation for some sizes only" if torch.__version__.startswith("2.11.") else ""
 """Why a test of every size is left out; `relattn export` says so too."""
@@ -20,20 +20,20 @@ OLD_TRACE = "torch 2.11 traces segmentation for some sizes only" if torch.__vers
 CLASSES = {"classification": 10, "reid": 12, "segmentation": 19, "face": 8}
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "classification": ("tasks.classification.Classification", {"backbone": "resnet8"}),
-    "reid": ("tasks.reid.ReID", {"backbone": "resnet14t", "feature": "after_norm", "flip_test": True}),
+    "classification": ("relattn.tasks.classification.Classification", {"backbone": "resnet8"}),
+    "reid": ("relattn.tasks.reid.ReID", {"backbone": "resnet14t", "feature": "after_norm", "flip_test": True}),
     "segmentation": (
-        "tasks.segmentation.Segmentation",
+        "relattn.tasks.segmentation.Segmentation",
         {"backbone": "resnet14t", "head": "ppm", "pool": [6, 8], "width": 32, "output_stride": 16},
     ),
-    "face": ("tasks.face.Face", {"backbone": "resnet8", "dimensions": 16}),
+    "face": ("relattn.tasks.face.Face", {"backbone": "resnet8", "dimensions": 16}),
 }
 
 DATA: dict[str, tuple[str, dict[str, Any]]] = {
-    "classification": ("tasks.classification.CIFAR10", {}),
-    "reid": ("tasks.reid.Market1501", {"image_size": [64, 32]}),
-    "segmentation": ("tasks.segmentation.Cityscapes", {"crop": [48, 64]}),
-    "face": ("tasks.face.Faces", {}),
+    "classification": ("relattn.tasks.classification.CIFAR10", {}),
+    "reid": ("relattn.tasks.reid.Market1501", {"image_size": [64, 32]}),
+    "segmentation": ("relattn.tasks.segmentation.Cityscapes", {"crop": [48, 64]}),
+    "face": ("relattn.tasks.face.Faces", {}),
 }
 
 SIZES = {"classification": (32, 32), "reid": (64, 32), "segmentation": (48, 64), "face": (48, 48)}

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from relattn.errors import InputError, MissingFileError
-from relattn.unpickle import unpickle
-from tasks.base import Data
-from tasks.classification.device_batches import DeviceBatches
-from tasks.fingerprint import combined
+from relattn.tasks.base import Data
+from relattn.tasks.classification.device_batches import DeviceBatches
+from relattn.tasks.fingerprint import combined
+from relattn.tasks.unpickle import unpickle
 
 SIZE = 32
 PIXELS = 3 * SIZE * SIZE

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from tasks.base import Data, Task
+from relattn.tasks.base import Data, Task
 
 
 class Classification(Task):

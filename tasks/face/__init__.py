@@ -1,6 +1,6 @@
 """Face verification: StRA's second task."""
 
-from tasks.face.data_sets import Faces
-from tasks.face.module import Face
+from relattn.tasks.face.data_sets import Faces
+from relattn.tasks.face.module import Face
 
 __all__ = ["Face", "Faces"]

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from relattn.backbones import build
 from relattn.metrics.verification import pair_distances, verification
-from tasks.face.data import CENTRE, RANGE
-from tasks.face.data_sets import Faces
+from relattn.tasks.face.data import CENTRE, RANGE
+from relattn.tasks.face.data_sets import Faces
 
 SIDE = 48
 """Height and width of the images, in pixels."""

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from relattn.errors import InputError
-from tasks.face.images import SIZE, central, decode
-from tasks.face.packs import OFFICIAL, Pack
-from tasks.face.sources import Joined
-from tasks.fingerprint import combined
-from tasks.images import ImageData
-from tasks.samplers import Draw
+from relattn.tasks.face.images import SIZE, central, decode
+from relattn.tasks.face.packs import OFFICIAL, Pack
+from relattn.tasks.face.sources import Joined
+from relattn.tasks.fingerprint import combined
+from relattn.tasks.images import ImageData
+from relattn.tasks.samplers import Draw
 
 CENTRE, RANGE = 127.5, 128.0
 """From 0 to 255 to nearly -1 to 1 (StRA's supplement, training details)."""

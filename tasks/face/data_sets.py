@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from relattn.errors import InputError, MissingFileError
-from tasks.face.data import FacesData
-from tasks.face.packs import OFFICIAL, Pack, read_pack
-from tasks.face.pairs import read_pairs
-from tasks.face.sources import Joined, open_source
-from tasks.files import not_found
+from relattn.tasks.face.data import FacesData
+from relattn.tasks.face.packs import OFFICIAL, Pack, read_pack
+from relattn.tasks.face.pairs import read_pairs
+from relattn.tasks.face.sources import Joined, open_source
+from relattn.tasks.files import not_found
 
 SOURCE = (
     "insightface's collection of data sets (https://github.com/deepinsight/insightface, recognition/_datasets_) has "

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relattn.errors import InputError, MissingFileError
-from tasks.files import faults, some_of
-from tasks.fingerprint import fingerprint
+from relattn.tasks.files import faults, some_of
+from relattn.tasks.fingerprint import fingerprint
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 

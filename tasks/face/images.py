@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relattn.errors import InputError
-from tasks.files import JPEG_END, JPEG_START, PNG_END, PNG_START, TAIL
+from relattn.tasks.files import JPEG_END, JPEG_START, PNG_END, PNG_START, TAIL
 
 Pixels = NDArray[np.uint8]
 

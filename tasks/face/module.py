@@ -16,12 +16,12 @@ from relattn.backbones import Stem, family, map_shape
 from relattn.errors import InputError
 from relattn.heads import ArcFace, CosFace, FaceEmbedding, Softmax
 from relattn.heads.margin import Beyond, Gradient
-from relattn.metrics.verification_metric import VerificationMetric
-from tasks.base import Data
-from tasks.embedding_task import EmbeddingTask
-from tasks.face.data import CENTRE, RANGE
-from tasks.face.images import central
-from tasks.files import digest
+from relattn.tasks.base import Data
+from relattn.tasks.embedding_task import EmbeddingTask
+from relattn.tasks.face.data import CENTRE, RANGE
+from relattn.tasks.face.images import central
+from relattn.tasks.face.verification_metric import VerificationMetric
+from relattn.tasks.files import digest
 
 Loss = Literal["softmax", "cosface", "arcface"]
 Flip = Literal["concatenate", "sum", "none"]

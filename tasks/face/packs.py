@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relattn.errors import InputError
-from relattn.unpickle import unpickle
-from tasks.face.images import SIZE, Pixels, central, decode, fault
-from tasks.files import some_of
-from tasks.fingerprint import fingerprint
+from relattn.tasks.face.images import SIZE, Pixels, central, decode, fault
+from relattn.tasks.files import some_of
+from relattn.tasks.fingerprint import fingerprint
+from relattn.tasks.unpickle import unpickle
 
 OFFICIAL = {"lfw": 6000, "cplfw": 6000, "calfw": 6000, "cfp_fp": 7000, "agedb_30": 6000}
 """The packs of StRA's Table 4, and how many pairs each has."""

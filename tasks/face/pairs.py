@@ -8,7 +8,7 @@ each has: `10 300`. Huang et al., "Labeled Faces in the Wild", technical report 
 from pathlib import Path
 
 from relattn.errors import InputError, MissingFileError
-from tasks.face.packs import Pack, pairs_of
+from relattn.tasks.face.packs import Pack, pairs_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 

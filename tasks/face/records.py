@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relattn.errors import InputError, MissingFileError
-from tasks.fingerprint import fingerprint
+from relattn.tasks.fingerprint import fingerprint
 
 MAGIC = 0xCED7230A
 MAGIC_BYTES = struct.pack("<I", MAGIC)

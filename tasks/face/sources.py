@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relattn.errors import InputError, MissingFileError
-from tasks.face.folders import Folders
-from tasks.face.records import Records
-from tasks.files import some_of
-from tasks.fingerprint import combined
+from relattn.tasks.face.folders import Folders
+from relattn.tasks.face.records import Records
+from relattn.tasks.files import some_of
+from relattn.tasks.fingerprint import combined
 
 
 class Source(Protocol):

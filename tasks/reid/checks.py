@@ -3,8 +3,8 @@
 import warnings
 
 from relattn.errors import InputError
-from tasks.files import check_files, some_of
-from tasks.reid.splits import Splits
+from relattn.tasks.files import check_files, some_of
+from relattn.tasks.reid.splits import Splits
 
 
 def check_splits(splits: Splits, name: str, *, shared_numbering: bool = True) -> None:

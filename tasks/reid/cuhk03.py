@@ -17,11 +17,11 @@ import numpy as np
 from scipy.io import loadmat
 
 from relattn.errors import InputError, MissingFileError
-from tasks.files import absent, not_found, some_of
-from tasks.reid.checks import check_splits
-from tasks.reid.cuhk03_mat import MAT, extract, read_names, read_test_set
-from tasks.reid.market1501 import CUHK03_PUBLISHED, Boxes, cuhk03_np, find, read_cuhk03_np
-from tasks.reid.splits import Image, Splits
+from relattn.tasks.files import absent, not_found, some_of
+from relattn.tasks.reid.checks import check_splits
+from relattn.tasks.reid.cuhk03_mat import MAT, extract, read_names, read_test_set
+from relattn.tasks.reid.market1501 import CUHK03_PUBLISHED, Boxes, cuhk03_np, find, read_cuhk03_np
+from relattn.tasks.reid.splits import Image, Splits
 
 Protocol = Literal["new", "classic"]
 

@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from relattn.errors import InputError
-from tasks.files import agrees_with_published
-from tasks.fingerprint import fingerprint
-from tasks.images import ImageData, read_image
-from tasks.reid.augmentation import Augmentation, Pipeline
-from tasks.reid.checks import check_images
-from tasks.reid.splits import Image, Splits
-from tasks.samplers import BatchSampler, Draw, Epoch, IdentityBatches
+from relattn.tasks.files import agrees_with_published
+from relattn.tasks.fingerprint import fingerprint
+from relattn.tasks.images import ImageData, read_image
+from relattn.tasks.reid.augmentation import Augmentation, Pipeline
+from relattn.tasks.reid.checks import check_images
+from relattn.tasks.reid.splits import Image, Splits
+from relattn.tasks.samplers import BatchSampler, Draw, Epoch, IdentityBatches
 
 Feature = Literal["before_norm", "after_norm"]
 

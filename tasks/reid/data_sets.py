@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from tasks.reid.cuhk03 import read_cuhk03
-from tasks.reid.data import PeopleData
-from tasks.reid.manifest import read_manifest
-from tasks.reid.market1501 import read_duke, read_market1501
-from tasks.reid.msmt17 import read_msmt17
-from tasks.reid.splits import Splits
+from relattn.tasks.reid.cuhk03 import read_cuhk03
+from relattn.tasks.reid.data import PeopleData
+from relattn.tasks.reid.manifest import read_manifest
+from relattn.tasks.reid.market1501 import read_duke, read_market1501
+from relattn.tasks.reid.msmt17 import read_msmt17
+from relattn.tasks.reid.splits import Splits
 
 
 class Market1501(PeopleData):

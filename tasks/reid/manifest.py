@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from relattn.errors import InputError, MissingFileError, suggest
-from tasks.files import absent, inside, some_of
-from tasks.reid.checks import check_splits
-from tasks.reid.splits import Image, Splits
+from relattn.tasks.files import absent, inside, some_of
+from relattn.tasks.reid.checks import check_splits
+from relattn.tasks.reid.splits import Image, Splits
 
 COLUMNS = ("path", "identity", "camera", "split")
 OPTIONAL = "camera"

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 from relattn.errors import InputError, MissingFileError
-from tasks.files import not_found
-from tasks.reid.checks import check_splits
-from tasks.reid.splits import Image, Splits
+from relattn.tasks.files import not_found
+from relattn.tasks.reid.checks import check_splits
+from relattn.tasks.reid.splits import Image, Splits
 
 Boxes = Literal["labeled", "detected"]
 """Whose boxes the people of CUHK03 were cut out by: a person's or a detector's."""

@@ -14,14 +14,14 @@ from relattn.backbones import EarlyStages
 from relattn.errors import InputError
 from relattn.heads import BNNeck, PlainNeck
 from relattn.losses import batch_hard_triplet
-from relattn.metrics.metric import RetrievalMetric
 from relattn.metrics.ranks import SameCamera
-from tasks.base import Data
-from tasks.embedding_task import EmbeddingTask, Preparation
-from tasks.files import digest
-from tasks.reid.augmentation import Pipeline
-from tasks.reid.embedding import Embedding, Entry
-from tasks.reid.pictures import ranked_lists
+from relattn.tasks.base import Data
+from relattn.tasks.embedding_task import EmbeddingTask, Preparation
+from relattn.tasks.embeddings import Embedding, Entry
+from relattn.tasks.files import digest
+from relattn.tasks.reid.augmentation import Pipeline
+from relattn.tasks.reid.pictures import ranked_lists
+from relattn.tasks.reid.retrieval_metric import RetrievalMetric
 
 
 class ReID(EmbeddingTask):

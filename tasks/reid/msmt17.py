@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from relattn.errors import InputError, MissingFileError
-from tasks.files import absent, inside, not_found, some_of
-from tasks.reid.checks import check_splits
-from tasks.reid.splits import Image, Splits
+from relattn.tasks.files import absent, inside, not_found, some_of
+from relattn.tasks.reid.checks import check_splits
+from relattn.tasks.reid.splits import Image, Splits
 
 Version = Literal[1, 2]
 

@@ -7,9 +7,9 @@ from PIL import Image
 
 from relattn.figures.contact_sheet import Row, Tile, contact_sheet
 from relattn.metrics.distances import FeatureDistances, nearest
-from relattn.metrics.metric import RetrievalMetric
-from tasks.images import read_image
-from tasks.reid.data import People
+from relattn.tasks.images import read_image
+from relattn.tasks.reid.data import People
+from relattn.tasks.reid.retrieval_metric import RetrievalMetric
 
 
 def ranked_lists(metric: RetrievalMetric, people: People, *, queries: int = 4, results: int = 8) -> Image.Image:

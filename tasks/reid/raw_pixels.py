@@ -7,8 +7,8 @@ from torch import Tensor
 
 from relattn.metrics import FeatureDistances
 from relattn.metrics.ranks import Labels
-from tasks.images import read_image
-from tasks.reid.splits import Image, Splits
+from relattn.tasks.images import read_image
+from relattn.tasks.reid.splits import Image, Splits
 
 
 def raw_pixels(splits: Splits, size: tuple[int, int] = (64, 32)) -> tuple[Labels, Labels, FeatureDistances]:

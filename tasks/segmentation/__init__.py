@@ -1,6 +1,6 @@
 """Semantic segmentation of streets: the relation-aware paper's Table 6."""
 
-from tasks.segmentation.data_sets import CamVid, Cityscapes, Folders
-from tasks.segmentation.module import Segmentation
+from relattn.tasks.segmentation.data_sets import CamVid, Cityscapes, Folders
+from relattn.tasks.segmentation.module import Segmentation
 
 __all__ = ["CamVid", "Cityscapes", "Folders", "Segmentation"]

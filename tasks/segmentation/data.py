@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from relattn.errors import InputError
-from tasks.files import agrees_with_published
-from tasks.fingerprint import fingerprint
-from tasks.images import ImageData, read_image
-from tasks.samplers import Draw
-from tasks.segmentation.augmentation import Augmentation, Normalisation, Pipeline
-from tasks.segmentation.labels import IGNORED, LabelMap, Labels
-from tasks.segmentation.pairs import Pair, check_pairs, different_sizes, size_of
+from relattn.tasks.files import agrees_with_published
+from relattn.tasks.fingerprint import fingerprint
+from relattn.tasks.images import ImageData, read_image
+from relattn.tasks.samplers import Draw
+from relattn.tasks.segmentation.augmentation import Augmentation, Normalisation, Pipeline
+from relattn.tasks.segmentation.labels import IGNORED, LabelMap, Labels
+from relattn.tasks.segmentation.pairs import Pair, check_pairs, different_sizes, size_of
 
 
 def read_labels(file: Path) -> Labels:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from relattn.errors import InputError, MissingFileError
-from tasks.segmentation import camvid, cityscapes
-from tasks.segmentation.data import StreetsData
-from tasks.segmentation.labels import CAMVID, CITYSCAPES, CITYSCAPES_WEIGHTS, IGNORED, own_labels
-from tasks.segmentation.pairs import Pair, images_in, matched
+from relattn.tasks.segmentation import camvid, cityscapes
+from relattn.tasks.segmentation.data import StreetsData
+from relattn.tasks.segmentation.labels import CAMVID, CITYSCAPES, CITYSCAPES_WEIGHTS, IGNORED, own_labels
+from relattn.tasks.segmentation.pairs import Pair, images_in, matched
 
 
 class Cityscapes(StreetsData):

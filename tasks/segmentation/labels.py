@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from relattn.errors import InputError
-from relattn.synthetic.street_labels import LABELS
+from relattn.synthetic.streets.labels import LABELS
 
 Labels = NDArray[np.uint8]
 

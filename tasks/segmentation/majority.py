@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from relattn.metrics.confusion import confusion_matrix, score
-from tasks.segmentation.data_sets import Cityscapes
+from relattn.tasks.segmentation.data_sets import Cityscapes
 
 
 def majority(root: Path) -> dict[str, float]:

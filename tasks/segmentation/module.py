@@ -19,9 +19,9 @@ from relattn.heads.relation_context import ContextMode
 from relattn.heads.segmentation import Head
 from relattn.losses import ohem_cross_entropy, segmentation_cross_entropy
 from relattn.metrics.confusion import ConfusionMetric
-from tasks.base import Data, Task
-from tasks.segmentation.data import StreetsData
-from tasks.segmentation.inference import Inference
+from relattn.tasks.base import Data, Task
+from relattn.tasks.segmentation.data import StreetsData
+from relattn.tasks.segmentation.inference import Inference
 
 WHOLE = Inference()
 

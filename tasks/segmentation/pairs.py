@@ -8,7 +8,7 @@ from typing import NamedTuple
 from PIL import Image, UnidentifiedImageError
 
 from relattn.errors import InputError, MissingFileError
-from tasks.files import fault, some_of
+from relattn.tasks.files import fault, some_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 

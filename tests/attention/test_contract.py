@@ -61,7 +61,7 @@ each_recipe = pytest.mark.parametrize("recipe", RECIPES)
 @functools.cache
 def factory(case: str) -> Callable[..., Attention]:
     """What builds a case, called with channels and size."""
-    from relattn.cli.benchmark import factory as of_recipe
+    from relattn.cli.costs import factory as of_recipe
 
     if case in CLASSES:
         return partial(getattr(relattn.attention, case), **NEEDED.get(case, {}))

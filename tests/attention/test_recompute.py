@@ -11,9 +11,9 @@ import torch
 from relattn.attention import RGA, SASA, NonLocal, StRA
 from relattn.attention.base import outermost
 from relattn.backbones import build
-from relattn.benchmark.measure import kept_memory
 from relattn.cli.main import run
-from tasks.checkpoints import whole
+from relattn.costs.measure import kept_memory
+from relattn.runs.checkpoints import whole
 
 FACTORIES = {"rga": RGA, "parallel": partial(RGA, mode="parallel"), "nl": NonLocal, "stra": StRA, "sasa": SASA}
 

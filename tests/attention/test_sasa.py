@@ -9,8 +9,8 @@ from contract import assert_near, check_against, check_contract, convolve, image
 from torch import Tensor
 
 from relattn.attention import SASA
-from relattn.benchmark.measure import kept_memory
-from relattn.benchmark.unfolded import unfolded
+from relattn.costs.measure import kept_memory
+from relattn.costs.unfolded import unfolded
 
 CHANNELS, SIZE = 8, (4, 3)
 

@@ -14,9 +14,9 @@ from torch.func import functional_call
 from relattn.attention import StRA
 from relattn.attention.shifts import Neighbourhood, Window
 from relattn.attention.stra import diversity
-from relattn.benchmark.measure import kept_memory
-from relattn.benchmark.unfolded import has_neighbourhoods, unfolded
 from relattn.cli.main import run
+from relattn.costs.measure import kept_memory
+from relattn.costs.unfolded import has_neighbourhoods, unfolded
 
 HEADS, CHANNELS, SIZE = 2, 8, (4, 3)
 FORMS = [

@@ -94,7 +94,7 @@ def test_a_script_writes_both_sides_and_their_ratio(
 
 
 def test_a_slow_form_that_computes_something_else_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from relattn.benchmark import unfolded
+    from relattn.costs import unfolded
 
     def wrong(network: nn.Module) -> nn.Module:
         other = type(network)(64, size=(8, 4))
@@ -129,7 +129,7 @@ def test_quick_numbers_are_not_written_over_measured_ones(monkeypatch: pytest.Mo
 
 @pytest.mark.slow
 def test_networks_in_processes_of_their_own_take_turns(tmp_path: Path) -> None:
-    from relattn.cli.benchmark import measure
+    from relattn.cli.costs import measure
 
     arguments = "--backbone resnet20 --attention none rga_sc --batch_size 2 --rounds 2 --warmup 1 --apart 2"
     plain, ours, slow = measure(arguments.split())

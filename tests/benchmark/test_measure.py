@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from relattn.attention import RGA
-from relattn.benchmark.materialised import has_relations, materialised
-from relattn.benchmark.measure import compare, count_macs, peak_memory
 from relattn.cli.main import run
+from relattn.costs.materialised import has_relations, materialised
+from relattn.costs.measure import compare, count_macs, peak_memory
 
 
 @pytest.mark.parametrize("embedding", ["asymmetric", "symmetric", "none"])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from relattn.benchmark.side_by_side import Claim, Side, difference, environment, seconds, take_turns
+from relattn.costs.side_by_side import Claim, Side, difference, environment, seconds, take_turns
 
 FAST, SLOW = Side("fast", (1.0, 2.0, 9.0)), Side("slow", (4.0, 8.0, 6.0))
 

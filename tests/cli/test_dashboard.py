@@ -66,7 +66,10 @@ def test_the_workspace_has_every_panel(monkeypatch: pytest.MonkeyPatch, capsys: 
 def test_metrics_are_those_that_tasks_log() -> None:
     """Every metric's own name stands in the code that logs it, the names of sets of faces in that which writes them."""
     places = [*(ROOT / "tasks").rglob("*.py"), *(ROOT / "src" / "relattn" / "metrics").glob("*.py")]
-    places += [ROOT / "src" / "relattn" / path for path in ("cli/suite.py", "cli/wandb_run.py", "synthetic/face.py")]
+    places += [
+        ROOT / "src" / "relattn" / path
+        for path in ("cli/lightning/suite.py", "runs/wandb_logging.py", "synthetic/faces/layouts.py")
+    ]
     code = "\n".join(path.read_text() for path in places)
     for section in dashboard.SECTIONS:
         for metric in {metric for panel in section.panels for metric in panel.metrics}:

@@ -12,10 +12,10 @@ from PIL import Image
 
 from relattn.cli.main import main, run
 from relattn.errors import InputError
-from relattn.synthetic.records import write_records
-from tasks.images import read_image
-from tasks.inspection import decoded, inspected
-from tasks.samplers import Draw
+from relattn.inference.inspection import decoded, inspected
+from relattn.synthetic.faces.records import write_records
+from relattn.tasks.images import read_image
+from relattn.tasks.samplers import Draw
 
 MARKET = "Market-1501-v15.09.15"
 

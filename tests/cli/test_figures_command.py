@@ -18,11 +18,11 @@ from torch._dynamo.utils import counters
 from relattn.cli.main import run
 from relattn.errors import InputError, MissingFileError
 from relattn.figures.canvas import as_image
-from tasks.base import Task
-from tasks.figures import draw, evaluating
-from tasks.loading import load
-from tasks.pictures import data_of, evenly, from_data, from_files
-from tasks.segmentation.labels import CITYSCAPES
+from relattn.inference.draw import draw, evaluating
+from relattn.inference.loading import load
+from relattn.inference.pictures import data_of, evenly, from_data, from_files
+from relattn.tasks.base import Task
+from relattn.tasks.segmentation.labels import CITYSCAPES
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set", "ignore:Fold .* has pairs of one kind")
 
@@ -49,8 +49,8 @@ def reid(root: Path, attention: Any, stages: list[int] | None = None, name: str 
     data = {"root": str(root), "image_size": SIZE, "workers": 0}
     return written(
         name,
-        {"class_path": "tasks.reid.ReID", "init_args": arguments},
-        {"class_path": "tasks.reid.Market1501", "init_args": data},
+        {"class_path": "relattn.tasks.reid.ReID", "init_args": arguments},
+        {"class_path": "relattn.tasks.reid.Market1501", "init_args": data},
         {"num_classes": 12, "image_size": SIZE, "feature": "after_norm"},
     )
 
@@ -101,8 +101,11 @@ def test_heads_of_stra_and_files_of_ones_own(people: Path, capsys: pytest.Captur
 def test_faces(faces: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = written(
         "face",
-        {"class_path": "tasks.face.Face", "init_args": {"backbone": "resnet8", "dimensions": 16}},
-        {"class_path": "tasks.face.Faces", "init_args": {"root": str(faces), "image_size": [32, 32], "workers": 0}},
+        {"class_path": "relattn.tasks.face.Face", "init_args": {"backbone": "resnet8", "dimensions": 16}},
+        {
+            "class_path": "relattn.tasks.face.Faces",
+            "init_args": {"root": str(faces), "image_size": [32, 32], "workers": 0},
+        },
         {"num_classes": 8, "image_size": [32, 32]},
     )
     figures(checkpoint, "--figure", "pairs", "grad-cam", "architecture", "--count", "3", "--pack", "lfw")
@@ -117,8 +120,8 @@ def test_streets(streets: Path) -> None:
     arguments = {"backbone": "resnet14t", "attention": RGA, "width": 16, "pool": [3, 4], "head": "ppm"}
     checkpoint = written(
         "streets",
-        {"class_path": "tasks.segmentation.Segmentation", "init_args": arguments},
-        {"class_path": "tasks.segmentation.Cityscapes", "init_args": {"root": str(streets), "crop": [48, 64]}},
+        {"class_path": "relattn.tasks.segmentation.Segmentation", "init_args": arguments},
+        {"class_path": "relattn.tasks.segmentation.Cityscapes", "init_args": {"root": str(streets), "crop": [48, 64]}},
         {"num_classes": 19, "image_size": [48, 64], "classes": list(CITYSCAPES.classes)},
     )
     names = ("segmentation", "masks", "grad-cam", "architecture", "relations")

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from relattn.cli import catalogue, flags
+from relattn.cli import catalogue
+from relattn.cli.lightning import flags
+from relattn.cli.lightning.commands import attention_name, check_gpus, claim_folder, give_back
 from relattn.cli.main import run
-from relattn.cli.trainer import attention_name, check_gpus, claim_folder, give_back
 from relattn.errors import InputError
 
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from relattn.cli.main import run
-from tasks.checkpoints import whole
-from tasks.interruption import Interruption
+from relattn.runs.checkpoints import whole
+from relattn.runs.interruption import Interruption
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from relattn import provenance
 from relattn.cli.main import run
-from relattn.provenance import git_state, hidden, versions
-from tasks.fingerprint import fingerprint
-from tasks.reid import Market1501
-from tasks.segmentation import Cityscapes
+from relattn.runs import provenance
+from relattn.runs.provenance import git_state, hidden, versions
+from relattn.tasks.fingerprint import fingerprint
+from relattn.tasks.reid import Market1501
+from relattn.tasks.segmentation import Cityscapes
 
 TOKEN = "ghp_thisisnobodyelsesbusiness"
 PASSWORD = "correct-horse-battery"
@@ -108,14 +108,14 @@ def test_the_fingerprint_is_of_names_sizes_and_labels() -> None:
 
 
 def test_many_files_are_asked_for_their_sizes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks.fingerprint import sizes_of
+    from relattn.tasks.fingerprint import sizes_of
 
     for size in range(30):
         Path(f"{size:02}").write_bytes(b"x" * size)
     names = sorted(path.name for path in Path().iterdir())
-    monkeypatch.setattr("tasks.fingerprint.CHUNK", 4)
+    monkeypatch.setattr("relattn.tasks.fingerprint.CHUNK", 4)
     for slow in (0, 1):
-        monkeypatch.setattr("tasks.fingerprint.SLOW", slow)
+        monkeypatch.setattr("relattn.tasks.fingerprint.SLOW", slow)
         assert sizes_of(".", names) == list(range(30))
 
 
@@ -146,7 +146,7 @@ def test_moved_data_are_the_same_and_changed_ones_are_not(
 
 
 def test_faces_and_their_packs_have_a_fingerprint(faces: Path) -> None:
-    from tasks.face import Faces
+    from relattn.tasks.face import Faces
 
     def found(place: Path, **options: object) -> str:
         made = Faces(place, check_files=False, **options)
@@ -175,7 +175,7 @@ def fit(root: Path, *more: str) -> Path:
 
 def test_a_run_says_what_it_was_made_with_from_its_start(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("relattn.cli.record.RunRecord.write_result", lambda *arguments: {})  # as if it were killed
+        patched.setattr("relattn.runs.record.RunRecord.write_result", lambda *arguments: {})  # as if it were killed
         folder = fit(cifar, "--trainer.deterministic", "true")
     begun = json.loads((folder / "run.json").read_text())
     assert begun["seed"] == 0

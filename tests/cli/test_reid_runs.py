@@ -12,8 +12,8 @@ import torch
 
 from relattn.cli.main import main, run
 from relattn.errors import InputError
-from tasks.loading import load
-from tasks.reid.embedding import Embedding
+from relattn.inference.loading import load
+from relattn.tasks.embeddings import Embedding
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
 
@@ -61,8 +61,8 @@ def test_a_run_is_the_same_with_any_number_of_workers_and_after_a_pause(people: 
     options = ["--trainer", "deterministic", "--name"]
     whole = fit(people, *options, "whole")
     workers = fit(people, *options, "workers", "--data.workers", "1")
-    fit(people, *options, "paused", "--trainer.max_epochs", "1", "--model.schedule", "tasks.schedules.Constant")
-    again = fit(people, *options, "once", "--model.schedule", "tasks.schedules.Constant")
+    fit(people, *options, "paused", "--trainer.max_epochs", "1", "--model.schedule", "relattn.tasks.schedules.Constant")
+    again = fit(people, *options, "once", "--model.schedule", "relattn.tasks.schedules.Constant")
     checkpoint = "runs/reid/paused/checkpoints/last.ckpt"
     assert run(["fit", "--ckpt_path", checkpoint, "--trainer.max_epochs", "2"]) == 0
     for one, other in ((whole, workers), (again, Path("runs/reid/paused"))):

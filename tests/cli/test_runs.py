@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from relattn.cli.main import main, run
-from relattn.synthetic.cifar import OBJECTS
+from relattn.synthetic.objects.layouts import OBJECTS
 
 TINY = [
     "--task",
@@ -130,7 +130,7 @@ def test_explicit_options_win_over_recipes(cifar: Path, capsys: pytest.CaptureFi
     assert model["optimizer"]["init_args"]["momentum"] == 0.9
     assert model["attention"]["init_args"]["embedding_ratio"] == 2
     assert model["attention"]["init_args"]["reduction_ratio"] == 4
-    assert config["data"]["class_path"] == "tasks.classification.CIFAR100"
+    assert config["data"]["class_path"] == "relattn.tasks.classification.CIFAR100"
 
 
 def test_a_timm_backbone_is_trained_as_well(cifar: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_wandb_run_offline_holds_config_and_history(cifar: Path, monkeypatch: 
             break
         time.sleep(0.5)
     for part in (
-        b"tasks.classification.Classification",
+        b"relattn.tasks.classification.Classification",
         b"val/error",
         b"table7",
         b"resnet8",

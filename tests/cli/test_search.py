@@ -18,12 +18,12 @@ from PIL import Image
 from relattn.cli.main import main, run
 from relattn.errors import InputError
 from relattn.figures.contact_sheet import OTHER, QUERY, SAME, UNKNOWN, Row, Tile, layout
+from relattn.inference.embed import load_network
+from relattn.inference.search import Search, choose
 from relattn.metrics.reranking import ReRanked
-from tasks.images import read_image
-from tasks.reid.augmentation import Pipeline
-from tasks.reid.embedding import Embedding, Entry
-from tasks.reid.folder import load_network
-from tasks.reid.search import Search, choose
+from relattn.tasks.embeddings import Embedding, Entry
+from relattn.tasks.images import read_image
+from relattn.tasks.reid.augmentation import Pipeline
 
 GPUS = ["--gpus", "0"]
 SIZE = (32, 16)

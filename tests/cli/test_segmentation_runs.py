@@ -15,8 +15,8 @@ from relattn.cli import catalogue
 from relattn.cli.main import run
 from relattn.errors import InputError
 from relattn.heads import SegmentationNetwork
-from tasks.loading import load
-from tasks.segmentation.labels import CITYSCAPES
+from relattn.inference.loading import load
+from relattn.tasks.segmentation.labels import CITYSCAPES
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
 

@@ -8,7 +8,7 @@ import yaml
 
 from relattn.cli import catalogue
 from relattn.cli.main import run
-from relattn.sweeps import folders
+from relattn.runs import run_folder
 
 
 def test_the_catalogue_of_sweeps(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,7 +47,7 @@ def test_a_sweep_trains_goes_on_and_is_reported(cifar: Path) -> None:
     assert result["macs"] > 10**6
     assert 0 < result["seconds_per_step"] < 10
     (folder / "result.json").unlink()  # as if it had been interrupted in its test
-    assert folders.status(folder) == "interrupted"
+    assert run_folder.status(folder) == "interrupted"
     assert run(["sweep", "small.yaml"]) == 0
     assert "--ckpt_path" in (folder / "log.txt").read_text()
     again = json.loads((folder / "result.json").read_text())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.checkpoints import whole
+from relattn.runs.checkpoints import whole
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*is not the published set")]
 

@@ -11,7 +11,7 @@ import pytest
 from jsonargparse import Namespace
 
 from relattn.cli.main import run
-from relattn.cli.wandb_run import name_run, previous_id, tables
+from relattn.runs.wandb_logging import name_run, previous_id, tables
 
 FACTS = {"task": "reid", "backbone": "resnet50.tv_in1k", "attention": "rga_sc", "data": "Market1501"}
 
@@ -84,7 +84,7 @@ def test_an_offline_run_holds_all_of_it(streets: Path, monkeypatch: pytest.Monke
     assert found["run"].display_name == folder.name
     assert found["run"].project == "relattn"
     config = found["config"]
-    assert config["model"]["class_path"] == "tasks.segmentation.Segmentation"
+    assert config["model"]["class_path"] == "relattn.tasks.segmentation.Segmentation"
     assert config["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 0.05
     assert config["data"]["init_args"]["crop"] == [32, 32]
     assert config["run"]["attention"] == "none"

@@ -16,7 +16,8 @@ from untrained import OLD_TRACE, build, save, shake
 import relattn
 from relattn.attention import RGA, StRA
 from relattn.backbones import AttentionFactory
-from relattn.cli import catalogue, flags
+from relattn.cli import catalogue
+from relattn.cli.lightning import flags
 from relattn.export import export, read_metadata
 from relattn.figures import capture
 

@@ -6,9 +6,9 @@ from two_processes import run_in_two
 
 from relattn.errors import InputError
 from relattn.metrics.distances import FeatureDistances
-from relattn.metrics.metric import RetrievalMetric
 from relattn.metrics.ranks import Labels
 from relattn.metrics.retrieval import retrieval
+from relattn.tasks.reid.retrieval_metric import RetrievalMetric
 
 QUERIES, IMAGES = 137, 409
 

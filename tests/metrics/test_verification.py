@@ -11,7 +11,7 @@ from two_processes import run_in_two
 
 from relattn.errors import InputError
 from relattn.metrics.verification import pair_distances, verification
-from relattn.metrics.verification_metric import VerificationMetric
+from relattn.tasks.face.verification_metric import VerificationMetric
 
 # --- The protocol in plain loops --------------------------------------------------------------------------------------
 

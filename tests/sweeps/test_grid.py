@@ -9,7 +9,7 @@ import yaml
 
 from relattn.errors import InputError
 from relattn.sweeps import grid, wandb_agent
-from relattn.sweeps.attempt import with_variables
+from relattn.sweeps.run_process import with_variables
 
 FILE = {
     "method": "grid",

@@ -13,12 +13,13 @@ import pytest
 import yaml
 
 from relattn.cli import catalogue
+from relattn.cli.lightning.commands import RUN_VARIABLE
 from relattn.cli.main import run
-from relattn.cli.trainer import RUN_VARIABLE
-from relattn.sweeps import folders, grid
-from relattn.sweeps.attempt import command_of
+from relattn.runs import run_folder
+from relattn.runs.progress import progress, read_metrics
+from relattn.sweeps import grid
 from relattn.sweeps.live import duration
-from relattn.sweeps.progress import progress, read_metrics
+from relattn.sweeps.run_process import command_of
 
 FAKE = Path(__file__).with_name("fake_program.py")
 PLACE = Path("runs/sweeps/fake")
@@ -50,7 +51,7 @@ def starts() -> dict[str, int]:
 
 
 def statuses(file: Path) -> list[str]:
-    return [folders.status(PLACE / planned.name) for planned in grid.load(file).plan(catalogue.conf())]
+    return [run_folder.status(PLACE / planned.name) for planned in grid.load(file).plan(catalogue.conf())]
 
 
 def sweep_process(file: Path, **environment: str) -> subprocess.Popen:
@@ -74,7 +75,7 @@ def wait_until(condition, seconds: float = 20) -> None:
 
 
 def test_the_variable_of_run_folders_is_the_trainers() -> None:
-    assert folders.RUN_VARIABLE == RUN_VARIABLE
+    assert run_folder.RUN_VARIABLE == RUN_VARIABLE
 
 
 def test_a_sweep_runs_everything_once(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +99,7 @@ def test_a_failure_is_told_and_tried_again(
     monkeypatch.setenv("FAKE_FAILS", "se")
     assert run(["sweep", str(file), "--jobs", "2"]) == 1
     assert sorted(statuses(file)) == ["failed"] * 2 + ["finished"] * 4
-    record = folders.read_json(next(PLACE.glob("se-s0-*")) / "failed.json")
+    record = run_folder.read_json(next(PLACE.glob("se-s0-*")) / "failed.json")
     assert record is not None
     assert (record["exit"], record["log"][-1]) == (1, "this network explodes")
     assert "this network explodes" in capsys.readouterr().out
@@ -179,9 +180,9 @@ def test_an_interrupted_run_goes_on_from_a_whole_checkpoint(tmp_path: Path) -> N
     with zipfile.ZipFile(last, "w") as archive:
         archive.writestr("data", "whole")
     assert command_of(planned, folder)[3:] == ["fit", "--task=reid", f"--ckpt_path={last}"]
-    assert folders.status(folder) == "interrupted"
+    assert run_folder.status(folder) == "interrupted"
     (folder / "result.json").write_text('{"scores": {')
-    assert folders.status(folder) == "interrupted", "a result that is cut is none"
+    assert run_folder.status(folder) == "interrupted", "a result that is cut is none"
 
 
 def test_metrics_of_a_run_that_went_on_are_one_curve(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from paper_tables import TABLES, numbers
 
-from relattn.cli import catalogue, flags
+from relattn.cli import catalogue
+from relattn.cli.lightning import flags
 from relattn.sweeps import grid
 from relattn.sweeps.table import fill
 
@@ -68,7 +69,7 @@ def test_every_network_can_be_built(path: Any) -> None:
     import torch
     from jsonargparse import ActionConfigFile, ArgumentParser
 
-    from tasks.base import Data, Task
+    from relattn.tasks.base import Data, Task
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action=ActionConfigFile)

@@ -9,11 +9,11 @@ import pytest
 
 from relattn.cli.data import main
 from relattn.errors import InputError
-from relattn.synthetic import face
-from relattn.synthetic.face import ALIKE, PACKS, YEARS, draw_condition, pack_pairs, write_faces
-from relattn.synthetic.face_head import PLACES, Head
-from relattn.synthetic.face_people import Appearance, draw_appearance, draw_identity
-from relattn.synthetic.faces import render
+from relattn.synthetic.faces import layouts as face
+from relattn.synthetic.faces.head import PLACES, Head
+from relattn.synthetic.faces.layouts import ALIKE, PACKS, YEARS, draw_condition, pack_pairs, write_faces
+from relattn.synthetic.faces.people import Appearance, draw_appearance, draw_identity
+from relattn.synthetic.faces.render import render
 
 SMALL = {"identities": 3, "images_per_identity": 2, "pairs": 20, "size": 24}
 

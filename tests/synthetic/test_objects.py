@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from relattn.errors import InputError
-from relattn.synthetic.cifar import write_cifar
-from relattn.synthetic.objects import OBJECTS, PATTERNS, SHAPES, render
+from relattn.synthetic.objects.layouts import write_cifar
+from relattn.synthetic.objects.render import OBJECTS, PATTERNS, SHAPES, render
 
 FILES = {
     "cifar10": ([f"data_batch_{batch}" for batch in range(1, 6)], ["test_batch"], "batches.meta", "labels"),

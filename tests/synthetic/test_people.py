@@ -11,10 +11,11 @@ import scipy.io
 
 from relattn.cli.data import main
 from relattn.errors import InputError
-from relattn.synthetic import cameras, reid
-from relattn.synthetic.cameras import World, draw_looks
-from relattn.synthetic.people import PAINTS, PATTERNS, draw_person, render
-from relattn.synthetic.reid import write_cuhk03, write_duke, write_market1501, write_msmt17
+from relattn.synthetic.people import cameras
+from relattn.synthetic.people import layouts as reid
+from relattn.synthetic.people.cameras import World, draw_looks
+from relattn.synthetic.people.layouts import write_cuhk03, write_duke, write_market1501, write_msmt17
+from relattn.synthetic.people.render import PAINTS, PATTERNS, draw_person, render
 
 SMALL = {"train_identities": 5, "test_identities": 7}
 MARKET_NAME = re.compile(r"(-1|\d{4})_c([1-6])s([1-6])_(\d{6})_(\d{2})\.jpg")

@@ -8,11 +8,11 @@ import pytest
 
 from relattn.cli.data import main
 from relattn.errors import InputError
-from relattn.synthetic import cityscapes
-from relattn.synthetic.cityscapes import COLOURS, write_cityscapes
-from relattn.synthetic.street_labels import ID, LABELS
-from relattn.synthetic.street_view import EYE, Light, Spot, View
-from relattn.synthetic.streets import RARE, render
+from relattn.synthetic.streets import layouts as cityscapes
+from relattn.synthetic.streets.labels import ID, LABELS
+from relattn.synthetic.streets.layouts import COLOURS, write_cityscapes
+from relattn.synthetic.streets.render import RARE, render
+from relattn.synthetic.streets.view import EYE, Light, Spot, View
 
 NAME = re.compile(r"(train|val|test)/([a-z]+)/\2_\d{6}_\d{6}_(leftImg8bit|gtFine_(labelIds|instanceIds|color))\.png")
 SCORED = {label.id for label in LABELS if label.train_id is not None}

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relattn.cli.flags import checkpoint_of
+from relattn.cli.lightning.flags import checkpoint_of
 from relattn.errors import InputError, MissingFileError
-from tasks.checkpoints import Checkpoints, last_of, whole
+from relattn.runs.checkpoints import Checkpoints, last_of, whole
 
 
 def save(folder: Path, epoch: int) -> Path:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from relattn.errors import InputError, MissingFileError
-from tasks.classification import CIFAR10, CIFAR100
+from relattn.tasks.classification import CIFAR10, CIFAR100
 
 
 def test_reads_the_original_layout(cifar: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.transforms.functional import crop, hflip, normalize, pad
 
-from tasks.classification.device_batches import DeviceBatches
+from relattn.tasks.classification.device_batches import DeviceBatches
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.3)
 

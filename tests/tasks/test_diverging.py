@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from relattn.cli.main import run
 from relattn.errors import InputError
-from tasks.diverging import Divergence
+from relattn.runs.divergence import Divergence
 
 
 class Scripted(LightningModule):
@@ -103,7 +103,7 @@ def test_a_run_that_goes_on_with_too_large_a_rate_keeps_its_checkpoint(cifar: Pa
         "--name",
         "mine",
         "--model.schedule",
-        "tasks.schedules.Constant",
+        "relattn.tasks.schedules.Constant",
     ]
     assert run([*tiny, *options, "--trainer.max_epochs", "1"]) == 0
     checkpoint = Path("runs/classification/mine/checkpoints/last.ckpt")

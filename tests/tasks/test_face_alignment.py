@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import least_squares
 
 from relattn.errors import InputError
-from tasks.face.alignment import FIVE, TEMPLATES, align, similarity
+from relattn.tasks.face.alignment import FIVE, TEMPLATES, align, similarity
 
 
 def transform(angle: float, scale: float, shift: tuple[float, float]) -> np.ndarray:

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from relattn.errors import InputError, MissingFileError
-from relattn.synthetic.face import write_faces
-from relattn.synthetic.records import write_records
-from tasks.face.data_sets import Faces
-from tasks.face.folders import Folders
-from tasks.face.packs import OFFICIAL, Pack
-from tasks.face.records import Records
-from tasks.face.sources import Joined, open_source, read_exclusions
-from tasks.samplers import Draw
+from relattn.synthetic.faces.layouts import write_faces
+from relattn.synthetic.faces.records import write_records
+from relattn.tasks.face.data_sets import Faces
+from relattn.tasks.face.folders import Folders
+from relattn.tasks.face.packs import OFFICIAL, Pack
+from relattn.tasks.face.records import Records
+from relattn.tasks.face.sources import Joined, open_source, read_exclusions
+from relattn.tasks.samplers import Draw
 
 
 @pytest.fixture(scope="module")

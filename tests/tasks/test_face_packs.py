@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relattn.errors import InputError, MissingFileError
-from tasks.face.images import central, decode
-from tasks.face.packs import Pack, read_pack
-from tasks.face.pairs import read_pairs
+from relattn.tasks.face.images import central, decode
+from relattn.tasks.face.packs import Pack, read_pack
+from relattn.tasks.face.pairs import read_pairs
 
 
 def jpeg(value: int = 0, size: tuple[int, int] = (112, 112), suffix: str = ".jpg") -> bytes:

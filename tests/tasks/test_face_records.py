@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relattn.errors import InputError, MissingFileError
-from relattn.synthetic.records import HEADER, MAGIC, framed, write_records
-from tasks.face.records import Records
+from relattn.synthetic.faces.records import HEADER, MAGIC, framed, write_records
+from relattn.tasks.face.records import Records
 
 IMAGES = [(label, bytes([label, number]) * (5 + number)) for label in (0, 1, 4) for number in range(3)]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.reid.augmentation import MEAN, STD, Augmentation, Pipeline, RandomErasing, RandomTranslation
+from relattn.tasks.reid.augmentation import MEAN, STD, Augmentation, Pipeline, RandomErasing, RandomTranslation
 
 HALVES = (slice(16), slice(16, 32))
 OFF = {"translation": 0.0, "flip": 0.0, "erasing": 0.0}

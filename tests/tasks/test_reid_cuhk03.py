@@ -11,8 +11,8 @@ import pytest
 from scipy.io import savemat
 
 from relattn.errors import InputError, MissingFileError
-from tasks.reid.cuhk03 import read_cuhk03
-from tasks.reid.splits import Image
+from relattn.tasks.reid.cuhk03 import read_cuhk03
+from relattn.tasks.reid.splits import Image
 
 PAIRS = (4, 2)
 """Identities at each pair of cameras."""

@@ -9,10 +9,10 @@ import PIL.Image
 import pytest
 
 from relattn.errors import InputError, MissingFileError
-from tasks.files import agrees_with_published
-from tasks.reid.market1501 import read_cuhk03_np, read_duke, read_market1501
-from tasks.reid.msmt17 import read_msmt17
-from tasks.reid.splits import Image, Splits
+from relattn.tasks.files import agrees_with_published
+from relattn.tasks.reid.market1501 import read_cuhk03_np, read_duke, read_market1501
+from relattn.tasks.reid.msmt17 import read_msmt17
+from relattn.tasks.reid.splits import Image, Splits
 
 MARKET = {
     "bounding_box_train": ["0007_c3s1_000001_01.jpg", "0002_c1s1_000451_03.jpg", "0002_c6s2_000001_02.JPG"],

@@ -9,10 +9,10 @@ import PIL.Image
 import pytest
 
 from relattn.errors import InputError, MissingFileError
-from tasks.files import fault
-from tasks.reid.checks import check_images, check_splits
-from tasks.reid.manifest import read_manifest
-from tasks.reid.splits import Image, Splits
+from relattn.tasks.files import fault
+from relattn.tasks.reid.checks import check_images, check_splits
+from relattn.tasks.reid.manifest import read_manifest
+from relattn.tasks.reid.splits import Image, Splits
 
 HEADER = "path,identity,camera,split\n"
 ROWS = """\

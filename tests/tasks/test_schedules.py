@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from relattn.cli.catalogue import conf
-from tasks.schedules import Constant, MultiStep, OneCycle, Polynomial
+from relattn.tasks.schedules import Constant, MultiStep, OneCycle, Polynomial
 
 STEPS_PER_EPOCH = 391
 RESNET_STEPS = 164 * STEPS_PER_EPOCH

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tasks.segmentation.augmentation import STATISTICS, Augmentation, Pipeline, RandomScaledCrop
+from relattn.tasks.segmentation.augmentation import STATISTICS, Augmentation, Pipeline, RandomScaledCrop
 
 MEAN, STD = (np.array(values) for values in STATISTICS["imagenet"])
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from relattn.errors import InputError, MissingFileError
-from relattn.synthetic.cityscapes import write_cityscapes
-from tasks.samplers import Draw
-from tasks.segmentation import CamVid, Cityscapes, Folders
-from tasks.segmentation.labels import CITYSCAPES
-from tasks.segmentation.pairs import images_in
+from relattn.synthetic.streets.layouts import write_cityscapes
+from relattn.tasks.samplers import Draw
+from relattn.tasks.segmentation import CamVid, Cityscapes, Folders
+from relattn.tasks.segmentation.labels import CITYSCAPES
+from relattn.tasks.segmentation.pairs import images_in
 
 SIZE = (48, 96)
 SMALL = "ignore:.*is not the published set:UserWarning"

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relattn.errors import InputError
-from tasks.segmentation.inference import Inference, places
+from relattn.tasks.segmentation.inference import Inference, places
 
 
 def images(size: tuple[int, int] = (20, 31), batch: int = 2) -> Tensor:

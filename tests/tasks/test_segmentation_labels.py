@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from relattn.errors import InputError
-from tasks.segmentation.labels import CAMVID, CITYSCAPES, CITYSCAPES_WEIGHTS, LabelMap, own_labels, ranges
+from relattn.tasks.segmentation.labels import CAMVID, CITYSCAPES, CITYSCAPES_WEIGHTS, LabelMap, own_labels, ranges
 
 OFFICIAL = {
     7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13, 27: 14, 28: 15,

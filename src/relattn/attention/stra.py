@@ -9,7 +9,7 @@ them together and adds the diversity regularization of section 4.3,
 which is zero if and only if every head looks at one position of its own.
 
 The published code (`variant="released"`) is not the network of the text: `ReleasedLocalAttention` and
-`ReleasedModeAttention` say where they differ, and follow it. Its weights load (`relattn.checkpoints.convert_stra`).
+`ReleasedModeAttention` say where they differ, and follow it. Its weights load (`relattn.released.convert_stra`).
 """
 
 from typing import Any, ClassVar, Literal, get_args

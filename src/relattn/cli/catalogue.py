@@ -18,17 +18,13 @@ FAMILIES = {
 
 
 def conf() -> Path:
-    """The folder of recipes: in a checkout beside `src`, in an installed wheel inside the package."""
-    package = Path(relattn.__file__).parent
-    checkout = package.parents[1] / "conf"
-    return checkout if checkout.is_dir() else package / "conf"
+    """The folder of recipes."""
+    return Path(relattn.__file__).parent / "conf"
 
 
 def tasks_folder() -> Path:
-    """The folder of the tasks: in a checkout beside `src`, in an installed wheel beside the package."""
-    package = Path(relattn.__file__).parent
-    checkout = package.parents[1] / "tasks"
-    return checkout if checkout.is_dir() else package.parent / "tasks"
+    """The folder of the tasks."""
+    return Path(relattn.__file__).parent / "tasks"
 
 
 def recipes(kind: str) -> dict[str, str]:
@@ -46,8 +42,8 @@ def data_sets() -> dict[str, str]:
 
 
 def class_path(data: str) -> str:
-    """The class path of a data set, `tasks.<task>.<name>`."""
-    return f"tasks.{found_data_sets()[data][0]}.{data}"
+    """The class path of a data set, `relattn.tasks.<task>.<name>`."""
+    return f"relattn.tasks.{found_data_sets()[data][0]}.{data}"
 
 
 @functools.cache  # one command line asks several times, and every file of the tasks is parsed

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from relattn.cli import catalogue, flags
+from relattn.cli import catalogue
+from relattn.cli.lightning import flags
 from relattn.errors import InputError, suggest
 
 if TYPE_CHECKING:
-    from tasks.base import Task
+    from relattn.tasks.base import Task
 
 EXAMPLES = """examples:
   relattn convert --released rga_cuhk03.pth.tar --out converted/rga/model.ckpt --data CUHK03
@@ -41,7 +42,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.identities is not None and options.identities < 1:
         raise InputError(f"--identities is {options.identities}, expected at least 1.")
-    sets = [name for name in catalogue.data_sets() if catalogue.class_path(name).startswith("tasks.reid.")]
+    sets = [name for name in catalogue.data_sets() if catalogue.class_path(name).startswith("relattn.tasks.reid.")]
     if options.data not in sets:
         raise InputError(f"--data: {options.data!r} is no data set of re-identification. {suggest(options.data, sets)}")
     config = options.out.parent / "config.yaml"
@@ -68,7 +69,7 @@ def build(config: dict[str, Any], shapes: dict[str, Any]) -> "Task":
 
     from jsonargparse import ArgumentParser
 
-    from tasks.base import Task
+    from relattn.tasks.base import Task
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Task, "model", fail_untyped=False)
@@ -82,14 +83,14 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     from rich.console import Console
 
-    from relattn.cli.benchmark import size
+    from relattn.cli.costs import size
 
     try:
         image_size = size(options.size)
     except argparse.ArgumentTypeError as error:
         raise InputError(f"--size: {error}.") from error
 
-    from relattn.checkpoints import load_released, read_released
+    from relattn.released import load_released, read_released
 
     console = Console()
 
@@ -101,20 +102,20 @@ def main(arguments: list[str]) -> int:
         say(released.report())
         raise InputError(
             f"{options.released}: the head of this release has no counterpart here, so that no checkpoint is written. "
-            "Its trunk and attention can be loaded in Python: relattn.checkpoints.load_released(file, network)."
+            "Its trunk and attention can be loaded in Python: relattn.released.load_released(file, network)."
         )
     if options.identities is None and "head.classifier.weight" not in released.state:
         raise InputError(f"{options.released} has no classifier (cls.weight): say with --identities how many it had.")
     import lightning
     import torch
 
-    from relattn.cli.trainer import quieten
-    from tasks.files import digest
+    from relattn.cli.lightning.commands import quieten
+    from relattn.tasks.files import digest
 
     quieten()
     config = configuration(released.attention, options.data, image_size)
     identities = options.identities or len(released.state["head.classifier.weight"])
-    feature = getattr(importlib.import_module("tasks.reid"), options.data).feature
+    feature = getattr(importlib.import_module("relattn.tasks.reid"), options.data).feature
     shapes = {"num_classes": identities, "image_size": image_size, "feature": feature}
     task = build(config, shapes)
     loaded = load_released(options.released, task, classes="check" if options.identities is None else "ignore")

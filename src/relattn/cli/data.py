@@ -98,25 +98,25 @@ def main(arguments: list[str]) -> int:
 def writer(name: str) -> Callable[..., Path]:
     """The function that writes a set; it takes the root, and as keywords the options that apply to the set."""
     if name in OBJECTS:
-        from relattn.synthetic.cifar import write_cifar
+        from relattn.synthetic.objects.layouts import write_cifar
 
         return partial(write_cifar, name=cast(Any, name))
     if name == FACES:
-        from relattn.synthetic.face import write_faces
+        from relattn.synthetic.faces.layouts import write_faces
 
         return write_faces
     if name == STREETS:
         return write_streets
-    from relattn.synthetic import reid
+    from relattn.synthetic.people import layouts
 
-    return getattr(reid, f"write_{name}")
+    return getattr(layouts, f"write_{name}")
 
 
 def write_streets(
     root: Path, *, train: int = 300, val: int = 60, test: int = 0, height: int = 128, seed: int = 0
 ) -> Path:
-    """Write streets twice as wide as high, see `relattn.synthetic.cityscapes.write_cityscapes`."""
-    from relattn.synthetic.cityscapes import write_cityscapes
+    """Write streets twice as wide as high, see `relattn.synthetic.streets.layouts.write_cityscapes`."""
+    from relattn.synthetic.streets.layouts import write_cityscapes
 
     return write_cityscapes(root, train=train, val=val, test=test, size=(height, 2 * height), seed=seed)
 
@@ -135,7 +135,7 @@ def preview(name: str, file: Path, counts: dict[str, Any]) -> None:
     import cv2
     import numpy as np
 
-    from relattn.synthetic.cameras import World
+    from relattn.synthetic.people.cameras import World
 
     world = World(name, counts["seed"], counts.get("cameras"))
     rows = [

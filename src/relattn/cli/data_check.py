@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from relattn.cli import catalogue, flags
+from relattn.cli import catalogue
+from relattn.cli.lightning import flags
 from relattn.cores import available_cores
 from relattn.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tasks.base import Data
+    from relattn.tasks.base import Data
 
 SHOWN = 20
 """Images that are named."""
@@ -68,8 +69,8 @@ def check(arguments: list[str], processes: int) -> int:
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from relattn.cli.trainer import quieten
-    from tasks.inspection import Inspection, inspected
+    from relattn.cli.lightning.commands import quieten
+    from relattn.inference.inspection import Inspection, inspected
 
     quieten()
     console, terminal = Console(), Console(stderr=True)
@@ -106,8 +107,8 @@ def build(arguments: list[str]) -> "Data":
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
-    from relattn.cli.complaints import complaint
-    from tasks.base import Data
+    from relattn.cli.lightning.complaints import complaint
+    from relattn.tasks.base import Data
 
     given, rest = [], iter(arguments)
     for argument in rest:

@@ -52,7 +52,7 @@ class Classification(Demo):
     columns: ClassVar = {"error, %": "error"}
 
     def generate(self, root: Path) -> None:
-        from relattn.synthetic.cifar import write_cifar
+        from relattn.synthetic.objects.layouts import write_cifar
 
         if not (root / "cifar-10-batches-py").is_dir():
             write_cifar(root, "cifar10", train=8_000, test=2_000)
@@ -60,7 +60,7 @@ class Classification(Demo):
     def baselines(self, root: Path) -> dict[str, dict[str, float]]:
         import torch
 
-        from tasks.classification.cifar import CIFAR10
+        from relattn.tasks.classification.cifar import CIFAR10
 
         data = CIFAR10(root)
         data.setup("test")
@@ -89,15 +89,15 @@ class ReID(Demo):
     note = " * by Market-1501's official definition (trapezoid)."
 
     def generate(self, root: Path) -> None:
-        from relattn.synthetic.reid import write_market1501
+        from relattn.synthetic.people.layouts import write_market1501
 
         if not (root / "Market-1501-v15.09.15").is_dir():
             write_market1501(root)
 
     def baselines(self, root: Path) -> dict[str, dict[str, float]]:
         from relattn.metrics.retrieval import retrieval
-        from tasks.reid.market1501 import read_market1501
-        from tasks.reid.raw_pixels import raw_pixels
+        from relattn.tasks.reid.market1501 import read_market1501
+        from relattn.tasks.reid.raw_pixels import raw_pixels
 
         query, gallery, distances = raw_pixels(read_market1501(root))
         scores = retrieval(distances, query, gallery).scores()
@@ -115,13 +115,13 @@ class Segmentation(Demo):
     columns: ClassVar = {"mIoU": "mIoU", "pixel accuracy": "pixel_accuracy"}
 
     def generate(self, root: Path) -> None:
-        from relattn.synthetic.cityscapes import write_cityscapes
+        from relattn.synthetic.streets.layouts import write_cityscapes
 
         if not (root / "cityscapes").is_dir():
             write_cityscapes(root, train=240, val=60, test=4)
 
     def baselines(self, root: Path) -> dict[str, dict[str, float]]:
-        from tasks.segmentation.majority import majority
+        from relattn.tasks.segmentation.majority import majority
 
         return {"majority class": majority(root)}
 
@@ -145,7 +145,7 @@ class Face(Demo):
     }
 
     def generate(self, root: Path) -> None:
-        from relattn.synthetic.face import write_faces
+        from relattn.synthetic.faces.layouts import write_faces
 
         if not (root / "faces").is_dir():
             write_faces(root, identities=160, images_per_identity=14, pairs=160)
@@ -153,7 +153,7 @@ class Face(Demo):
     def baselines(self, root: Path) -> dict[str, dict[str, float]]:
         from statistics import fmean
 
-        from tasks.face.baselines import baselines
+        from relattn.tasks.face.baselines import baselines
 
         found = {}
         for name, packs in baselines(root).items():

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from tasks.reid.embedding import Embedding, Entry
-    from tasks.reid.folder import Loaded
+    from relattn.inference.embed import Loaded
+    from relattn.tasks.embeddings import Embedding, Entry
 
 EXAMPLES = """examples:
   relattn embed --checkpoint runs/reid/NAME/checkpoints/last.ckpt --images photos --out features/photos
@@ -100,7 +100,7 @@ def device_of(gpus: str | None) -> str:
             f"--gpus is {gpus!r}, and one device embeds images: give 0 for the CPU, 1 for the first GPU, or an index "
             "with a comma, such as '2,'."
         )
-    from relattn.cli.trainer import check_gpus
+    from relattn.cli.lightning.commands import check_gpus
 
     index = 0 if gpus == "1" else int(gpus.rstrip(","))
     check_gpus("gpu", [index])
@@ -109,13 +109,13 @@ def device_of(gpus: str | None) -> str:
 
 def network_of(options: argparse.Namespace, *, flip: Any) -> "Loaded":
     """Load the checkpoint of the options; `flip` as of `load_network`."""
+    from relattn.cli.lightning.commands import quieten
     from relattn.cli.memory import keep_freed_memory
-    from relattn.cli.trainer import quieten
 
     device = device_of(options.gpus)
     keep_freed_memory()
     quieten()
-    from tasks.reid.folder import load_network
+    from relattn.inference.embed import load_network
 
     return load_network(options.checkpoint, flip=flip, device=device)
 
@@ -135,7 +135,7 @@ def embed_images(
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from tasks.reid.folder import embed
+    from relattn.inference.embed import embed
 
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
     start = time.perf_counter()
@@ -174,7 +174,7 @@ def main(arguments: list[str]) -> int:
     check_free(options.out)
     from rich.console import Console
 
-    from tasks.reid.folder import find_images, listed_images
+    from relattn.inference.embed import find_images, listed_images
 
     if options.manifest:
         entries, names = listed_images(options.images, options.manifest), str(options.manifest)

@@ -9,7 +9,7 @@ from relattn.errors import InputError, MissingFileError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tasks.trained import Trained
+    from relattn.inference.trained import Trained
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
 
@@ -55,7 +55,7 @@ def size_of(options: argparse.Namespace, trained: "Trained") -> tuple[int, int]:
     Raises:
         InputError: If `--size` is none, or another than the only one that the network has.
     """
-    from relattn.cli.benchmark import size
+    from relattn.cli.costs import size
 
     height, width = trained.metadata["input"]["size"]
     if options.size is None:
@@ -95,11 +95,11 @@ def main(arguments: list[str]) -> int:
     from rich.console import Console
 
     from relattn.cli.embed import say
-    from relattn.cli.trainer import quieten
+    from relattn.cli.lightning.commands import quieten
 
     quieten()
     from relattn.export import export, read_metadata
-    from tasks.from_checkpoint import load
+    from relattn.inference.load import load
 
     trained = load(options.checkpoint)
     size = size_of(options, trained)

@@ -10,9 +10,9 @@ from relattn.errors import InputError, MissingFileError, suggest
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tasks.base import Data, Task
-    from tasks.figures import Drawn
-    from tasks.pictures import Pictures
+    from relattn.inference.draw import Drawn
+    from relattn.inference.pictures import Pictures
+    from relattn.tasks.base import Data, Task
 
 FIGURES = {
     "architecture": "where attention sits, with map sizes, parameters and multiply-accumulates",
@@ -92,8 +92,8 @@ def title_of(checkpoint: Path) -> str:
     """What figures call the network of a checkpoint: its backbone and its attention."""
     import yaml
 
-    from relattn.cli.trainer import attention_name
-    from tasks.loading import read
+    from relattn.cli.lightning.commands import attention_name
+    from relattn.inference.loading import read
 
     arguments = yaml.safe_load(read(checkpoint)["config"])["model"]["init_args"]
     attention = attention_name(arguments.get("attention"))
@@ -103,13 +103,13 @@ def title_of(checkpoint: Path) -> str:
 def networks(options: argparse.Namespace) -> "dict[str, Task]":
     """The networks by their titles, which are made different where they are not."""
     from relattn.cli.embed import device_of
+    from relattn.cli.lightning.commands import quieten
     from relattn.cli.memory import keep_freed_memory
-    from relattn.cli.trainer import quieten
 
     device = device_of(options.gpus)
     keep_freed_memory()
     quieten()
-    from tasks.loading import load
+    from relattn.inference.loading import load
 
     found: dict[str, Task] = {}
     for checkpoint in (options.ckpt, *options.beside):
@@ -123,7 +123,7 @@ def networks(options: argparse.Namespace) -> "dict[str, Task]":
 
 def pictures_of(options: argparse.Namespace, task: "Task", data: "Data") -> "Pictures":
     """The images that are asked for, or some of the run's test set."""
-    from tasks.pictures import evenly, from_data, from_files
+    from relattn.inference.pictures import evenly, from_data, from_files
 
     given = options.images or []
     numbers = [text for text in given if text.isdigit()]
@@ -157,7 +157,7 @@ def files_of(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise MissingFileError(f"--images {path}: there is no such image or folder.")
-    from tasks.reid.folder import find_images
+    from relattn.inference.embed import find_images
 
     return [path / entry.path for entry in find_images(path, "none")]
 
@@ -167,12 +167,12 @@ def ranks(options: argparse.Namespace, task: "Task", data: "Data", console: "Con
     from relattn.cli.embed import say
     from relattn.cli.search import row_of, summary
     from relattn.figures.contact_sheet import contact_sheet
-    from tasks.figures import Drawn
-    from tasks.pictures import evenly
-    from tasks.reid import ReID
-    from tasks.reid.embedding import Entry
-    from tasks.reid.folder import Loaded, embed
-    from tasks.reid.search import Search
+    from relattn.inference.draw import Drawn
+    from relattn.inference.embed import Loaded, embed
+    from relattn.inference.pictures import evenly
+    from relattn.inference.search import Search
+    from relattn.tasks.embeddings import Entry
+    from relattn.tasks.reid import ReID
 
     if not isinstance(task, ReID):
         raise InputError(
@@ -213,8 +213,8 @@ def pairs(options: argparse.Namespace, task: "Task", data: "Data") -> "Drawn":
     import numpy as np
 
     from relattn.figures.pairs import Decided, hardest, pairs_figure
-    from tasks.face import Face
-    from tasks.figures import Drawn
+    from relattn.inference.draw import Drawn
+    from relattn.tasks.face import Face
 
     if not isinstance(task, Face):
         raise InputError(f"pairs draws face verification, and this is a network of {type(task).__name__}.")
@@ -251,7 +251,7 @@ def verified(task: "Task", data: "Data", pack: str) -> "tuple[Any, Any, Any]":
     import torch
 
     from relattn.metrics.verification import fold_sizes, pair_distances, verification
-    from tasks.samplers import Draw
+    from relattn.tasks.samplers import Draw
 
     images: Any = data.sets["test"]  # type: ignore[attr-defined]
     names = [one.name for one in images.packs]
@@ -277,8 +277,8 @@ def main(arguments: list[str]) -> int:
     console = Console()
     tasks = networks(options)
     from relattn.figures.canvas import save
-    from tasks.figures import draw
-    from tasks.pictures import data_of
+    from relattn.inference.draw import draw
+    from relattn.inference.pictures import data_of
 
     task = next(iter(tasks.values()))
     data = data_of(options.ckpt, options.root)

@@ -14,7 +14,7 @@ TRAINER_COMMANDS = {
 }
 
 COMMANDS = {
-    "benchmark": ("relattn.cli.benchmark", "parameters, MACs, time and memory of attention, side by side"),
+    "benchmark": ("relattn.cli.costs", "parameters, MACs, time and memory of attention, side by side"),
     "convert": ("relattn.cli.convert", "a released checkpoint of the papers' authors, as one of the suite's"),
     "dashboard": ("relattn.cli.dashboard", "a W&B workspace for what all tasks log"),
     "data": ("relattn.cli.data", "generate stand-ins for data sets, or check every image of a set"),
@@ -22,7 +22,7 @@ COMMANDS = {
     "embed": ("relattn.cli.embed", "write the features of a folder's images, by a network of people or faces"),
     "export": ("relattn.cli.export", "a trained network as ONNX or torch.export, with all that its use needs"),
     "figures": ("relattn.cli.figures", "draw what a trained network looks at, and how it is built"),
-    "list": ("relattn.cli.listing", "list tasks, attention modules, data sets or backbones"),
+    "list": ("relattn.cli.list", "list tasks, attention modules, data sets or backbones"),
     "parameters": ("relattn.cli.parameters", "parameters with each attention, beside the paper's table"),
     "report": ("relattn.cli.report", "tables in the papers' layout from run folders, with curves and costs"),
     "search": ("relattn.cli.search", "rank a gallery for each query, and draw the nearest images"),
@@ -102,7 +102,7 @@ def run(arguments: list[str]) -> int:
         if rest in (["--help"], ["-h"]):
             print(trainer_usage(command))  # noqa: T201
             return 0
-        from relattn.cli.trainer import main as train
+        from relattn.cli.lightning.commands import main as train
 
         return train(command, rest)
     if command not in COMMANDS:

@@ -62,7 +62,7 @@ def network(name: str, options: argparse.Namespace) -> "list[nn.Module]":
     import torch
 
     from relattn.backbones import build
-    from relattn.cli.benchmark import factory
+    from relattn.cli.costs import factory
     from relattn.heads import BNNeck
 
     with torch.device("meta"):

@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     from rich.console import Console
 
     from relattn.cli.sweep import find
-    from relattn.sweeps import differences, grid, records, table
+    from relattn.sweeps import comparability, grid, records, table
 
     found = records.read(options.folders)
     if not found:
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     for filled in tables:
         print_table(filled, console)
     in_tables = {id(record) for filled in tables for record in filled.records}
-    for warning in differences.differences([record for record in found if id(record) not in in_tables]):
+    for warning in comparability.differences([record for record in found if id(record) not in in_tables]):
         console.print(warning, style="yellow", markup=False, highlight=False)
     console.print(f"report: {written}", highlight=False, soft_wrap=True)
     return 0

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from relattn.figures.contact_sheet import Row
-    from tasks.reid.embedding import Embedding, Entry
-    from tasks.reid.search import Search
+    from relattn.inference.search import Search
+    from relattn.tasks.embeddings import Embedding, Entry
 
 EXAMPLES = """examples:
   relattn search --query runs/reid/NAME/predict/embedding --gallery runs/reid/NAME/predict/embedding --out found
@@ -83,7 +83,7 @@ def sources(options: argparse.Namespace, console: "Console") -> "tuple[Embedding
     """
     given: dict[str, Path] = {"query": options.query, "gallery": options.gallery}
     check_sources(given, options.checkpoint)
-    from tasks.reid.embedding import Embedding, check_comparable
+    from relattn.tasks.embeddings import Embedding, check_comparable
 
     found = {flag: Embedding.load(path) for flag, path in given.items() if is_embedding(path)}
     abouts = {flag: embedding.about for flag, embedding in found.items()}
@@ -111,8 +111,8 @@ def sources(options: argparse.Namespace, console: "Console") -> "tuple[Embedding
 
 def images_of(path: Path) -> "tuple[Path, list[Entry]]":
     """The folder that paths are relative to, and the images of a folder or the one image."""
-    from tasks.reid.embedding import Entry
-    from tasks.reid.folder import find_images, reader
+    from relattn.inference.embed import find_images, reader
+    from relattn.tasks.embeddings import Entry
 
     if path.is_file():
         return path.parent, [Entry(path.name, *reader("market")(path.name))]
@@ -124,7 +124,7 @@ def row_of(entry: dict[str, Any], search: "Search", missing: list[Path]) -> "Row
     from PIL import Image
 
     from relattn.figures.contact_sheet import HEIGHT, Row, Tile
-    from tasks.images import read_image
+    from relattn.tasks.images import read_image
 
     def image(file: Path) -> Image.Image | None:
         try:
@@ -202,7 +202,7 @@ def main(arguments: list[str]) -> int:
 
     console = Console()
     query, gallery = sources(options, console)
-    from tasks.reid.search import Search, choose
+    from relattn.inference.search import Search, choose
 
     search = Search(query, gallery, metric=options.distance, same_camera=options.same_camera, reranking=options.rerank)
     count = len(search.query.entries)

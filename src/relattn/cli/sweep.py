@@ -101,10 +101,10 @@ def keep_file(sweep: "Sweep", place: Path) -> None:
 
 def dry_run(plan: "list[Planned]", place: Path) -> int:
     """List the runs: what became of them, and their commands."""
-    from relattn.sweeps import folders
+    from relattn.runs import run_folder
 
     for planned in plan:
-        state = folders.status(place / planned.name)
+        state = run_folder.status(place / planned.name)
         print(f"{planned.name}  [{state}]\n  {shlex.join(planned.command)}")  # noqa: T201
     print(f"{len(plan)} runs, in {place}")  # noqa: T201
     return 0
@@ -114,7 +114,7 @@ def launch(sweep: "Sweep", plan: "list[Planned]", place: Path, options: argparse
     """Run what is not finished, and say what came out."""
     from rich.console import Console
 
-    from relattn.sweeps import folders
+    from relattn.runs import run_folder
     from relattn.sweeps.live import Board
     from relattn.sweeps.local import Local
     from relattn.sweeps.ray_cluster import Ray
@@ -128,7 +128,7 @@ def launch(sweep: "Sweep", plan: "list[Planned]", place: Path, options: argparse
         else Local(jobs, devices)
     )
     keep_file(sweep, place)
-    todo = [planned for planned in plan if folders.status(place / planned.name) != "finished"]
+    todo = [planned for planned in plan if run_folder.status(place / planned.name) != "finished"]
     if len(todo) < len(plan):
         console.print(f"{len(plan) - len(todo)} of {len(plan)} runs have finished before.", highlight=False)
     board = Board(sweep.name, plan, place, console, jobs)
@@ -146,13 +146,13 @@ def outcome(sweep: "Sweep", plan: "list[Planned]", place: Path, console: "Consol
     from rich.markup import escape
 
     from relattn.cli.report import show
-    from relattn.sweeps import folders
+    from relattn.runs import run_folder
 
-    states = {planned.name: folders.status(place / planned.name) for planned in plan}
+    states = {planned.name: run_folder.status(place / planned.name) for planned in plan}
     failed = [planned for planned in plan if states[planned.name] == "failed"]
     finished = list(states.values()).count("finished")
     for planned in failed:
-        record = folders.read_json(place / planned.name / "failed.json") or {}
+        record = run_folder.read_json(place / planned.name / "failed.json") or {}
         console.rule(f"[red]failed[/]: {planned.name}, {record.get('why')}")
         console.print(escape("\n".join(record.get("log", []))), highlight=False, soft_wrap=True)
     if "table" in sweep.content:
@@ -163,7 +163,7 @@ def outcome(sweep: "Sweep", plan: "list[Planned]", place: Path, console: "Consol
 
 def run_one(sweep: "Sweep", given: list[str], place: Path) -> int:
     """Start the run of some values, as an agent of W&B gives them."""
-    from relattn.sweeps import folders
+    from relattn.runs import run_folder
     from relattn.sweeps.grid import text
     from relattn.sweeps.local import Local
 
@@ -180,7 +180,7 @@ def run_one(sweep: "Sweep", given: list[str], place: Path) -> int:
         planned.command.append("--logger=wandb")
     keep_file(sweep, place)
     folder = place / planned.name
-    if folders.status(folder) == "finished":
+    if run_folder.status(folder) == "finished":
         return 0
     Local().launch([planned], place, sweep.name, lambda seen: None)
-    return 0 if folders.status(folder) == "finished" else 1
+    return 0 if run_folder.status(folder) == "finished" else 1

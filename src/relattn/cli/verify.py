@@ -11,7 +11,7 @@ from relattn.errors import InputError, MissingFileError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tasks.face import Face
+    from relattn.tasks.face import Face
 
 EXAMPLES = """examples:
   relattn verify anna.jpg bert.jpg --checkpoint runs/face/NAME/checkpoints/last.ckpt
@@ -69,7 +69,7 @@ def features_of(task: "Face", images: list[Path]) -> "Tensor":
     """The features of images, `(N, D)`."""
     import torch
 
-    from tasks.images import read_image
+    from relattn.tasks.images import read_image
 
     prepare = task.preparation()
     pixels = torch.stack([torch.from_numpy(prepare(read_image(image))) for image in images])
@@ -85,7 +85,7 @@ def main(arguments: list[str]) -> int:
     from rich.console import Console
 
     from relattn.metrics.verification import pair_distances
-    from tasks.face import Face
+    from relattn.tasks.face import Face
 
     task = network.task
     if not isinstance(task, Face):

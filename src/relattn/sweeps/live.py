@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from relattn.sweeps import folders
+from relattn.runs import run_folder
+from relattn.runs.progress import Progress, progress
 from relattn.sweeps.grid import Planned
-from relattn.sweeps.progress import Progress, progress
 
 COLOURS = {"finished": "green", "failed": "red", "running": "cyan", "interrupted": "yellow", "waiting": "dim"}
 
@@ -63,7 +63,7 @@ class Board:
         if self.live is not None:
             self.live.stop()
 
-    def watch(self, seen: dict[str, folders.Status]) -> None:
+    def watch(self, seen: dict[str, run_folder.Status]) -> None:
         """Take in the launcher's statuses; show what is new."""
         changed = {name: status for name, status in seen.items() if status != self.states[name].status}
         due = time.monotonic() - self.refreshed > 1
@@ -99,7 +99,7 @@ class Board:
 
     def all_left(self) -> float | None:
         """Seconds that the sweep still needs, if every waiting run takes as long as those that ended."""
-        results = [folders.read_json(self.place / name / "result.json") for name in self.states]
+        results = [run_folder.read_json(self.place / name / "result.json") for name in self.states]
         lasted = [result["seconds"] for result in results if result and "seconds" in result]
         waiting = sum(state.status in ("waiting", "interrupted") for state in self.states.values())
         running = [self.left(name) for name, state in self.states.items() if state.status == "running"]

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from relattn.sweeps import folders
-from relattn.sweeps.attempt import Attempt
+from relattn.runs import run_folder
 from relattn.sweeps.grid import Planned
+from relattn.sweeps.run_process import Attempt
 
-Watch = Callable[[dict[str, folders.Status]], None]
+Watch = Callable[[dict[str, run_folder.Status]], None]
 """Called often with the status of every run that is no longer waiting."""
 
 PAUSE = 0.2
@@ -46,7 +46,7 @@ class Local:
         """Run everything in `plan`; statuses go to `watch`. Ctrl-C and SIGTERM stop the runs, which can go on later."""
         waiting, slots = deque(plan), dict.fromkeys(range(self.jobs), None)
         active: dict[int, Attempt | None] = dict(slots)
-        seen: dict[str, folders.Status] = {}
+        seen: dict[str, run_folder.Status] = {}
         with terminated_as_interrupted():
             try:
                 while waiting or any(active.values()):

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from relattn.sweeps import charts
-from relattn.sweeps.differences import commit, differences
+from relattn.sweeps.comparability import commit, differences
 from relattn.sweeps.live import duration
 from relattn.sweeps.records import Record
 from relattn.sweeps.table import Cell, Table
@@ -195,8 +195,8 @@ def summary(record: Record) -> dict[str, Any]:
 
 def failure(record: Record) -> str:
     """The last line of a failed run's log."""
-    from relattn.sweeps import folders
+    from relattn.runs import run_folder
 
-    content = folders.read_json(record.folder / "failed.json") if record.status == "failed" else None
+    content = run_folder.read_json(record.folder / "failed.json") if record.status == "failed" else None
     lines = [line for line in (content or {}).get("log", []) if line.strip()]
     return html.unescape(lines[-1]) if lines else ""

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from relattn.errors import InputError
-from relattn.sweeps import folders
-from relattn.sweeps.attempt import Attempt
+from relattn.runs import run_folder
 from relattn.sweeps.grid import Planned
 from relattn.sweeps.local import PAUSE, Watch, terminated_as_interrupted
+from relattn.sweeps.run_process import Attempt
 
 RETRIES = 3
 """How often a run is started again when its machine is lost; it goes on from its checkpoint."""
@@ -85,10 +85,10 @@ class Ray:
                 try:
                     seen[planned.name] = ray.get(task)
                 except ray.exceptions.RayError:  # the worker died every time
-                    folders.record_failure(place / planned.name, -1)
+                    run_folder.record_failure(place / planned.name, -1)
                     seen[planned.name] = "failed"
             for task in unfinished:
-                state = folders.status(place / tasks[task].name)
+                state = run_folder.status(place / tasks[task].name)
                 if state != "waiting":
                     seen[tasks[task].name] = state
             watch(seen)

@@ -5,9 +5,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from relattn.sweeps import folders
+from relattn.runs import run_folder
+from relattn.runs.progress import load_config, read_metrics
 from relattn.sweeps.grid import SEED
-from relattn.sweeps.progress import load_config, read_metrics
 
 PLACES = ("data.root", "logger")
 """Options that say where things are: they do not make another cell of a table."""
@@ -27,7 +27,7 @@ class Record:
     folder: Path
     sweep: dict[str, Any]
     result: dict[str, Any] | None
-    status: folders.Status
+    status: run_folder.Status
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -100,9 +100,9 @@ class Record:
 def read(places: list[Path]) -> list[Record]:
     """All runs under some places, the oldest first."""
     records = []
-    for folder in folders.run_folders(places):
-        sweep, result = folders.read_json(folder / "sweep.json"), folders.read_json(folder / "result.json")
-        records.append(Record(folder, sweep or {}, result, folders.status(folder)))
+    for folder in run_folder.run_folders(places):
+        sweep, result = run_folder.read_json(folder / "sweep.json"), run_folder.read_json(folder / "result.json")
+        records.append(Record(folder, sweep or {}, result, run_folder.status(folder)))
     return sorted(records, key=lambda record: (record.sweep.get("started", ""), modified(record)))
 
 

@@ -8,7 +8,7 @@ import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
-from relattn.sweeps.differences import differences, silent
+from relattn.sweeps.comparability import differences, silent
 from relattn.sweeps.grid import SEED, Planned, Sweep
 from relattn.sweeps.layout import Score, axis, given, key_of, layout_of, ordered, published, scores_of
 from relattn.sweeps.records import PLACES, Record, modified

@@ -1,0 +1,282 @@
+"""`relattn benchmark`: what attention costs, beside the plain backbone and beside the form it is usually written in.
+
+That form is the materialised one for RGA, and for StRA and SASA the one that unfolds neighbourhoods.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from relattn.cli.lightning import flags
+from relattn.cli.memory import keep_freed_memory
+from relattn.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from relattn.backbones import AttentionFactory
+    from relattn.costs.measure import Cost
+
+EXAMPLES = """examples:
+  relattn benchmark --attention rga_sc --channels 256 --size 64x32 --batch_size 8
+  relattn benchmark --attention stra --channels 512 --size 16x8 --batch_size 16
+  relattn benchmark --attention rga_sc --backbone resnet50 --size 256x128 --batch_size 16 --last_stride 1 --apart 2
+"""
+
+SLOW_FORMS = ("materialised", "unfolded")
+NOTHING = "There is nothing to measure: give --attention, or --backbone, or both."
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the options."""
+    parser = argparse.ArgumentParser(
+        prog="relattn benchmark",
+        description="Parameters, MACs, time and memory of forward and backward, side by side in one run.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--attention", nargs="+", default=["rga_sc"], help="attention modules, by recipe")
+    parser.add_argument("--backbone", help="measure in this network; without it, the module alone")
+    parser.add_argument("--channels", type=int, default=256, help="channels of the input of a module alone")
+    parser.add_argument("--size", type=size, help="height x width: of the image, or of a module's input (64x32)")
+    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--stages", type=int, nargs="+", help="stages that attention follows")
+    parser.add_argument("--last_stride", type=int, choices=[1, 2], help="1 for the trunk of re-identification")
+    parser.add_argument("--classes", type=int, default=0, help="outputs of a classifier; by default none")
+    parser.add_argument("--rounds", type=int, default=9, help="timed passes of each network")
+    parser.add_argument("--warmup", type=int, default=8, help="passes before those")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    parser.add_argument("--layout", choices=["channels_last", "contiguous"], default="channels_last")
+    parser.add_argument("--compile", action="store_true", help="compile each network")
+    parser.add_argument("--recompute", action="store_true", help="compute attention again in the backward pass")
+    parser.add_argument("--no_materialised", action="store_true", help="leave materialised and unfolded forms out")
+    parser.add_argument(
+        "--apart",
+        type=int,
+        default=0,
+        metavar="TIMES",
+        help="start a process for each network, so many times, taking turns: none finds memory as another left it",
+    )
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    # All that a process of --apart measures.
+    parser.add_argument("--form", choices=["plain", "own", "slow"], help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    for name in ("channels", "batch_size", "rounds"):
+        if getattr(options, name) < 1:
+            raise InputError(f"--{name} is {getattr(options, name)}, expected at least 1.")
+    if options.size is None:
+        small = options.backbone is not None and flags.family_of(options.backbone) != "timm"
+        options.size = (32, 32) if small else (256, 128) if options.backbone else (64, 32)
+    return options
+
+
+def size(text: str) -> tuple[int, int]:
+    """Read `64x32` as height and width."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not height x width, such as 64x32")
+    return int(match[1]), int(match[2])
+
+
+def factory(name: str, backbone: str | None) -> "AttentionFactory | None":
+    """The attention that a recipe stands for."""
+    from jsonargparse import ArgumentParser
+
+    from relattn.backbones import AttentionFactory
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--attention", type=AttentionFactory | None)
+    value = yaml.safe_load(flags.attention(name, backbone))
+    chosen: AttentionFactory | None = parser.instantiate(parser.parse_object({"attention": value})).attention
+    return chosen
+
+
+def networks(options: argparse.Namespace) -> "dict[str, nn.Module]":
+    """Build what is compared: the plain backbone, if there is one, and each attention with its usual, slow form."""
+    from torch import nn
+
+    from relattn.attention.base import outermost
+    from relattn.backbones import build
+    from relattn.costs.materialised import has_relations, materialised
+    from relattn.costs.unfolded import has_neighbourhoods, unfolded
+
+    found: dict[str, nn.Module] = {}
+
+    def network(attention: "AttentionFactory | None") -> nn.Module:
+        if options.backbone is None:
+            assert attention is not None
+            return attention(options.channels, size=options.size)
+        return build(
+            options.backbone,
+            attention=attention,
+            stages=options.stages,
+            size=options.size,
+            last_stride=options.last_stride,
+            num_classes=options.classes,
+        )
+
+    if options.backbone is not None and options.form in (None, "plain"):
+        found[options.backbone] = network(None)
+    for name in options.attention if options.form != "plain" else []:
+        attention = factory(name, options.backbone)
+        if attention is None:
+            continue
+        label, own = label_of(name, options.backbone), network(attention)
+        for module in outermost(own):
+            module.recompute = options.recompute
+        if options.form in (None, "own"):
+            found[label] = own
+        if options.no_materialised or options.form == "own":
+            continue
+        if has_relations(own):
+            found[f"{label}, materialised"] = materialised(own)
+        if has_neighbourhoods(own):
+            found[f"{label}, unfolded"] = unfolded(own)
+    if not found:
+        raise InputError(NOTHING)
+    return found
+
+
+def label_of(attention: str, backbone: str | None) -> str:
+    """What a network with that attention is called."""
+    return attention if backbone is None else f"{backbone} + {attention}"
+
+
+def table(costs: "list[Cost]", options: argparse.Namespace, device: str) -> None:
+    """Print the costs, with the ratios to the first and of the slow form to this one."""
+    from rich.console import Console
+    from rich.table import Table
+
+    what = f"{options.batch_size} x {options.size[0]}x{options.size[1]}, {options.layout}, {device}"
+    caption = "time: median (fastest to slowest); memory: peak of a pass / kept for the backward pass"
+    shown = Table(title=f"Forward and backward, {what}", caption=caption)
+    for column in ("", "parameters", "MACs / image", "time, ms", "ratio", "peak / kept, MiB", "slow form / this"):
+        shown.add_column(column, justify="left" if not column else "right")
+    by_name = {cost.name: cost for cost in costs}
+    for cost in costs:
+        twin = by_name.get(f"{cost.name}, materialised") or by_name.get(f"{cost.name}, unfolded")
+        shown.add_row(
+            cost.name,
+            f"{cost.parameters:,}",
+            f"{cost.macs / 1e6:,.1f} M",
+            f"{cost.milliseconds:.1f} ({cost.fastest:.1f} to {cost.slowest:.1f})",
+            f"{cost.milliseconds / costs[0].milliseconds:.2f}",
+            f"{cost.peak_bytes / 2**20:,.0f} / {cost.kept_bytes / 2**20:,.0f}",
+            ""
+            if twin is None
+            else f"{twin.milliseconds / cost.milliseconds:.1f} x time, "
+            f"{twin.peak_bytes / max(cost.peak_bytes, 1):.1f} x peak, "
+            f"{twin.kept_bytes / max(cost.kept_bytes, 1):.1f} x kept",
+        )
+    Console(width=None if Console().is_terminal else 150).print(shown)
+
+
+def differences(built: "dict[str, nn.Module]", inputs: "Tensor") -> dict[str, float]:
+    """By how much the output of each slow form differs from that of its network, relative to the largest."""
+    import torch
+
+    from relattn.costs.side_by_side import difference
+
+    found = {}
+    with torch.no_grad():
+        for name, network in built.items():
+            own, _, form = name.rpartition(", ")
+            if form in SLOW_FORMS and own in built:
+                found[name] = difference(built[own](inputs), network(inputs))
+    return found
+
+
+def measure(arguments: list[str]) -> "list[Cost]":
+    """Build what the command line asks for, and measure it."""
+    options = parse(arguments)
+    if not options.apart:
+        keep_freed_memory()
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler, which counts memory, reports its start and stop
+    import torch
+
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"--device {options.device}: torch {torch.__version__} finds no GPU.")
+    return measure_apart(options, arguments) if options.apart else measure_here(options)
+
+
+def build_all(options: argparse.Namespace) -> "tuple[dict[str, nn.Module], Tensor]":
+    """The networks and their inputs, the same from run to run."""
+    import torch
+
+    device = torch.device(options.device)
+    torch.manual_seed(0)
+    layout = torch.channels_last if options.layout == "channels_last" else torch.contiguous_format
+    built = {name: network.to(device).to(memory_format=layout) for name, network in networks(options).items()}
+    channels = 3 if options.backbone else options.channels
+    return built, torch.randn(options.batch_size, channels, *options.size, device=device).to(memory_format=layout)
+
+
+def measure_here(options: argparse.Namespace) -> "list[Cost]":
+    """Measure the networks in this process."""
+    from relattn.costs.measure import compare
+
+    built, inputs = build_all(options)
+    differ = differences(built, inputs)
+    if options.compile:
+        for network in built.values():
+            network.compile()
+    inputs.requires_grad_(options.backbone is None)
+    costs = compare(built, inputs, rounds=options.rounds, warmup=options.warmup)
+    return [dataclasses.replace(cost, difference=differ.get(cost.name)) for cost in costs]
+
+
+def measure_apart(options: argparse.Namespace, arguments: list[str]) -> "list[Cost]":
+    """Measure each network in processes of its own, which take turns."""
+    from relattn.costs.measure import Cost
+
+    differ = {} if options.no_materialised else differences(*build_all(options))
+    chosen = [] if options.backbone is None else [["--form", "plain"]]
+    for name in options.attention:
+        if name in ("none", "null"):
+            continue
+        chosen.append(["--attention", name, "--form", "own"])
+        if any(f"{label_of(name, options.backbone)}, {form}" in differ for form in SLOW_FORMS):
+            chosen.append(["--attention", name, "--form", "slow"])
+    if not chosen:
+        raise InputError(NOTHING)
+    found: dict[str, Cost] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "cost.json"
+        for _ in range(options.apart):
+            for one in chosen:
+                command = [sys.executable, "-m", "relattn", "benchmark", *arguments, *one, "--apart", "0"]
+                command += ["--json", str(file)]
+                run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603, it is ours
+                if run.returncode:
+                    raise InputError(f"{' '.join(command)} failed:\n{run.stderr.strip()}")
+                (cost,) = json.loads(file.read_text())["costs"]
+                fields = {key.name: cost[key.name] for key in dataclasses.fields(Cost)}
+                name = fields["name"]
+                fields["times"] = (*(found[name].times if name in found else ()), *fields["times"])
+                found[name] = Cost(**{**fields, "difference": differ.get(name)})
+    return list(found.values())
+
+
+def main(arguments: list[str]) -> int:
+    """Measure and print."""
+    options, costs = parse(arguments), measure(arguments)
+    from relattn.costs.measure import as_json
+    from relattn.costs.side_by_side import environment
+
+    machine = environment(options.device)
+    table(costs, options, machine["device"])
+    if options.json:
+        shown = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
+        content = {"options": shown, "machine": machine, "costs": as_json(costs)}
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(content, indent=2) + "\n")
+    return 0

@@ -1,0 +1,1 @@
+"""What stands around LightningCLI: recipes, checks, error messages, and the run of each command."""

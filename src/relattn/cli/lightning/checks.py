@@ -1,0 +1,121 @@
+"""What the command line makes sure of before a run begins: numbers that can train, classes that go together."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from relattn.cli import catalogue
+from relattn.errors import InputError
+
+LARGEST_SEED = 2**32 - 1
+"""NumPy's."""
+
+AT_LEAST_ONE = ("check_val_every_n_epoch", "accumulate_grad_batches", "log_every_n_steps")
+
+
+def check_config(command: str, config: Any) -> None:
+    """Refuse a configuration that cannot be run, however it is spelt.
+
+    Args:
+        command: `fit`, `validate`, `test` or `predict`.
+        config: The command's configuration, parsed and not yet instantiated.
+
+    Raises:
+        InputError: If a number is infinite, none or out of range, or the model and the data are of different tasks.
+    """
+    for part in ("model", "data", "trainer"):
+        for option, value in numbers(config[part], f"--{part}"):
+            if not math.isfinite(value):
+                raise InputError(f"{option} is {value}, expected a finite number.")
+    seed = config.seed_everything
+    if not isinstance(seed, bool) and seed is not None and not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"--seed_everything is {seed}, expected 0 to {LARGEST_SEED}.")
+    trainer = config.trainer
+    for name in AT_LEAST_ONE:
+        if (value := trainer.get(name)) is not None and value < 1:
+            raise InputError(f"--trainer.{name} is {value}, expected at least 1.")
+    if trainer.get("val_check_interval") is not None and trainer.val_check_interval == 0:
+        raise InputError("--trainer.val_check_interval is 0, expected a part of an epoch, or a number of steps from 1.")
+    if (clip := trainer.get("gradient_clip_val")) is not None and clip < 0:
+        raise InputError(f"--trainer.gradient_clip_val is {clip}, expected 0 or more; leave it out not to clip.")
+    if command == "fit":
+        for name in ("max_epochs", "max_steps", "limit_train_batches"):
+            if trainer.get(name) == 0:
+                raise InputError(f"--trainer.{name} is 0: nothing would be trained. Give at least 1.")
+        check_optimizer(config.model.init_args.get("optimizer"))
+    check_data_of_task(config.model.class_path, config.data.class_path)
+
+
+def numbers(value: Any, option: str) -> Iterator[tuple[str, float]]:
+    """All fractions of a configuration, with their options."""
+    if isinstance(value, float):
+        yield option, value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from numbers(item, option)
+    elif isinstance(value, dict) or hasattr(value, "__dict__"):
+        for name, item in (value if isinstance(value, dict) else vars(value)).items():
+            yield from numbers(item, option if name == "init_args" else f"{option}.{name}")
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Refuse what the optimizer refuses, which it else says when the data are read and the network is built.
+
+    Raises:
+        InputError: If it does not take its arguments.
+    """
+    import importlib
+
+    import torch
+
+    if not hasattr(optimizer, "class_path"):
+        return
+    module, _, name = optimizer.class_path.rpartition(".")
+    kind = getattr(importlib.import_module(module), name)
+    arguments = vars(optimizer.get("init_args") or {}) if hasattr(optimizer.get("init_args"), "__dict__") else {}
+    if not isinstance(kind, type) or not issubclass(kind, torch.optim.Optimizer):
+        return
+    try:
+        kind([torch.nn.Parameter(torch.zeros(1))], **arguments)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"--model.optimizer {optimizer.class_path}: {error}.") from error
+
+
+def check_data_of_task(model: str, data: str) -> None:
+    """Refuse data of another task than the model's, where the model's task has data sets of its own.
+
+    Args:
+        model: Class path of the model.
+        data: Class path of the data.
+
+    Raises:
+        InputError: With the data sets that the task has.
+    """
+    found = catalogue.found_data_sets()
+    task, name = model.split(".")[2], data.rpartition(".")[2]
+    own = [known for known, (of, _) in found.items() if of == task]
+    if own and data.startswith("relattn.tasks.") and name in found and found[name][0] != task:
+        raise InputError(
+            f"--data {name} is of {found[name][0]}, and the model is {model}. Choose data of {task}: {', '.join(own)}."
+        )
+
+
+def misfit(error: Exception, checkpoint: str | None) -> InputError | None:
+    """What an error of Lightning's says of a checkpoint that it was given; None if it says nothing of it.
+
+    Args:
+        error: What was raised.
+        checkpoint: The checkpoint, if there was one.
+    """
+    if checkpoint is None or isinstance(error, InputError):
+        return None
+    if isinstance(error, KeyError) and error.args == ("pytorch-lightning_version",):
+        return InputError(f"{checkpoint} is no checkpoint of `relattn fit`, but of another program's.")
+    if "loading state_dict" in str(error):
+        found = [line.strip() for line in str(error).splitlines()[1:]]
+        more = f" and {len(found) - 1:,} more such lines" if len(found) > 1 else ""
+        return InputError(
+            f"{checkpoint} does not fit the network that is asked for: {found[0][:200]}{more}. Ask for the network of "
+            "its run, or leave --task out, so that its run's configuration is taken."
+        )
+    return None

@@ -1,0 +1,189 @@
+"""`relattn fit | validate | test | predict`: LightningCLI with short flags, run folders and checked devices."""
+
+import logging
+import os
+import re
+import shutil
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from relattn.cli import catalogue
+from relattn.cli.lightning import flags
+from relattn.cli.memory import keep_freed_memory
+from relattn.errors import InputError
+
+RUN_VARIABLE = "RELATTN_RUN"
+"""Environment variable that tells the other processes of a distributed run its folder."""
+
+
+def main(command: str, arguments: list[str]) -> int:
+    """Run one of Lightning's commands."""
+    if "--help_all" in arguments:
+        arguments = ["--help"]
+    lightning_arguments, own = flags.expand(arguments)
+    sys.argv[1:] = [
+        command,
+        *lightning_arguments,
+        *(part for flag, value in own.items() for part in (f"--{flag}", value)),
+    ]
+    keep_freed_memory()
+    quieten()
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from relattn.cli.lightning.checks import misfit
+    from relattn.cli.lightning.suite import SuiteCLI
+
+    started_by = os.environ.get(RUN_VARIABLE, "")
+    try:
+        SuiteCLI(command, lightning_arguments, own)
+    except (InputError, MisconfigurationException, RuntimeError, KeyError) as error:
+        if not started_by:
+            give_back(os.environ.get(RUN_VARIABLE, ""))
+        if isinstance(error, MisconfigurationException):
+            raise InputError(f"The trainer cannot run so: {' '.join(str(error).split())}") from error
+        if (said := misfit(error, flags.value_of(lightning_arguments, "--ckpt_path"))) is not None:
+            raise said from error
+        raise
+    finally:
+        os.environ[RUN_VARIABLE] = started_by
+    return 0
+
+
+def quieten() -> None:
+    """Silence what Lightning and its like say to everybody, each with its reason."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for news when it is imported
+    os.environ.setdefault("WANDB_SILENT", "true")  # one line says where an offline run is; see suite.py
+    # Tips on other products, a list of devices that no one asked for, and the seed, which the configuration holds.
+    for source in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(source).setLevel(logging.WARNING)
+    # The suite's loaders run on the device and have no workers to add.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # config.yaml is in the folder before the first metric is: that is no previous run.
+    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty.*")
+    # Lightning 2.6 calls what torch 2.15 deprecates.
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    # CIFAR's 391 steps are logged by epoch.
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    # It goes on with the right batches: `relattn.runs.interruption`.
+    warnings.filterwarnings("ignore", message=".*resuming from a checkpoint that ended before the epoch ended.*")
+    # It is the folder of the run that goes on.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
+    # Evaluating a checkpoint needs none of the callbacks that wrote it.
+    warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
+    warnings.formatwarning = short
+
+
+def short(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    """Format a warning of the suite's for the person at the keyboard, others with their place as usual."""
+    ours = {catalogue.tasks_folder(), Path(catalogue.__file__).parents[1]}
+    if ours & set(Path(filename).parents):
+        return f"relattn: warning: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
+
+
+def attention_name(config: Any) -> str:
+    """The short name of a configured attention: the recipe that it agrees with, or its class's name."""
+    import yaml
+
+    if not config:
+        return "none"
+    asked = dict(config.get("init_args") or {})
+    best = ("", -1)
+    for name in catalogue.recipes("attention"):
+        content = yaml.safe_load((catalogue.conf() / "attention" / f"{name}.yaml").read_text())
+        variants = [content.get("init_args", {})]
+        variants += [{**variants[0], **departures} for departures in content.get("backbones", {}).values()]
+        for given in variants:
+            agrees = content["class_path"] == config["class_path"] and within(given, asked)
+            if agrees and len(given) > best[1]:
+                best = (name, len(given))
+    return best[0] or re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", config["class_path"].rpartition(".")[2]).lower()
+
+
+def within(given: Any, asked: Any) -> bool:
+    """Whether all that a recipe gives is asked for; what is asked for has every default filled in as well."""
+    if isinstance(given, dict):
+        asked = vars(asked) if hasattr(asked, "__dict__") else asked
+        return isinstance(asked, dict) and all(key in asked and within(part, asked[key]) for key, part in given.items())
+    if isinstance(given, list):
+        pairs = isinstance(asked, list) and len(given) == len(asked)
+        return pairs and all(within(*pair) for pair in zip(given, asked, strict=True))
+    return bool(given == asked)
+
+
+def name_of_run(name: str) -> str:
+    """The name of a run's folder, which lies in its task's.
+
+    Raises:
+        InputError: If it leads elsewhere.
+    """
+    if not name.strip() or Path(name).is_absolute() or {".", ".."} & set(name.split("/")):
+        raise InputError(f"--name is {name!r}, expected the name of a folder; another place is given with --runs.")
+    return name
+
+
+def claim_folder(parent: Path, name: str, *, exact: bool) -> Path:
+    """Make a new folder for a run, numbered if the name is taken.
+
+    Raises:
+        InputError: If `exact` and the name is taken, or the folder cannot be made.
+    """
+    if claimed := os.environ.get(RUN_VARIABLE):
+        return Path(claimed)
+    # Processes started by torchrun or SLURM share no parent that could number the folder: their job does.
+    job = os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
+    if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1:
+        if not exact and job in (None, "none"):
+            raise InputError("Processes that were started together need a name for their run: give it with --name.")
+        folder = parent / (name if exact else f"{name}-{job}")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    number = 1
+    while True:
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError as error:
+            if exact:
+                checkpoint = folder / "checkpoints" / "last.ckpt"
+                hint = f", or go on with that run: --ckpt_path {checkpoint}" if checkpoint.is_file() else ""
+                raise InputError(f"{folder} exists. Choose another --name{hint}.") from error
+            number += 1
+            continue
+        except OSError as error:
+            raise InputError(f"The run's folder {folder} cannot be made: {error.strerror}. Choose --runs.") from error
+        os.environ[RUN_VARIABLE] = str(folder)
+        return folder
+
+
+def give_back(folder: str) -> None:
+    """Remove the folder of a run that could not start, so that its name is free again."""
+    if (
+        folder
+        and Path(folder).is_dir()
+        and {path.name for path in Path(folder).iterdir()} <= {"config.yaml", "run.json"}
+    ):
+        shutil.rmtree(folder)
+
+
+def check_gpus(accelerator: str, devices: Any) -> None:
+    """Raise an InputError if GPUs are asked for that are not there, saying what was found."""
+    import torch
+
+    if accelerator not in ("gpu", "cuda"):
+        return
+    found = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    listed = ", ".join(f"{index}: {name}" for index, name in enumerate(found)) or "none"
+    if not found:
+        build = "a build without CUDA" if torch.version.cuda is None else f"a build for CUDA {torch.version.cuda}"
+        raise InputError(
+            f"GPUs are asked for and none is to be seen: torch {torch.__version__} is {build} and finds no device. Use "
+            "--gpus 0 to run on the CPU, or look at nvidia-smi and CUDA_VISIBLE_DEVICES."
+        )
+    if isinstance(devices, str):  # what the command line gives
+        devices = int(devices) if devices.lstrip("-").isdigit() else [int(part) for part in devices.split(",") if part]
+    wanted = devices if isinstance(devices, list) else range(max(devices, 0))
+    if any(index >= len(found) for index in wanted):
+        raise InputError(f"GPUs {list(wanted)} are asked for, and there are {len(found)} ({listed}).")

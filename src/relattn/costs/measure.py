@@ -1,0 +1,143 @@
+"""Parameters, multiply-accumulates, time and memory of networks, side by side in one run."""
+
+import json
+import statistics
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from relattn.costs.side_by_side import seconds, take_turns
+
+
+@dataclass
+class Cost:
+    """What one forward and backward pass of a network costs.
+
+    Attributes:
+        name: What was measured.
+        parameters: Number of weights.
+        macs: Multiply-accumulates of a forward pass of one image (matrix products and convolutions).
+        times: Milliseconds of forward and backward over the whole batch, of each round.
+        peak_bytes: The most memory that the pass held beyond what was there before it.
+        kept_bytes: What the forward pass keeps for the backward pass, beside the weights and the inputs.
+        difference: Of a slow form: by how much its output differs at most from that of the network that it is a copy
+            of, relative to the largest; None of others.
+    """
+
+    name: str
+    parameters: int
+    macs: int
+    times: tuple[float, ...]
+    peak_bytes: int
+    kept_bytes: int
+    difference: float | None = None
+
+    @property
+    def milliseconds(self) -> float:
+        """Median time of a round."""
+        return statistics.median(self.times)
+
+    @property
+    def fastest(self) -> float:
+        """Time of the fastest round, in milliseconds."""
+        return min(self.times)
+
+    @property
+    def slowest(self) -> float:
+        """Time of the slowest round, in milliseconds."""
+        return max(self.times)
+
+
+def forward_backward(network: nn.Module, inputs: Tensor) -> None:
+    """One training pass, without an optimizer."""
+    network.zero_grad(set_to_none=True)
+    inputs.grad = None
+    outputs = network(inputs)
+    outputs.float().square().mean().backward()
+
+
+def count_macs(network: nn.Module, inputs: Tensor) -> int:
+    """Multiply-accumulates of a forward pass, per image."""
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network(inputs.detach())
+    return int(counter.get_total_flops() // 2 // len(inputs))
+
+
+def peak_memory(step: Callable[[], None], device: torch.device) -> int:
+    """Bytes that a step holds at most beyond what is held before it, as the allocator sees it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        step()
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        events = json.loads(path.read_text())["traceEvents"]
+    changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event.get("name") == "[memory]")
+    held = peak = 0
+    for _, change in changes:
+        held += change
+        peak = max(peak, held)
+    return peak
+
+
+def kept_memory(network: nn.Module, inputs: Tensor) -> int:
+    """Bytes that a forward pass keeps for the backward pass; weights and inputs, which are there anyway, left out."""
+    there = {tensor.untyped_storage().data_ptr() for tensor in (inputs, *network.parameters(), *network.buffers())}
+    kept: dict[int, Tensor] = {}  # by storage: many views of one count once
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs = network(inputs)
+    del outputs
+    return sum(tensor.untyped_storage().nbytes() for address, tensor in kept.items() if address not in there)
+
+
+def compare(networks: dict[str, nn.Module], inputs: Tensor, *, rounds: int, warmup: int) -> list[Cost]:
+    """Measure networks on the same inputs, taking turns.
+
+    Args:
+        networks: What to measure, by name, on the device of the inputs and in training mode.
+        inputs: `(B, C, H, W)`; if it requires a gradient, the passes compute it.
+        rounds: Timed passes of each.
+        warmup: Passes of each before those.
+    """
+    device = inputs.device
+    steps = {name: lambda network=network: forward_backward(network, inputs) for name, network in networks.items()}
+    sides = {name: lambda step=step: 1000 * seconds(step, device) for name, step in steps.items()}
+    measured = take_turns(sides, rounds=rounds, warmup=warmup)
+    for network in networks.values():  # gradients are part of what a step holds
+        network.zero_grad(set_to_none=True)
+    inputs.grad = None
+    return [
+        Cost(
+            name=name,
+            parameters=sum(parameter.numel() for parameter in network.parameters()),
+            macs=count_macs(network, inputs),
+            times=measured[name].values,
+            peak_bytes=peak_memory(steps[name], device),
+            kept_bytes=kept_memory(network, inputs),
+        )
+        for name, network in networks.items()
+    ]
+
+
+def as_json(costs: list[Cost]) -> list[dict[str, object]]:
+    """The costs as plain values."""
+    return [
+        {**asdict(cost), "milliseconds": cost.milliseconds, "fastest": cost.fastest, "slowest": cost.slowest}
+        for cost in costs
+    ]

@@ -1,0 +1,110 @@
+"""Reading a released checkpoint into a network."""
+
+import pickle
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from relattn.errors import InputError, MissingFileError
+from relattn.released.converted import COUNTER, Converted, some, unwrap
+from relattn.released.rga import convert_rga
+from relattn.released.stra import convert_stra, is_stra
+
+
+def read_released(path: Path | str) -> Converted:
+    """Read a released checkpoint and find out which it is; nothing in the file is run.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it cannot be read, or is of no release that is known.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise MissingFileError(f"{file}: there is no such checkpoint.")
+    # Scores are saved beside the weights as numbers of NumPy, under the module names of any version.
+    scalar: Any = np.float64(0).__reduce__()[0]
+    harmless: list[Any] = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    harmless += [np.dtype, *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")}]
+    try:
+        with torch.serialization.safe_globals(harmless):
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise InputError(f"{file} cannot be read as a checkpoint: {error}") from error
+    try:
+        state = unwrap(content)
+        if is_stra(state):
+            return convert_stra(state)
+        if any(".rga_att" in f".{name}" for name in state):
+            return convert_rga(state)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+    raise InputError(
+        f"{file} is of no release that is known: expected backbone.rga_att1.* of RGA or layer4.0.conv2.mask_conv.* of "
+        f"StRA, and found {some(state)}."
+    )
+
+
+def load_released(
+    path: Path | str,
+    target: nn.Module,
+    *,
+    classes: Literal["check", "ignore"] = "check",
+    partial: bool = False,
+) -> Converted:
+    """Load a released checkpoint into a network.
+
+    Args:
+        path: The authors' file.
+        target: A re-identification task whose network is built, or a network of `relattn.backbones.build`, into which
+            only the backbone and its attention go.
+        classes: `ignore` leaves out a classifier of another number of identities.
+        partial: Whether weights of the network may be missing in the file, and so stay as they are.
+
+    Returns:
+        What was loaded; `unplaced` and `missing` are those of the target.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it is of no release that is known, a shape differs, or weights are missing.
+    """
+    found = read_released(path)
+    expected = target.state_dict()
+    prefix = "" if any(name.startswith("network.") for name in expected) else "network."
+    state, left_out = {}, []
+    for ours, value in found.state.items():
+        name = ours.removeprefix(prefix)
+        theirs = [source for source in found.sources[ours] if not source.endswith(COUNTER)]
+        if name not in expected or (prefix and name == ours):
+            left_out += theirs
+        elif value.shape == expected[name].shape:
+            state[name] = value
+        elif classes == "ignore" and name.startswith("head.classifier."):
+            left_out += theirs
+        else:
+            raise InputError(
+                f"{path}: {' + '.join(theirs)} is {tuple(value.shape)}, and {name} of the network is "
+                f"{tuple(expected[name].shape)}.{advice(ours, value)}"
+            )
+    missing = tuple(name for name in expected if name not in state)
+    unplaced = (*found.unplaced, *left_out)
+    result = Converted(found.release, found.attention, state, unplaced, missing, found.sources)
+    needed = [name for name in missing if not (classes == "ignore" and name.startswith("head.classifier."))]
+    if needed and not partial:
+        raise InputError(
+            f"{path} ({found.release}, {found.attention}) has nothing for {len(needed):,} tensors of the network: "
+            f"{some(needed)}. It found no place for {some(unplaced)}."
+        )
+    target.load_state_dict(state, strict=False)
+    return result
+
+
+def advice(name: str, value: Tensor) -> str:
+    """What may be the matter with a tensor of another shape."""
+    if name.startswith("head.classifier."):
+        return f" The file has {len(value):,} identities; a classifier can be left out (classes='ignore')."
+    if "attention." in name:
+        return " The network must be built for the images that the file was trained on, 256x128 in the papers."
+    return ""

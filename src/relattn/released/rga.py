@@ -1,0 +1,59 @@
+"""The released RGA: `ResNet50_RGA_Model` of github.com/microsoft/Relation-Aware-Global-Attention-Networks.
+
+A ResNet-50 with `rga_att1` to `rga_att4` after its stages, then `feat_bn` and `cls`. It computes what `RGA` and
+`BNNeck` compute; only the three embeddings of one input, one convolution and one batch norm in `RGA`, are joined here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from relattn.errors import InputError
+from relattn.released.converted import BLOCKS, Converted, Sources, convert, norm, some, trunk, unwrap
+
+
+def relation_mask(ours: str, theirs: str, half: str) -> Sources:
+    """One mask of RGA: `half` is `spatial` or `channel`.
+
+    The authors' theta, phi and g_x become one convolution, in this order; g_g reads rows of the affinity before its
+    columns, and W the original feature before the relations, as here.
+    """
+    layers = {
+        "embed.0": [f"theta_{half}.0", f"phi_{half}.0", f"gx_{half}.0"],
+        "relate.0": [f"gg_{half}.0"],
+        "reduce.0": [f"W_{half}.0"],
+        "score.0": [f"W_{half}.3"],
+    }
+    norms = {
+        "embed.1": [f"theta_{half}.1", f"phi_{half}.1", f"gx_{half}.1"],
+        "relate.1": [f"gg_{half}.1"],
+        "reduce.1": [f"W_{half}.1"],
+        "score.1": [f"W_{half}.4"],
+    }
+    found: Sources = {
+        f"{ours}.{half}.{name}.weight": tuple(f"{theirs}.{layer}.weight" for layer in parts)
+        for name, parts in layers.items()
+    }
+    for name, parts in norms.items():
+        found |= norm(f"{ours}.{half}.{name}", *(f"{theirs}.{part}" for part in parts))
+    return found
+
+
+def convert_rga(state_dict: Mapping[str, Any]) -> Converted:
+    """Convert the weights of the released `ResNet50_RGA_Model`.
+
+    Args:
+        state_dict: As saved: bare or under `state_dict`, with or without `module.` before each name.
+
+    Raises:
+        InputError: If there is no RGA in it.
+    """
+    state = unwrap(state_dict)
+    halves = [half for half in ("spatial", "channel") if any(f".gg_{half}." in name for name in state)]
+    if not halves:
+        raise InputError(f"No RGA of the released code: expected backbone.rga_att1.*, and found {some(state)}.")
+    sources = trunk("backbone.")
+    for stage in range(1, len(BLOCKS) + 1):
+        for half in halves:
+            sources |= relation_mask(f"network.attention.stage{stage}", f"backbone.rga_att{stage}", half)
+    sources |= {**norm("head.norm", "feat_bn"), "head.classifier.weight": ("cls.weight",)}
+    return convert("RGA", f"rga_{''.join(half[0] for half in halves)}", state, sources)

@@ -1,0 +1,154 @@
+"""A run that is told to stop ends in good order, and goes on later as if it had never stopped.
+
+Batches and augmentation follow from the seed and the epoch (`relattn.tasks.samplers`), and all that is random within a step,
+such as dropout, from the seed and the step: nothing depends on how often a run was stopped. SIGTERM, which schedulers
+send, a first Ctrl-C, and under SLURM SIGUSR1, end a run after the step that it is at, with a checkpoint.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torchmetrics import Metric
+
+STEPS_BETWEEN_AGREEMENTS = 5
+"""Several processes ask each other this often whether one was told to stop: each time they wait for each other."""
+
+
+class Interrupted(Exception):  # noqa: N818 (no error)
+    """Raised where a run stops because it was told to."""
+
+    def __init__(self, told: signal.Signals, step: int, checkpoint: Path | None) -> None:
+        """Keep the signal, the steps that were made, and the checkpoint that goes on from there, if there is one."""
+        super().__init__(f"Stopped by {told.name} after {step} steps.")
+        self.told, self.step, self.checkpoint = told, step, checkpoint
+
+
+class Interruption(Callback):
+    """Stops a run between two steps when it is told to, and makes every step the same for a run that went on."""
+
+    def __init__(self, checkpoint: Path | None) -> None:
+        """Say where the last checkpoint of the run is, None if it keeps none."""
+        self.checkpoint = checkpoint
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
+        self.told: signal.Signals | None = None
+        self.metrics: dict[str, dict[str, Any]] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals over from Lightning, whose handlers talk to other processes, or save, amid a step."""
+        loop = trainer.fit_loop
+        if loop.restarted_mid_epoch:
+            self.go_on_amid_epoch(trainer, pl_module)
+        elif loop.restarted_on_epoch_end:
+            # With max_steps Lightning would end that epoch once more, and count one too many from then on.
+            loop.epoch_loop.restarting = False
+            loop.reset_restart_stage()
+            loop.epoch_progress.increment_completed()
+        if threading.current_thread() is not threading.main_thread():
+            return
+        requeue = [signal.SIGUSR1] if SLURMEnvironment.detect() else []
+        for number in (signal.SIGTERM, signal.SIGINT, *requeue):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self.tell)  # Lightning puts what was there back when the run ends
+
+    def tell(self, number: int, frame: FrameType | None) -> None:
+        """Remember the signal; a second Ctrl-C stops at once."""
+        if number == signal.SIGINT:
+            if self.told is signal.SIGINT:
+                raise KeyboardInterrupt
+            sys.stderr.write("\nrelattn: stops after this step; Ctrl-C again to stop at once, without a checkpoint\n")
+        self.told = signal.Signals(number)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop between two epochs; what was told during the last step or validation is heard here."""
+        if self.agreed(trainer):
+            saved = self.checkpoint is not None and self.checkpoint.is_file()
+            self.stop(trainer, self.checkpoint if saved else None)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Seed what is random in this step."""
+        key = (self.seed, trainer.global_rank, trainer.current_epoch, batch_idx)
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop after a step, with a checkpoint; the last step of an epoch has the validation's to wait for."""
+        done = batch_idx + 1
+        whole = done % trainer.accumulate_grad_batches == 0  # gradients are not kept
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or not whole:
+            return
+        if trainer.world_size > 1 and done % STEPS_BETWEEN_AGREEMENTS:
+            return
+        if self.agreed(trainer):
+            if self.checkpoint is not None:
+                trainer.save_checkpoint(self.checkpoint, weights_only=False)
+            self.stop(trainer, self.checkpoint)
+
+    def agreed(self, trainer: Trainer) -> bool:
+        """Whether any process was told to stop."""
+        if trainer.world_size == 1:
+            return self.told is not None
+        return bool(trainer.strategy.reduce_boolean_decision(self.told is not None, all=False))
+
+    def stop(self, trainer: Trainer, checkpoint: Path | None) -> None:
+        """End the run; SLURM is asked to start it again if it said so by SIGUSR1."""
+        told = self.told or signal.SIGTERM  # another process was told
+        if told is signal.SIGUSR1 and trainer.is_global_zero:
+            requeue()
+        raise Interrupted(told, trainer.global_step, checkpoint)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Amid an epoch keep what the metrics of training have summed up, over all processes."""
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return
+        checkpoint["training_metrics"] = {}
+        for name, metric in metrics_of(pl_module):
+            if metric.update_called:
+                with metric.sync_context(should_sync=trainer.world_size > 1):
+                    metric.persistent(True)
+                    state = {key: value.cpu() for key, value in metric.state_dict().items()}
+                    metric.persistent(False)
+                checkpoint["training_metrics"][name] = state
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.metrics = checkpoint.get("training_metrics", {})
+
+    def go_on_amid_epoch(self, trainer: Trainer, module: LightningModule) -> None:
+        """Do what Lightning leaves out: the hook of the epoch's start, the batches left, the metrics of the others."""
+        module.on_train_epoch_start()
+        used = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        trainer.train_dataloader.batch_sampler.sampler.first_step = used  # type: ignore[union-attr]
+        if not trainer.is_global_zero:
+            return  # what all processes have summed up counts once
+        for name, metric in metrics_of(module):
+            if name in self.metrics:
+                metric.persistent(True)
+                metric.load_state_dict(self.metrics[name])
+                metric.persistent(False)
+
+
+def metrics_of(module: LightningModule) -> list[tuple[str, Metric]]:
+    """The metrics of a task, with their names."""
+    return [(name, metric) for name, metric in module.named_modules() if isinstance(metric, Metric)]
+
+
+def requeue() -> None:
+    """Ask SLURM to start this job again; what goes wrong is said, and the checkpoint is there anyway."""
+    job = os.environ.get("SLURM_JOB_ID", "")
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True)  # noqa: S603, S607 (SLURM's own, by its usual name)
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.stderr.write(f"relattn: the job {job} could not be requeued: {error}\n")

@@ -1,0 +1,95 @@
+"""How far a run is, read from its folder."""
+
+import csv
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from relattn.runs import run_folder
+
+HEADLINE = ("test/score", "val/score")
+"""The scores that all tasks have, the last word first."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        status: What became of it so far.
+        epoch: Epochs done.
+        epochs: Epochs in all; None if unknown, or if the run is measured in steps.
+        score: The headline score so far; None if there is none.
+        fraction: Part that is done, from 0 to 1.
+    """
+
+    status: run_folder.Status
+    epoch: int = 0
+    epochs: int | None = None
+    score: float | None = None
+    fraction: float = 0.0
+
+
+def progress(folder: Path, status: run_folder.Status | None = None) -> Progress:
+    """Read how far a run is."""
+    status = status or run_folder.status(folder)
+    if status == "finished":
+        result = run_folder.read_json(folder / "result.json") or {}
+        score = next((result.get("scores", {})[name] for name in HEADLINE if name in result.get("scores", {})), None)
+        return Progress(status, result.get("epochs", 0), result.get("epochs"), score, 1.0)
+    epoch, step, score = 0, 0.0, None
+    for row in read_metrics(folder):
+        if row.get("epoch") is not None and any(name.startswith("train/") for name in row):
+            epoch = max(epoch, int(row["epoch"]) + 1)
+        step = max(step, row.get("step", 0) + 1)
+        score = row.get("val/score", score)
+    epochs, steps = length_of(folder, "epochs"), length_of(folder, "steps")
+    fraction = epoch / epochs if epochs else step / steps if steps else 0.0
+    return Progress(status, epoch, epochs, score, min(1.0, fraction))
+
+
+def length_of(folder: Path, unit: str) -> int | None:
+    """Epochs or steps that a run is configured for; None if it is not measured in them."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return None
+    # The whole file takes long to parse, and is asked for once a second.
+    match = re.search(rf"^  max_{unit}: (\d+)$", path.read_text(), re.MULTILINE)
+    return int(match[1]) if match else None
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The rows of all parts of a run's metrics in order, without empty values; a run that went on has several."""
+    parts = sorted(folder.glob("metrics-*.csv"), key=lambda path: int(path.stem.rpartition("-")[2]))
+    rows: list[dict[str, float]] = []
+    for path in [*parts, folder / "metrics.csv"]:
+        if not path.is_file():
+            continue
+        with path.open(newline="") as lines:
+            part = [numbers(row) for row in csv.DictReader(lines)]
+        if part and (starts := [row["step"] for row in part if "step" in row]):
+            # What was done after the checkpoint and before the interruption has been done again.
+            rows = [row for row in rows if row.get("step", 0) < min(starts)]
+        rows += part
+    return rows
+
+
+def numbers(row: dict[str, Any]) -> dict[str, float]:
+    """The values of a row; the last row of a file that is being written may be cut."""
+    found = {}
+    for name, value in row.items():
+        try:
+            found[name] = float(value)
+        except (TypeError, ValueError):
+            continue
+    return found
+
+
+def load_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a run, empty if it has none."""
+    path = folder / "config.yaml"
+    content = yaml.safe_load(path.read_text()) if path.is_file() else None
+    return content if isinstance(content, dict) else {}

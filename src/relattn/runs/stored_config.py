@@ -1,0 +1,150 @@
+"""What a checkpoint says of itself is data: which classes its configuration may name, and how they are built.
+
+A configuration names classes and their arguments, so whoever writes one can have anything called. One that the user
+gives (`--config`) is the user's own code. The one inside a checkpoint came with the weights, perhaps from a stranger:
+it may name tasks, data sets, attention modules, schedules, optimizers and layers, and nothing is imported because it
+says so.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from jsonargparse import ArgumentParser
+from torch import nn
+from torch.optim import Optimizer
+
+from relattn.attention.base import Attention
+from relattn.errors import InputError
+from relattn.tasks.base import Data, Task
+from relattn.tasks.schedules import Schedule
+
+Built = TypeVar("Built", Task, Data)
+
+PACKAGES = ("relattn.tasks", "relattn.attention", "torch.optim", "torch.nn")
+"""Where classes may come from, if they are of one of the kinds."""
+
+KINDS = (Task, Data, Attention, Schedule, Optimizer)
+"""What they may be; of `torch.nn` any layer."""
+
+TRUSTED = "RELATTN_TRUSTED"
+"""Environment variable with packages of the user's own, separated by commas, whose classes checkpoints may name."""
+
+DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+
+
+def part_of(content: dict[str, Any], part: str, source: str) -> dict[str, Any]:
+    """The configuration of the `model` or `data` in the content of a checkpoint, with `class_path` and `init_args`.
+
+    Raises:
+        InputError: If there is none.
+    """
+    try:
+        found = yaml.safe_load(content["config"])[part]
+        return {**found, "class_path": found["class_path"], "init_args": dict(found.get("init_args") or {})}
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{source} holds no configuration of the {part}, as `relattn fit` writes one.") from error
+
+
+def built(base: type[Built], config: dict[str, Any], source: str) -> Built:
+    """Build a task or data set as the configuration in a checkpoint says.
+
+    Args:
+        base: What it must be.
+        config: `class_path` and `init_args`.
+        source: How messages call the checkpoint.
+
+    Raises:
+        InputError: If the configuration names anything but classes of the kinds that belong in one, or their arguments
+            are others.
+    """
+    check(config, source)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(base, "part", fail_untyped=False)
+    try:
+        parsed = parser.parse_object({"part": config})
+    except argparse.ArgumentError as error:
+        raise InputError(f"{source}: its configuration does not fit: {error}") from error
+    check(parsed.as_dict(), source)  # once more as it was understood, before anything is called
+    made: Built = parser.instantiate(parsed).part
+    return made
+
+
+def check(config: Any, source: str) -> None:
+    """Look at every class that a configuration names, however deep; raises as `built` does."""
+    for key, value in entries(config):
+        if key == "__path__":
+            raise InputError(
+                f"{source}: its configuration goes on in the file {value}, and may not name files of its own."
+            )
+        if isinstance(value, str) and (key.endswith("class_path") or importable(value)):
+            check_class(value, source)
+        elif callable(value):
+            check_class(f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value)}", source)
+
+
+def entries(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value with its key, however deep; what text says as YAML counts too, since the parser reads it."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from entries(part, str(name))
+    elif isinstance(value, list | tuple | set):
+        for part in value:
+            yield from entries(part, key)
+    else:
+        yield key, value
+        if isinstance(value, str):
+            try:
+                read = yaml.safe_load(value)
+            except (yaml.YAMLError, ValueError):
+                return
+            if isinstance(read, dict | list):
+                yield from entries(read, key)
+
+
+def importable(text: str) -> bool:
+    """Whether a text may name something to import; `resnet50.tv_in1k` and `names.txt` do not."""
+    if not DOTTED.fullmatch(text):
+        return False
+    first, second = text.split(".")[:2]
+    try:
+        spec = importlib.util.find_spec(first)
+    except (ImportError, ValueError):
+        return True
+    if spec is None or spec.origin is not None:
+        return spec is not None
+    # A folder without __init__.py, perhaps one of data: it names something if there is a module in it.
+    places = [Path(place) / second for place in spec.submodule_search_locations or ()]
+    return any(place.is_dir() or place.with_suffix(".py").is_file() for place in places)
+
+
+def check_class(path: str, source: str) -> None:
+    """Refuse a class that does not belong in a checkpoint's configuration.
+
+    A package of the user's own counts where the program has imported it, or `RELATTN_TRUSTED` names it.
+
+    Raises:
+        InputError: If it is another one, or none.
+    """
+    module, _, name = path.rpartition(".")
+    trusted = tuple(part.strip() for part in os.environ.get(TRUSTED, "").split(",") if part.strip())
+    if any(module == package or module.startswith(f"{package}.") for package in (*PACKAGES, *trusted)):
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise InputError(f"{source}: its configuration names {path}, which cannot be imported: {error}.") from error
+    found = getattr(sys.modules.get(module), name, None)
+    layer = isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.startswith("torch.nn.")
+    if not layer and not (isinstance(found, type) and issubclass(found, KINDS)):
+        raise InputError(
+            f"{source}: its configuration names {path}, which is no task, data set, attention, schedule, optimizer or "
+            f"layer that is known here, so it is not used. If it is your own, import {module.partition('.')[0]} before "
+            f"relattn.load, or start the command with {TRUSTED}={module.partition('.')[0]}."
+        )

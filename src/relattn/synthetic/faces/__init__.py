@@ -1,0 +1,1 @@
+"""Rendered faces, in the layouts of face verification data sets."""

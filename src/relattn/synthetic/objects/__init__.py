@@ -1,0 +1,1 @@
+"""Rendered objects, in the layouts of CIFAR-10 and CIFAR-100."""

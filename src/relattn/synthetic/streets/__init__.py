@@ -1,0 +1,1 @@
+"""Rendered street scenes with labels, in the layout of Cityscapes."""

@@ -1,0 +1,117 @@
+"""Features of images on disk: what `predict` and `relattn embed` write and `relattn search` reads."""
+
+import csv
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relattn.errors import InputError, MissingFileError
+from relattn.tasks.files import inside
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image of an embedding."""
+
+    path: str
+    """Relative to the embedding's root, with forward slashes."""
+    identity: str = ""
+    """Who it shows; empty where that is not known."""
+    camera: str = ""
+    split: str = ""
+    """`query`, `gallery` or nothing."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Features with what is known of their images.
+
+    On disk it is a folder: `features.npy` (N, D) float32, `manifest.csv` with a row for each, and `embedding.json` with
+    the rest.
+    """
+
+    features: NDArray[np.float32]
+    entries: list[Entry]
+    root: Path
+    """The folder of the images."""
+    about: dict[str, Any]
+    """Where the features come from: `checkpoint`, `distance`, `feature`, ..."""
+
+    def save(self, folder: Path) -> None:
+        """Write the embedding into a folder, which is made."""
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "features.npy", self.features)
+        with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(Entry.__dataclass_fields__))
+            writer.writeheader()
+            writer.writerows(asdict(entry) for entry in self.entries)
+        about = {"root": str(self.root.resolve()), "images": len(self.entries), **self.about}
+        (folder / "embedding.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Embedding":
+        """Read an embedding.
+
+        Raises:
+            MissingFileError: If a file is missing.
+            InputError: If the features are not those of the manifest.
+        """
+        for name in ("features.npy", "manifest.csv", "embedding.json"):
+            if not (folder / name).is_file():
+                raise MissingFileError(f"{folder / name} is missing: an embedding is what `relattn embed` writes.")
+        try:
+            features = np.load(folder / "features.npy", allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise InputError(f"{folder / 'features.npy'} cannot be read: {error}") from error
+        try:
+            with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
+                entries = [Entry(**row) for row in csv.DictReader(file)]
+            for line, entry in enumerate(entries, start=2):
+                inside(entry.path, f"{folder / 'manifest.csv'}, line {line}")
+            about = json.loads((folder / "embedding.json").read_text(encoding="utf-8"))
+            root, _ = Path(about.pop("root")), about.pop("images", None)
+        except InputError:
+            raise
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            raise InputError(
+                f"{folder}: manifest.csv or embedding.json is not as `relattn embed` writes it ({error}). Make the "
+                "embedding again."
+            ) from error
+        if features.ndim != 2 or len(features) != len(entries) or features.dtype.kind != "f":
+            raise InputError(
+                f"{folder}: features.npy is {features.shape} of {features.dtype}, and manifest.csv has {len(entries)} "
+                "rows: expected floating point numbers (images, dimensions), a row for each. Make the embedding again."
+            )
+        return cls(features.astype(np.float32, copy=False), entries, root, about)
+
+    def part(self, split: str) -> "Embedding":
+        """The images of a split."""
+        rows = [row for row, entry in enumerate(self.entries) if entry.split == split]
+        return Embedding(self.features[rows], [self.entries[row] for row in rows], self.root, self.about)
+
+
+def check_comparable(query: dict[str, Any], gallery: dict[str, Any]) -> None:
+    """Refuse features that different networks gave, by what embeddings say about themselves.
+
+    What only one of them says is not compared: an embedding of `relattn predict` does not name its checkpoint.
+
+    Args:
+        query: `about` of one embedding.
+        gallery: `about` of the other.
+
+    Raises:
+        InputError: With what differs.
+    """
+    for what in ("sha256", "feature", "flip", "image_size"):
+        if what in query and what in gallery and query[what] != gallery[what]:
+            mine, other = query[what], gallery[what]
+            if what == "sha256":
+                mine, other = (f"{about.get('checkpoint')} (SHA-256 {about[what][:8]})" for about in (query, gallery))
+            raise InputError(
+                f"Query and gallery cannot be compared: {'checkpoint' if what == 'sha256' else what} is {mine} for the "
+                f"query and {other} for the gallery. Embed both with the same checkpoint and options."
+            )
