@@ -38,7 +38,7 @@ from relattn.tasks.base import Data
 from relattn.tasks.classification import CIFAR10
 from relattn.tasks.face import Faces
 from relattn.tasks.face.images import decode
-from relattn.tasks.images import ImageData, read_image
+from relattn.tasks.image_data import ImageData, read_image
 from relattn.tasks.reid import Market1501
 from relattn.tasks.segmentation import Cityscapes
 

@@ -1,55 +1,65 @@
-"""What every task shares: a network with attention in it, an optimizer with a schedule, and data that it fits.
+"""The contract of a task: a network with attention in it, how it is trained, and how it is scored and used.
 
-The network is built when the data are known (`configure_model`), so that classes and image sizes are stated once.
+The network is built when the data are known (`configure_model`), so that classes and image sizes are stated once. Whoever
+serves all tasks (runs, prediction, figures, export, reports, dashboards) asks the methods of `Task`, whose defaults
+suffice for a classifier of images.
 """
 
+import re
 from abc import abstractmethod
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
+from torchmetrics import MeanMetric, Metric
 
 from relattn.attention.base import Placement, outermost
 from relattn.backbones import AttentionFactory, build
 from relattn.errors import InputError
+from relattn.tasks.data import Data
+from relattn.tasks.figure import TaskFigure
+from relattn.tasks.predictions import ClassPredictions
+from relattn.tasks.predictor import Predictor, classifier, names_for
 from relattn.tasks.schedules import Constant, Schedule
+from relattn.tasks.score import Score
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
-
-class Data(LightningDataModule):
-    """A data set with its loaders; `setup` must leave `num_classes` and `image_size` known."""
-
-    num_classes: int
-    """Classes (or identities) of the training set."""
-
-    image_size: tuple[int, int]
-    """Height and width of the images that the network sees, in pixels."""
-
-    @abstractmethod
-    def describe(self) -> dict[str, Any]:
-        """What a run's record says of its data: name, images of each split, whether they are genuine, fingerprint."""
+Stage = Literal["val", "test"]
 
 
 class Task(LightningModule):
     """A network, how it is trained, and how it is scored.
 
-    A subclass names its `headline` metric, builds its network in `build_network`, and has the steps. Each stage logs
+    A subclass builds its network in `build_network`, computes its loss in `training_step`, and either names a metric for
+    each stage in `build_metric` and updates it in `evaluate`, or has Lightning's own hooks. Each stage logs
     `<stage>/score`, the headline, higher is better, so that tasks stand side by side.
     """
 
-    headline: str
+    name: ClassVar[str]
+    """Name of the task, of its folder of runs and of its column in reports; subclasses of a task have that task's. By
+    default the class's name in lower case, words joined by underscores."""
 
-    progress: tuple[str, ...] = ("loss", "error")
-    """What the line at the end of an epoch shows."""
+    headline: ClassVar[str] = "accuracy"
+    """The metric that `score` repeats."""
+
+    metrics_of_training: ClassVar[tuple[str, ...]] = ("loss", "error")
+    """What `training_step` logs as `train/<name>`."""
 
     protocol: str = ""
     """How scores are computed, where that is a choice; printed with them."""
 
-    shapes_of: tuple[str, ...] = ("num_classes", "image_size")
-    """What `build_network` reads of the data."""
+    data_type: ClassVar[type[Data]] = Data
+    """The data sets that the task can be trained on."""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Give a task that derives from `Task` itself a name."""
+        super().__init_subclass__(**arguments)
+        if not hasattr(cls, "name"):
+            cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
 
     def __init__(
         self,
@@ -87,19 +97,28 @@ class Task(LightningModule):
         self.optimizer, self.schedule = optimizer, schedule or Constant()
         self.channels_last, self.compile_mode = channels_last, compile_mode
         self.network: nn.Module | None = None
+        self.specification: dict[str, Any] = {}
+        """What the network was built for: `Data.specification`."""
+
+    # --- The network --------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def build_network(self, data: Data) -> nn.Module:
-        """Build the network for the data."""
+    def build_network(self, specification: dict[str, Any]) -> nn.Module:
+        """Build the network.
 
-    def build_backbone(self, data: Data, **arguments: Any) -> nn.Module:
+        Args:
+            specification: Of the data, see `Data.specification`: `num_classes`, `image_size`, `class_names`, and what
+                the task's own data sets add.
+        """
+
+    def build_backbone(self, specification: dict[str, Any], **arguments: Any) -> nn.Module:
         """Build the backbone with its attention; `arguments` as in `relattn.backbones.build`."""
         return build(
             self.backbone,
             attention=self.attention,
             stages=self.stages,
             placement=self.placement,
-            size=data.image_size,
+            size=specification["image_size"],
             pretrained=self.pretrained,
             **arguments,
         )
@@ -110,25 +129,40 @@ class Task(LightningModule):
             return
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, Data) or not hasattr(data, "num_classes") or not hasattr(data, "image_size"):
-            raise InputError(f"{type(self).__name__} needs a Data with num_classes and image_size, not {data!r}.")
-        self.assemble(data)
+            raise InputError(
+                f"{type(self).__name__} needs a subclass of relattn.tasks.data.Data whose setup leaves num_classes and "
+                f"image_size, and not {type(data).__name__}."
+            )
+        self.assemble(data.specification())
+        self.build_metrics(data)
+        assert self.network is not None
         if self.compile_mode is not None:
             # The last batch of an epoch is smaller: a graph of its own is faster than one for every size.
             self.network.compile(mode=None if self.compile_mode == "default" else self.compile_mode, dynamic=False)
 
-    def assemble(self, data: Data) -> None:
-        """Build the network for the data, or for what a checkpoint kept of them (`shapes_of`)."""
-        self.network = self.build_network(data)
-        self.shapes = {name: getattr(data, name) for name in self.shapes_of}
+    def assemble(self, specification: dict[str, Any]) -> None:
+        """Build the network for the specification of a data set, which a checkpoint keeps."""
+        self.specification = specification
+        self.network = self.build_network(specification)
         if self.channels_last:
-            self.network.to(memory_format=torch.channels_last)
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.attentions = outermost(self.network)
         for attention in self.attentions:
             attention.recompute = self.recompute_attention and self.compile_mode is None
 
+    def build_metrics(self, data: Data) -> None:
+        """Build the metrics of training and of each stage."""
+        self.training_metrics = nn.ModuleDict({name: MeanMetric() for name in self.metrics_of_training})
+        self.metrics = nn.ModuleDict()
+        for stage in ("val", "test"):
+            if (metric := self.build_metric(data)) is not None:
+                self.metrics[stage] = metric
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the network was built for, so that it can be built again without the data."""
-        checkpoint["shapes"] = self.shapes
+        checkpoint["specification"] = self.specification
+
+    # --- Training -----------------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The optimizer over all parameters that are trained, its schedule stepped at every step."""
@@ -143,8 +177,105 @@ class Task(LightningModule):
         """The sum of the loss terms that the attention modules have of their own; 0 if they have none."""
         return sum((term for module in self.attentions if (term := module.regularization()) is not None), 0.0)
 
+    def log_training(self, values: Mapping[str, Tensor], count: int | Tensor) -> None:
+        """Log `train/<name>`, the mean over the images of the epoch and all processes.
+
+        Args:
+            values: A scalar each, of this batch, for names in `metrics_of_training`.
+            count: Images (or pixels) that they are means of.
+        """
+        # Lightning's own mean over processes truncates their mean batch size to an integer; these count every image.
+        for name, value in values.items():
+            self.training_metrics[name].update(value.detach(), count)  # type: ignore[operator]
+            self.log(f"train/{name}", self.training_metrics[name], on_step=False, on_epoch=True)  # type: ignore[arg-type]
+
+    # --- Evaluation ---------------------------------------------------------------------------------------------------
+
+    def build_metric(self, data: Data) -> Metric | None:
+        """A metric of a stage, whose `compute` gives the scores by their names; None for a task that logs by itself."""
+        return None
+
+    def evaluate(self, batch: dict[str, Any], stage: Stage) -> None:
+        """Update `self.metrics[stage]` by a batch."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has a metric and no evaluate(batch, stage), which updates self.metrics[stage]."
+        )
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Evaluate a batch of validation."""
+        self.evaluate(batch, "val")
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Evaluate a batch of the test."""
+        self.evaluate(batch, "test")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of validation."""
+        self.log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of the test."""
+        self.log_scores("test")
+
+    def log_scores(self, stage: Stage) -> None:
+        """Compute the metric of a stage, log its scores and `<stage>/score`, and reset it."""
+        if stage not in self.metrics:
+            return
+        metric: Any = self.metrics[stage]
+        if not (
+            self.trainer.sanity_checking or (self.trainer.fast_dev_run and getattr(metric, "needs_all_images", False))
+        ):
+            scores = metric.compute()
+            self.after_scoring(metric, stage, scores)
+            scores["score"] = scores[self.headline]
+            # Every process has the same scores, since metrics gather before they compute.
+            self.log_dict({f"{stage}/{name}": value.float() for name, value in scores.items() if not value.isnan()})
+        metric.reset()
+
+    def after_scoring(self, metric: Any, stage: Stage, scores: dict[str, Tensor]) -> None:
+        """What a task does with a metric that is computed, before it is reset: draw pictures, keep a threshold."""
+
+    @classmethod
+    def scores(cls) -> tuple[Score, ...]:
+        """The metrics that are worth a column or a chart, the headline first."""
+        return (Score("accuracy"), Score("error", lower_is_better=True), Score("loss", lower_is_better=True))
+
     def describe(self) -> dict[str, Any]:
-        """What a run's record says of its network."""
+        """The entry of a run's record on its network."""
         parameters = sum(parameter.numel() for parameter in self.parameters())
         protocol = {"protocol": self.protocol} if self.protocol else {}
-        return {"backbone": self.backbone, "parameters": parameters, **protocol}
+        return {"backbone": self.backbone, "parameters": parameters, "headline": self.headline, **protocol}
+
+    # --- Use ----------------------------------------------------------------------------------------------------------
+
+    def predictor(self) -> Predictor:
+        """The network as it is used and exported; by default a classifier, which gives a `Prediction` for each image."""
+        assert self.network is not None
+        return classifier(self.network, self.specification["image_size"], self.specification.get("class_names"))
+
+    def class_scores(self, images: Tensor) -> tuple[Tensor, list[str]]:
+        """The score of the most likely class of images `(B, 3, H, W)`, `(B,)`, and the display names of those classes."""
+        logits = self(images)
+        best = logits.argmax(dim=1)
+        names = names_for(logits.shape[1], self.specification.get("class_names"))
+        labels = [names[index] if names else f"class {index}" for index in best.tolist()]
+        return logits.gather(1, best[:, None]).squeeze(1), labels
+
+    @classmethod
+    def figures(cls) -> Mapping[str, TaskFigure]:
+        """Figures that belong to this task alone, by their names on the command line."""
+        return {}
+
+    def on_predict_start(self) -> None:
+        """Begin the predictions of all images."""
+        self.predictions = ClassPredictions(self.specification.get("class_names"))
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Return the probabilities `(B, classes)`, and keep the most likely class for `predictions.csv`."""
+        probabilities: Tensor = self(batch["image"]).float().softmax(dim=1)
+        self.predictions.add(batch, probabilities)
+        return probabilities
+
+    def on_predict_end(self) -> None:
+        """Write `predictions.csv` of the images of all processes, in the order of the data set."""
+        self.predictions.write(self.trainer)

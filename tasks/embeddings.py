@@ -1,4 +1,4 @@
-"""Features of images on disk: what `predict` and `relattn embed` write and `relattn search` reads."""
+"""Features of images on disk: `predict` and `relattn embed` write them, `relattn search` reads them."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ class Embedding:
     entries: list[Entry]
     root: Path
     """The folder of the images."""
-    about: dict[str, Any]
+    metadata: dict[str, Any]
     """Where the features come from: `checkpoint`, `distance`, `feature`, ..."""
 
     def save(self, folder: Path) -> None:
@@ -49,8 +49,8 @@ class Embedding:
             writer = csv.DictWriter(file, fieldnames=list(Entry.__dataclass_fields__))
             writer.writeheader()
             writer.writerows(asdict(entry) for entry in self.entries)
-        about = {"root": str(self.root.resolve()), "images": len(self.entries), **self.about}
-        (folder / "embedding.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        content = {"root": str(self.root.resolve()), "images": len(self.entries), **self.metadata}
+        (folder / "embedding.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> "Embedding":
@@ -72,8 +72,8 @@ class Embedding:
                 entries = [Entry(**row) for row in csv.DictReader(file)]
             for line, entry in enumerate(entries, start=2):
                 inside(entry.path, f"{folder / 'manifest.csv'}, line {line}")
-            about = json.loads((folder / "embedding.json").read_text(encoding="utf-8"))
-            root, _ = Path(about.pop("root")), about.pop("images", None)
+            metadata = json.loads((folder / "embedding.json").read_text(encoding="utf-8"))
+            root, _ = Path(metadata.pop("root")), metadata.pop("images", None)
         except InputError:
             raise
         except (TypeError, ValueError, AttributeError, KeyError) as error:
@@ -86,12 +86,12 @@ class Embedding:
                 f"{folder}: features.npy is {features.shape} of {features.dtype}, and manifest.csv has {len(entries)} "
                 "rows: expected floating point numbers (images, dimensions), a row for each. Make the embedding again."
             )
-        return cls(features.astype(np.float32, copy=False), entries, root, about)
+        return cls(features.astype(np.float32, copy=False), entries, root, metadata)
 
     def part(self, split: str) -> "Embedding":
         """The images of a split."""
         rows = [row for row, entry in enumerate(self.entries) if entry.split == split]
-        return Embedding(self.features[rows], [self.entries[row] for row in rows], self.root, self.about)
+        return Embedding(self.features[rows], [self.entries[row] for row in rows], self.root, self.metadata)
 
 
 def check_comparable(query: dict[str, Any], gallery: dict[str, Any]) -> None:
@@ -100,8 +100,8 @@ def check_comparable(query: dict[str, Any], gallery: dict[str, Any]) -> None:
     What only one of them says is not compared: an embedding of `relattn predict` does not name its checkpoint.
 
     Args:
-        query: `about` of one embedding.
-        gallery: `about` of the other.
+        query: `metadata` of one embedding.
+        gallery: `metadata` of the other.
 
     Raises:
         InputError: With what differs.
@@ -110,7 +110,9 @@ def check_comparable(query: dict[str, Any], gallery: dict[str, Any]) -> None:
         if what in query and what in gallery and query[what] != gallery[what]:
             mine, other = query[what], gallery[what]
             if what == "sha256":
-                mine, other = (f"{about.get('checkpoint')} (SHA-256 {about[what][:8]})" for about in (query, gallery))
+                mine, other = (
+                    f"{metadata.get('checkpoint')} (SHA-256 {metadata[what][:8]})" for metadata in (query, gallery)
+                )
             raise InputError(
                 f"Query and gallery cannot be compared: {'checkpoint' if what == 'sha256' else what} is {mine} for the "
                 f"query and {other} for the gallery. Embed both with the same checkpoint and options."

@@ -35,6 +35,18 @@ def digest(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
+def content_of(file: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {(error.strerror or str(error)).lower()}.") from error
+
+
 def some_of(items: Sequence[object]) -> str:
     """The first of the items, and how many more there are."""
     more = f" and {len(items) - NAMED:,} more" if len(items) > NAMED else ""
@@ -135,10 +147,10 @@ def check_files(root: Path, paths: Sequence[str]) -> None:
     """
     chunks = [paths[start : start + CHUNK] for start in range(CHUNK, len(paths), CHUNK)]
     started = time.perf_counter()
-    wrong = faults(str(root), paths[:CHUNK])
+    wrong = file_faults(str(root), paths[:CHUNK])
     slow = time.perf_counter() - started > SLOW * CHUNK
     with ThreadPoolExecutor(THREADS if slow else 1) as pool:
-        wrong += [line for lines in pool.map(partial(faults, str(root)), chunks) for line in lines]
+        wrong += [line for lines in pool.map(partial(file_faults, str(root)), chunks) for line in lines]
     if wrong:
         raise InputError(
             f"{len(wrong):,} of the {len(paths):,} images in {root} cannot be used: {some_of(wrong)}. Unpack "
@@ -146,14 +158,14 @@ def check_files(root: Path, paths: Sequence[str]) -> None:
         )
 
 
-def faults(root: str, paths: Sequence[str]) -> list[str]:
-    """What is wrong with which of the files."""
-    found = ((path, fault(f"{root}/{path}")) for path in paths)
-    return [f"{path} ({reason})" for path, reason in found if reason]
+def file_faults(root: str, paths: Sequence[str]) -> list[str]:
+    """The files that are not whole images, each with the reason."""
+    reasons = ((path, file_fault(f"{root}/{path}")) for path in paths)
+    return [f"{path} ({reason})" for path, reason in reasons if reason]
 
 
-def fault(path: str) -> str | None:
-    """What is wrong with an image file; None if it begins and ends as an image does."""
+def file_fault(path: str) -> str | None:
+    """Why an image file is not whole; None if it begins and ends as an image does."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -175,6 +187,19 @@ def fault(path: str) -> str | None:
     if end in tail or (not tail.strip(PADDING) and ends_before_padding(path, end)):
         return None
     return "cut off before its end"
+
+
+def fault_of_content(encoded: bytes) -> str | None:
+    """Why the content of an image file is not whole; None if it begins and ends as an image does."""
+    if not encoded:
+        return "empty"
+    if encoded.startswith(JPEG_START):
+        end = JPEG_END
+    elif encoded.startswith(PNG_START):
+        end = PNG_END
+    else:
+        return "neither JPEG nor PNG"
+    return None if end in encoded[-TAIL:] else "cut off before its end"
 
 
 def ends_before_padding(path: str, end: bytes) -> bool:

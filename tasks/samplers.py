@@ -2,8 +2,8 @@
 
 An epoch is drawn from the seed and its number alone, whole and on every process alike, and each process takes its part
 of every batch. So an epoch is the same on any number of GPUs, its length is exact, and a run that is resumed goes on
-with the batches it would have had, amid an epoch as well (`first_step`). Every draw carries a seed of its own, from
-which its augmentation follows: images do not depend on the number of worker processes either.
+with the batches it would have had, amid an epoch as well (`first_step`). Every image of an epoch carries a
+seed of its own, from which its augmentation follows: images do not depend on the number of worker processes either.
 """
 
 from abc import abstractmethod
@@ -16,19 +16,18 @@ from torch.utils.data import DistributedSampler
 
 from relattn.errors import InputError
 
-Epoch = Literal["identities", "chunks"]
+EpochOver = Literal["identities", "images"]
 
 
-class Draw(NamedTuple):
-    """An image to be read."""
+class SampleIndex(NamedTuple):
+    """Which image a data set is asked for, and the seed of its augmentation."""
 
     index: int
     seed: int
-    """Of its augmentation."""
 
 
-class BatchSampler(DistributedSampler[Draw]):
-    """This process's draws of an epoch, batch after batch; Lightning announces the epoch with `set_epoch`.
+class BatchSampler(DistributedSampler[SampleIndex]):
+    """This process's images of an epoch, batch after batch; Lightning announces the epoch with `set_epoch`.
 
     A `DistributedSampler`, so that Lightning leaves it in its place.
     """
@@ -44,7 +43,7 @@ class BatchSampler(DistributedSampler[Draw]):
             world_size: Number of processes.
         """
         super().__init__(range(count), num_replicas=world_size, rank=rank, seed=seed)
-        self.batch_size, self.share = batch_size, batch_size // world_size
+        self.batch_size, self.per_process = batch_size, batch_size // world_size
         self.first_step = 0
         """Batches that the next epoch leaves out, since they were used before the run was stopped."""
 
@@ -57,18 +56,18 @@ class BatchSampler(DistributedSampler[Draw]):
         """The images of an epoch, `(steps, batch_size)`."""
 
     def __len__(self) -> int:
-        """Draws of this process in an epoch."""
-        return self.steps() * self.share
+        """Images of this process in an epoch."""
+        return self.steps() * self.per_process
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[SampleIndex]:
         """Iterate over this process's part of every batch."""
         plan = self.plan(np.random.default_rng((self.seed, self.epoch)))
         first = (self.seed * 1_000_003 + self.epoch) * 2**32
         first_step, self.first_step = self.first_step, 0
         for step in range(first_step, len(plan)):
-            start = self.rank * self.share
-            for place in range(start, start + self.share):
-                yield Draw(int(plan[step, place]), first + step * self.batch_size + place)
+            start = self.rank * self.per_process
+            for place in range(start, start + self.per_process):
+                yield SampleIndex(int(plan[step, place]), first + step * self.batch_size + place)
 
 
 class Shuffled(BatchSampler):
@@ -97,13 +96,13 @@ class Shuffled(BatchSampler):
 class IdentityBatches(BatchSampler):
     """P identities with K images each, for losses over triplets.
 
-    What an epoch is, two schools define differently, and recipes that count epochs mean one of them:
+    Published recipes count epochs of one of two kinds:
 
     `identities`: each identity once an epoch, with K images (RGA's, after open-reid): 46 batches of 16 x 4 on
     Market-1501. K different images where it has them, else with repetition. The identities that fill no batch are left
     out, other ones in each epoch.
 
-    `chunks`: each identity's images are shuffled and cut into chunks of K, and nearly all chunks are used, each batch
+    `images`: each identity's images are shuffled and cut into chunks of K, and nearly all chunks are used, each batch
     with P different identities: the largest possible number of batches. An identity with fewer than K images has one
     chunk, with repetition. Common code draws identities until fewer than P are left, which makes the number of batches
     an accident; here it is known, and as large as it can be.
@@ -115,7 +114,7 @@ class IdentityBatches(BatchSampler):
         *,
         batch_size: int = 64,
         images: int = 4,
-        epoch: Epoch = "identities",
+        epoch_over: EpochOver = "identities",
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -126,7 +125,7 @@ class IdentityBatches(BatchSampler):
             identities: Of each image of the training set.
             batch_size: Images of one step, P x K, over all processes.
             images: K.
-            epoch: `"identities"` or `"chunks"`.
+            epoch_over: `"identities"` or `"images"`.
             seed: Seed of the epochs.
             rank: Number of this process.
             world_size: Number of processes.
@@ -143,13 +142,15 @@ class IdentityBatches(BatchSampler):
         order = np.argsort(np.asarray(identities), kind="stable")
         _, starts = np.unique(np.asarray(identities)[order], return_index=True)
         self.groups = np.split(order, starts[1:])
-        self.images, self.per_batch, self.kind = images, batch_size // images, epoch
+        self.images, self.per_batch, self.epoch_over = images, batch_size // images, epoch_over
         if len(self.groups) < self.per_batch:
             raise InputError(
                 f"A batch of {batch_size} with images_per_identity {images} has {self.per_batch} identities, and the "
                 f"training set has {len(self.groups)}."
             )
-        self.chunks = np.array([1 if epoch == "identities" else max(len(group) // images, 1) for group in self.groups])
+        self.chunks = np.array(
+            [1 if epoch_over == "identities" else max(len(group) // images, 1) for group in self.groups]
+        )
         self.number = self.most_batches()
 
     def most_batches(self) -> int:
@@ -161,7 +162,7 @@ class IdentityBatches(BatchSampler):
         return self.number
 
     def plan(self, random: np.random.Generator) -> NDArray[np.int64]:
-        shuffled = [self.draw(group, random) for group in self.groups]
+        shuffled = [self.chunks_of(group, random) for group in self.groups]
         left = np.minimum(self.chunks, self.number)
         used = np.zeros_like(left)
         plan = np.empty((self.number, self.per_batch, self.images), dtype=np.int64)
@@ -179,15 +180,15 @@ class IdentityBatches(BatchSampler):
             used[chosen] += 1
         return plan.reshape(self.number, -1)
 
-    def draw(self, group: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+    def chunks_of(self, group: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
         """An identity's images in chunks of K: `(chunks, K)`."""
         if len(group) < self.images:
             return random.choice(group, size=(1, self.images))
-        number = 1 if self.kind == "identities" else len(group) // self.images
+        number = 1 if self.epoch_over == "identities" else len(group) // self.images
         return random.permutation(group)[: number * self.images].reshape(number, self.images)
 
 
-class InOrder(DistributedSampler[Draw]):
+class InOrder(DistributedSampler[SampleIndex]):
     """Every image in order; with several processes all get equally many, the first images being repeated.
 
     Buffers are broadcast at every step of a distributed run, so each process must have as many. The metric knows images
@@ -198,6 +199,6 @@ class InOrder(DistributedSampler[Draw]):
         """Define the sampler for `count` images."""
         super().__init__(range(count), num_replicas=world_size, rank=rank, shuffle=False)
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[SampleIndex]:
         """Iterate over this process's images."""
-        return (Draw(index, 0) for index in super().__iter__())
+        return (SampleIndex(index, 0) for index in super().__iter__())

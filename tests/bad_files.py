@@ -17,7 +17,12 @@ DATA = (
     Case("empty query", R_COPY, r"there is no query image", "empty_queries"),
     Case("name without an identity", R_COPY, r"portrait.jpg: the name does not say who is on", "unnamed"),
     Case("camera that there is not", R_COPY, r"the camera is 9, but Market-1501 has cameras 1 to 6", "ninth_camera"),
-    Case("identity of one image", R_COPY, r"1 training identities have one image.*--data.rare drop", "one_image"),
+    Case(
+        "identity of one image",
+        R_COPY,
+        r"1 training identities have one image.*--data.single_image_identities drop",
+        "one_image",
+    ),
     Case("one image", "{F} --data.root data", r"batch_size is 8, and the training set has 1 images", "one_face"),
     Case("batch too large", "{S} --data.batch_size 100", r"batch_size is 100, and the training set has 8 images"),
     Case("too many identities", "{R} --data.batch_size 128", r"has 32 identities, and the training set has 12"),

@@ -11,7 +11,7 @@ RUNS = {
     "C": "fit --task classification --backbone resnet8 --data CIFAR10 --data.root {cifar} --gpus 0 "
     "--trainer.max_epochs 1 --data.batch_size 100",
     "R": "fit --task reid --data Market1501 --data.root {people} --backbone resnet8 --model.pretrained false --gpus 0 "
-    "--trainer.max_epochs 1 --data.image_size [32,16] --data.batch_size 16 --data.workers 0 --data.epoch chunks",
+    "--trainer.max_epochs 1 --data.image_size [32,16] --data.batch_size 16 --data.workers 0 --data.epoch_over images",
     "S": "fit --task segmentation --data Cityscapes --data.root {streets} --backbone resnet14t --gpus 0 "
     "--model.pretrained false --trainer.max_steps 1 --data.crop [32,32] --data.batch_size 2 --data.workers 0",
     "F": "fit --task face --data Faces --data.root {faces} --backbone resnet8 --gpus 0 --trainer.max_epochs 1 "

@@ -16,12 +16,12 @@ from untrained import MODELS, save
 import relattn
 from relattn.errors import InputError, MissingFileError
 from relattn.export import prepare
-from relattn.inference.loading import load as load_task
+from relattn.inference.loading import load_task
 from relattn.tasks.classification import CIFAR10
 from relattn.tasks.classification.device_batches import DeviceBatches
 from relattn.tasks.face.module import Prepare
 from relattn.tasks.reid import Market1501
-from relattn.tasks.samplers import Draw
+from relattn.tasks.samplers import SampleIndex
 from relattn.tasks.segmentation import Cityscapes
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
@@ -96,7 +96,7 @@ def test_people_are_prepared_as_their_data_do(people: Path, checkpoints: dict[st
     data = Market1501(people, image_size=(64, 32))
     data.setup("test")
     images = data.sets["test"]
-    expected = torch.as_tensor(images[Draw(0, 0)]["image"]).permute(2, 0, 1)
+    expected = torch.as_tensor(images[SampleIndex(0, 0)]["image"]).permute(2, 0, 1)
     found = relattn.load(checkpoints["reid"]).transform(images.root / images.images[0].path)
     assert torch.equal(found, expected)
 
@@ -109,7 +109,7 @@ def test_streets_are_prepared_as_their_data_do(streets: Path, options: dict) -> 
     images = data.sets["test"]
     model = relattn.load(save(Path("streets.ckpt"), "segmentation", data=options))
     file = images.root / images.paths[0]
-    assert torch.equal(model.transform(file), images[Draw(0, 0)]["image"].permute(2, 0, 1))
+    assert torch.equal(model.transform(file), images[SampleIndex(0, 0)]["image"].permute(2, 0, 1))
     [found] = model(file)
     assert found.shape == read_size(file)
 

@@ -18,8 +18,8 @@ from relattn.attention.base import Attention
 from relattn.cli.main import run
 from relattn.errors import InputError
 from relattn.inference.embed import listed_images
-from relattn.inference.loading import load
-from relattn.inference.pictures import data_of
+from relattn.inference.loading import load_task
+from relattn.inference.figure_images import data_of
 from relattn.runs.stored_config import TRUSTED, check
 from relattn.tasks.embeddings import Embedding, Entry
 from relattn.tasks.files import inside
@@ -155,11 +155,11 @@ def test_names_and_files_are_no_classes(text: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_nothing_in_a_pack_or_an_embedding_is_run() -> None:
-    from relattn.tasks.face.packs import read_pack
+    from relattn.tasks.face.verification_sets import read_bin
     from relattn.tasks.unpickle import unpickle
 
     Path("hostile.bin").write_bytes(pickle.dumps(([b"", Runs()], [True])))
-    for read in (read_pack, unpickle):
+    for read in (read_bin, unpickle):
         with pytest.raises(InputError, match="which is not data"):
             read(Path("hostile.bin"))
     Embedding(np.zeros((1, 2), np.float32), [Entry("a.jpg")], Path(), {}).save(Path("features"))

@@ -6,6 +6,7 @@ Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. 50,00
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,17 +15,46 @@ import torch
 from torch import Tensor
 
 from relattn.errors import InputError, MissingFileError
-from relattn.tasks.base import Data
+from relattn.preprocessing import Preprocessing
 from relattn.tasks.classification.device_batches import DeviceBatches
+from relattn.tasks.data import Data
 from relattn.tasks.fingerprint import combined
+from relattn.tasks.image_data import ImageSet
+from relattn.tasks.samplers import SampleIndex
 from relattn.tasks.unpickle import unpickle
 
 SIZE = 32
 PIXELS = 3 * SIZE * SIZE
 
 
+class CIFARImages(ImageSet):
+    """The images of a split, whole in memory.
+
+    Attributes:
+        images: `(N, 32, 32, 3)` uint8.
+        labels: `(N,)` int64.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        """Keep them."""
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.labels)
+
+    def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
+        """The image `(32, 32, 3)` uint8, its `label` and its `index`."""
+        index = request.index
+        return {"image": self.images[index], "label": int(self.labels[index]), "index": index}
+
+    def inspect(self, index: int) -> bytes:
+        """A digest of the pixels: `setup` has read the file whole."""
+        return hashlib.blake2b(self.images[index].numpy().tobytes(), digest_size=16).digest()
+
+
 class CIFAR(Data):
-    """What CIFAR-10 and CIFAR-100 share."""
+    """The base of CIFAR-10 and CIFAR-100."""
 
     image_size = (SIZE, SIZE)
     folder: ClassVar[str]
@@ -74,17 +104,17 @@ class CIFAR(Data):
         self.root, self.padding, self.validation = Path(root), padding, validation
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
-        self.sets: dict[str, tuple[Tensor, Tensor]] = {}
+        self.sets: dict[str, CIFARImages] = {}
         self.genuine = False
         self.digests: dict[str, str] = {}
-        self.class_names: list[str] = []
+        self.class_names: list[str] | None = None
 
     def setup(self, stage: str) -> None:
         """Read the files, once."""
         if self.sets:
             return
         folder = self.find()
-        train, test = (read(folder, files, self.label_key, self.num_classes) for files in self.split_files())
+        train, test = (read_batches(folder, files, self.label_key, self.num_classes) for files in self.split_files())
         if self.validation >= len(train[0]):
             raise InputError(
                 f"{type(self).__name__}: validation is {self.validation}, but there are only {len(train[0])} training "
@@ -97,18 +127,38 @@ class CIFAR(Data):
                 tuple(part[rows.sort().values] for part in train)
                 for rows in (order[: self.validation], order[self.validation :])
             )
-        file, key = self.meta
-        content = unpickle(folder / file)
-        names = content.get(key) if isinstance(content, dict) else None
-        if not isinstance(names, list) or len(names) != self.num_classes:
-            raise InputError(f"{folder / file} has no list {key!r} of {self.num_classes} names.")
-        self.class_names = [str(name) for name in names]
+        self.class_names = self.read_class_names(folder)
         published = {name: digest for files in self.split_files() for name, digest in files.items()}
         self.digests = {
             name: hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest() for name in published
         }
         self.genuine = self.digests == published
-        self.sets = {"train": train, "val": held_out, "test": test}
+        parts = {"train": train, "val": held_out, "test": test}
+        self.sets = {split: CIFARImages(*part) for split, part in parts.items()}
+
+    def read_class_names(self, folder: Path) -> list[str]:
+        """The names of the classes, from the file of the set that has them.
+
+        Raises:
+            InputError: If it does not.
+        """
+        file, key = self.meta
+        content = unpickle(folder / file)
+        names = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(names, list) or len(names) != self.num_classes:
+            raise InputError(f"{folder / file} has no list {key!r} of {self.num_classes} names.")
+        return [str(name) for name in names]
+
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing(self.image_size, interpolation="area_or_linear", mean=self.mean, std=self.std)
+
+    def examples(self, split: str, indices: Sequence[int]) -> dict[str, Any]:
+        self.check_indices(split, indices)
+        part, rows = self.sets[split], list(indices)
+        batches = DeviceBatches(
+            part.images[rows], part.labels[rows], batch_size=len(rows), mean=self.mean, std=self.std
+        )
+        return next(iter(batches))
 
     def split_files(self) -> tuple[dict[str, str], dict[str, str]]:
         return self.train_files, self.test_files
@@ -139,12 +189,12 @@ class CIFAR(Data):
 
     def batches(self, split: str) -> DeviceBatches:
         """The batches of a split, on the device and for the process of the trainer."""
-        images, labels = self.sets[split]
+        part = self.sets[split]
         trainer, training = self.trainer, split == "train"
         assert trainer is not None
         return DeviceBatches(
-            images,
-            labels,
+            part.images,
+            part.labels,
             batch_size=self.batch_size if training else self.eval_batch_size * trainer.world_size,
             mean=self.mean,
             std=self.std,
@@ -168,13 +218,13 @@ class CIFAR(Data):
         return self.batches("test")
 
     def describe(self) -> dict[str, Any]:
-        images = {split: len(labels) for split, (_, labels) in self.sets.items()}
+        images = {split: len(part) for split, part in self.sets.items()}
         made_of = {"files": self.digests, "validation": [self.validation, self.validation and self.seed]}
-        about = {"data": type(self).__name__, "images": images, "genuine": self.genuine}
-        return {**about, "fingerprint": combined(made_of)}
+        description = {"data": type(self).__name__, "images": images, "genuine": self.genuine}
+        return {**description, "fingerprint": combined(made_of)}
 
 
-def read(folder: Path, files: dict[str, str], label_key: str, classes: int) -> tuple[Tensor, Tensor]:
+def read_batches(folder: Path, files: dict[str, str], label_key: str, classes: int) -> tuple[Tensor, Tensor]:
     """Read the images `(N, 32, 32, 3)` uint8 and labels `(N,)` int64 of some files.
 
     Raises:

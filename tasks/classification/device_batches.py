@@ -67,8 +67,10 @@ class DeviceBatches:
         self.size = (images.shape[1], images.shape[2])
         self.count = len(images)
         self.batch_size, self.seed, self.epoch = batch_size, seed, 0
-        self.first_step = 0
-        """Batches that the next epoch leaves out, since they were used before the run was stopped."""
+        self.batches = 0
+        """Batches of the epoch that were handed out, those before an interruption included."""
+        self.resumed = (-1, 0)
+        """The epoch that a run was stopped in, and its batches that were used before."""
         self.rank, self.world_size = rank, world_size
         self.images = F.pad(images, (0, 0, *(2 * (self.padding,)), *(2 * (self.padding,)))).to(device)
         self.labels = labels.to(device)
@@ -85,6 +87,14 @@ class DeviceBatches:
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration is of."""
         self.epoch = epoch
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and how many of its batches were handed out, for Lightning's checkpoints."""
+        return {"epoch": self.epoch, "batches": self.batches}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Leave out the batches of that epoch that were used before."""
+        self.resumed = state["epoch"], state["batches"]
 
     def __len__(self) -> int:
         """Batches of one epoch on one process."""
@@ -106,9 +116,11 @@ class DeviceBatches:
         flip = torch.randint(2, (self.count,), generator=generator, dtype=torch.bool)
         usable = self.count - self.count % self.world_size
         drawn = [values[:usable].to(self.images.device) for values in (order, *offset, flip)]
-        first_step, self.first_step = self.first_step, 0
-        for start in range(first_step * self.batch_size, usable, self.batch_size):
+        epoch, used = self.resumed
+        self.batches = used if self.epoch == epoch else 0
+        for start in range(self.batches * self.batch_size, usable, self.batch_size):
             mine = slice(start + self.rank, start + self.batch_size, self.world_size)
+            self.batches += 1
             yield self.batch(*(values[mine] for values in drawn))
 
     def in_order(self) -> Iterator[dict[str, Tensor]]:

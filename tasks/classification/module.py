@@ -1,16 +1,44 @@
 """Image classification: cross entropy, top-1 accuracy, and the error in per cent that the papers report."""
 
-import csv
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import Metric
 
-from relattn.tasks.base import Data, Task
+from relattn.tasks.base import Stage, Task
+from relattn.tasks.data import Data
+
+
+class ClassificationMetric(Metric):
+    """Top-1 accuracy and error in per cent, and the mean cross entropy, over all images and processes."""
+
+    full_state_update = False
+    higher_is_better = True
+
+    correct: Tensor
+    images: Tensor
+    total_loss: Tensor
+
+    def __init__(self) -> None:
+        """Start with no image."""
+        super().__init__()
+        for name in ("correct", "images"):
+            self.add_state(name, torch.tensor(0, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("total_loss", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add logits `(B, classes)` and labels `(B,)`."""
+        self.correct += (logits.argmax(dim=1) == labels).sum()
+        self.images += len(labels)
+        self.total_loss += F.cross_entropy(logits.float(), labels, reduction="sum").to(self.total_loss.dtype)
+
+    def compute(self) -> dict[str, Tensor]:
+        """`loss`, `accuracy` and `error`."""
+        accuracy = 100 * self.correct / self.images
+        return {"loss": self.total_loss / self.images, "accuracy": accuracy, "error": 100 - accuracy}
 
 
 class Classification(Task):
@@ -20,21 +48,24 @@ class Classification(Task):
     which is the accuracy.
     """
 
-    headline = "accuracy"
+    name: ClassVar[str] = "classification"
 
-    def build_network(self, data: Data) -> nn.Module:
-        # Lightning's own mean over processes truncates their mean batch size to an integer; these count every image.
-        self.accuracies, self.losses = nn.ModuleDict(), nn.ModuleDict()
-        for stage in ("val", "test"):
-            self.accuracies[stage] = MulticlassAccuracy(data.num_classes, average="micro", validate_args=False)
-            self.losses[stage] = MeanMetric()
-        self.training_scores = nn.ModuleDict({"loss": MeanMetric(), "error": MeanMetric()})
-        return self.build_backbone(data, num_classes=data.num_classes)
+    def __init__(self, backbone: str, *, loss: Callable[..., Any] | None = None, **arguments: Any) -> None:
+        """Define the task.
 
-    def assemble(self, data: Data) -> None:
-        """Build the network, and keep the names of the classes if they are known; earlier checkpoints have none."""
-        super().assemble(data)
-        self.shapes["class_names"] = list(getattr(data, "class_names", None) or []) or None
+        Args:
+            backbone: A timm network, or one of the papers' networks for small images.
+            loss: Maps logits `(B, classes)` and labels `(B,)` to a scalar; by default cross entropy.
+            arguments: Shared by all tasks, see `Task`.
+        """
+        super().__init__(backbone, **arguments)
+        self.loss = loss or F.cross_entropy
+
+    def build_network(self, specification: dict[str, Any]) -> nn.Module:
+        return self.build_backbone(specification, num_classes=specification["num_classes"])
+
+    def build_metric(self, data: Data) -> Metric:
+        return ClassificationMetric()
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images `(B, 3, H, W)` to logits `(B, classes)`."""
@@ -44,64 +75,10 @@ class Classification(Task):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         logits = self(batch["image"])
-        loss = F.cross_entropy(logits, batch["label"])
+        loss: Tensor = self.loss(logits, batch["label"])
         wrong = (logits.detach().argmax(dim=1) != batch["label"]).float().mean()
-        for name, value in {"loss": loss.detach(), "error": 100 * wrong}.items():
-            self.training_scores[name].update(value, len(logits))
-            self.log(f"train/{name}", self.training_scores[name], on_step=False, on_epoch=True)
+        self.log_training({"loss": loss, "error": 100 * wrong}, len(logits))
         return loss + self.regularization()
 
-    def evaluate(self, batch: dict[str, Tensor], stage: str) -> None:
-        """Score one batch."""
-        logits = self(batch["image"])
-        self.accuracies[stage].update(logits, batch["label"])
-        self.losses[stage].update(F.cross_entropy(logits, batch["label"], reduction="none"))
-
-    def log_scores(self, stage: str) -> None:
-        """Log the accuracy over all images and processes."""
-        accuracy, loss = 100 * self.accuracies[stage].compute(), self.losses[stage].compute()
-        self.accuracies[stage].reset()
-        self.losses[stage].reset()
-        scores = {"loss": loss, "accuracy": accuracy, "error": 100 - accuracy, "score": accuracy}
-        self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
-
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        self.evaluate(batch, "val")
-
-    def on_validation_epoch_end(self) -> None:
-        self.log_scores("val")
-
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        self.evaluate(batch, "test")
-
-    def on_test_epoch_end(self) -> None:
-        self.log_scores("test")
-
-    def on_predict_start(self) -> None:
-        self.predictions: list[dict[str, Any]] = []
-
-    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Return the probabilities `(B, classes)`, and keep the most likely class for `predictions.csv`."""
-        probabilities = self(batch["image"]).float().softmax(dim=1)
-        best = probabilities.max(dim=1)
-        names = self.trainer.datamodule.class_names  # type: ignore[attr-defined]
-        for index, label, predicted, value in zip(
-            batch["index"].tolist(), batch["label"].tolist(), best.indices.tolist(), best.values.tolist(), strict=True
-        ):
-            row = {"index": index, "predicted": names[predicted], "label": names[label], "probability": f"{value:.4f}"}
-            self.predictions.append(row)
-        return probabilities
-
-    def on_predict_end(self) -> None:
-        """Write `predictions.csv` of all processes' images, in the order of the data set."""
-        rows = self.predictions
-        if self.trainer.world_size > 1:
-            gathered: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(gathered, rows)
-            rows = [row for part in gathered for row in part]
-        if self.trainer.is_global_zero:
-            path = Path(self.trainer.default_root_dir) / "predictions.csv"
-            with path.open("w", newline="") as file:
-                writer = csv.DictWriter(file, fieldnames=["index", "predicted", "label", "probability"])
-                writer.writeheader()
-                writer.writerows(sorted(rows, key=lambda row: row["index"]))
+    def evaluate(self, batch: dict[str, Tensor], stage: Stage) -> None:
+        self.metrics[stage].update(self(batch["image"]), batch["label"])  # type: ignore[operator]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from relattn.errors import InputError
-from relattn.tasks.face.images import Pixels
+from relattn.tasks.decoding import Pixels
 
 Points = npt.NDArray[np.float64]
 Template = Literal["112x112", "112x96", "128x128"]

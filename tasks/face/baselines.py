@@ -1,4 +1,4 @@
-"""What a trained network must beat in face verification: grey pixels, and a network as it was initialised."""
+"""Baselines of face verification: grey pixels, and a network as it was initialised."""
 
 from pathlib import Path
 
@@ -9,7 +9,6 @@ from torch import Tensor
 
 from relattn.backbones import build
 from relattn.metrics.verification import pair_distances, verification
-from relattn.tasks.face.data import CENTRE, RANGE
 from relattn.tasks.face.data_sets import Faces
 
 SIDE = 48
@@ -17,20 +16,22 @@ SIDE = 48
 
 
 def baselines(root: Path) -> dict[str, dict[str, float]]:
-    """The mean ten-fold accuracy of each pack under `root`, in per cent, by grey pixels and by an untrained ResNet-20.
+    """The mean ten-fold accuracy of each verification set under `root`, in per cent, by grey pixels and by an untrained ResNet-20.
 
     Both compare by the squared distance of vectors of length 1, as a trained network's embedding is compared.
     """
     torch.manual_seed(0)
     network = build("resnet20", size=(SIDE, SIDE)).eval()
     scores: dict[str, dict[str, float]] = {"grey pixels": {}, "resnet20, untrained": {}}
-    for pack in Faces(root).read_packs():
-        images = np.stack([pack.read(index, (SIDE, SIDE)) for index in range(len(pack))])
+    data = Faces(root, image_size=(SIDE, SIDE))
+    preprocessing = data.preprocessing()
+    for pairs in data.read_verification_sets():
+        images = np.stack([preprocessing.resized(pairs.read(index)) for index in range(len(pairs))])
         grey = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]).astype(np.float32)
-        inputs = torch.from_numpy((images.astype(np.float32) - CENTRE) / RANGE).permute(0, 3, 1, 2)
+        inputs = torch.from_numpy(np.stack([preprocessing.normalise(image) for image in images])).permute(0, 3, 1, 2)
         with torch.no_grad():
             features = torch.cat([network(part) for part in inputs.split(256)])
         by_name: dict[str, Tensor] = dict(zip(scores, (torch.from_numpy(grey).flatten(1), features), strict=True))
         for name, vectors in by_name.items():
-            scores[name][pack.name] = verification(pair_distances(vectors), pack.same).accuracy
+            scores[name][pairs.name] = verification(pair_distances(vectors), pairs.same).accuracy
     return scores

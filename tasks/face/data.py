@@ -1,4 +1,4 @@
-"""What face verification reads: labelled faces to train with, and packs of pairs to verify."""
+"""The base of the data of face verification: labelled faces to train with, and sets of pairs to verify."""
 
 from abc import abstractmethod
 from itertools import accumulate
@@ -9,63 +9,86 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import default_collate
 
 from relattn.errors import InputError
-from relattn.tasks.face.images import SIZE, central, decode
-from relattn.tasks.face.packs import OFFICIAL, Pack
+from relattn.preprocessing import Preprocessing
+from relattn.tasks.decoding import decode_image
 from relattn.tasks.face.sources import Joined
+from relattn.tasks.face.verification_sets import OFFICIAL, VerificationSet
 from relattn.tasks.fingerprint import combined
-from relattn.tasks.images import ImageData
-from relattn.tasks.samplers import Draw
+from relattn.tasks.image_data import ImageData, ImageSet
+from relattn.tasks.samplers import SampleIndex
+
+ALIGNED_SIZE = (112, 112)
+"""Height and width of aligned faces, in pixels: both papers' of margins, and StRA's."""
 
 CENTRE, RANGE = 127.5, 128.0
 """From 0 to 255 to nearly -1 to 1 (StRA's supplement, training details)."""
 
 
-class Labelled(Dataset[dict[str, Any]]):
+class FaceImages(ImageSet):
     """Faces to train with, flipped half of the time.
 
     A sample is `image` (H, W, 3) uint8 RGB, `label` and `index`, its place in the set.
     """
 
-    def __init__(self, images: Joined, size: tuple[int, int], flip: float) -> None:
+    def __init__(self, images: Joined, preprocessing: Preprocessing, flip: float) -> None:
         """Keep the images; `flip` is the probability of a horizontal flip."""
-        self.images, self.size, self.flip = images, size, flip
+        self.images, self.preprocessing, self.flip = images, preprocessing, flip
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.images)
 
-    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+    def image_name(self, index: int) -> str:
+        return self.images.where(index)
+
+    def encoded(self, index: int) -> bytes:
+        return self.images.read(index)
+
+    def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
         """Read an image."""
-        index = draw.index
-        pixels = central(decode(self.images.read(index), self.images.where(index)), self.size)
-        if np.random.default_rng(draw.seed).random() < self.flip:
+        index = request.index
+        pixels = self.preprocessing.resized(decode_image(self.images.read(index), self.images.where(index)))
+        if np.random.default_rng(request.seed).random() < self.flip:
             pixels = cv2.flip(pixels, 1)  # type: ignore[assignment]
         return {"image": torch.from_numpy(pixels), "label": int(self.images.labels[index]), "index": index}
 
 
-class Pairs(Dataset[dict[str, Any]]):
-    """The images of all packs, one pack after the other: 2i and 2i+1 of a pack are its pair i.
+class VerificationImages(ImageSet):
+    """The images of all verification sets, one after the other: 2i and 2i+1 of a set are its pair i.
 
     A sample is `image` (H, W, 3) uint8 RGB, `label` -1, and `index`, its place in the concatenation.
     """
 
-    def __init__(self, packs: list[Pack], size: tuple[int, int]) -> None:
-        """Keep the packs."""
-        self.packs, self.size = packs, size
-        self.starts = [0, *accumulate(map(len, packs))]
+    def __init__(self, sets: list[VerificationSet], preprocessing: Preprocessing) -> None:
+        """Keep the sets."""
+        self.sets, self.preprocessing = sets, preprocessing
+        self.starts = [0, *accumulate(map(len, sets))]
 
     def __len__(self) -> int:
         """Number of images."""
         return self.starts[-1]
 
-    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+    def locate(self, index: int) -> tuple[VerificationSet, int]:
+        """The set that an image is in, and its number there."""
+        number = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return self.sets[number], index - self.starts[number]
+
+    def image_name(self, index: int) -> str:
+        pairs, number = self.locate(index)
+        return pairs.where(number)
+
+    def encoded(self, index: int) -> bytes:
+        pairs, number = self.locate(index)
+        return pairs.encoded(number)
+
+    def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
         """Read an image."""
-        place = int(np.searchsorted(self.starts, draw.index, side="right")) - 1
-        pixels = self.packs[place].read(draw.index - self.starts[place], self.size)
-        return {"image": torch.from_numpy(pixels), "label": -1, "index": draw.index}
+        pairs, number = self.locate(request.index)
+        pixels = self.preprocessing.resized(pairs.read(number))
+        return {"image": torch.from_numpy(pixels), "label": -1, "index": request.index}
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -75,10 +98,10 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
     return batch
 
 
-class FacesData(ImageData):
-    """Training faces in shuffled batches; the images of all packs in order for validation and test."""
+class FaceData(ImageData):
+    """Training faces in shuffled batches; the images of all verification sets in order for validation and test."""
 
-    packs: dict[str, Pack]
+    verification: dict[str, VerificationSet]
     """By name, in the order in which `val` and `test` go through them."""
 
     collate = staticmethod(collate)
@@ -87,7 +110,7 @@ class FacesData(ImageData):
         self,
         root: Path | str = "data",
         *,
-        image_size: tuple[int, int] = SIZE,
+        image_size: tuple[int, int] = ALIGNED_SIZE,
         batch_size: int = 512,
         eval_batch_size: int = 256,
         flip: float = 0.5,
@@ -96,7 +119,7 @@ class FacesData(ImageData):
         """Define the data.
 
         Args:
-            root: The folder that holds the training sets and the packs.
+            root: The folder that holds the training sets and the verification sets.
             image_size: Height and width of the faces, in pixels: an image is resized to cover it, and its centre taken.
             batch_size: Images of one step, over all GPUs together.
             eval_batch_size: Images of one step of evaluation, on each GPU.
@@ -118,34 +141,41 @@ class FacesData(ImageData):
         """Find the training images."""
 
     @abstractmethod
-    def read_packs(self) -> list[Pack]:
-        """Find the packs."""
+    def read_verification_sets(self) -> list[VerificationSet]:
+        """Find the verification sets."""
+
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing(
+            self.image_size, "cover", "area_or_linear", mean=(CENTRE,) * 3, std=(RANGE,) * 3, value_range=255.0
+        )
 
     def setup(self, stage: str) -> None:
         """Find and check the images, once."""
         if self.sets:
             return
-        packs, train = self.read_packs(), self.read_train()
+        sets, train = self.read_verification_sets(), self.read_train()
         if self.check_files:
-            for part in (*packs, *train.sources):
+            for part in (*sets, *train.sources):
                 if hasattr(part, "check"):
                     part.check()
-        self.packs = {pack.name: pack for pack in packs}
-        self.genuine = {name: len(pack.same) for name, pack in self.packs.items()} == OFFICIAL
+        self.verification = {pairs.name: pairs for pairs in sets}
+        self.genuine = {name: len(pairs.same) for name, pairs in self.verification.items()} == OFFICIAL
         self.identities = train.identities
-        self.num_classes = len(train.identities)
-        test = Pairs(packs, self.image_size)
-        self.sets = {"train": Labelled(train, self.image_size, self.flip), "val": test, "test": test}
+        self.num_classes, self.class_names = len(train.identities), train.identities
+        test = VerificationImages(sets, self.preprocessing())
+        self.sets = {"train": FaceImages(train, self.preprocessing(), self.flip), "val": test, "test": test}
 
     def describe(self) -> dict[str, Any]:
         train = self.sets["train"]
-        assert isinstance(train, Labelled)
+        assert isinstance(train, FaceImages)
         return {
             "data": type(self).__name__,
-            "images": {"train": len(train), **{name: len(pack) for name, pack in self.packs.items()}},
+            "images": {"train": len(train), **{name: len(pairs) for name, pairs in self.verification.items()}},
             "identities": self.num_classes,
             "sources": train.images.counts(),
-            "pairs": {name: len(pack.same) for name, pack in self.packs.items()},
+            "pairs": {name: len(pairs.same) for name, pairs in self.verification.items()},
             "genuine": self.genuine,
-            "fingerprint": combined([train.images.fingerprint(), *(p.fingerprint() for p in self.packs.values())]),
+            "fingerprint": combined(
+                [train.images.fingerprint(), *(p.fingerprint() for p in self.verification.values())]
+            ),
         }

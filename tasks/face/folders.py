@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relattn.errors import InputError, MissingFileError
-from relattn.tasks.files import faults, some_of
+from relattn.tasks.files import content_of, file_faults, some_of
 from relattn.tasks.fingerprint import fingerprint
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-class Folders:
+class IdentityFolders:
     """The images of a folder of folders, sorted by path."""
 
     def __init__(self, path: Path) -> None:
@@ -50,17 +50,14 @@ class Folders:
         Raises:
             InputError: If it cannot be read.
         """
-        try:
-            return (self.path / self.files[index]).read_bytes()
-        except OSError as error:
-            raise InputError(f"{self.where(index)} cannot be read: {error.strerror}.") from error
+        return content_of(self.path / self.files[index])
 
     def fingerprint(self) -> str:
         """Which images these are."""
         return fingerprint(self.path, {self.name: zip(self.files, self.labels.tolist(), strict=True)})
 
     def where(self, index: int) -> str:
-        """How messages call an image."""
+        """Display name of an image in messages."""
         return str(self.path / self.files[index])
 
     def check(self) -> None:
@@ -69,7 +66,7 @@ class Folders:
         Raises:
             InputError: If files are empty, cut off, or neither JPEG nor PNG; the message names some of them.
         """
-        if wrong := faults(str(self.path), self.files):
+        if wrong := file_faults(str(self.path), self.files):
             raise InputError(
                 f"{len(wrong):,} of the {len(self):,} images in {self.path} cannot be used: {some_of(wrong)}. Unpack "
                 "the archive again, or replace these files."

@@ -1,29 +1,27 @@
 """Face verification: identities are classified in training, and pairs of faces compared in evaluation."""
 
 import csv
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from relattn.backbones import Stem, family, map_shape
 from relattn.errors import InputError
-from relattn.heads import ArcFace, CosFace, FaceEmbedding, Softmax
-from relattn.heads.margin import Beyond, Gradient
-from relattn.tasks.base import Data
+from relattn.heads import ArcFace, FaceEmbedding, IdentityClassifier
+from relattn.tasks.base import Stage
+from relattn.tasks.data import Data
 from relattn.tasks.embedding_task import EmbeddingTask
-from relattn.tasks.face.data import CENTRE, RANGE
-from relattn.tasks.face.images import central
+from relattn.tasks.face.data import FaceData
+from relattn.tasks.face.figures import FIGURES
 from relattn.tasks.face.verification_metric import VerificationMetric
-from relattn.tasks.files import digest
+from relattn.tasks.figure import TaskFigure
+from relattn.tasks.score import Score
 
-Loss = Literal["softmax", "cosface", "arcface"]
 Flip = Literal["concatenate", "sum", "none"]
 
 
@@ -42,40 +40,27 @@ class FaceNetwork(nn.Module):
         return embedding
 
 
-@dataclass(frozen=True)
-class Prepare:
-    """From an image `(h, w, 3)` uint8 RGB to what the network sees, `(*size, 3)` float32."""
-
-    size: tuple[int, int]
-
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Cut the centre out and normalise it."""
-        return (central(pixels, self.size).astype(np.float32) - np.float32(CENTRE)) / np.float32(RANGE)
-
-
 class Face(EmbeddingTask):
     """Trains an embedding of faces and scores it by verification.
 
     Logs `train/loss`, its parts, and `train/error` (per cent of training images whose identity is not the one nearest
-    to them, without the margin); for validation and test, of each pack of pairs, `<pack>` (mean accuracy of the ten
-    folds), `<pack>_std`, `<pack>_TAR@FAR=...`, `<pack>_EER`, `<pack>_AUC` and `<pack>_threshold`; `accuracy`, the mean
-    of the packs', and `score`, which is `accuracy`; all in per cent but thresholds, which are squared distances.
+    to them, without the margin); for validation and test, of each verification set, `accuracy/<set>` (mean of the ten
+    folds), `std/<set>`, `TAR@FAR=.../<set>`, `EER/<set>`, `AUC/<set>` and `threshold/<set>`; `accuracy`, the mean of the
+    sets', and `score`, which is `accuracy`; all in per cent but thresholds, which are squared distances.
 
     The mean of the thresholds is kept in the checkpoint, for `relattn verify`.
     """
 
+    name: ClassVar[str] = "face"
     headline = "accuracy"
-    progress = (*EmbeddingTask.progress, "accuracy")
+    metrics_of_training = ("loss", "identity_loss", "error")
+    data_type: ClassVar[type[Data]] = FaceData
 
     def __init__(
         self,
         backbone: str = "resnet50",
         *,
-        loss: Loss = "arcface",
-        s: float = 20.0,
-        m: float | None = None,
-        beyond: Beyond = "linear",
-        gradient: Gradient = "exact",
+        loss: Callable[[int, int], IdentityClassifier] = ArcFace,
         stem: Stem = "face",
         dimensions: int = 512,
         dropout: float = 0.4,
@@ -88,11 +73,8 @@ class Face(EmbeddingTask):
 
         Args:
             backbone: A timm network, or one of the papers' networks for small images.
-            loss: Cross entropy of a linear classifier (`softmax`), or of cosines with a margin.
-            s: Scale of the cosines.
-            m: The margin: for `arcface` in radians, by default 0.15; for `cosface` a cosine, by default 0.2.
-            beyond: What `arcface` does at angles that the margin carries beyond pi, see `relattn.heads.ArcFace`.
-            gradient: Whether the gradient goes through `arcface`'s margin, see there.
+            loss: The classifier of training, whose cross entropy is taken: `relattn.heads.ArcFace`, `CosFace` or
+                `Softmax`, or another class that is called with the length of the embedding and the number of identities.
             stem: `face`: half the down-sampling of the ImageNet stem, so that the last stage of a ResNet has 7x7
                 positions; `imagenet`: the plain one, with 4x4.
             dimensions: Length of the embedding.
@@ -108,43 +90,30 @@ class Face(EmbeddingTask):
             InputError: If a name is unknown or a number out of range.
         """
         super().__init__(backbone, **arguments)
-        for name, value, known in (("loss", loss, Loss), ("flip", flip, Flip)):
-            if value not in get_args(known):
-                raise InputError(f"Face: {name} is {value!r}, expected one of {', '.join(get_args(known))}.")
+        if flip not in get_args(Flip):
+            raise InputError(f"Face: flip is {flip!r}, expected one of {', '.join(get_args(Flip))}.")
         if regularization_weight < 0:
             raise InputError(f"Face: regularization_weight is {regularization_weight}, expected 0 or more.")
-        if loss == "softmax" and m:
-            raise InputError(f"Face: m is {m}, and softmax has no margin: choose --model.loss arcface or cosface.")
-        self.loss, self.scale, self.margin = loss, s, m
-        self.arc_arguments = {"beyond": beyond, "gradient": gradient}
+        self.loss = loss
         self.stem, self.dimensions, self.dropout = stem, dimensions, dropout
         self.flip, self.folds = flip, folds
         self.regularization_weight = regularization_weight
         with torch.device("meta"):
-            self.build_classifier(1)  # refuses a wrong margin before any data are read
+            self.loss(dimensions, 1)  # refuses a wrong margin before any data are read
 
-    def build_classifier(self, identities: int) -> Softmax | CosFace | ArcFace:
-        """The classifier of training."""
-        margin = {} if self.margin is None else {"m": self.margin}
-        if self.loss == "softmax":
-            return Softmax(self.dimensions, identities)
-        if self.loss == "cosface":
-            return CosFace(self.dimensions, identities, s=self.scale, **margin)
-        return ArcFace(self.dimensions, identities, s=self.scale, **margin, **self.arc_arguments)  # type: ignore[arg-type]
-
-    def build_network(self, data: Data) -> nn.Module:
+    def build_network(self, specification: dict[str, Any]) -> nn.Module:
         pools = family(self.backbone) != "timm"
-        backbone = self.build_backbone(data, stem=self.stem, **({} if pools else {"global_pool": ""}))
-        channels, *size = map_shape(backbone, data.image_size, pools=pools)
+        backbone = self.build_backbone(specification, stem=self.stem, **({} if pools else {"global_pool": ""}))
+        channels, *size = map_shape(backbone, specification["image_size"], pools=pools)
         embedding = FaceEmbedding(channels, (size[0], size[1]), dimensions=self.dimensions, dropout=self.dropout)
-        self.head = self.build_classifier(data.num_classes)
-        same = {name: pack.same for name, pack in getattr(data, "packs", {}).items()}
-        self.verification = nn.ModuleDict(
-            {stage: VerificationMetric(same, folds=self.folds) for stage in ("val", "test", "predict")}
-        )
+        self.head = self.loss(self.dimensions, specification["num_classes"])
         self.register_buffer("threshold", torch.tensor(torch.nan))
-        self.losses = nn.ModuleDict({name: MeanMetric() for name in ("loss", "identity_loss", "error")})
         return FaceNetwork(backbone, embedding, pools=pools)
+
+    def build_metric(self, data: Data) -> VerificationMetric:
+        assert isinstance(data, FaceData)
+        same = {name: pairs.same for name, pairs in data.verification.items()}
+        return VerificationMetric(same, folds=self.folds)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images `(B, 3, H, W)` to the features `(B, D)` that are compared, not normalised."""
@@ -162,72 +131,64 @@ class Face(EmbeddingTask):
         logits = self.head(self.network(batch["image"]))
         identity = F.cross_entropy(self.head.with_margin(logits, labels), labels)
         loss = identity + self.regularization_weight * self.regularization()
-        wrong = 100 * (logits.detach().argmax(dim=1) != labels).float().mean()
-        for name, value in {"loss": loss, "identity_loss": identity, "error": wrong}.items():
-            self.losses[name].update(value.detach(), len(labels))
-            self.log(f"train/{name}", self.losses[name], on_step=False, on_epoch=True)
+        error = 100 * (logits.detach().argmax(dim=1) != labels).float().mean()
+        self.log_training({"loss": loss, "identity_loss": identity, "error": error}, len(labels))
         return loss
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        self.verification["val"].update(self(batch["image"]), batch["index"])
+    def evaluate(self, batch: dict[str, Tensor], stage: Stage) -> None:
+        self.metrics[stage].update(self(batch["image"]), batch["index"])  # type: ignore[operator]
 
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        self.verification["test"].update(self(batch["image"]), batch["index"])
-
-    def on_validation_epoch_end(self) -> None:
-        self.log_scores("val")
-
-    def on_test_epoch_end(self) -> None:
-        self.log_scores("test")
-
-    def log_scores(self, stage: str) -> None:
-        """Verify, and log the scores; the details stay in `self.verification[stage].result`."""
-        metric = self.verification[stage]
-        if self.trainer.sanity_checking or self.trainer.fast_dev_run:  # a few images, not the pairs
-            metric.reset()
-            return
-        scores = metric.compute()
-        metric.reset()
+    def after_scoring(self, metric: Any, stage: Stage, scores: dict[str, Tensor]) -> None:
+        """Keep the mean threshold of the sets."""
         self.threshold.fill_(scores["threshold"])  # type: ignore[operator]
-        scores["score"] = scores[self.headline]
-        self.log_dict({f"{stage}/{name}": value.float() for name, value in scores.items()})
+
+    @classmethod
+    def scores(cls) -> tuple[Score, ...]:
+        return (Score("accuracy", "mean accuracy"), Score("EER", lower_is_better=True))
+
+    @classmethod
+    def figures(cls) -> Mapping[str, TaskFigure]:
+        return FIGURES
+
+    def class_scores(self, images: Tensor) -> tuple[Tensor, list[str]]:
+        """The identity of training that each image is taken for, and its logit without the margin."""
+        assert self.network is not None
+        return self.most_likely_identities(self.head(self.network(images)))
+
+    def compared_feature(self) -> dict[str, Any]:
+        return {"feature": "embedding", "norm": nn.Identity(), "flip": str(self.flip), "distance": "cosine"}
+
+    def use_flip(self, flip: Any) -> None:
+        """Say what is done with the mirror image."""
+        self.flip = "sum" if flip is True else "none" if flip is False else flip
+
+    def threshold_of_decisions(self) -> float | None:
+        """The mean of the thresholds of the last validation or test; None before any."""
+        threshold = float(self.threshold)  # type: ignore[arg-type]
+        return None if math.isnan(threshold) else threshold
+
+    def on_predict_start(self) -> None:
+        """Begin the features of the images of all pairs."""
+        self.pairs = self.build_metric(self.trainer.datamodule)  # type: ignore[attr-defined]
+        self.pairs.to(self.device)
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the features `(B, D)`, and keep them for the pairs that are written at the end."""
         features: Tensor = self(batch["image"])
-        self.verification["predict"].update(features, batch["index"])
+        self.pairs.update(features, batch["index"])
         return features
 
     def on_predict_end(self) -> None:
-        """Write `pairs.csv`: of each pair its pack, number and distance, what it shows, and what was decided."""
-        metric = self.verification["predict"]
+        """Write `pairs.csv`: of each pair its set, number and distance, whether it shows one person, and the decision."""
+        metric = self.pairs
         metric.compute()
         if not self.trainer.is_global_zero:
             return
         path = Path(self.trainer.default_root_dir) / "pairs.csv"
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["pack", "pair", "distance", "same", "accepted"])
+            writer.writerow(["set", "pair", "distance", "same", "accepted"])
             for name, result in metric.result.items():
                 rows = zip(metric.distances[name], metric.same[name], result.accepted, strict=True)
                 for number, (distance, same, accepted) in enumerate(rows):
                     writer.writerow([name, number, f"{distance:.6f}", int(same), int(accepted)])
-
-    def preparation(self) -> Prepare:
-        """The centre of the image, normalised: images show aligned faces, as those of training do."""
-        return Prepare(tuple(self.shapes["image_size"]))
-
-    def use_flip(self, flip: bool | Flip) -> None:
-        """Say what is done with the mirror image."""
-        self.flip = {True: "sum", False: "none"}.get(flip, flip)  # type: ignore[call-overload, assignment]
-
-    def provenance(self, checkpoint: Path) -> dict[str, Any]:
-        """What an embedding says of the network that it comes from; only what agrees can be compared."""
-        return {
-            "checkpoint": str(checkpoint),
-            "sha256": digest(checkpoint),
-            "distance": "cosine",
-            "feature": "embedding",
-            "flip": self.flip,
-            "image_size": list(self.shapes["image_size"]),
-        }

@@ -8,18 +8,18 @@ each has: `10 300`. Huang et al., "Labeled Faces in the Wild", technical report 
 from pathlib import Path
 
 from relattn.errors import InputError, MissingFileError
-from relattn.tasks.face.packs import Pack, pairs_of
+from relattn.tasks.face.verification_sets import VerificationSet, pairs_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-def read_pairs(folder: Path, pairs: Path | None = None, name: str | None = None) -> Pack:
+def read_pairs(folder: Path, pairs: Path | None = None, name: str | None = None) -> VerificationSet:
     """Read a list of pairs of images in folders.
 
     Args:
         folder: It holds a folder for each person.
         pairs: The list; by default `pairs.txt` in the folder.
-        name: The pack's name; by default the folder's.
+        name: The set's name; by default the folder's.
 
     Raises:
         MissingFileError: If the list or images are missing.
@@ -55,7 +55,7 @@ def read_pairs(folder: Path, pairs: Path | None = None, name: str | None = None)
                 f"{pairs} lists {len(labels):,} pairs, and its first line, {' '.join(header)!r}, says "
                 f"{2 * folds * each:,}: get the list again, or remove that line."
             )
-    return Pack(name or folder.name, pairs, images, labels)
+    return VerificationSet(name or folder.name, pairs, images, labels)
 
 
 def columns(line: str) -> list[str]:

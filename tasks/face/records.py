@@ -142,7 +142,7 @@ class Records:
         return fingerprint(self.path.parent, {self.name: [(self.path.name, labels, self.identities)]})
 
     def where(self, place: int) -> str:
-        """How messages call a record."""
+        """Display name of a record in messages."""
         return f"{self.path}, offset {self.offsets[place]} (key {self.keys[place]})"
 
     def label(self, place: int) -> int:

@@ -1,7 +1,7 @@
 """Several training sets as one: StRA trains on CASIA-WebFace, CelebA, CACD and VGGFace together.
 
 Their identities are counted one set after the other. Identities with too few images can be left out, and so can people
-who are in several sets, or in the packs that are tested on, by a list.
+who are in several sets, or in the sets that are tested on, by a list.
 """
 
 import warnings
@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relattn.errors import InputError, MissingFileError
-from relattn.tasks.face.folders import Folders
+from relattn.tasks.face.folders import IdentityFolders
 from relattn.tasks.face.records import Records
 from relattn.tasks.files import some_of
 from relattn.tasks.fingerprint import combined
 
 
 class Source(Protocol):
-    """A training set: what `Folders` and `Records` have in common."""
+    """A training set, as `IdentityFolders` and `Records` give it."""
 
     name: str
     identities: list[str]
@@ -35,7 +35,7 @@ class Source(Protocol):
     def fingerprint(self) -> str: ...
 
 
-def open_source(path: Path) -> Folders | Records:
+def open_source(path: Path) -> IdentityFolders | Records:
     """Open a folder of folders, a `.rec` file, or a folder that holds `train.rec`.
 
     Raises:
@@ -48,7 +48,7 @@ def open_source(path: Path) -> Folders | Records:
         return Records(path / "train.rec")
     if not path.is_dir():
         raise MissingFileError(f"{path}: neither a folder with a folder for each identity nor a .rec file.")
-    return Folders(path)
+    return IdentityFolders(path)
 
 
 def read_exclusions(path: Path) -> list[str]:
@@ -143,7 +143,7 @@ class Joined:
         return self.sources[self.origins[index]].read(int(self.indices[index]))
 
     def where(self, index: int) -> str:
-        """How messages call an image."""
+        """Display name of an image in messages."""
         return self.sources[self.origins[index]].where(int(self.indices[index]))
 
     def fingerprint(self) -> str:

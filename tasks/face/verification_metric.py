@@ -28,6 +28,7 @@ class VerificationMetric(Metric):
 
     full_state_update = False
     higher_is_better = True
+    needs_all_images = True  # a few images make no pairs
 
     features: list[Tensor]
     indices: list[Tensor]
@@ -88,8 +89,8 @@ class VerificationMetric(Metric):
         """The scores by name, float64, in per cent but for thresholds; details are left in `result`.
 
         Returns:
-            For each pack its accuracy under its own name, `<pack>_std`, and so on as in `Verification.scores`;
-            `accuracy`, the mean of the packs' accuracies, and `threshold`, the mean of their thresholds.
+            For each set `accuracy/<set>`, `std/<set>`, and so on as in `Verification.scores`; `accuracy`, the mean of
+            the sets' accuracies, and `threshold`, the mean of their thresholds.
 
         Raises:
             InputError: If images are missing or a feature is not finite, or 0; see also `verification`.
@@ -106,9 +107,7 @@ class VerificationMetric(Metric):
             except InputError as error:
                 raise InputError(f"{name}: {error}") from error
             self.distances[name] = distances.cpu().numpy()
-            found = self.result[name].scores()
-            scores[name] = found.pop("accuracy")
-            scores |= {f"{name}_{what}": value for what, value in found.items()}
+            scores |= {f"{what}/{name}": value for what, value in self.result[name].scores().items()}
         scores["accuracy"] = float(np.mean([result.accuracy for result in self.result.values()]))
         scores["threshold"] = float(np.mean([result.threshold for result in self.result.values()]))
         device = features.device

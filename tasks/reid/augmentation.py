@@ -1,4 +1,4 @@
-"""What happens to an image between the file and the network, on albumentations."""
+"""Augmentation of training images, on albumentations."""
 
 import os
 from dataclasses import dataclass
@@ -12,11 +12,9 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the netwo
 import albumentations as A
 
 from relattn.errors import InputError
+from relattn.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 Pixels = NDArray[Any]
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's, of RGB in [0, 1]."""
 
 
 @dataclass
@@ -106,20 +104,15 @@ class RandomErasing(A.ImageOnlyTransform):
 class Pipeline:
     """Turns `(H, W, 3)` uint8 RGB into `(height, width, 3)` float32, normalised."""
 
-    def __init__(self, size: tuple[int, int], augmentation: Augmentation | None = None) -> None:
-        """Define the pipeline for images of `size`, height and width; None changes nothing at random."""
-        resize = A.Resize(*size, interpolation=cv2.INTER_LINEAR)
-        normalise = A.Normalize(MEAN, STD)
-        if augmentation is None:
-            self.steps: list[A.BasicTransform] = [resize, normalise]
-        else:
-            self.steps = [
-                RandomTranslation(*size, p=augmentation.translation),
-                resize,
-                A.HorizontalFlip(p=augmentation.flip),
-                normalise,
-                RandomErasing(fill=augmentation.erasing_fill, p=augmentation.erasing),
-            ]
+    def __init__(self, size: tuple[int, int], augmentation: Augmentation) -> None:
+        """Define the pipeline for images of `size`, height and width."""
+        self.steps: list[A.BasicTransform] = [
+            RandomTranslation(*size, p=augmentation.translation),
+            A.Resize(*size, interpolation=cv2.INTER_LINEAR),
+            A.HorizontalFlip(p=augmentation.flip),
+            A.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+            RandomErasing(fill=augmentation.erasing_fill, p=augmentation.erasing),
+        ]
         self.compose = A.Compose(self.steps)
 
     def __call__(self, image: Pixels, seed: int) -> Pixels:

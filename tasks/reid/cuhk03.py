@@ -20,8 +20,8 @@ from relattn.errors import InputError, MissingFileError
 from relattn.tasks.files import absent, not_found, some_of
 from relattn.tasks.reid.checks import check_splits
 from relattn.tasks.reid.cuhk03_mat import MAT, extract, read_names, read_test_set
-from relattn.tasks.reid.market1501 import CUHK03_PUBLISHED, Boxes, cuhk03_np, find, read_cuhk03_np
-from relattn.tasks.reid.splits import Image, Splits
+from relattn.tasks.reid.market1501 import CUHK03_PUBLISHED, Boxes, cuhk03_np, find_layout, read_cuhk03_np
+from relattn.tasks.reid.splits import PersonImage, Splits
 
 Protocol = Literal["new", "classic"]
 
@@ -58,7 +58,7 @@ def read_cuhk03(root: Path, boxes: Boxes = "detected", protocol: Protocol = "new
     folder = f"images_{boxes}"
     homes = [root / home for home in HOMES]
     home = next((home for home in homes if (home / MAT).is_file() or (home / folder).is_dir()), None)
-    if home is None and protocol == "new" and find(root, cuhk03_np(root, boxes)):
+    if home is None and protocol == "new" and find_layout(root, cuhk03_np(root, boxes)):
         return read_cuhk03_np(root, boxes)
     if home is None:
         files = [MAT, protocol_name(boxes)] if protocol == "new" else [MAT]
@@ -124,7 +124,11 @@ def read_new(home: Path, file: Path, boxes: Boxes) -> Splits:
         )
     ensure_images(home, boxes, names, f"that {file} names")
     train, query, gallery = (
-        tuple(sorted(Image(f"images_{boxes}/{names[index]}", labels[index], cameras[index] - 1) for index in indices))
+        tuple(
+            sorted(
+                PersonImage(f"images_{boxes}/{names[index]}", labels[index], cameras[index] - 1) for index in indices
+            )
+        )
         for indices in chosen.values()
     )
     return Splits(home, train, query, gallery, published=CUHK03_PUBLISHED[boxes])
@@ -198,7 +202,8 @@ def read_classic(home: Path, boxes: Boxes, split: int) -> Splits:
         )
     ensure_images(home, boxes, names, f"in {file}")
     images = [
-        Image(f"images_{boxes}/{name}", numbers[people[name]], int(name.split("_")[2]) - 1) for name in sorted(names)
+        PersonImage(f"images_{boxes}/{name}", numbers[people[name]], int(name.split("_")[2]) - 1)
+        for name in sorted(names)
     ]
     searched = {numbers[person] for person in test}
     held_out = tuple(image for image in images if image.identity in searched)

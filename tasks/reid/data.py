@@ -1,28 +1,32 @@
-"""What the re-identification data sets share: reading, checking, augmenting and batching."""
+"""The base of all re-identification data sets: reading, checking, augmenting and batching."""
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import default_collate
 
 from relattn.errors import InputError
-from relattn.tasks.files import agrees_with_published
+from relattn.preprocessing import Preprocessing
+from relattn.tasks.decoding import Pixels, read_image
+from relattn.tasks.embeddings import Entry
+from relattn.tasks.files import agrees_with_published, content_of
 from relattn.tasks.fingerprint import fingerprint
-from relattn.tasks.images import ImageData, read_image
+from relattn.tasks.image_data import ImageData, ImageSet, Unvaried
 from relattn.tasks.reid.augmentation import Augmentation, Pipeline
 from relattn.tasks.reid.checks import check_images
-from relattn.tasks.reid.splits import Image, Splits
-from relattn.tasks.samplers import BatchSampler, Draw, Epoch, IdentityBatches
+from relattn.tasks.reid.splits import PersonImage, Splits
+from relattn.tasks.samplers import BatchSampler, EpochOver, IdentityBatches, SampleIndex
 
 Feature = Literal["before_norm", "after_norm"]
 
 
-class People(Dataset[dict[str, Any]]):
+class ReIDImages(ImageSet):
     """Images of a split, as samples for the network.
 
     A sample is `image` (H, W, 3) float32, `label` (class of the training set, -1 outside it), `identity`, `camera`,
@@ -32,30 +36,60 @@ class People(Dataset[dict[str, Any]]):
     def __init__(
         self,
         root: Path,
-        images: list[Image],
-        pipeline: Pipeline,
+        images: list[PersonImage],
+        prepare: Callable[[Pixels, int], Any],
         labels: dict[int, int] | None = None,
         queries: int = 0,
+        identity_names: Mapping[int, str] | None = None,
     ) -> None:
-        """Keep the images; the first `queries` of them are queries, `labels` are the classes of identities."""
-        self.root, self.images, self.pipeline = root, images, pipeline
-        self.labels, self.queries = labels or {}, queries
+        """Keep the images.
+
+        Args:
+            root: The folder that their paths are relative to.
+            images: The images.
+            prepare: From pixels and a seed to the network's input.
+            labels: Classes of the identities in training.
+            queries: How many of the images, the first ones, are queries.
+            identity_names: Names of identities, where the data set has others than their numbers.
+        """
+        self.root, self.images, self.prepare = root, images, prepare
+        self.labels, self.queries, self.identity_names = labels or {}, queries, identity_names or {}
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.images)
 
-    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+    def image_key(self, index: int) -> Any:
+        return self.root, self.images[index].path
+
+    def image_name(self, index: int) -> str:
+        return str(self.root / self.images[index].path)
+
+    def encoded(self, index: int) -> bytes:
+        return content_of(self.root / self.images[index].path)
+
+    def display_name(self, index: int) -> str:
+        """Name of an image's identity, as the data set writes it."""
+        identity = self.images[index].identity
+        return self.identity_names.get(identity, str(identity))
+
+    def entry(self, index: int) -> Entry:
+        """The row of an image in an embedding."""
+        image = self.images[index]
+        split = "query" if index < self.queries else "gallery"
+        return Entry(image.path, str(image.identity), str(image.camera), split)
+
+    def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
         """Read and process an image."""
-        image = self.images[draw.index]
-        pixels = self.pipeline(read_image(self.root / image.path), draw.seed)
+        image = self.images[request.index]
+        pixels = self.prepare(read_image(self.root / image.path), request.seed)
         return {
             "image": torch.from_numpy(pixels),
             "label": self.labels.get(image.identity, -1),
             "identity": image.identity,
             "camera": image.camera,
-            "index": draw.index,
-            "query": draw.index < self.queries,
+            "index": request.index,
+            "query": request.index < self.queries,
         }
 
 
@@ -66,7 +100,7 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
     return batch
 
 
-class PeopleData(ImageData):
+class ReIDData(ImageData):
     """Training images in batches of identities or shuffled, and queries followed by the gallery for evaluation."""
 
     feature: ClassVar[Feature] = "after_norm"
@@ -75,7 +109,7 @@ class PeopleData(ImageData):
     collate = staticmethod(collate)
 
     single_shot: bool = False
-    """Whether the CMC with one gallery image a person is reported as well."""
+    """Whether the CMC with one gallery image per identity is reported as well."""
 
     def __init__(
         self,
@@ -84,11 +118,11 @@ class PeopleData(ImageData):
         image_size: tuple[int, int] = (256, 128),
         batch_size: int = 64,
         images_per_identity: int | None = 4,
-        epoch: Epoch = "identities",
+        epoch_over: EpochOver = "identities",
         augmentation: Augmentation | None = None,
         eval_batch_size: int = 128,
         validation: int = 0,
-        rare: Literal["error", "drop", "repeat"] = "error",
+        single_image_identities: Literal["error", "drop", "repeat"] = "error",
         **arguments: Any,
     ) -> None:
         """Define the data.
@@ -98,13 +132,14 @@ class PeopleData(ImageData):
             image_size: Height and width that images are resized to, in pixels.
             batch_size: Images of one step, over all GPUs together.
             images_per_identity: K, the images of each identity in a batch; None to shuffle images.
-            epoch: What an epoch is with K images an identity: `identities` (each once) or `chunks` (nearly all images).
+            epoch_over: With K images of each identity in a batch, an epoch has each of the `identities` once, or nearly
+                all `images`.
             augmentation: How training images are varied.
             eval_batch_size: Images of one step of evaluation, on each GPU.
             validation: Training identities held out for validation, each with one query a camera. With 0 the curves of
                 a run are drawn on the test set; nothing is chosen by them, and the last epoch is what a run reports.
-            rare: What to do with training identities of one image, which has no other to be near to: `error`, `drop`
-                them, or `repeat` the image.
+            single_image_identities: What to do with training identities of one image, which has no positive: `error`,
+                `drop` them, or `repeat` the image.
             arguments: Shared by all sets of images, see `ImageData`.
 
         Raises:
@@ -114,43 +149,59 @@ class PeopleData(ImageData):
         super().__init__(root, **sizes, **arguments)
         self.expect(validation=(validation, 0))
         self.expect(images_per_identity=(2 if images_per_identity is None else images_per_identity, 2))
-        self.images_per_identity, self.epoch = images_per_identity, epoch
+        self.images_per_identity, self.epoch_over = images_per_identity, epoch_over
         self.augmentation = augmentation or Augmentation()
-        self.validation, self.rare = validation, rare
+        self.validation, self.single_image_identities = validation, single_image_identities
 
     @abstractmethod
-    def read(self) -> Splits:
+    def read_splits(self) -> Splits:
         """Find the images of the three splits."""
+
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing(self.image_size)
+
+    def specification(self) -> dict[str, Any]:
+        return {**super().specification(), "feature": self.feature}
+
+    def count(self, split: str) -> int:
+        """Number of queries, or of images of a split without queries."""
+        return self.sets[split].queries or len(self.sets[split])
 
     def setup(self, stage: str) -> None:
         """Find and check the images, once."""
         if self.sets:
             return
         name = type(self).__name__
-        splits = self.read()
+        splits = self.read_splits()
         self.genuine = agrees_with_published(name, splits.root, splits.counts(), splits.published)
         if self.check_files:
             check_images(splits)
-        train, held_out = self.hold_out(self.without_rare(list(splits.train)))
+        train, held_out = self.hold_out(self.with_positives(list(splits.train)))
         query, gallery = list(splits.query), list(splits.gallery)
         self.identities = sorted({image.identity for image in train})
         self.num_classes = len(self.identities)
+        self.class_names = [splits.identity_names.get(number, str(number)) for number in self.identities]
         labels = {identity: label for label, identity in enumerate(self.identities)}
-        plain = Pipeline(self.image_size)
-        test = People(splits.root, query + gallery, plain, queries=len(query))
+        plain = Unvaried(self.preprocessing())
+        names = splits.identity_names
+        test = ReIDImages(splits.root, query + gallery, plain, queries=len(query), identity_names=names)
         self.sets = {
-            "train": People(splits.root, train, Pipeline(self.image_size, self.augmentation), labels),
-            "val": People(splits.root, [*held_out[0], *held_out[1]], plain, queries=len(held_out[0]))
+            "train": ReIDImages(
+                splits.root, train, Pipeline(self.image_size, self.augmentation), labels, identity_names=names
+            ),
+            "val": ReIDImages(
+                splits.root, [*held_out[0], *held_out[1]], plain, queries=len(held_out[0]), identity_names=names
+            )
             if self.validation
             else test,
             "test": test,
         }
 
-    def without_rare(self, train: list[Image]) -> list[Image]:
-        """The training images, those of one-image identities treated as `rare` says."""
-        if self.images_per_identity is None or self.rare == "repeat":
+    def with_positives(self, train: list[PersonImage]) -> list[PersonImage]:
+        """The training images, those of identities with one image treated as `single_image_identities` says."""
+        if self.images_per_identity is None or self.single_image_identities == "repeat":
             return train
-        seen: dict[int, list[Image]] = {}
+        seen: dict[int, list[PersonImage]] = {}
         for image in train:
             seen.setdefault(image.identity, []).append(image)
         alone = [images[0] for images in seen.values() if len(images) == 1]
@@ -159,15 +210,17 @@ class PeopleData(ImageData):
         named = ", ".join(f"{image.identity} ({image.path})" for image in alone[:5]) + (
             ", ..." if len(alone) > 5 else ""
         )
-        if self.rare == "error":
+        if self.single_image_identities == "error":
             raise InputError(
                 f"{type(self).__name__}: {len(alone)} training identities have one image, so that a triplet has no "
-                f"positive: {named}. Leave them out with --data.rare drop, or use them with --data.rare repeat."
+                f"positive: {named}. Leave them out with --data.single_image_identities drop, or use them with --data.single_image_identities repeat."
             )
         warnings.warn(f"{len(alone)} training identities with one image are left out: {named}.", stacklevel=2)
         return [image for image in train if len(seen[image.identity]) > 1]
 
-    def hold_out(self, train: list[Image]) -> tuple[list[Image], tuple[list[Image], list[Image]]]:
+    def hold_out(
+        self, train: list[PersonImage]
+    ) -> tuple[list[PersonImage], tuple[list[PersonImage], list[PersonImage]]]:
         """Split off the validation's queries (one of each identity and camera) and gallery.
 
         Raises:
@@ -199,9 +252,9 @@ class PeopleData(ImageData):
             [image.identity for image in self.sets["train"].images],
             batch_size=self.batch_size,
             images=self.images_per_identity,
-            epoch=self.epoch,
+            epoch_over=self.epoch_over,
             seed=self.seed,
-            **self.place(),
+            **self.rank_and_world_size(),
         )
 
     def describe(self) -> dict[str, Any]:

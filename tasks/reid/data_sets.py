@@ -1,31 +1,31 @@
-"""The data sets, each a few lines over its reader: what `--data` chooses from."""
+"""The data sets that `--data` names, each a few lines over its reader."""
 
 from pathlib import Path
 from typing import Any, Literal
 
 from relattn.tasks.reid.cuhk03 import read_cuhk03
-from relattn.tasks.reid.data import PeopleData
+from relattn.tasks.reid.data import ReIDData
 from relattn.tasks.reid.manifest import read_manifest
 from relattn.tasks.reid.market1501 import read_duke, read_market1501
 from relattn.tasks.reid.msmt17 import read_msmt17
 from relattn.tasks.reid.splits import Splits
 
 
-class Market1501(PeopleData):
+class Market1501(ReIDData):
     """Market-1501: 12,936 training images of 751 people, 3,368 queries, 15,913 gallery images, 6 cameras."""
 
-    def read(self) -> Splits:
+    def read_splits(self) -> Splits:
         return read_market1501(self.root)
 
 
-class DukeMTMC(PeopleData):
+class DukeMTMC(ReIDData):
     """DukeMTMC-reID: 16,522 training images of 702 people, 2,228 queries, 17,661 gallery images, 8 cameras."""
 
-    def read(self) -> Splits:
+    def read_splits(self) -> Splits:
         return read_duke(self.root)
 
 
-class CUHK03(PeopleData):
+class CUHK03(ReIDData):
     """CUHK03, labeled or detected boxes: the new protocol (767 / 700 people) or the classic one (20 splits)."""
 
     feature = "before_norm"
@@ -47,7 +47,7 @@ class CUHK03(PeopleData):
             protocol: `new` (Zhong et al., CVPR 2017) scores as on Market-1501; `classic` (Li et al., CVPR 2014) also
                 gives `rank1_single_shot` and its like, the mean of ten draws of one gallery image a person.
             split: Of the classic protocol, 0 to 19.
-            arguments: Shared by all sets, see `PeopleData`.
+            arguments: Shared by all sets, see `ReIDData`.
         """
         super().__init__(root, **arguments)
         self.boxes, self.protocol, self.split = boxes, protocol, split
@@ -55,9 +55,9 @@ class CUHK03(PeopleData):
 
     def prepare_data(self) -> None:
         """Unpack the images of `cuhk-03.mat` where that is still to be done, in one process."""
-        self.read()
+        self.read_splits()
 
-    def read(self) -> Splits:
+    def read_splits(self) -> Splits:
         return read_cuhk03(self.root, self.boxes, self.protocol, self.split)
 
     def describe(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class CUHK03(PeopleData):
         return {**super().describe(), "boxes": self.boxes, "protocol": self.protocol, **classic}
 
 
-class MSMT17(PeopleData):
+class MSMT17(ReIDData):
     """MSMT17, V1 or V2: 30,248 training images (32,621 with its val list), 11,659 queries, 82,161 gallery images."""
 
     feature = "before_norm"
@@ -85,19 +85,19 @@ class MSMT17(PeopleData):
             version: Which; None takes the one that is there.
             train_on_val: Whether `list_val.txt` is trained on as well. Papers that state 32,621 training images may or
                 may not: fast-reid and torchreid do not, TransReID does; RGA does not say.
-            arguments: Shared by all sets, see `PeopleData`.
+            arguments: Shared by all sets, see `ReIDData`.
         """
         super().__init__(root, **arguments)
         self.version, self.train_on_val = version, train_on_val
 
-    def read(self) -> Splits:
+    def read_splits(self) -> Splits:
         return read_msmt17(self.root, self.version, self.train_on_val)
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "train_on_val": self.train_on_val}
 
 
-class Manifest(PeopleData):
+class Manifest(ReIDData):
     """Your own people: a CSV with path, identity, camera and split (train, query or gallery) of each image."""
 
     def __init__(self, manifest: Path | str, *, root: Path | str | None = None, **arguments: Any) -> None:
@@ -106,10 +106,10 @@ class Manifest(PeopleData):
         Args:
             manifest: The CSV file.
             root: The folder that its paths are relative to; by default the file's own.
-            arguments: Shared by all sets, see `PeopleData`.
+            arguments: Shared by all sets, see `ReIDData`.
         """
         super().__init__(Path(manifest).parent if root is None else root, **arguments)
         self.manifest = Path(manifest)
 
-    def read(self) -> Splits:
+    def read_splits(self) -> Splits:
         return read_manifest(self.manifest, self.root)

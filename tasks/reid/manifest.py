@@ -14,7 +14,7 @@ from typing import NamedTuple
 from relattn.errors import InputError, MissingFileError, suggest
 from relattn.tasks.files import absent, inside, some_of
 from relattn.tasks.reid.checks import check_splits
-from relattn.tasks.reid.splits import Image, Splits
+from relattn.tasks.reid.splits import PersonImage, Splits
 
 COLUMNS = ("path", "identity", "camera", "split")
 OPTIONAL = "camera"
@@ -67,10 +67,11 @@ def read_manifest(file: Path, root: Path | None = None) -> Splits:
             f"{file}: no row has the split {' or '.join(empty)}. Expected rows of each of {', '.join(SPLITS)}."
         )
     train, query, gallery = (
-        tuple(sorted(Image(row.path, identities[row.identity], cameras[row.camera]) for row in part))
+        tuple(sorted(PersonImage(row.path, identities[row.identity], cameras[row.camera]) for row in part))
         for part in parts.values()
     )
-    splits = Splits(root, train, query, gallery)
+    names = {number: name for name, number in identities.items()}
+    splits = Splits(root, train, query, gallery, identity_names=names)
     check_splits(splits, f"The set of {file}")
     return splits
 

@@ -1,4 +1,4 @@
-"""Market-1501, and the sets that come in its layout: DukeMTMC-reID and CUHK03-NP.
+"""Market-1501, and the sets in its layout: DukeMTMC-reID and CUHK03-NP.
 
 Three folders of images, whose names say who is on them and which camera took them: `0002_c1s1_000451_03.jpg` is
 identity 2 on camera 1. Identity -1 is junk, which is left out. Identity 0 is a distractor, which only the gallery has.
@@ -18,7 +18,7 @@ from typing import Literal
 from relattn.errors import InputError, MissingFileError
 from relattn.tasks.files import not_found
 from relattn.tasks.reid.checks import check_splits
-from relattn.tasks.reid.splits import Image, Splits
+from relattn.tasks.reid.splits import PersonImage, Splits
 
 Boxes = Literal["labeled", "detected"]
 """Whose boxes the people of CUHK03 were cut out by: a person's or a detector's."""
@@ -105,7 +105,7 @@ def read_market1501(root: Path) -> Splits:
     Raises:
         InputError: If the set is missing or incomplete, or a file is not named as its files are.
     """
-    return read(root, MARKET)
+    return read_layout(root, MARKET)
 
 
 def read_duke(root: Path) -> Splits:
@@ -117,7 +117,7 @@ def read_duke(root: Path) -> Splits:
     Raises:
         InputError: If the set is missing or incomplete, or a file is not named as its files are.
     """
-    return read(root, DUKE)
+    return read_layout(root, DUKE)
 
 
 def read_cuhk03_np(root: Path, boxes: Boxes = "detected") -> Splits:
@@ -130,12 +130,12 @@ def read_cuhk03_np(root: Path, boxes: Boxes = "detected") -> Splits:
     Raises:
         InputError: If the set is missing or incomplete, or a file is not named as its files are.
     """
-    return read(root, cuhk03_np(root, boxes))
+    return read_layout(root, cuhk03_np(root, boxes))
 
 
-def read(root: Path, layout: Layout) -> Splits:
+def read_layout(root: Path, layout: Layout) -> Splits:
     """Read a set in Market-1501's layout."""
-    folder = find(root, layout)
+    folder = find_layout(root, layout)
     if folder is None:
         tree = [f"{layout.nestings[0]}/{name}/" for name in FOLDERS.values()]
         raise not_found(layout.name, root, tree, layout.source, layout.stand_in)
@@ -145,7 +145,7 @@ def read(root: Path, layout: Layout) -> Splits:
     return splits
 
 
-def find(root: Path, layout: Layout) -> Path | None:
+def find_layout(root: Path, layout: Layout) -> Path | None:
     """The folder that holds the three folders; None if there is no trace of them.
 
     Raises:
@@ -164,7 +164,7 @@ def find(root: Path, layout: Layout) -> Path | None:
     return None
 
 
-def read_folder(root: Path, split: str, layout: Layout) -> tuple[Image, ...]:
+def read_folder(root: Path, split: str, layout: Layout) -> tuple[PersonImage, ...]:
     """Read one of the three folders, sorted by path; junk is left out.
 
     Raises:
@@ -195,5 +195,5 @@ def read_folder(root: Path, split: str, layout: Layout) -> tuple[Image, ...]:
                 f"{file}: identity 0 marks distractors, which only {FOLDERS['gallery']} has. Number identities from 1."
             )
         if identity != JUNK:
-            images.append(Image(f"{folder}/{name}", identity, camera - 1))
+            images.append(PersonImage(f"{folder}/{name}", identity, camera - 1))
     return tuple(sorted(images))

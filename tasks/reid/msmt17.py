@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from relattn.errors import InputError, MissingFileError
 from relattn.tasks.files import absent, inside, not_found, some_of
 from relattn.tasks.reid.checks import check_splits
-from relattn.tasks.reid.splits import Image, Splits
+from relattn.tasks.reid.splits import PersonImage, Splits
 
 Version = Literal[1, 2]
 
@@ -39,7 +39,7 @@ PUBLISHED = {
 VALIDATION_IMAGES = 2_373
 
 
-class Found(NamedTuple):
+class FoundVersion(NamedTuple):
     """A version of the set, and where it is."""
 
     folder: Path
@@ -61,7 +61,7 @@ def read_msmt17(root: Path, version: Version | None = None, validation: bool = F
     """
     if version not in (None, 1, 2):
         raise InputError(f"MSMT17: version is {version!r}, expected 1, 2 or None for the one that is there.")
-    folder, version = find(root, version)
+    folder, version = find_version(root, version)
     lists = {"train": ["train", *(["val"] if validation else [])], "query": ["query"], "gallery": ["gallery"]}
     names = [f"list_{part}.txt" for parts in lists.values() for part in parts]
     if missing := [name for name in names if not (folder / name).is_file()]:
@@ -86,7 +86,7 @@ def read_msmt17(root: Path, version: Version | None = None, validation: bool = F
     return splits
 
 
-def find(root: Path, version: Version | None) -> Found:
+def find_version(root: Path, version: Version | None) -> FoundVersion:
     """The folder of a version.
 
     Raises:
@@ -98,10 +98,10 @@ def find(root: Path, version: Version | None) -> Found:
     for base in (root / base for base in BASES):
         for known in known_versions:
             name = f"MSMT17_V{known}"
-            candidates += [Found(base / name, known), Found(base / name / name, known)]
+            candidates += [FoundVersion(base / name, known), FoundVersion(base / name / name, known)]
             if base.absolute().name.lower().startswith("msmt17") or any(base.glob("list_*.txt")):
-                candidates.append(Found(base, known))  # folders called train and test alone may be anybody's
-    complete: dict[Version, Found] = {}
+                candidates.append(FoundVersion(base, known))  # folders called train and test alone may be anybody's
+    complete: dict[Version, FoundVersion] = {}
     for found in candidates:
         if all((found.folder / part).is_dir() for part in FOLDERS[found.version].values()):
             complete.setdefault(found.version, found)
@@ -121,7 +121,7 @@ def find(root: Path, version: Version | None) -> Found:
     raise not_found("MSMT17", root, [f"{name}/{part}" for part in parts], SOURCE, "msmt17")
 
 
-def read_list(file: Path, folder: str) -> list[Image]:
+def read_list(file: Path, folder: str) -> list[PersonImage]:
     """Read a list, one image and its identity a line.
 
     Raises:
@@ -146,5 +146,5 @@ def read_list(file: Path, folder: str) -> list[Image]:
         if not 1 <= camera <= CAMERAS:
             raise InputError(f"{file}, line {number}: the camera of {path} is {camera}, expected 1 to {CAMERAS}.")
         path = inside(path, f"{file}, line {number}", folder)
-        images.append(Image(f"{folder}/{path}", int(identity), camera - 1))
+        images.append(PersonImage(f"{folder}/{path}", int(identity), camera - 1))
     return images

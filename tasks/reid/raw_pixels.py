@@ -7,14 +7,14 @@ from torch import Tensor
 
 from relattn.metrics import FeatureDistances
 from relattn.metrics.ranks import Labels
-from relattn.tasks.images import read_image
-from relattn.tasks.reid.splits import Image, Splits
+from relattn.tasks.decoding import read_image
+from relattn.tasks.reid.splits import PersonImage, Splits
 
 
 def raw_pixels(splits: Splits, size: tuple[int, int] = (64, 32)) -> tuple[Labels, Labels, FeatureDistances]:
     """Labels of query and gallery, and Euclidean distances of their images at `size`, height and width."""
 
-    def features(images: list[Image]) -> Tensor:
+    def features(images: list[PersonImage]) -> Tensor:
         small = [cv2.resize(read_image(splits.root / image.path), size[::-1]) for image in images]
         return torch.from_numpy(np.stack(small)).flatten(1).float()
 

@@ -37,6 +37,7 @@ class RetrievalMetric(Metric):
 
     full_state_update = False
     higher_is_better = True
+    needs_all_images = True  # a few queries have no gallery
 
     features: list[Tensor]
     identities: list[Tensor]

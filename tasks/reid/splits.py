@@ -1,4 +1,4 @@
-"""What every re-identification data set comes down to: images of known identity and camera, in three splits."""
+"""The common form of all re-identification data sets: images of known identity and camera, in three splits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Image(NamedTuple):
+class PersonImage(NamedTuple):
     """One cropped person."""
 
     path: str
@@ -26,12 +26,15 @@ class Splits:
     root: Path
     """The folder that the images' paths are relative to."""
 
-    train: Sequence[Image]
-    query: Sequence[Image]
-    gallery: Sequence[Image]
+    train: Sequence[PersonImage]
+    query: Sequence[PersonImage]
+    gallery: Sequence[PersonImage]
 
     published: Mapping[str, int] = field(default_factory=dict)
     """Published numbers of the genuine set, by the names that `counts` gives them; empty where there are none."""
+
+    identity_names: Mapping[int, str] = field(default_factory=dict)
+    """Names of identities, where a data set has others than their numbers."""
 
     def counts(self) -> dict[str, int]:
         """The number of images and of identities of each split: `{"train images": ..., "train identities": ...}`."""

@@ -1,4 +1,4 @@
-"""What happens to an image and its labels between the files and the network, on albumentations."""
+"""Augmentation of training images with their labels, on albumentations."""
 
 import os
 from dataclasses import dataclass
@@ -78,54 +78,35 @@ class RandomScaledCrop(A.DualTransform):
 class Pipeline:
     """Turns `(H, W, 3)` uint8 RGB and `(H, W)` uint8 train ids into a float32 image, normalised, and its labels.
 
-    For training, a random scale, padding at the bottom and at the right with 0 (the mean colour) and ignored labels,
-    a random window of `size`, and a flip. For evaluation the whole image.
+    A random scale, padding at the bottom and at the right with 0 (the mean colour) and ignored labels, a random window of
+    `size`, and a flip.
     """
 
     def __init__(
-        self,
-        size: tuple[int, int],
-        augmentation: Augmentation | None = None,
-        *,
-        normalisation: Normalisation = "imagenet",
-        scale: float = 1.0,
+        self, size: tuple[int, int], augmentation: Augmentation, *, normalisation: Normalisation = "imagenet"
     ) -> None:
         """Define the pipeline.
 
         Args:
             size: Height and width of the windows.
-            augmentation: How images are varied; None changes nothing at random and keeps images whole.
+            augmentation: How images are varied.
             normalisation: Whose mean and standard deviation.
-            scale: What `resize` shrinks or enlarges images by, before anything else.
         """
-        self.scale = scale
-        normalise = A.Normalize(*STATISTICS[normalisation])
-        self.steps: list[A.BasicTransform] = [normalise]
-        if augmentation is not None:
-            self.steps = [
-                RandomScaledCrop(size, augmentation.scales, augmentation.step),
-                normalise,
-                A.PadIfNeeded(*size, position="top_left", border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=IGNORED),
-                A.HorizontalFlip(p=augmentation.flip),
-            ]
+        self.steps: list[A.BasicTransform] = [
+            RandomScaledCrop(size, augmentation.scales, augmentation.step),
+            A.Normalize(*STATISTICS[normalisation]),
+            A.PadIfNeeded(*size, position="top_left", border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=IGNORED),
+            A.HorizontalFlip(p=augmentation.flip),
+        ]
         self.compose = A.Compose(self.steps)
 
-    def resize(self, image: Pixels, labels: Pixels) -> tuple[Pixels, Pixels]:
-        """Shrink or enlarge an image and its labels by `scale`."""
-        if self.scale == 1:
-            return image, labels
-        size = [max(round(side * self.scale), 1) for side in image.shape[1::-1]]
-        smooth = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
-        resized = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
-        return cv2.resize(image, size, interpolation=smooth), resized
-
     def __call__(self, image: Pixels, labels: Pixels, seed: int) -> tuple[Pixels, Pixels]:
-        """Process an image and its labels, resized before; the same seed does the same to them.
+        """Process an image and its labels; the same seed does the same to them.
 
         Each step is seeded by itself: `Compose.set_random_seed` gives all the same seed, and then the scale of an image
         would tell whether it is flipped.
         """
         for number, step in enumerate(self.steps):
             step.set_random_seed(int(np.random.SeedSequence((seed, number)).generate_state(1)[0]))
-        found = self.compose(image=image, mask=labels)
-        return np.ascontiguousarray(found["image"]), np.ascontiguousarray(found["mask"])
+        varied = self.compose(image=image, mask=labels)
+        return np.ascontiguousarray(varied["image"]), np.ascontiguousarray(varied["mask"])

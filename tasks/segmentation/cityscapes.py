@@ -11,7 +11,7 @@ from pathlib import Path
 
 from relattn.errors import MissingFileError
 from relattn.tasks.files import not_found
-from relattn.tasks.segmentation.pairs import Pair, images_in, matched
+from relattn.tasks.segmentation.pairs import LabelledImage, images_in, matched
 
 IMAGES, LABELS = "leftImg8bit", "gtFine"
 IMAGE_END, LABELS_END = "_leftImg8bit.png", "_gtFine_labelIds.png"
@@ -42,7 +42,7 @@ def find_cityscapes(root: Path) -> Path:
     raise not_found("Cityscapes", root, tree, source, "cityscapes")
 
 
-def read_cityscapes(folder: Path, split: str) -> list[Pair]:
+def read_cityscapes(folder: Path, split: str) -> list[LabelledImage]:
     """The images of a split, sorted; of test without labels.
 
     Args:
@@ -58,7 +58,7 @@ def read_cityscapes(folder: Path, split: str) -> list[Pair]:
     if split == "test":
         if not images:
             raise MissingFileError(f"{what}: there is no image in {folder / IMAGES / split}. Unpack the archive again.")
-        return [Pair(path, None) for _, path in images]
+        return [LabelledImage(path, None) for _, path in images]
     found = [path for path in images_in(folder, f"{LABELS}/{split}") if path.endswith(LABELS_END)]
     labels = [(name.removesuffix(LABELS_END), f"{LABELS}/{split}/{name}") for name in found]
     return matched(images, labels, what, folder)

@@ -1,4 +1,4 @@
-"""What the segmentation data sets share: reading, checking, augmenting and batching."""
+"""The base of all segmentation data sets: reading, checking, augmenting and batching."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -10,16 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import default_collate
 
 from relattn.errors import InputError
-from relattn.tasks.files import agrees_with_published
+from relattn.preprocessing import Preprocessing, Resize
+from relattn.tasks.decoding import decode_wholly, read_image
+from relattn.tasks.files import agrees_with_published, content_of
 from relattn.tasks.fingerprint import fingerprint
-from relattn.tasks.images import ImageData, read_image
-from relattn.tasks.samplers import Draw
-from relattn.tasks.segmentation.augmentation import Augmentation, Normalisation, Pipeline
+from relattn.tasks.image_data import ImageData, ImageSet
+from relattn.tasks.samplers import SampleIndex
+from relattn.tasks.segmentation.augmentation import STATISTICS, Augmentation, Normalisation, Pipeline
 from relattn.tasks.segmentation.labels import IGNORED, LabelMap, Labels
-from relattn.tasks.segmentation.pairs import Pair, check_pairs, different_sizes, size_of
+from relattn.tasks.segmentation.pairs import LabelledImage, check_pairs, different_sizes, size_of
 
 
 def read_labels(file: Path) -> Labels:
@@ -41,21 +43,59 @@ def read_labels(file: Path) -> Labels:
     return ids  # type: ignore[return-value]
 
 
-class Streets(Dataset[dict[str, Any]]):
+class SegmentationImages(ImageSet):
     """Images of a split with their labels, as samples for the network.
 
     A sample is `image` (H, W, 3) float32, `label` (H, W) uint8 train ids, 255 to be ignored, and `index`, its place in
     the split.
     """
 
-    def __init__(self, root: Path, pairs: Sequence[Pair], pipeline: Pipeline, label_map: LabelMap) -> None:
-        """Keep the images; `label_map` translates labels, and predictions back. `paths` are relative to the root."""
-        self.root, self.pairs, self.pipeline, self.label_map = root, list(pairs), pipeline, label_map
+    def __init__(
+        self,
+        root: Path,
+        pairs: Sequence[LabelledImage],
+        preprocessing: Preprocessing,
+        label_map: LabelMap,
+        augmentation: Pipeline | None = None,
+    ) -> None:
+        """Keep the images.
+
+        Args:
+            root: The folder that their paths are relative to.
+            pairs: The images with their label images.
+            preprocessing: How evaluation prepares an image.
+            label_map: Translates labels, and predictions back.
+            augmentation: How training varies them; None for images as evaluation has them.
+        """
+        self.root, self.pairs, self.label_map = root, list(pairs), label_map
+        self.preprocessing, self.augmentation = preprocessing, augmentation
         self.paths = [PurePosixPath(pair.image) for pair in pairs]
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.pairs)
+
+    def image_key(self, index: int) -> Any:
+        return self.root, self.pairs[index]
+
+    def image_name(self, index: int) -> str:
+        return str(self.root / self.pairs[index].image)
+
+    def encoded(self, index: int) -> bytes:
+        return content_of(self.root / self.pairs[index].image)
+
+    def check_labels(self, index: int, size: tuple[int, int]) -> None:
+        labels = self.pairs[index].labels
+        if labels is None:
+            return
+        file = self.root / labels
+        try:
+            decode_wholly(content_of(file))
+        except InputError as error:
+            raise InputError(f"its labels {file}: {error}") from error
+        ids = self.label_map.to_train(read_labels(file), file)
+        if ids.shape != size:
+            raise InputError(different_sizes(file, ids.shape, size))
 
     def labels(self, index: int) -> Labels | None:
         """Train ids of an image, (H, W), before anything is done to it; None if they are not public."""
@@ -68,7 +108,7 @@ class Streets(Dataset[dict[str, Any]]):
         """The ids that the set's label images have for predicted train ids."""
         return self.label_map.to_ids(predictions)
 
-    def read(self, index: int) -> tuple[NDArray[np.uint8], Labels]:
+    def read_pair(self, index: int) -> tuple[NDArray[np.uint8], Labels]:
         """Read an image, (H, W, 3) RGB, and its train ids, (H, W), at the size that evaluation has them.
 
         Raises:
@@ -80,12 +120,19 @@ class Streets(Dataset[dict[str, Any]]):
             labels = np.full(pixels.shape[:2], IGNORED, np.uint8)
         elif labels.shape != pixels.shape[:2]:
             raise InputError(different_sizes(self.root / str(pair.labels), labels.shape, pixels.shape))
-        return self.pipeline.resize(pixels, labels)
+        image = self.preprocessing.resized(pixels)
+        if image.shape != pixels.shape:
+            labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[assignment]
+        return image, labels
 
-    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+    def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
         """Read and process an image and its labels."""
-        image, label = self.pipeline(*self.read(draw.index), draw.seed)
-        return {"image": torch.from_numpy(image), "label": torch.from_numpy(label), "index": draw.index}
+        image, label = self.read_pair(request.index)
+        if self.augmentation is None:
+            prepared: NDArray[Any] = self.preprocessing.normalise(image)
+        else:
+            prepared, label = self.augmentation(image, label, request.seed)
+        return {"image": torch.from_numpy(prepared), "label": torch.from_numpy(label), "index": request.index}
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -95,7 +142,7 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
     return batch
 
 
-class StreetsData(ImageData):
+class SegmentationData(ImageData):
     """Random windows of the training images, shuffled, and whole images for evaluation."""
 
     label_map: LabelMap
@@ -157,32 +204,48 @@ class StreetsData(ImageData):
             raise InputError(f"{name}: flip is {self.augmentation.flip}, expected a probability, from 0 to 1.")
         self.normalisation, self.image_scale = normalisation, image_scale
 
+    def preprocessing(self) -> Preprocessing:
+        mean, std = STATISTICS[self.normalisation]
+        how: Resize = "none" if self.image_scale == 1 else "scale"
+        return Preprocessing(self.image_size, how, "area_or_linear", self.image_scale, mean=tuple(mean), std=tuple(std))
+
+    def specification(self) -> dict[str, Any]:
+        label_map = self.label_map
+        return {
+            **super().specification(),
+            "class_names": list(label_map.classes),
+            "palette": label_map.palette.tolist(),
+            "label_ids": label_map.ids.tolist(),
+            "class_weights": None if self.class_weights is None else list(self.class_weights),
+        }
+
     @abstractmethod
-    def read(self) -> tuple[Path, dict[str, list[Pair]]]:
+    def read_splits(self) -> tuple[Path, dict[str, list[LabelledImage]]]:
         """Find the folder of the set, and the images of `train`, `val`, `test` and `predict`, relative to it."""
 
     def setup(self, stage: str) -> None:
         """Find and check the images, once."""
         if self.sets:
             return
-        folder, splits = self.read()
-        sizes = self.check(folder, splits)
+        folder, splits = self.read_splits()
+        sizes = self.check_images(folder, splits)
         if self.eval_batch_size > 1 and len(sizes) > 1:
             named = ", ".join(f"{height} x {width}" for height, width in sorted(sizes)[:5])
             raise InputError(
                 f"{type(self).__name__}: eval_batch_size is {self.eval_batch_size}, and images of different sizes "
                 f"({named}) do not make a batch. Evaluate with --data.eval_batch_size 1."
             )
-        self.classes, self.palette = self.label_map.classes, self.label_map.palette
-        self.num_classes = len(self.classes)
-        options: dict[str, Any] = {"normalisation": self.normalisation, "scale": self.image_scale}
-        plain, varied = Pipeline(self.image_size, **options), Pipeline(self.image_size, self.augmentation, **options)
+        self.class_names = self.label_map.classes
+        self.num_classes = len(self.class_names)
+        varied = Pipeline(self.image_size, self.augmentation, normalisation=self.normalisation)
         self.sets = {
-            split: Streets(folder, pairs, varied if split == "train" else plain, self.label_map)
+            split: SegmentationImages(
+                folder, pairs, self.preprocessing(), self.label_map, varied if split == "train" else None
+            )
             for split, pairs in splits.items()
         }
 
-    def check(self, folder: Path, splits: Mapping[str, list[Pair]]) -> set[tuple[int, int]]:
+    def check_images(self, folder: Path, splits: Mapping[str, list[LabelledImage]]) -> set[tuple[int, int]]:
         """Check the files, warn if there are not as many as published, and give the sizes of images."""
         counts = {split: len(pairs) for split, pairs in splits.items()}
         self.genuine = agrees_with_published(type(self).__name__, folder, counts, self.published)

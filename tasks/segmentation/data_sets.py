@@ -1,4 +1,4 @@
-"""The data sets, each a few lines over its reader: what `--data` chooses from."""
+"""The data sets that `--data` names, each a few lines over its reader."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from relattn.errors import InputError, MissingFileError
 from relattn.tasks.segmentation import camvid, cityscapes
-from relattn.tasks.segmentation.data import StreetsData
+from relattn.tasks.segmentation.data import SegmentationData
 from relattn.tasks.segmentation.labels import CAMVID, CITYSCAPES, CITYSCAPES_WEIGHTS, IGNORED, own_labels
-from relattn.tasks.segmentation.pairs import Pair, images_in, matched
+from relattn.tasks.segmentation.pairs import LabelledImage, images_in, matched
 
 
-class Cityscapes(StreetsData):
+class Cityscapes(SegmentationData):
     """Cityscapes: 2,975 training and 500 validation images of 1024 x 2048 pixels, finely labelled with 19 classes."""
 
     label_map = CITYSCAPES
@@ -34,12 +34,12 @@ class Cityscapes(StreetsData):
                 gives the score on the training images as well, whole and unvaried.
             predict_split: What `relattn predict` writes predictions of; by default the official test images where they
                 are there, else validation's.
-            arguments: Shared by all sets, see `StreetsData`.
+            arguments: Shared by all sets, see `SegmentationData`.
         """
         super().__init__(root, **arguments)
         self.test_split, self.predict_split = test_split, predict_split
 
-    def read(self) -> tuple[Path, dict[str, list[Pair]]]:
+    def read_splits(self) -> tuple[Path, dict[str, list[LabelledImage]]]:
         folder = cityscapes.find_cityscapes(self.root)
         splits = {split: cityscapes.read_cityscapes(folder, split) for split in ("train", "val")}
         predict = self.predict_split or ("test" if cityscapes.has_test(folder) else "val")
@@ -51,7 +51,7 @@ class Cityscapes(StreetsData):
         return {**super().describe(), "test_split": self.test_split}
 
 
-class CamVid(StreetsData):
+class CamVid(SegmentationData):
     """CamVid as SegNet uses it: 367 training, 101 validation and 233 test images of 360 x 480 pixels, 11 classes."""
 
     label_map = CAMVID
@@ -71,12 +71,12 @@ class CamVid(StreetsData):
             root: The folder that holds `CamVid`, or its six folders.
             crop: Height and width of the windows that are trained on, in pixels.
             train_on_val: Whether the validation images are trained on as well, as many papers do that report test.
-            arguments: Shared by all sets, see `StreetsData`.
+            arguments: Shared by all sets, see `SegmentationData`.
         """
         super().__init__(root, crop=crop, **arguments)
         self.train_on_val = train_on_val
 
-    def read(self) -> tuple[Path, dict[str, list[Pair]]]:
+    def read_splits(self) -> tuple[Path, dict[str, list[LabelledImage]]]:
         folder = camvid.find_camvid(self.root)
         splits = {split: camvid.read_camvid(folder, split) for split in camvid.PUBLISHED}
         self.published = {**camvid.PUBLISHED}
@@ -90,7 +90,7 @@ class CamVid(StreetsData):
         return {**super().describe(), "train_on_val": self.train_on_val}
 
 
-class Folders(StreetsData):
+class Folders(SegmentationData):
     """Your own images: `images/{train,val,test}` and `labels/{train,val,test}`, with files of the same names.
 
     Label images are PNGs of one channel, whose values are the places of the classes in the list, from 0. Images may be
@@ -111,7 +111,7 @@ class Folders(StreetsData):
             root: The folder that holds `images` and `labels`.
             classes: Names of the classes, in the order of their ids.
             ignored: Ids of pixels that are neither trained on nor scored.
-            arguments: Shared by all sets, see `StreetsData`.
+            arguments: Shared by all sets, see `SegmentationData`.
 
         Raises:
             InputError: If there is no class, or ids are out of range.
@@ -121,7 +121,7 @@ class Folders(StreetsData):
             raise InputError(f"Folders: ignored has {wrong[0]}, and label images hold ids from 0 to 255.")
         self.label_map = own_labels(list(classes), list(ignored), "Folders")
 
-    def read(self) -> tuple[Path, dict[str, list[Pair]]]:
+    def read_splits(self) -> tuple[Path, dict[str, list[LabelledImage]]]:
         for folder in ("images", "labels"):
             if not (self.root / folder / "train").is_dir():
                 raise MissingFileError(
@@ -133,7 +133,7 @@ class Folders(StreetsData):
         splits["predict"] = splits["test"]
         return self.root, splits
 
-    def split(self, split: str) -> list[Pair]:
+    def split(self, split: str) -> list[LabelledImage]:
         """The images of a split, paired by their names without suffixes."""
         images, labels = (
             [(name.rpartition(".")[0], f"{kind}/{split}/{name}") for name in images_in(self.root, f"{kind}/{split}")]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from relattn.metrics.confusion import confusion_matrix, score
+from relattn.metrics.confusion import confusion_matrix, score_confusion
 from relattn.tasks.segmentation.data_sets import Cityscapes
 
 
@@ -21,5 +21,5 @@ def majority(root: Path) -> dict[str, float]:
         assert labels is not None
         truth = torch.from_numpy(labels.astype(np.int64))
         matrix += confusion_matrix(torch.full_like(truth, commonest), truth, data.num_classes)
-    scores = score(matrix)
+    scores = score_confusion(matrix)
     return {"mIoU": float(scores.mean_iou), "pixel accuracy": float(scores.pixel_accuracy)}

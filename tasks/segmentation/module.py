@@ -1,12 +1,13 @@
-"""Segmentation of street scenes: cross entropy of every pixel in training, mean IoU in evaluation."""
+"""Semantic segmentation: cross entropy of every pixel in training, mean IoU in evaluation."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from relattn.backbones import dilated
 from relattn.backbones.dilation import FirstDilation
@@ -17,11 +18,18 @@ from relattn.heads import SegmentationNetwork
 from relattn.heads.convolution import Activation
 from relattn.heads.relation_context import ContextMode
 from relattn.heads.segmentation import Head
-from relattn.losses import ohem_cross_entropy, segmentation_cross_entropy
-from relattn.metrics.confusion import ConfusionMetric
-from relattn.tasks.base import Data, Task
-from relattn.tasks.segmentation.data import StreetsData
+from relattn.losses import PixelCrossEntropy
+from relattn.tasks.base import Stage, Task
+from relattn.tasks.data import Data
+from relattn.tasks.figure import TaskFigure
+from relattn.tasks.predictor import Pixels, Predictor
+from relattn.tasks.run_outputs import save_picture
+from relattn.tasks.score import Score
+from relattn.tasks.segmentation.confusion_metric import ConfusionMetric
+from relattn.tasks.segmentation.data import SegmentationData, SegmentationImages
+from relattn.tasks.segmentation.figures import FIGURES
 from relattn.tasks.segmentation.inference import Inference
+from relattn.tasks.segmentation.labels import IGNORED
 
 WHOLE = Inference()
 
@@ -34,9 +42,10 @@ class Segmentation(Task):
     `mIoU`; all in per cent. Pictures of the first images go to the run's folder `pictures/`.
     """
 
+    name: ClassVar[str] = "segmentation"
     headline = "mIoU"
-    progress = (*Task.progress, "mIoU")
-    shapes_of = (*Task.shapes_of, "classes")
+    metrics_of_training = ("loss", "segmentation_loss", "auxiliary_loss", "error")
+    data_type: ClassVar[type[Data]] = SegmentationData
 
     def __init__(
         self,
@@ -51,11 +60,9 @@ class Segmentation(Task):
         activation: Activation = "relu",
         width: int = 512,
         align_corners: bool = True,
+        loss: Callable[..., Any] = PixelCrossEntropy(),  # noqa: B008, it has no state
         auxiliary_weight: float = 0.4,
         class_weights: bool = True,
-        ohem: bool = False,
-        ohem_threshold: float = 0.7,
-        ohem_min_kept: int = 100_000,
         inference: Inference = WHOLE,
         pictures: int = 4,
         **arguments: Any,
@@ -77,11 +84,12 @@ class Segmentation(Task):
             activation: Of the heads.
             width: Channels of the head's features.
             align_corners: How logits are brought to the image's size, see `SegmentationNetwork`.
-            auxiliary_weight: Weight of the loss of an auxiliary head on the second last stage; 0 for no such head.
-            class_weights: Whether the loss weights classes as the data say (Cityscapes: OCNet's weights).
-            ohem: Whether only hard pixels count in the main loss.
-            ohem_threshold: Probability of the true class above which a pixel is easy.
-            ohem_min_kept: Least number of pixels that count, of each process.
+            loss: Of the main head: maps logits `(B, classes, H, W)` and labels `(B, H, W)`, 255 where there is none, to
+                a scalar; with class weights it gets them as `weight=`. `relattn.losses.OHEMCrossEntropy` counts hard
+                pixels only.
+            auxiliary_weight: Weight of the cross entropy of an auxiliary head on the second last stage; 0 for no such
+                head.
+            class_weights: Whether the loss weights classes as the data set has weights (Cityscapes: OCNet's).
             inference: How images are segmented in validation and test: whole or by windows, scales, flip.
             pictures: Images of an evaluation that are drawn.
             arguments: Shared by all tasks, see `Task`.
@@ -102,18 +110,15 @@ class Segmentation(Task):
         for name, value, least in (
             ("width", width, 1),
             ("pool", min(pool), 1),
-            ("ohem_min_kept", ohem_min_kept, 0),
             ("pictures", pictures, 0),
         ):
             if value < least:
                 raise InputError(f"Segmentation: {name} is {value}, expected at least {least}.")
-        if not 0 <= ohem_threshold <= 1:
-            raise InputError(f"Segmentation: ohem_threshold is {ohem_threshold}, expected a probability.")
-        self.auxiliary_weight, self.class_weights = auxiliary_weight, class_weights
-        self.ohem = {"threshold": ohem_threshold, "min_kept": ohem_min_kept} if ohem else None
+        self.loss, self.auxiliary_weight, self.class_weights = loss, auxiliary_weight, class_weights
+        self.auxiliary_loss = PixelCrossEntropy()
         self.inference, self.protocol, self.pictures = inference, str(inference), pictures
 
-    def build_network(self, data: Data) -> nn.Module:
+    def build_network(self, specification: dict[str, Any]) -> nn.Module:
         place = self.attention_at
         if place is None and self.attention is not None:
             chosen = self.stages is not None or self.placement is not None
@@ -124,24 +129,24 @@ class Segmentation(Task):
             attention=self.attention if place == "backbone" else None,
             stages=self.stages,
             placement=self.placement,
-            size=data.image_size,
+            size=specification["image_size"],
             pretrained=self.pretrained,
             **self.dilation,
         )
-        classes: list[str] = data.classes  # type: ignore[attr-defined]
-        self.confusion = nn.ModuleDict({stage: ConfusionMetric(classes) for stage in ("val", "test")})
-        names = ("loss", "segmentation_loss", "auxiliary_loss", "error")
-        self.losses = nn.ModuleDict({name: MeanMetric() for name in names})
-        weights = getattr(data, "class_weights", None) if self.class_weights else None
+        weights = specification.get("class_weights") if self.class_weights else None
         self.register_buffer("weights", None if weights is None else torch.tensor(weights), persistent=False)
         return SegmentationNetwork(
             backbone,
-            num_classes=data.num_classes,
+            num_classes=specification["num_classes"],
             head=self.head_name,
             context=self.attention if place == "context" else None,
-            crop=data.image_size,
+            crop=specification["image_size"],
             **self.network_arguments,
         )
+
+    def build_metric(self, data: Data) -> ConfusionMetric:
+        assert data.class_names is not None
+        return ConfusionMetric(data.class_names)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images `(B, 3, H, W)` to logits `(B, classes, H, W)`."""
@@ -153,37 +158,24 @@ class Segmentation(Task):
         assert isinstance(self.network, SegmentationNetwork)
         labels = batch["label"]
         logits, auxiliary = self.network.scores(batch["image"])
-        if self.ohem:
-            main = ohem_cross_entropy(logits, labels, weight=self.weights, **self.ohem)
-        else:
-            main = segmentation_cross_entropy(logits, labels, weight=self.weights)
-        parts = {"segmentation_loss": main}
-        loss = main
+        weight: dict[str, Any] = {} if self.weights is None else {"weight": self.weights}
+        parts = {"segmentation_loss": self.loss(logits, labels, **weight)}
+        loss = parts["segmentation_loss"]
         if auxiliary is not None:
-            parts["auxiliary_loss"] = segmentation_cross_entropy(auxiliary, labels, weight=self.weights)
+            parts["auxiliary_loss"] = self.auxiliary_loss(auxiliary, labels, **weight)
             loss = loss + self.auxiliary_weight * parts["auxiliary_loss"]
         loss = loss + self.regularization()
-        parts["loss"] = loss
-        for name, value in parts.items():
-            self.losses[name].update(value.detach(), len(labels))
-        labelled = labels != StreetsData.ignore_label
+        self.log_training({**parts, "loss": loss}, len(labels))
+        labelled = labels != IGNORED
         wrong = (logits.detach().argmax(dim=1) != labels) & labelled
         pixels = labelled.sum()
-        self.losses["error"].update(100 * wrong.sum() / pixels.clamp(min=1), pixels)
-        for name in (*parts, "error"):
-            self.log(f"train/{name}", self.losses[name], on_step=False, on_epoch=True)
+        self.log_training({"error": 100 * wrong.sum() / pixels.clamp(min=1)}, pixels)
         return loss
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        self.evaluate(batch, "val")
-
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        self.evaluate(batch, "test")
-
-    def evaluate(self, batch: dict[str, Tensor], stage: Literal["val", "test"]) -> None:
-        """Segment a batch and count."""
+    def evaluate(self, batch: dict[str, Tensor], stage: Stage) -> None:
+        """Segment a batch, count, and draw the first images."""
         prediction = self.segment(batch["image"])
-        self.confusion[stage].update(prediction, batch["label"], batch["index"])
+        self.metrics[stage].update(prediction, batch["label"], batch["index"])  # type: ignore[operator]
         if self.trainer.is_global_zero and not self.trainer.sanity_checking:
             for index, classes in zip(batch["index"].tolist(), prediction, strict=True):
                 if index < self.pictures:
@@ -198,7 +190,7 @@ class Segmentation(Task):
         try:
             return self.inference.predict(self, images)
         except InputError as error:
-            height, width = self.shapes["image_size"]
+            height, width = self.specification["image_size"]
             if self.inference.crop == (height, width):
                 raise
             raise InputError(
@@ -206,49 +198,70 @@ class Segmentation(Task):
                 f"windows of that size: --model.inference.crop [{height},{width}]."
             ) from error
 
-    def draw(self, stage: Literal["val", "test"], index: int, prediction: Tensor) -> None:
-        """Write a picture of an image and its classes to the run's folder, and to W&B if the run has it."""
-        data = self.streets
-        image, truth = data.sets[stage].read(index)
-        picture = segmentation(image, truth, prediction.cpu().numpy(), data.palette, data.classes)
-        folder = Path(self.trainer.default_root_dir) / "pictures"
-        folder.mkdir(parents=True, exist_ok=True)
-        picture.save(folder / f"{stage}_{index}.jpg", quality=90)
-        for logger in self.trainer.loggers:
-            if hasattr(logger, "log_image"):
-                logger.log_image(f"{stage}/pictures", [picture], caption=[str(data.sets[stage].paths[index])])
+    def draw(self, stage: Stage, index: int, prediction: Tensor) -> None:
+        """Draw an image and its classes for the run's folder, and for W&B if the run has it."""
+        images = self.images_of(stage)
+        image, truth = images.read_pair(index)
+        label_map = images.label_map
+        picture = segmentation(image, truth, prediction.cpu().numpy(), label_map.palette, label_map.classes)
+        save_picture(self.trainer, picture, stage, str(index), str(images.paths[index]))
 
-    @property
-    def streets(self) -> StreetsData:
-        """The data of the run."""
-        data: StreetsData = self.trainer.datamodule  # type: ignore[attr-defined]
-        return data
+    def images_of(self, split: str) -> SegmentationImages:
+        """A split of the data of the run."""
+        images: SegmentationImages = self.trainer.datamodule.sets[split]  # type: ignore[attr-defined]
+        return images
 
-    def on_validation_epoch_end(self) -> None:
-        self.log_scores("val")
+    @classmethod
+    def scores(cls) -> tuple[Score, ...]:
+        return (Score("mIoU"), Score("pixel_accuracy", "pixel accuracy"), Score("mean_accuracy", "mean accuracy"))
 
-    def on_test_epoch_end(self) -> None:
-        self.log_scores("test")
+    @classmethod
+    def figures(cls) -> Mapping[str, TaskFigure]:
+        return FIGURES
 
-    def log_scores(self, stage: str) -> None:
-        """Log the scores; details stay in `self.confusion[stage].result`."""
-        metric = self.confusion[stage]
-        if not self.trainer.sanity_checking:
-            scores = metric.compute()
-            scores["score"] = scores[self.headline]
-            self.log_dict({f"{stage}/{name}": value.float() for name, value in scores.items() if not value.isnan()})
-        metric.reset()
+    def class_scores(self, images: Tensor) -> tuple[Tensor, list[str]]:
+        """The class of most pixels of each image, its score the mean over them."""
+        logits = self(images)
+        predicted = logits.argmax(dim=1).flatten(1)
+        best = predicted.mode(dim=1).values
+        chosen = (predicted == best[:, None]).to(logits.dtype)
+        scores = logits.flatten(2).gather(1, best[:, None, None].expand(-1, 1, chosen.shape[1])).squeeze(1)
+        names = self.specification["class_names"]
+        return (scores * chosen).sum(dim=1) / chosen.sum(dim=1), [str(names[index]) for index in best.tolist()]
+
+    def predictor(self) -> Predictor:
+        """The network that classifies every pixel; the answer is a map `(h, w)` uint8 of each image's own size."""
+        assert self.network is not None
+
+        def answer(_network: nn.Module, pixels: list[Pixels], views: list[Tensor]) -> list[Pixels]:
+            maps = [self.segment(view[None])[0].to(torch.uint8).cpu().numpy() for view in views]
+            return [
+                cv2.resize(classes, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(np.uint8)
+                if classes.shape != image.shape[:2]
+                else classes
+                for classes, image in zip(maps, pixels, strict=True)
+            ]
+
+        specification = self.specification
+        output = {"name": "logits", "layout": "NCHW", "classes": specification["num_classes"]}
+        labels = {"classes": specification["class_names"], "palette": specification["palette"]}
+        return Predictor(self.network, output, answer, {**labels, "inference": str(self.inference)})
+
+    def on_predict_start(self) -> None:
+        """Nothing is gathered: each image is written when it is segmented."""
+
+    def on_predict_end(self) -> None:
+        """Nothing is left to write."""
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Write each image's classes as label ids, named as Cityscapes' server expects, and as a coloured overlay."""
-        data = self.streets
-        streets, folder = data.sets["predict"], Path(self.trainer.default_root_dir)
+        images, folder = self.images_of("predict"), Path(self.trainer.default_root_dir)
         for index, prediction in zip(batch["index"].tolist(), self.segment(batch["image"]).cpu().numpy(), strict=True):
-            name = streets.paths[index].stem.removesuffix("_leftImg8bit")
-            image, _ = streets.read(index)
+            name = images.paths[index].stem.removesuffix("_leftImg8bit")
+            image, _ = images.read_pair(index)
             for kind, pixels in (
-                ("labelIds", streets.label_ids(prediction)),
-                ("overlay", cv2.cvtColor(overlay(image, prediction, data.palette), cv2.COLOR_RGB2BGR)),
+                ("labelIds", images.label_ids(prediction)),
+                ("overlay", cv2.cvtColor(overlay(image, prediction, images.label_map.palette), cv2.COLOR_RGB2BGR)),
             ):
                 (folder / kind).mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(folder / kind / f"{name}_{kind}.png"), pixels)

@@ -8,12 +8,12 @@ from typing import NamedTuple
 from PIL import Image, UnidentifiedImageError
 
 from relattn.errors import InputError, MissingFileError
-from relattn.tasks.files import fault, some_of
+from relattn.tasks.files import file_fault, some_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-class Pair(NamedTuple):
+class LabelledImage(NamedTuple):
     """An image and its labels, as paths relative to the root of the set, with forward slashes."""
 
     image: str
@@ -31,8 +31,10 @@ def images_in(root: Path, folder: str) -> list[str]:
     return sorted(found)
 
 
-def matched(images: Iterable[tuple[str, str]], labels: Iterable[tuple[str, str]], what: str, root: Path) -> list[Pair]:
-    """Pair images and label images by their keys.
+def matched(
+    images: Iterable[tuple[str, str]], labels: Iterable[tuple[str, str]], what: str, root: Path
+) -> list[LabelledImage]:
+    """LabelledImage images and label images by their keys.
 
     Args:
         images: Key and path of each image.
@@ -56,7 +58,7 @@ def matched(images: Iterable[tuple[str, str]], labels: Iterable[tuple[str, str]]
                 f"{what} in {root}: {len(alone):,} of {len(own):,} {kind} have {other}: {some_of(alone)}. An archive "
                 "was not unpacked completely: unpack it again, or remove these files."
             )
-    return [Pair(by_key[key], of_labels[key]) for key in sorted(by_key)]
+    return [LabelledImage(by_key[key], of_labels[key]) for key in sorted(by_key)]
 
 
 def by_keys(files: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -82,7 +84,7 @@ def size_of(file: Path) -> tuple[int, int]:
         raise InputError(f"{file} cannot be read as an image ({error}).") from error
 
 
-def check_pairs(root: Path, pairs: Sequence[Pair]) -> set[tuple[int, int]]:
+def check_pairs(root: Path, pairs: Sequence[LabelledImage]) -> set[tuple[int, int]]:
     """Look at the head and the end of every file, without decoding any.
 
     Returns:
@@ -92,7 +94,7 @@ def check_pairs(root: Path, pairs: Sequence[Pair]) -> set[tuple[int, int]]:
         InputError: If files are missing, empty, cut off or no images, or labels are not of their image's size.
     """
     files = [path for pair in pairs for path in pair if path is not None]
-    wrong = [f"{path} ({reason})" for path in files if (reason := fault(str(root / path)))]
+    wrong = [f"{path} ({reason})" for path in files if (reason := file_fault(str(root / path)))]
     if wrong:
         raise InputError(
             f"{len(wrong):,} of the {len(files):,} files in {root} cannot be used: {some_of(wrong)}. Unpack the "

@@ -14,8 +14,8 @@ from relattn.cli.main import main, run
 from relattn.errors import InputError
 from relattn.inference.inspection import decoded, inspected
 from relattn.synthetic.faces.records import write_records
-from relattn.tasks.images import read_image
-from relattn.tasks.samplers import Draw
+from relattn.tasks.image_data import read_image
+from relattn.tasks.samplers import SampleIndex
 
 MARKET = "Market-1501-v15.09.15"
 
@@ -153,7 +153,7 @@ def test_a_set_of_one_s_own_is_read_as_in_training() -> None:
         def __len__(self) -> int:
             return 3
 
-        def __getitem__(self, draw: Draw) -> dict[str, int]:
+        def __getitem__(self, draw: SampleIndex) -> dict[str, int]:
             if draw.index == 1:
                 raise InputError("photo 1 is not in focus")
             return {"index": draw.index}

@@ -18,11 +18,11 @@ from jsonargparse import ArgumentParser
 from relattn.cli.main import main, run
 from relattn.errors import InputError
 from relattn.heads import ArcFace, CosFace, Softmax
-from relattn.inference.loading import load
+from relattn.inference.loading import load_task
 from relattn.tasks.base import Task
 from relattn.tasks.embeddings import Embedding
 from relattn.tasks.face import Face
-from relattn.tasks.images import read_image
+from relattn.tasks.image_data import read_image
 
 RECIPES = {"face": ArcFace, "face_cosface": CosFace, "face_softmax": Softmax}
 PACKS = ("lfw", "cplfw", "calfw", "cfp_fp", "agedb_30")

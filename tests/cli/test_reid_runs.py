@@ -12,7 +12,7 @@ import torch
 
 from relattn.cli.main import main, run
 from relattn.errors import InputError
-from relattn.inference.loading import load
+from relattn.inference.loading import load_task
 from relattn.tasks.embeddings import Embedding
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
@@ -175,11 +175,14 @@ def test_an_identity_of_one_image_is_named(people: Path) -> None:
     for image in images[1:]:
         image.unlink()
     root = folder.parents[1]
-    with pytest.raises(InputError, match=rf"1 training identities have one image.*{images[0].name}.*--data.rare drop"):
+    with pytest.raises(
+        InputError,
+        match=rf"1 training identities have one image.*{images[0].name}.*--data.single_image_identities drop",
+    ):
         fit(root)
     with pytest.warns(UserWarning, match=f"left out: {int(identity)}"):
-        assert result(fit(root, "--data.rare", "drop"))["identities"] == 11
-    assert result(fit(root, "--data.rare", "repeat"))["identities"] == 12
+        assert result(fit(root, "--data.single_image_identities", "drop"))["identities"] == 11
+    assert result(fit(root, "--data.single_image_identities", "repeat"))["identities"] == 12
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from relattn.inference.embed import load_network
 from relattn.inference.search import Search, choose
 from relattn.metrics.reranking import ReRanked
 from relattn.tasks.embeddings import Embedding, Entry
-from relattn.tasks.images import read_image
+from relattn.tasks.image_data import read_image
 from relattn.tasks.reid.augmentation import Pipeline
 
 GPUS = ["--gpus", "0"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from relattn.cli.lightning.flags import checkpoint_of
 from relattn.errors import InputError, MissingFileError
-from relattn.runs.checkpoints import Checkpoints, last_of, whole
+from relattn.runs.checkpoints import Checkpoints, newest_whole, whole
 
 
 def save(folder: Path, epoch: int) -> Path:
@@ -52,10 +52,10 @@ def test_a_damaged_one_is_named_and_so_is_the_one_before(tmp_path: Path) -> None
         InputError, match=r"last.ckpt cannot be read (.|\n)*of epoch 1 \(from 0\): --ckpt_path .*previous"
     ):
         Checkpoints().load_checkpoint(file)
-    assert last_of(tmp_path) == file.with_name("previous.ckpt")
+    assert newest_whole(tmp_path) == file.with_name("previous.ckpt")
     file.with_name("previous.ckpt").write_bytes(b"")
     with pytest.raises(InputError, match=r"No checkpoint of .* is whole"):
-        last_of(tmp_path)
+        newest_whole(tmp_path)
 
 
 def test_last_is_the_newest_whole_one_of_a_named_run(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_last_is_the_newest_whole_one_of_a_named_run(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="found none in"):
         checkpoint_of("last", {"name": "other", "runs": str(runs)})
     with pytest.raises(MissingFileError, match="no epoch of it was finished"):
-        last_of(tmp_path)
+        newest_whole(tmp_path)
 
 
 @settings(max_examples=150, deadline=None)

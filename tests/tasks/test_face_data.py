@@ -15,10 +15,10 @@ from relattn.synthetic.faces.layouts import write_faces
 from relattn.synthetic.faces.records import write_records
 from relattn.tasks.face.data_sets import Faces
 from relattn.tasks.face.folders import Folders
-from relattn.tasks.face.packs import OFFICIAL, Pack
+from relattn.tasks.face.verification_sets import OFFICIAL, VerificationSet
 from relattn.tasks.face.records import Records
 from relattn.tasks.face.sources import Joined, open_source, read_exclusions
-from relattn.tasks.samplers import Draw
+from relattn.tasks.samplers import SampleIndex
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_flips_are_as_likely_as_asked(flip: float, expected: int, root: Path) ->
     data = faces(root, flip=flip)
     for batch in data.train_dataloader():
         for image, index in zip(batch["image"], batch["index"], strict=True):
-            original = plain[Draw(int(index), 0)]["image"].permute(2, 0, 1)
+            original = plain[SampleIndex(int(index), 0)]["image"].permute(2, 0, 1)
             flipped += int(torch.allclose(image * 128 + 127.5, original.flip(2).float(), atol=1e-3))
     assert flipped == expected
 
@@ -174,7 +174,7 @@ def test_flips_are_as_likely_as_asked(flip: float, expected: int, root: Path) ->
 def test_half_of_the_images_are_flipped(root: Path) -> None:
     images = faces(root).sets["train"]
     original = images.images
-    pixels = [images[Draw(0, seed)]["image"].numpy().tobytes() for seed in range(300)]
+    pixels = [images[SampleIndex(0, seed)]["image"].numpy().tobytes() for seed in range(300)]
     assert len(original) == 20
     assert len(set(pixels)) == 2
     assert 120 < pixels.count(pixels[0]) < 180
@@ -234,7 +234,9 @@ def test_packs_of_the_official_sizes_are_genuine(root: Path, monkeypatch: pytest
     sizes = dict(OFFICIAL)
 
     def packs(self: Faces) -> list[Pack]:
-        return [Pack(name, Path(name), [image] * (2 * size), np.ones(size, bool)) for name, size in sizes.items()]
+        return [
+            VerificationSet(name, Path(name), [image] * (2 * size), np.ones(size, bool)) for name, size in sizes.items()
+        ]
 
     monkeypatch.setattr(Faces, "read_packs", packs)
     assert faces(root).genuine

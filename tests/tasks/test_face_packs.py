@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from relattn.errors import InputError, MissingFileError
 from relattn.tasks.face.images import central, decode
-from relattn.tasks.face.packs import Pack, read_pack
+from relattn.tasks.face.verification_sets import VerificationSet, read_bin
 from relattn.tasks.face.pairs import read_pairs
 
 
@@ -65,7 +65,7 @@ def put(folder: Path, content: bytes, name: str = "lfw.bin") -> Path:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_read(form: str, tmp_path: Path) -> None:
-    pack = read_pack(put(tmp_path, FORMS[form]))
+    pack = read_bin(put(tmp_path, FORMS[form]))
     assert pack.name == "lfw"
     assert list(pack.images) == IMAGES
     assert pack.same.dtype == bool
@@ -78,7 +78,7 @@ def test_images_are_rgb_and_brought_to_size(tmp_path: Path) -> None:
     red = np.zeros((150, 120, 3), np.uint8)
     red[..., 2] = 255  # OpenCV's order is BGR
     encoded = cv2.imencode(".png", red)[1].tobytes()
-    pixels = read_pack(put(tmp_path, pickle.dumps(([encoded] * 2, [True])))).read(1)
+    pixels = read_bin(put(tmp_path, pickle.dumps(([encoded] * 2, [True])))).read(1)
     assert pixels.shape == (112, 112, 3)
     assert pixels.dtype == np.uint8
     assert pixels[..., 0].min() == 255
@@ -115,7 +115,7 @@ def test_the_shorter_edge_is_resized_and_the_centre_taken() -> None:
 )
 def test_what_is_not_a_pack_is_refused(content: object, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message) as error:
-        read_pack(put(tmp_path, pickle.dumps(content)))
+        read_bin(put(tmp_path, pickle.dumps(content)))
     assert "lfw.bin" in str(error.value)
 
 
@@ -128,14 +128,14 @@ def test_what_is_not_a_pack_is_refused(content: object, message: str, tmp_path: 
     ],
 )
 def test_damaged_images_are_found_before_the_run(image: bytes, reason: str, tmp_path: Path) -> None:
-    pack = read_pack(put(tmp_path, pickle.dumps(([*IMAGES[:3], image], SAME))))
+    pack = read_bin(put(tmp_path, pickle.dumps(([*IMAGES[:3], image], SAME))))
     with pytest.raises(InputError, match=rf"1 of the 4 images of .*lfw\.bin.*image 3 is {reason}"):
         pack.check()
 
 
 def test_an_undecodable_image_is_named_when_it_is_read(tmp_path: Path) -> None:
     damaged = IMAGES[0][:4] + b"\xff\xd9"
-    pack = read_pack(put(tmp_path, pickle.dumps(([*IMAGES[:3], damaged], SAME))))
+    pack = read_bin(put(tmp_path, pickle.dumps(([*IMAGES[:3], damaged], SAME))))
     with pytest.raises(InputError, match=r"lfw\.bin: image 3 cannot be decoded as an image \(6 bytes\)"):
         pack.read(3)
 
@@ -161,7 +161,7 @@ def test_a_hostile_pickle_runs_nothing(attacker: type[Hostile], protocol: int, t
     mark = tmp_path / "mark"
     path = put(tmp_path, pickle.dumps(([*IMAGES, attacker(mark)], SAME), protocol=protocol))
     with pytest.raises(InputError, match="which is not data"):
-        read_pack(path)
+        read_bin(path)
     assert not mark.exists()
     with path.open("rb") as file:  # the attack is a real one
         pickle.load(file)
@@ -170,7 +170,7 @@ def test_a_hostile_pickle_runs_nothing(attacker: type[Hostile], protocol: int, t
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"none\.bin: no such file"):
-        read_pack(tmp_path / "none.bin")
+        read_bin(tmp_path / "none.bin")
 
 
 SMALL = [jpeg(value, (16, 16)) for value in range(4)]
@@ -192,7 +192,7 @@ def test_damage_gives_an_error_or_a_sound_pack(data: st.DataObject, tmp_path: Pa
         else:
             content[place:place] = data.draw(st.binary(min_size=1, max_size=4))
     try:
-        pack = read_pack(put(tmp_path, bytes(content)))
+        pack = read_bin(put(tmp_path, bytes(content)))
     except InputError:
         return
     assert len(pack) == 2 * len(pack.same) > 0
@@ -271,6 +271,6 @@ def test_a_wrong_list_is_named(text: str, message: str, tmp_path: Path) -> None:
 
 
 def test_a_photograph_that_disappears_is_named(tmp_path: Path) -> None:
-    pack = Pack("lfw", tmp_path / "pairs.txt", [tmp_path / "a.jpg"] * 2, np.array([True]))
+    pack = VerificationSet("lfw", tmp_path / "pairs.txt", [tmp_path / "a.jpg"] * 2, np.array([True]))
     with pytest.raises(InputError, match=r"a\.jpg cannot be read: No such file"):
         pack.read(0)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relattn.errors import InputError
-from relattn.tasks.samplers import Draw, IdentityBatches, InOrder, Shuffled
+from relattn.tasks.samplers import SampleIndex, IdentityBatches, InOrder, Shuffled
 
 SIZES = [1, 2, 3, 4, 5, 8, 9, 17, 40, 4, 4, 4]
 IDENTITIES = [100 + number for number, size in enumerate(SIZES) for _ in range(size)]
@@ -21,7 +21,7 @@ def batches(sampler: IdentityBatches | Shuffled) -> list[list[Draw]]:
 
 
 def test_an_epoch_of_identities_has_each_at_most_once_with_different_images() -> None:
-    sampler = IdentityBatches(IDENTITIES, batch_size=20, images=4, epoch="identities")
+    sampler = IdentityBatches(IDENTITIES, batch_size=20, images=4, epoch_over="identities")
     epoch = batches(sampler)
     assert len(epoch) == 12 // 5  # as with the authors' 767 // 16 = 47 on CUHK03
     seen = Counter(IDENTITIES[draw.index] for batch in epoch for draw in batch)
@@ -48,7 +48,7 @@ def test_which_identities_are_left_out_is_random() -> None:
 @given(st.lists(st.integers(1, 30), min_size=4, max_size=25), st.integers(2, 4), st.integers(2, 4), st.integers(0, 99))
 def test_chunks_make_the_most_batches_there_can_be(sizes: list[int], images: int, per_batch: int, seed: int) -> None:
     identities = [number for number, size in enumerate(sizes) for _ in range(size)]
-    sampler = IdentityBatches(identities, batch_size=images * per_batch, images=images, epoch="chunks", seed=seed)
+    sampler = IdentityBatches(identities, batch_size=images * per_batch, images=images, epoch_over="images", seed=seed)
     epoch = batches(sampler)
     chunks = [max(size // images, 1) for size in sizes]
     assert len(epoch) == sampler.steps()
@@ -77,7 +77,7 @@ def test_processes_share_the_batches_of_one(kind: str) -> None:
 
 
 def test_epochs_differ_and_come_again() -> None:
-    sampler = IdentityBatches(IDENTITIES, batch_size=16, images=4, epoch="chunks")
+    sampler = IdentityBatches(IDENTITIES, batch_size=16, images=4, epoch_over="images")
     first = list(sampler)
     sampler.set_epoch(1)
     second = list(sampler)

@@ -13,7 +13,7 @@ import torch
 
 from relattn.errors import InputError, MissingFileError
 from relattn.synthetic.streets.layouts import write_cityscapes
-from relattn.tasks.samplers import Draw
+from relattn.tasks.samplers import SampleIndex
 from relattn.tasks.segmentation import CamVid, Cityscapes, Folders
 from relattn.tasks.segmentation.labels import CITYSCAPES
 from relattn.tasks.segmentation.pairs import images_in
@@ -110,7 +110,7 @@ def test_the_training_images_can_be_tested_on_whole(made):
     data = ready(Cityscapes(made.parent, test_split="train", predict_split="val"))
     assert data.sets["test"].paths == data.sets["train"].paths
     assert data.sets["predict"].paths == data.sets["val"].paths
-    assert data.sets["test"][Draw(0, 0)]["image"].shape == (*SIZE, 3)
+    assert data.sets["test"][SampleIndex(0, 0)]["image"].shape == (*SIZE, 3)
     assert data.describe()["test_split"] == "train"
     assert data.describe()["images"] == {"train": 6, "val": 3, "test": 6}
 
@@ -122,7 +122,7 @@ def test_without_the_test_images_predictions_are_of_validation(root):
 
 
 def test_images_without_labels_have_only_ignored_ones(made):
-    sample = ready(Cityscapes(made.parent)).sets["predict"][Draw(1, 0)]
+    sample = ready(Cityscapes(made.parent)).sets["predict"][SampleIndex(1, 0)]
     assert (sample["label"] == 255).all()
     assert sample["label"].shape == SIZE
 
@@ -202,7 +202,7 @@ def test_several_images_make_a_batch_of_evaluation(made):
 
 def test_a_crop_larger_than_the_image_is_padded(made):
     data = ready(Cityscapes(made.parent, crop=(200, 300)))
-    sample = data.sets["train"][Draw(0, 3)]
+    sample = data.sets["train"][SampleIndex(0, 3)]
     assert sample["image"].shape == (200, 300, 3)
     padding = (sample["image"] == 0).all(dim=2)
     assert (sample["label"][padding] == 255).all()
@@ -211,7 +211,7 @@ def test_a_crop_larger_than_the_image_is_padded(made):
 
 def test_images_can_be_shrunk_evaluation_too(made):
     data = ready(Cityscapes(made.parent, image_scale=0.5, crop=(16, 32)))
-    sample = data.sets["val"][Draw(0, 0)]
+    sample = data.sets["val"][SampleIndex(0, 0)]
     assert sample["image"].shape == (24, 48, 3)
     image, labels = data.sets["val"].read(0)
     whole, all_labels = ready(Cityscapes(made.parent)).sets["val"].read(0)
@@ -286,7 +286,7 @@ def test_a_file_that_is_no_image(root):
     data = ready(Cityscapes(root, check_files=False))
     index = [path.name for path in data.sets["train"].paths].index(file.name)
     with pytest.raises(InputError, match=rf"{file.name} cannot be read as an image \(21 bytes\)"):
-        data.sets["train"][Draw(index, 0)]
+        data.sets["train"][SampleIndex(index, 0)]
 
 
 @pytest.mark.filterwarnings(SMALL)
@@ -314,7 +314,7 @@ def test_labels_that_are_none(root, pixels, message):
     cv2.imwrite(str(file), pixels)
     data = ready(Cityscapes(root))
     with pytest.raises(InputError, match=rf"{file.name}.*{message}"):
-        data.sets["train"][Draw(1, 0)]
+        data.sets["train"][SampleIndex(1, 0)]
 
 
 def test_images_of_different_sizes_make_no_batch(tmp_path):

@@ -81,7 +81,7 @@ class Attention(nn.Module):
 
 
 def outermost(module: nn.Module) -> list[Attention]:
-    """The attention modules of a network, but for those that are parts of another, which speaks for them."""
+    """The attention modules of a network that are not parts of another attention module."""
     if isinstance(module, Attention):
         return [module]
     return [attention for child in module.children() for attention in outermost(child)]

@@ -1,11 +1,9 @@
-"""What can be chosen: tasks, attention modules, data sets, backbones. Read from files, without importing torch.
+"""The catalogue of tasks, attention modules, data sets and backbones, read from recipes without importing torch.
 
-A recipe's first comment line is what the catalogue says of it; a data set is a public class in a task's folder that
-derives from `Data`, and the first line of its docstring is what is said of it.
+The first comment line of a recipe is its summary.
 """
 
-import ast
-import functools
+import re
 from pathlib import Path
 
 import relattn
@@ -36,42 +34,23 @@ def recipes(kind: str) -> dict[str, str]:
     return found
 
 
-def data_sets() -> dict[str, str]:
-    """Names and summaries of the data sets of all tasks."""
-    return {name: summary for name, (_, summary) in found_data_sets().items()}
+def class_path(kind: str, name: str) -> str:
+    """The class path in a recipe of one class: of a data set or an attention module."""
+    match = re.search(r"^class_path: *(\S+)", (conf() / kind / f"{name}.yaml").read_text(), re.MULTILINE)
+    return match[1] if match else ""
 
 
-def class_path(data: str) -> str:
-    """The class path of a data set, `relattn.tasks.<task>.<name>`."""
-    return f"relattn.tasks.{found_data_sets()[data][0]}.{data}"
-
-
-@functools.cache  # one command line asks several times, and every file of the tasks is parsed
-def found_data_sets() -> dict[str, tuple[str, str]]:
-    """The task and the summary of each data set, by its name."""
-    classes: dict[str, tuple[list[str], str, str]] = {}
-    for path in sorted(tasks_folder().rglob("*.py")):
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.ClassDef):
-                bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
-                summary = (ast.get_docstring(node) or "").partition("\n")[0]
-                classes[node.name] = bases, path.parent.name, summary
-
-    def is_data(name: str) -> bool:
-        return name == "Data" or any(is_data(base) for base in classes.get(name, ([], "", ""))[0])
-
-    parents = {base for bases, _, _ in classes.values() for base in bases}
-    return {
-        name: (task, summary) for name, (_, task, summary) in classes.items() if is_data(name) and name not in parents
-    }
+def task_folders(file: str) -> dict[str, Path]:
+    """The folders of the suite's tasks that have a file of that name, by the tasks' names."""
+    return {path.parent.name: path for path in sorted(tasks_folder().glob(f"*/{file}"))}
 
 
 def sections() -> dict[str, dict[str, str]]:
-    """Everything that can be chosen, by the flag that chooses it."""
+    """The names of every flag with their summaries."""
     return {
         "--task": recipes("task"),
         "--attention": {"none": "the plain network", **recipes("attention")},
-        "--data": data_sets(),
+        "--data": recipes("data"),
         "--backbone": FAMILIES,
     }
 

@@ -7,17 +7,15 @@ import argparse
 import dataclasses
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
-from relattn.cli.lightning import flags
+from relattn.cli.lightning import recipes
 from relattn.cli.memory import keep_freed_memory
+from relattn.cli.options import height_and_width
 from relattn.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +45,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--attention", nargs="+", default=["rga_sc"], help="attention modules, by recipe")
     parser.add_argument("--backbone", help="measure in this network; without it, the module alone")
     parser.add_argument("--channels", type=int, default=256, help="channels of the input of a module alone")
-    parser.add_argument("--size", type=size, help="height x width: of the image, or of a module's input (64x32)")
+    parser.add_argument(
+        "--size", type=height_and_width, help="height x width: of the image, or of a module's input (64x32)"
+    )
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--stages", type=int, nargs="+", help="stages that attention follows")
     parser.add_argument("--last_stride", type=int, choices=[1, 2], help="1 for the trunk of re-identification")
@@ -74,17 +74,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         if getattr(options, name) < 1:
             raise InputError(f"--{name} is {getattr(options, name)}, expected at least 1.")
     if options.size is None:
-        small = options.backbone is not None and flags.family_of(options.backbone) != "timm"
+        small = options.backbone is not None and recipes.family_of(options.backbone) != "timm"
         options.size = (32, 32) if small else (256, 128) if options.backbone else (64, 32)
     return options
-
-
-def size(text: str) -> tuple[int, int]:
-    """Read `64x32` as height and width."""
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not height x width, such as 64x32")
-    return int(match[1]), int(match[2])
 
 
 def factory(name: str, backbone: str | None) -> "AttentionFactory | None":
@@ -95,7 +87,7 @@ def factory(name: str, backbone: str | None) -> "AttentionFactory | None":
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--attention", type=AttentionFactory | None)
-    value = yaml.safe_load(flags.attention(name, backbone))
+    value = recipes.attention_config(name, backbone)
     chosen: AttentionFactory | None = parser.instantiate(parser.parse_object({"attention": value})).attention
     return chosen
 
@@ -147,7 +139,7 @@ def networks(options: argparse.Namespace) -> "dict[str, nn.Module]":
 
 
 def label_of(attention: str, backbone: str | None) -> str:
-    """What a network with that attention is called."""
+    """Display name of a network with that attention."""
     return attention if backbone is None else f"{backbone} + {attention}"
 
 

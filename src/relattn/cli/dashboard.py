@@ -7,9 +7,15 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from relattn.cli import catalogue
 from relattn.errors import InputError, MissingFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from relattn.tasks.base import Task
 
 ACCOUNT = """W&B needs an account to keep a workspace. Either
 
@@ -49,45 +55,38 @@ def curves(*metrics: str) -> tuple[Panel, ...]:
     return tuple(Panel("line", metric, (metric,)) for metric in metrics)
 
 
-SECTIONS = (
-    Section("All tasks", (Panel("bar", "test score, higher is better", ("test/score",)), *curves("val/score"))),
-    Section("Training", curves("train/loss", "train/error", "lr")),
-    Section(
-        "Cost",
-        tuple(
-            Panel("scatter", f"test score against {what}", (metric, "test/score"))
-            for metric, what in (
-                ("parameters", "parameters"),
-                ("macs", "multiply-accumulates of an image"),
-                ("seconds_per_step", "seconds a step"),
-            )
+def sections_of(tasks: "Iterable[type[Task]]") -> tuple[Section, ...]:
+    """The workspace: panels of all tasks, of training and of cost, a section for each task, and pictures."""
+    costs = (
+        ("parameters", "parameters"),
+        ("macs", "multiply-accumulates of an image"),
+        ("seconds_per_step", "seconds a step"),
+    )
+    names = list(dict.fromkeys(f"train/{name}" for task in tasks for name in task.metrics_of_training))
+    sections = [
+        Section("All tasks", (Panel("bar", "test score, higher is better", ("test/score",)), *curves("val/score"))),
+        Section("Training", curves(*names, "lr")),
+        Section(
+            "Cost",
+            tuple(Panel("scatter", f"test score against {label}", (metric, "test/score")) for metric, label in costs),
         ),
-    ),
-    Section("Classification", curves("val/error", "val/loss")),
-    Section(
-        "Person re-identification",
-        (
-            *curves("val/mAP", "val/mAP_trapezoid", "val/rank1", "train/identity_loss", "train/triplet_loss"),
-            Panel("bar", "test", ("test/mAP", "test/mAP_trapezoid", "test/rank1", "test/mINP")),
-        ),
-    ),
-    Section(
-        "Segmentation",
-        (
-            *curves("val/mIoU", "val/pixel_accuracy", "train/segmentation_loss", "train/auxiliary_loss"),
-            Panel("bar", "test", ("test/mIoU", "test/pixel_accuracy")),
-        ),
-    ),
-    Section(
-        "Face verification",
-        (
-            *curves("val/accuracy", "val/lfw", "val/cfp_fp", "val/agedb_30"),
-            Panel("bar", "test", tuple(f"test/{name}" for name in ("lfw", "cplfw", "calfw", "cfp_fp", "agedb_30"))),
-        ),
-    ),
-    Section("Pictures", (Panel("media", "pictures", ("test/pictures", "val/pictures")),)),
-)
-"""The workspace: every metric is one that the tasks log, or a cost in the summary of their runs."""
+    ]
+    for task in tasks:
+        scores = [score.name for score in task.scores()]
+        bars = Panel("bar", "test", tuple(f"test/{name}" for name in scores))
+        sections.append(Section(task.name, (*curves(*(f"val/{name}" for name in scores)), bars)))
+    return (*sections, Section("Pictures", (Panel("media", "pictures", ("test/pictures", "val/pictures")),)))
+
+
+def tasks_of_recipes() -> "list[type[Task]]":
+    """The classes of the tasks that have a recipe."""
+    from relattn.cli.lightning.commands import quieten
+    from relattn.cli.lightning.recipes import imported, task_recipe
+
+    quieten()
+    paths = dict.fromkeys(task_recipe(name)["model"]["class_path"] for name in catalogue.recipes("task"))
+    classes = {task.name: task for path in paths if (task := imported(path)) is not None}  # type: ignore[attr-defined]
+    return list(classes.values())  # type: ignore[arg-type]
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -111,7 +110,7 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     name = options.name or " ".join(["relattn", *([options.group] if options.group else [])])
     if options.dry_run:
-        sections = [asdict(section) for section in SECTIONS]
+        sections = [asdict(section) for section in sections_of(tasks_of_recipes())]
         shown = {"name": name, "project": options.project, "group": options.group, "sections": sections}
         print(json.dumps(shown, indent=2))  # noqa: T201
         return 0
@@ -171,7 +170,7 @@ def workspace(entity: str, project: str, name: str, group: str | None) -> Any:
 
     sections = [
         workspaces.Section(section.name, panels=[panel(content) for content in section.panels], is_open=number < 3)
-        for number, section in enumerate(SECTIONS)
+        for number, section in enumerate(sections_of(tasks_of_recipes()))
     ]
     return workspaces.Workspace(
         entity=entity,

@@ -5,20 +5,21 @@ import json
 import re
 import time
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from relattn.cli import catalogue
-from relattn.cli.lightning import flags
+from relattn.cli.lightning.recipes import read_command_line, without
+from relattn.cli.options import say
 from relattn.cores import available_cores
 from relattn.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from relattn.tasks.base import Data
+    from relattn.cli.lightning.recipes import CommandLine
+    from relattn.tasks.data import Data
 
 SHOWN = 20
 """Images that are named."""
@@ -49,33 +50,41 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data", metavar="NAME", help="a data set; by default the recipe's")
     parser.add_argument("--data.root", metavar="DIR", help="where it is; and so on, as for relattn fit")
     parser.add_argument("--config", metavar="FILE", help="a configuration, such as a run's config.yaml")
-    parser.add_argument("--processes", type=int, metavar="N", help="that decode images; by default one for each core")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes that decode images; by default one for each core"
+    )
     options, _ = parser.parse_known_args(arguments)
-    if options.processes is not None and options.processes < 0:
-        raise InputError(f"--processes is {options.processes}, expected at least 0.")
-    arguments = flags.without(arguments, "--processes")
-    if options.task is None and options.config is None and options.data in catalogue.data_sets():
-        arguments = ["--task", catalogue.found_data_sets()[options.data][0], *arguments]
-    return check(arguments, available_cores() if options.processes is None else options.processes)
+    if options.workers is not None and options.workers < 0:
+        raise InputError(f"--workers is {options.workers}, expected at least 0.")
+    arguments = without(arguments, "--workers")
+    if options.task is None and options.config is None and options.data in catalogue.recipes("data"):
+        arguments = ["--task", task_of(options.data), *arguments]
+    return check(arguments, available_cores() if options.workers is None else options.workers)
 
 
-def check(arguments: list[str], processes: int) -> int:
+def task_of(data: str) -> str:
+    """The recipe of the task that a data set belongs to: the first whose folder its class is in."""
+    folder = catalogue.class_path("data", data).rpartition(".")[0].rpartition(".")[2]
+    return next(name for name in catalogue.recipes("task") if name.partition("_")[0] == folder)
+
+
+def check(arguments: list[str], workers: int) -> int:
     """Check what the options of `relattn fit` ask for.
 
     Raises:
         InputError: If the set cannot be read, or images of it cannot.
     """
-    expanded, _ = flags.expand(arguments)
+    line = read_command_line(arguments)
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from relattn.cli.lightning.commands import quieten
-    from relattn.inference.inspection import Inspection, inspected
+    from relattn.inference.inspection import Inspection, inspect_images
 
     quieten()
     console, terminal = Console(), Console(stderr=True)
     started = time.monotonic()
-    data = build(expanded)
+    data = build(line)
     if hasattr(data, "check_files"):
         data.check_files = False  # it would stop at the first bytes of the first bad files
     with warnings.catch_warnings(record=True) as heard:
@@ -84,8 +93,8 @@ def check(arguments: list[str], processes: int) -> int:
         data.setup("fit")
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
     with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
-        shown = bar.add_task("Decoding", total=len(Inspection(data).units))
-        findings = inspected(data, processes, lambda images: bar.advance(shown, images))
+        shown = bar.add_task("Decoding", total=len(Inspection(data).images))
+        findings = inspect_images(data, workers, lambda images: bar.advance(shown, images))
     report(console, data)
     for warning in heard:
         say(console, f"warning: {warning.message}")
@@ -99,8 +108,8 @@ def check(arguments: list[str], processes: int) -> int:
     return 0
 
 
-def build(arguments: list[str]) -> "Data":
-    """The data set of a command line in Lightning's options.
+def build(line: "CommandLine") -> "Data":
+    """The data set of a command line.
 
     Raises:
         InputError: If an option is unknown or wrong.
@@ -108,27 +117,26 @@ def build(arguments: list[str]) -> "Data":
     from jsonargparse import ArgumentError, ArgumentParser
 
     from relattn.cli.lightning.complaints import complaint
-    from relattn.tasks.base import Data
+    from relattn.tasks.data import Data
 
-    given, rest = [], iter(arguments)
+    options, rest = [], iter(line.options)
     for argument in rest:
         flag, equals, value = argument.partition("=")
         if not equals:
             value = next(rest, "")
-        if flag == "--config":
-            content = flags.configuration(Path(value)).get("data")
-            given += ["--data", json.dumps(content, default=str)] if content else []
-        elif flag.partition(".")[0].removeprefix("--") == "data":
-            given += [flag, value]
-        elif flag.partition(".")[0].removeprefix("--") not in IGNORED:
+        section = flag.partition(".")[0].removeprefix("--")
+        if section == "data":
+            options += [flag, value]
+        elif section not in IGNORED:
             raise InputError(f"relattn data check: there is no option {flag}. See relattn data check --help.")
+    config = ["--data", json.dumps(line.config["data"], default=str)] if line.config.get("data") else []
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Data, "data", fail_untyped=False, required=True)
     try:
-        found: Data = parser.instantiate(parser.parse_args(given)).data
+        data: Data = parser.instantiate(parser.parse_args([*config, *options])).data
     except ArgumentError as error:
-        raise complaint(str(error), parser, given) from error
-    return found
+        raise complaint(str(error), parser, [*config, *options]) from error
+    return data
 
 
 def report(console: "Console", data: "Data") -> None:
@@ -151,8 +159,3 @@ def some(items: list[str], indent: str = "") -> str:
     more = [f"and {len(items) - SHOWN:,} more"] if len(items) > SHOWN else []
     lines = [*items[:SHOWN], *more]
     return "\n".join(f"{indent}{line}" for line in lines) if indent else ", ".join(lines)
-
-
-def say(console: "Console", text: str) -> None:
-    """Print a line as it is."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from relattn.cli import catalogue
 from relattn.cores import available_cores
 
 if TYPE_CHECKING:
-    from relattn.cli.demo import Demo
+    from relattn.tasks.demo import TaskDemo
 
 NAME = "cross_task_demo"
 """Of the sweep: another one than `cross_task`, which is on the genuine data sets."""
@@ -22,7 +22,7 @@ MOST_JOBS = 4
 """Runs at once, at most: each wants a gigabyte or two of memory."""
 
 
-def run(demos: "Mapping[str, type[Demo]]", *, root: Path, runs: Path, epochs: int | None = None) -> int:
+def run(demos: "Mapping[str, type[TaskDemo]]", *, root: Path, runs: Path, epochs: int | None = None) -> int:
     """Make the data, run the sweep `conf/demo/cross_task.yaml`, and write its report.
 
     Args:
@@ -54,14 +54,14 @@ def run(demos: "Mapping[str, type[Demo]]", *, root: Path, runs: Path, epochs: in
     return status
 
 
-def baselines(demos: "Mapping[str, type[Demo]]", root: Path, jobs: int) -> dict[str, dict[str, float]]:
+def baselines(demos: "Mapping[str, type[TaskDemo]]", root: Path, jobs: int) -> dict[str, dict[str, float]]:
     """Make the data, and return the headline score that a network must beat on each task, as a row of the table."""
     with ProcessPoolExecutor(min(jobs, len(demos)), get_context("spawn")) as pool:
         found = pool.map(prepare, demos.values(), [root] * len(demos))
         return {task: {"score": score} for task, score in zip(demos, found, strict=True)}
 
 
-def prepare(demo: "type[Demo]", root: Path) -> float:
+def prepare(demo: "type[TaskDemo]", root: Path) -> float:
     """Make a task's data and score its trivial baselines; the best headline score of them."""
     warnings.simplefilter("ignore")  # that the data are generated
     task = demo()

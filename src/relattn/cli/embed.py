@@ -1,11 +1,19 @@
 """`relattn embed`: the features of a folder's images, by a trained network of people or faces."""
 
 import argparse
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relattn.cli.options import (
+    add_checkpoint,
+    add_gpus,
+    check_free,
+    check_numbers,
+    checkpoint_file,
+    device_of,
+    say,
+)
 from relattn.errors import InputError
 
 if TYPE_CHECKING:
@@ -13,14 +21,14 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from relattn.inference.embed import Loaded
+    from relattn.inference.embed import EmbeddingNetwork
     from relattn.tasks.embeddings import Embedding, Entry
 
 EXAMPLES = """examples:
-  relattn embed --checkpoint runs/reid/NAME/checkpoints/last.ckpt --images photos --out features/photos
-  relattn embed --checkpoint last.ckpt --images photos --out features/photos --pattern '(?P<identity>[^/]+)/[^/]*$'
-  relattn embed --checkpoint last.ckpt --images photos --out features/photos --manifest people.csv --gpus 1
-  relattn embed --checkpoint runs/face/NAME/checkpoints/last.ckpt --images aligned_faces --out features/faces
+  relattn embed --ckpt_path runs/reid/NAME --images photos --out features/photos
+  relattn embed --ckpt_path last.ckpt --images photos --out features/photos --pattern '(?P<identity>[^/]+)/[^/]*$'
+  relattn embed --ckpt_path last.ckpt --images photos --out features/photos --manifest people.csv --gpus 1
+  relattn embed --ckpt_path runs/face/NAME --images aligned_faces --out features/faces
 """
 
 
@@ -33,7 +41,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a network of people or faces")
+    add_checkpoint(parser, text="a network whose features are compared: a checkpoint, or a run's folder")
     parser.add_argument("--images", type=Path, required=True, help="folder of images, with those in its folders")
     parser.add_argument("--out", type=Path, required=True, help="folder to write, which must be new or empty")
     parser.add_argument("--flip", action="store_true", help="add the mirror images' features; else as in training")
@@ -53,62 +61,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what all commands have that embed images."""
+    """Add the options of all commands that embed images."""
     parser.add_argument("--batch_size", type=int, default=64, help="images at a time")
-    parser.add_argument(
-        "--gpus", help="0 for the CPU, 1 for the first GPU, '2,' for that of index 2; default: 1 if any"
-    )
+    add_gpus(parser)
     parser.add_argument("--workers", type=int, help="processes that read images; by default one for each core, up to 8")
     parser.add_argument("--skip_corrupt", action="store_true", help="leave images out that cannot be read, and say so")
 
 
-def check_numbers(options: argparse.Namespace, *names: str) -> None:
-    """Refuse numbers below 1, and a negative number of workers."""
-    least = {**dict.fromkeys(names, 1), "workers": 0}
-    for name, minimum in least.items():
-        value = getattr(options, name)
-        if value is not None and value < minimum:
-            raise InputError(f"--{name} is {value}, expected at least {minimum}.")
-
-
-def check_free(folder: Path) -> None:
-    """Refuse to write into a folder that holds something.
-
-    Raises:
-        InputError: If there is such a folder, or a file in its place.
-    """
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if folder.exists():
-        raise InputError(f"--out {folder} exists, and nothing is overwritten. Choose another --out, or remove it.")
-
-
-def device_of(gpus: str | None) -> str:
-    """The device that `--gpus` asks for, `cpu` or `cuda:<index>`.
-
-    Raises:
-        InputError: If it is not one device, or one that is not there.
-    """
-    if gpus == "0":
-        return "cpu"
-    if gpus is None:
-        import torch
-
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-    if gpus != "1" and not re.fullmatch(r"\d+,", gpus):
-        raise InputError(
-            f"--gpus is {gpus!r}, and one device embeds images: give 0 for the CPU, 1 for the first GPU, or an index "
-            "with a comma, such as '2,'."
-        )
-    from relattn.cli.lightning.commands import check_gpus
-
-    index = 0 if gpus == "1" else int(gpus.rstrip(","))
-    check_gpus("gpu", [index])
-    return f"cuda:{index}"
-
-
-def network_of(options: argparse.Namespace, *, flip: Any) -> "Loaded":
-    """Load the checkpoint of the options; `flip` as of `load_network`."""
+def network_of(options: argparse.Namespace, *, flip: Any) -> "EmbeddingNetwork":
+    """Load the network of `--ckpt_path`; `flip` as of `load_network`."""
     from relattn.cli.lightning.commands import quieten
     from relattn.cli.memory import keep_freed_memory
 
@@ -117,11 +78,11 @@ def network_of(options: argparse.Namespace, *, flip: Any) -> "Loaded":
     quieten()
     from relattn.inference.embed import load_network
 
-    return load_network(options.checkpoint, flip=flip, device=device)
+    return load_network(checkpoint_file(options.ckpt_path), flip=flip, device=device)
 
 
 def embed_images(
-    network: "Loaded", root: Path, entries: "Sequence[Entry]", options: argparse.Namespace, console: "Console"
+    network: "EmbeddingNetwork", root: Path, entries: "Sequence[Entry]", options: argparse.Namespace, console: "Console"
 ) -> "Embedding":
     """Embed images, showing how far it is, and say how many there were and what was left out.
 
@@ -163,28 +124,24 @@ def embed_images(
     return embedding
 
 
-def say(console: "Console", text: Any) -> None:
-    """Print a line as it is: nothing in a path is markup, and none is broken in two."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
 def main(arguments: list[str]) -> int:
     """Embed the images of a folder."""
     options = parse(arguments)
     check_free(options.out)
     from rich.console import Console
 
-    from relattn.inference.embed import find_images, listed_images
+    from relattn.inference.image_folder import find_images, listed_images
 
-    if options.manifest:
-        entries, names = listed_images(options.images, options.manifest), str(options.manifest)
-    else:
-        names = options.pattern or "market"
-        entries = find_images(options.images, names)
+    entries = listed_images(options.images, options.manifest) if options.manifest else find_images(options.images)
     console = Console()
     network = network_of(options, flip=True if options.flip else None)
+    labels = str(options.manifest)
+    if not options.manifest:
+        patterns = network.task.name_patterns
+        labels = options.pattern or next(iter(patterns), "none")
+        entries = find_images(options.images, labels, patterns)
     embedding = embed_images(network, options.images, entries, options, console)
-    embedding.about["names"] = names
+    embedding.metadata["labels"] = labels
     embedding.save(options.out)
     identities = {entry.identity for entry in embedding.entries if entry.identity}
     unknown = sum(not entry.identity for entry in embedding.entries)

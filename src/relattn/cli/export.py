@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from relattn.cli.options import add_checkpoint, checkpoint_file, height_and_width, say
 from relattn.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
 
 EXAMPLES = """examples:
-  relattn export --ckpt runs/classification/NAME/checkpoints/last.ckpt --format onnx
-  relattn export --ckpt last.ckpt --format torch --out faces.pt2
-  relattn export --ckpt last.ckpt --format onnx --images photos --size 512x1024
+  relattn export --ckpt_path runs/classification/NAME --format onnx
+  relattn export --ckpt_path last.ckpt --format torch --out faces.pt2
+  relattn export --ckpt_path last.ckpt --format onnx --images photos --size 512x1024
 """
 
 
@@ -32,12 +33,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--checkpoint", "--ckpt", type=Path, required=True, help="what `relattn fit` wrote")
+    add_checkpoint(parser)
     parser.add_argument("--format", choices=["onnx", "torch"], required=True, help="onnx needs the extra 'export'")
     parser.add_argument("--out", type=Path, help="the file; by default .onnx or .pt2 beside the checkpoint")
     parser.add_argument("--size", help="height x width of the images, for segmentation; by default as in training")
     parser.add_argument("--images", type=Path, help="an image, or a folder of them, three of which are compared on")
     options = parser.parse_args(arguments)
+    options.checkpoint = checkpoint_file(options.ckpt_path)
     suffix = {"onnx": ".onnx", "torch": ".pt2"}[options.format]
     options.out = options.out or options.checkpoint.with_suffix(suffix)
     if options.out.suffix != suffix:
@@ -55,13 +57,11 @@ def size_of(options: argparse.Namespace, trained: "Trained") -> tuple[int, int]:
     Raises:
         InputError: If `--size` is none, or another than the only one that the network has.
     """
-    from relattn.cli.costs import size
-
     height, width = trained.metadata["input"]["size"]
     if options.size is None:
         return height, width
     try:
-        asked = size(options.size)
+        asked = height_and_width(options.size)
     except argparse.ArgumentTypeError as error:
         raise InputError(f"--size: {error}.") from error
     if trained.metadata["output"]["layout"] != "NCHW" and asked != (height, width):
@@ -94,7 +94,6 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     from rich.console import Console
 
-    from relattn.cli.embed import say
     from relattn.cli.lightning.commands import quieten
 
     quieten()

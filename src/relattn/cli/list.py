@@ -1,4 +1,4 @@
-"""`relattn list`: what can be chosen."""
+"""`relattn list`: names of tasks, attention modules, data sets and backbones."""
 
 import argparse
 import fnmatch

@@ -5,10 +5,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relattn.cli.embed import add_options, check_free, check_numbers, embed_images, network_of, say
+from relattn.cli.embed import add_options, embed_images, network_of
+from relattn.cli.options import add_checkpoint, check_free, check_numbers, say
 from relattn.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
     from relattn.figures.contact_sheet import Row
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   relattn search --query runs/reid/NAME/predict/embedding --gallery runs/reid/NAME/predict/embedding --out found
-  relattn search --query anna.jpg --gallery features/photos --checkpoint last.ckpt --out found/anna
+  relattn search --query anna.jpg --gallery features/photos --ckpt_path last.ckpt --out found/anna
 """
 
 ROWS, COLUMNS = 8, 10
@@ -37,7 +40,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--query", type=Path, required=True, help="an image, a folder of images, or an embedding")
     parser.add_argument("--gallery", type=Path, required=True, help="a folder of images, or an embedding")
     parser.add_argument("--out", type=Path, required=True, help="folder to write, which must be new or empty")
-    parser.add_argument("--checkpoint", type=Path, help="the network that embeds images; embeddings need none")
+    add_checkpoint(parser, required=False, text="the network that embeds images; embeddings need none")
     parser.add_argument("--top", type=int, default=10, help="gallery images of each query")
     parser.add_argument("--queries", type=int, help=f"how many queries are shown; by default all, up to {SHOWN}")
     parser.add_argument("--seed", type=int, help="choose them at random with this seed; by default the first ones")
@@ -62,7 +65,7 @@ def is_embedding(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("embedding.json", "features.npy"))
 
 
-def check_sources(given: dict[str, Path], checkpoint: Path | None) -> None:
+def check_sources(given: dict[str, Path], checkpoint: str | None) -> None:
     """Refuse what is missing or is not what it should be, before anything is embedded."""
     for flag, path in given.items():
         if not path.exists():
@@ -71,7 +74,7 @@ def check_sources(given: dict[str, Path], checkpoint: Path | None) -> None:
             raise InputError(f"--gallery {path} is a file. Expected a folder of images, or an embedding.")
         if checkpoint is None and not is_embedding(path):
             raise InputError(
-                f"--{flag} {path} holds images, no features. Name the network that embeds them with --checkpoint."
+                f"--{flag} {path} holds images, no features. Name the network that embeds them with --ckpt_path."
             )
 
 
@@ -82,21 +85,26 @@ def sources(options: argparse.Namespace, console: "Console") -> "tuple[Embedding
         InputError: If something is missing, or the two come from different networks.
     """
     given: dict[str, Path] = {"query": options.query, "gallery": options.gallery}
-    check_sources(given, options.checkpoint)
+    check_sources(given, options.ckpt_path)
     from relattn.tasks.embeddings import Embedding, check_comparable
 
     found = {flag: Embedding.load(path) for flag, path in given.items() if is_embedding(path)}
-    abouts = {flag: embedding.about for flag, embedding in found.items()}
-    images = {flag: images_of(path) for flag, path in given.items() if flag not in found}
-    network = None
-    if images:
-        flip = next((about["flip"] for about in abouts.values() if "flip" in about), None)
+    metadata = {flag: embedding.metadata for flag, embedding in found.items()}
+    folders = [flag for flag in given if flag not in found]
+    for flag in folders:
+        images_of(given[flag], "none", {})  # an empty folder is said before a network is loaded
+    network, images = None, {}
+    if folders:
+        flip = next((one["flip"] for one in metadata.values() if "flip" in one), None)
         network = network_of(options, flip=flip)
-        abouts |= dict.fromkeys(images, network.about)
-    elif options.checkpoint is not None:
-        say(console, f"--checkpoint {options.checkpoint} is not needed: query and gallery are embeddings")
-    check_comparable(abouts["query"], abouts["gallery"])
-    silent = [flag for flag, about in abouts.items() if "sha256" not in about]
+        metadata |= dict.fromkeys(folders, network.metadata)
+        patterns = network.task.name_patterns
+        labels = next(iter(patterns), "none")
+        images = {flag: images_of(given[flag], labels, patterns) for flag in folders}
+    elif options.ckpt_path is not None:
+        say(console, f"--ckpt_path {options.ckpt_path} is not needed: query and gallery are embeddings")
+    check_comparable(metadata["query"], metadata["gallery"])
+    silent = [flag for flag, one in metadata.items() if "sha256" not in one]
     if len(silent) == 1:
         say(console, f"--{silent[0]} {given[silent[0]]} does not say which checkpoint it is from: it must be the same")
     for flag, (root, entries) in images.items():
@@ -105,18 +113,18 @@ def sources(options: argparse.Namespace, console: "Console") -> "tuple[Embedding
             found[flag] = found["query"]
             continue
         found[flag] = embed_images(network, root, entries, options, console)
-        found[flag].about["names"] = "market"
+        found[flag].metadata["labels"] = labels
     return found["query"], found["gallery"]
 
 
-def images_of(path: Path) -> "tuple[Path, list[Entry]]":
+def images_of(path: Path, labels: str, patterns: "Mapping[str, str]") -> "tuple[Path, list[Entry]]":
     """The folder that paths are relative to, and the images of a folder or the one image."""
-    from relattn.inference.embed import find_images, reader
+    from relattn.inference.image_folder import find_images, label_reader
     from relattn.tasks.embeddings import Entry
 
     if path.is_file():
-        return path.parent, [Entry(path.name, *reader("market")(path.name))]
-    return path, find_images(path)
+        return path.parent, [Entry(path.name, *label_reader(labels, patterns)(path.name))]
+    return path, find_images(path, labels, patterns)
 
 
 def row_of(entry: dict[str, Any], search: "Search", missing: list[Path]) -> "Row":
@@ -124,7 +132,7 @@ def row_of(entry: dict[str, Any], search: "Search", missing: list[Path]) -> "Row
     from PIL import Image
 
     from relattn.figures.contact_sheet import HEIGHT, Row, Tile
-    from relattn.tasks.images import read_image
+    from relattn.tasks.decoding import read_image
 
     def image(file: Path) -> Image.Image | None:
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from relattn.errors import InputError, MissingFileError
-from relattn.export.extra import required
+from relattn.extras import required
 
 KEY = "relattn"
 FILE = "relattn.json"
@@ -42,7 +42,7 @@ def from_archive(path: Path) -> str | None:
 
 def from_onnx(path: Path) -> str | None:
     """The text in an ONNX file."""
-    onnx = required("onnx")
+    onnx = required("onnx", "export")
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's error is of a private class

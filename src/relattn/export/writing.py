@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from relattn.errors import InputError
-from relattn.export.extra import required
 from relattn.export.graph import other_size, takes_any_size, trace, without_ceil
 from relattn.export.metadata import FILE, KEY
 from relattn.export.parity import Difference, Runner, check_parity
+from relattn.extras import required
 
 Format = Literal["onnx", "torch"]
 
@@ -58,7 +58,7 @@ def export(
     if format not in get_args(Format):
         raise InputError(f"format is {format!r}, expected one of {', '.join(get_args(Format))}.")
     for package in ("onnx", "onnxscript", "onnxruntime") if format == "onnx" else ():
-        required(package)
+        required(package, "export")
     if network.training:
         raise InputError("The network is in training mode: call network.eval() before it is exported.")
     height, width = size or metadata["input"]["size"]
@@ -130,7 +130,7 @@ def write_onnx(program: torch.export.ExportedProgram, file: Path, metadata: Mapp
         raise InputError(
             f"The network cannot be written as ONNX ({type(error).__name__}: {error}). Try --format torch."
         ) from error
-    ort = required("onnxruntime")
+    ort = required("onnxruntime", "export")
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

@@ -15,7 +15,7 @@ from relattn.attention.base import outermost
 from relattn.backbones import stages_of
 from relattn.backbones.stages import modules_of
 from relattn.figures.canvas import FAINT, INK, SIZE, SMALL
-from relattn.figures.names import kind_of
+from relattn.figures.names import display_name
 
 PLAIN, ATTENTION = "#8fa3b8", "#d5762c"
 """Colours of stages and of attention; they differ in lightness too."""
@@ -61,7 +61,7 @@ def parts_of(network: nn.Module, size: tuple[int, int]) -> list[Part]:
         shape = shapes.get(prefix + end, ())
         parts.append(Part(f"stage {number}", False, shape, *cost))
         if found := [*within, *after]:
-            kinds = sorted({kind_of(attentions[name]) for name in found})
+            kinds = sorted({display_name(attentions[name]) for name in found})
             many = f" x {len(found)}" if len(found) > 1 else ""
             total = sum(count(network, name) for name in found), sum(macs.get(name, 0) for name in found)
             in_blocks = bool(within) or "_block" in found[0]
@@ -69,7 +69,7 @@ def parts_of(network: nn.Module, size: tuple[int, int]) -> list[Part]:
             for name in found:
                 del attentions[name]
     for name, module in attentions.items():  # in a head
-        parts.append(Part(kind_of(module), True, shapes.get(name, ()), count(network, name), macs.get(name, 0)))
+        parts.append(Part(display_name(module), True, shapes.get(name, ()), count(network, name), macs.get(name, 0)))
     rest = (
         sum(parameter.numel() for parameter in network.parameters()) - sum(part.parameters for part in parts),
         macs[""] - sum(part.macs for part in parts),

@@ -1,4 +1,4 @@
-"""How figures call attention modules: by the stage that they stand in."""
+"""Display names of attention modules: their kind, and the stage that they stand in."""
 
 import re
 from collections.abc import Iterable
@@ -20,11 +20,11 @@ def title_of(module: str) -> str:
     return "context" if module.startswith("context.") else module or "attention"
 
 
-def kind_of(module: Attention) -> str:
-    """What a module is called: by its class, those that hold others by what they hold."""
+def display_name(module: Attention) -> str:
+    """Display name of a module's kind: its class, or the kinds of the modules that it holds."""
     if isinstance(module, Chain):
-        return ", ".join(kind_of(part) for part in module.parts if isinstance(part, Attention))
-    return f"{kind_of(module.attention)} on a grid" if isinstance(module, FixedSize) else type(module).__name__
+        return ", ".join(display_name(part) for part in module.parts if isinstance(part, Attention))
+    return f"{display_name(module.attention)} on a grid" if isinstance(module, FixedSize) else type(module).__name__
 
 
 def present(network: nn.Module) -> str:
@@ -32,7 +32,7 @@ def present(network: nn.Module) -> str:
     names = {id(module): name for name, module in network.named_modules()}
     found: dict[str, list[str]] = {}
     for module in outermost(network):
-        found.setdefault(kind_of(module), []).append(title_of(names[id(module)]))
+        found.setdefault(display_name(module), []).append(title_of(names[id(module)]))
     return "; ".join(f"{kind} ({', '.join(places)})" for kind, places in found.items()) or "no attention"
 
 

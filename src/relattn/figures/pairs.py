@@ -14,8 +14,8 @@ GAP = 4
 
 
 @dataclass(frozen=True)
-class Decided:
-    """A pair with what was decided of it."""
+class DecidedPair:
+    """Two faces with the decision on them."""
 
     first: Pixels
     second: Pixels
@@ -45,7 +45,7 @@ def hardest(
     return order[wrong_accepts][:count].tolist(), order[wrong_rejects][::-1][:count].tolist()
 
 
-def pairs_figure(accepts: Sequence[Decided], rejects: Sequence[Decided], *, title: str, note: str) -> Figure:
+def pairs_figure(accepts: Sequence[DecidedPair], rejects: Sequence[DecidedPair], *, title: str, note: str) -> Figure:
     """Draw pairs that were wrongly accepted above those that were wrongly rejected."""
     columns = max(len(accepts), len(rejects), 2)
     shown = [*accepts, *rejects]

@@ -4,7 +4,7 @@ from relattn.heads.aspp import ASPP
 from relattn.heads.bnneck import BNNeck
 from relattn.heads.embedding import FaceEmbedding
 from relattn.heads.fcn import FCN, AuxiliaryHead
-from relattn.heads.margin import ArcFace, CosFace, Softmax
+from relattn.heads.margin import ArcFace, CosFace, IdentityClassifier, Softmax
 from relattn.heads.plain import PlainNeck
 from relattn.heads.ppm import PPM
 from relattn.heads.relation_context import RelationContext
@@ -19,6 +19,7 @@ __all__ = [
     "BNNeck",
     "CosFace",
     "FaceEmbedding",
+    "IdentityClassifier",
     "PlainNeck",
     "RelationContext",
     "SegmentationNetwork",

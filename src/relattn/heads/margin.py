@@ -23,29 +23,44 @@ from torch import Tensor, nn
 
 from relattn.errors import InputError
 
-Beyond = Literal["linear", "easy", "none"]
+PastPi = Literal["linear", "easy", "none"]
 Gradient = Literal["exact", "straight_through"]
 
 LARGEST_COSINE = 1 - 1e-7
 
 
-class Softmax(nn.Linear):
-    """A linear classifier with a bias and without a margin; stands where `CosFace` and `ArcFace` do."""
+class IdentityClassifier(nn.Module):
+    """The base of the classifiers of training.
+
+    `forward` maps features `(B, features)` to logits `(B, identities)` without a margin, by which an image is classified;
+    `with_margin` gives the logits that the cross entropy is taken of.
+    """
+
+    def with_margin(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Add the margin to logits `(B, identities)` of images with labels `(B,)`."""
+        raise NotImplementedError
+
+
+class Softmax(IdentityClassifier):
+    """A linear classifier with a bias and without a margin."""
 
     def __init__(self, features: int, identities: int) -> None:
-        super().__init__(features, identities)
+        """Build the classifier for features of that length."""
+        super().__init__()
+        self.linear = nn.Linear(features, identities)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features `(B, features)` to logits `(B, identities)`."""
+        logits: Tensor = self.linear(features)
+        return logits
 
     def with_margin(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The logits as they are."""
         return logits
 
 
-class CosineClassifier(nn.Module):
-    """Scaled cosines between features and the identities' weight vectors; a subclass knows the margin.
-
-    `forward` maps features `(B, features)` to logits `(B, identities)` without the margin, by which an image is
-    classified; `with_margin` adds it to the logit of each image's own identity, for the loss.
-    """
+class CosineClassifier(IdentityClassifier):
+    """Scaled cosines between features and the identities' weight vectors; a subclass defines the margin."""
 
     def __init__(self, features: int, identities: int, *, s: float = 20.0) -> None:
         """Build the classifier; weights from N(0, 0.01), as ArcFace's published code has them.
@@ -133,7 +148,7 @@ class ArcFace(CosineClassifier):
         *,
         s: float = 20.0,
         m: float = 0.15,
-        beyond: Beyond = "linear",
+        past_pi: PastPi = "linear",
         gradient: Gradient = "exact",
     ) -> None:
         """Build the classifier.
@@ -143,7 +158,7 @@ class ArcFace(CosineClassifier):
             identities: Number of identities.
             s: Scale of the logits.
             m: Margin in radians.
-            beyond: What replaces cos(theta + m) where theta + m exceeds pi and it would rise again. `linear`: cos theta
+            past_pi: What replaces cos(theta + m) where theta + m exceeds pi and it would rise again. `linear`: cos theta
                 - m sin m, as ArcFace's first code has it; lower than what comes before it, so that a wider angle always
                 costs more. `easy`: the margin is for angles below pi / 2 only, and cos theta stays beyond them. `none`:
                 nothing, as in the authors' later code. With m = 0.15 only angles above 171 degrees are concerned.
@@ -158,21 +173,21 @@ class ArcFace(CosineClassifier):
         if not 0 <= m < math.pi / 2:
             hint = f"; {m} degrees are {math.radians(m):.4g} radians" if m > 0 else ""
             raise InputError(f"ArcFace: m is {m}, expected an angle in radians, in [0, pi / 2){hint}.")
-        for name, value, known in (("beyond", beyond, Beyond), ("gradient", gradient, Gradient)):
+        for name, value, known in (("past_pi", past_pi, PastPi), ("gradient", gradient, Gradient)):
             if value not in get_args(known):
                 raise InputError(f"ArcFace: {name} is {value!r}, expected one of {', '.join(get_args(known))}.")
-        self.m, self.beyond, self.gradient = m, beyond, gradient
+        self.m, self.past_pi, self.gradient = m, past_pi, gradient
 
     def extra_repr(self) -> str:
         """Show what the classifier was built for."""
-        return f"{super().extra_repr()}, m={self.m:g}, beyond={self.beyond!r}, gradient={self.gradient!r}"
+        return f"{super().extra_repr()}, m={self.m:g}, past_pi={self.past_pi!r}, gradient={self.gradient!r}"
 
     def penalised(self, cosines: Tensor) -> Tensor:
         clamped = cosines.clamp(-LARGEST_COSINE, LARGEST_COSINE)
         sines = ((1 - clamped) * (1 + clamped)).sqrt()
         widened = cosines * math.cos(self.m) - sines * math.sin(self.m)
-        if self.beyond == "linear":
+        if self.past_pi == "linear":
             widened = torch.where(cosines > -math.cos(self.m), widened, cosines - self.m * math.sin(self.m))
-        elif self.beyond == "easy":
+        elif self.past_pi == "easy":
             widened = torch.where(cosines > 0, widened, cosines)
         return cosines + (widened - cosines).detach() if self.gradient == "straight_through" else widened

@@ -1,4 +1,4 @@
-"""Ranking a gallery for each query of two embeddings: what counts, what is left out, and what the ranking is worth."""
+"""Ranking a gallery for each query of two embeddings, and scoring the ranking."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -8,17 +8,19 @@ import numpy as np
 import torch
 
 from relattn.errors import InputError
-from relattn.metrics.distances import Distances, FeatureDistances, Metric, nearest
+from relattn.metrics.distances import DistanceName, Distances, FeatureDistances, nearest
 from relattn.metrics.ranks import Labels, SameCamera, chunks
 from relattn.metrics.reranking import ReRanked
 from relattn.metrics.retrieval import retrieval
 from relattn.tasks.embeddings import Embedding, Entry
-from relattn.tasks.reid.market1501 import DISTRACTOR, JUNK
+
+JUNK, DISTRACTOR = "-1", "0"
+"""Identities of badly cropped boxes, and of people whom no query shows where file names number identities from 1."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was found for a query."""
+class RankedList:
+    """The ranking of a query."""
 
     query: int
     """Its place among the queries."""
@@ -46,7 +48,7 @@ class Search:
         query: Embedding,
         gallery: Embedding,
         *,
-        metric: Metric | None = None,
+        metric: DistanceName | None = None,
         same_camera: SameCamera = "junk",
         reranking: bool = False,
     ) -> None:
@@ -63,14 +65,14 @@ class Search:
             InputError: If the features do not go together.
         """
         self.query, self.gallery = queries_of(query), gallery_of(gallery)
-        self.metric: Metric = metric or query.about.get("distance", gallery.about.get("distance", "cosine"))
+        self.metric: DistanceName = metric or query.metadata.get("distance", gallery.metadata.get("distance", "cosine"))
         features = torch.from_numpy(self.query.features), torch.from_numpy(self.gallery.features)
         self.distances: Distances = (
             ReRanked(*features, metric=self.metric) if reranking else FeatureDistances(*features, self.metric)
         )
         self.labels = numbered(self.query, self.gallery, same_camera)
 
-    def rank(self, chosen: Sequence[int], top: int) -> list[Found]:
+    def rank(self, chosen: Sequence[int], top: int) -> list[RankedList]:
         """The nearest gallery images of the chosen queries, which are places in ascending order."""
         query, gallery = self.labels
         found = []
@@ -86,7 +88,7 @@ class Search:
             for row, number in enumerate(mine):
                 kept = int(values[row].isfinite().sum())
                 ranking = list(zip(indices[row, :kept].tolist(), shown[row, :kept].tolist(), strict=True))
-                found.append(Found(number, ranking, int(left_out[row].sum())))
+                found.append(RankedList(number, ranking, int(left_out[row].sum())))
         return found
 
     def scores(self) -> dict[str, float] | None:
@@ -103,7 +105,7 @@ class Search:
         scores = {name: found.scores((1,))[name] for name in ("rank1", "mAP")}
         return scores | {"queries": len(self.query.entries), "unmatched": len(found.unmatched)}
 
-    def describe(self, found: Found) -> dict[str, Any]:
+    def describe(self, found: RankedList) -> dict[str, Any]:
         """A query and its results, by names; what is not known is None."""
         mine = self.query.entries[found.query]
         results = []
@@ -127,7 +129,7 @@ def queries_of(embedding: Embedding) -> Embedding:
     """
     part = embedding.part("query")
     part = part if part.entries else embedding
-    nobody = {str(JUNK), str(DISTRACTOR)} if embedding.about.get("names") == "market" else {str(JUNK)}
+    nobody = {JUNK, DISTRACTOR} if embedding.metadata.get("labels") == "market" else {JUNK}
     entries = [replace(entry, identity="") if entry.identity in nobody else entry for entry in part.entries]
     return replace(part, entries=entries)
 
@@ -136,7 +138,7 @@ def gallery_of(embedding: Embedding) -> Embedding:
     """The split `gallery` if there is one, else everything; without boxes that show no one."""
     part = embedding.part("gallery")
     part = part if part.entries else embedding
-    kept = [row for row, entry in enumerate(part.entries) if entry.identity != str(JUNK)]
+    kept = [row for row, entry in enumerate(part.entries) if entry.identity != JUNK]
     return replace(part, features=part.features[kept], entries=[part.entries[row] for row in kept])
 
 

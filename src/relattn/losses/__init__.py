@@ -1,7 +1,14 @@
-"""Losses that torch does not have."""
+"""Losses that torch does not have, as functions and as classes that recipes choose by path."""
 
-from relattn.losses.cross_entropy import segmentation_cross_entropy
-from relattn.losses.ohem import ohem_cross_entropy
-from relattn.losses.triplet import batch_hard_triplet
+from relattn.losses.cross_entropy import PixelCrossEntropy, segmentation_cross_entropy
+from relattn.losses.ohem import OHEMCrossEntropy, ohem_cross_entropy
+from relattn.losses.triplet import BatchHardTriplet, batch_hard_triplet
 
-__all__ = ["batch_hard_triplet", "ohem_cross_entropy", "segmentation_cross_entropy"]
+__all__ = [
+    "BatchHardTriplet",
+    "OHEMCrossEntropy",
+    "PixelCrossEntropy",
+    "batch_hard_triplet",
+    "ohem_cross_entropy",
+    "segmentation_cross_entropy",
+]

@@ -40,3 +40,15 @@ def weighted_mean(losses: Tensor, labels: Tensor, counted: Tensor, weight: Tenso
         weights = weight.to(losses.dtype)[labels.where(counted, 0)] * counted
     total = weights.sum()
     return (losses * weights).sum() / total.where(total > 0, 1)
+
+
+class PixelCrossEntropy:
+    """`segmentation_cross_entropy`, as a loss to be chosen by class path."""
+
+    def __init__(self, ignore: int = 255) -> None:
+        """Define the loss; pixels with the label `ignore` do not count."""
+        self.ignore = ignore
+
+    def __call__(self, logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The loss of logits `(B, C, H, W)` with labels `(B, H, W)` and weights `(C,)` of the classes."""
+        return segmentation_cross_entropy(logits, labels, weight=weight, ignore=self.ignore)

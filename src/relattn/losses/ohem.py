@@ -57,3 +57,31 @@ def ohem_cross_entropy(
             limit = torch.maximum(limit, probabilities.sort().values[last])
         hard = valid & (probabilities <= limit).view_as(valid)
     return weighted_mean(losses, labels, hard, weight)
+
+
+class OHEMCrossEntropy:
+    """`ohem_cross_entropy` with its options, as a loss to be chosen by class path."""
+
+    def __init__(self, threshold: float = 0.7, min_kept: int = 100_000, ignore: int = 255) -> None:
+        """Define the loss.
+
+        Args:
+            threshold: Probability of the true class above which a pixel is easy.
+            min_kept: Least number of pixels that count, of each process.
+            ignore: Label of pixels that do not count.
+
+        Raises:
+            InputError: If `threshold` is no probability or `min_kept` is negative.
+        """
+        if not 0 <= threshold <= 1 or min_kept < 0:
+            raise InputError(
+                f"OHEMCrossEntropy: threshold is {threshold} and min_kept is {min_kept}, expected a probability and a "
+                "number of pixels from 0."
+            )
+        self.threshold, self.min_kept, self.ignore = threshold, min_kept, ignore
+
+    def __call__(self, logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The loss of logits `(B, C, H, W)` with labels `(B, H, W)` and weights `(C,)` of the classes."""
+        return ohem_cross_entropy(
+            logits, labels, threshold=self.threshold, min_kept=self.min_kept, weight=weight, ignore=self.ignore
+        )

@@ -51,6 +51,29 @@ def batch_hard_triplet(
     return loss if processes == 1 else loss.detach() + processes * (loss - loss.detach())
 
 
+class BatchHardTriplet:
+    """`batch_hard_triplet` with its options, as a loss to be chosen by class path."""
+
+    def __init__(self, margin: float = 0.3, *, across_processes: bool = False) -> None:
+        """Define the loss.
+
+        Args:
+            margin: By which the negative should be farther than the positive.
+            across_processes: Whether the triplets of a distributed run are made of the images of all processes, as one
+                process with the whole batch has them, instead of each process's own.
+
+        Raises:
+            InputError: If the margin is negative.
+        """
+        if margin < 0:
+            raise InputError(f"BatchHardTriplet: margin is {margin}, expected 0 or more.")
+        self.margin, self.across_processes = margin, across_processes
+
+    def __call__(self, features: Tensor, identities: Tensor) -> Tensor:
+        """The loss of features `(B, D)` with identities `(B,)`."""
+        return batch_hard_triplet(features, identities, self.margin, across_processes=self.across_processes)
+
+
 def of_all_processes(values: Tensor) -> Tensor:
     """What all processes have, one after another, `(processes * B, ...)`; gradients flow to this process's own part."""
     parts = [torch.empty_like(values) for _ in range(dist.get_world_size())]

@@ -1,7 +1,15 @@
 """Scores of predictions, and what they are computed from."""
 
-from relattn.metrics.distances import Distances, FeatureDistances, MatrixDistances, Metric, nearest
+from relattn.metrics.distances import DistanceName, Distances, FeatureDistances, MatrixDistances, nearest
 from relattn.metrics.query_expansion import expand_queries
 from relattn.metrics.reranking import ReRanked
 
-__all__ = ["Distances", "FeatureDistances", "MatrixDistances", "Metric", "ReRanked", "expand_queries", "nearest"]
+__all__ = [
+    "DistanceName",
+    "Distances",
+    "FeatureDistances",
+    "MatrixDistances",
+    "ReRanked",
+    "expand_queries",
+    "nearest",
+]

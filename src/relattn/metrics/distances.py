@@ -7,7 +7,7 @@ from torch import Tensor
 
 from relattn.errors import InputError
 
-Metric = Literal["cosine", "euclidean"]
+DistanceName = Literal["cosine", "euclidean"]
 
 
 class Distances(Protocol):
@@ -50,7 +50,7 @@ class FeatureDistances:
         gallery: `(G, D)` likewise.
     """
 
-    def __init__(self, query: Tensor, gallery: Tensor, metric: Metric = "cosine") -> None:
+    def __init__(self, query: Tensor, gallery: Tensor, metric: DistanceName = "cosine") -> None:
         """Check the features and prepare them.
 
         Args:
@@ -64,7 +64,7 @@ class FeatureDistances:
         if metric not in ("cosine", "euclidean"):
             raise InputError(f"The distance is 'cosine' or 'euclidean', not {metric!r}.")
         check_features(query, gallery)
-        self.metric: Metric = metric
+        self.metric: DistanceName = metric
         self.shape = (len(query), len(gallery))
         self.device = query.device
         same = query is gallery
@@ -177,7 +177,7 @@ def nearest(distances: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return values, indices
 
 
-def _prepare(features: Tensor, metric: Metric, name: str) -> tuple[Tensor, Tensor]:
+def _prepare(features: Tensor, metric: DistanceName, name: str) -> tuple[Tensor, Tensor]:
     """Float32 features, of length 1 for `cosine`, and the squares of their lengths as they were."""
     features = features.detach().float()
     squares = torch.cat([part.square().sum(dim=1) for part in features.split(4096)])

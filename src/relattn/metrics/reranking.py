@@ -12,7 +12,7 @@ from scipy import sparse
 from torch import Tensor
 
 from relattn.errors import InputError
-from relattn.metrics.distances import FeatureDistances, Metric, check_features, nearest, normalised
+from relattn.metrics.distances import DistanceName, FeatureDistances, check_features, nearest, normalised
 
 PAIRS = 2**18  # numbers gathered at once where pairs of features are compared: 1 MiB, which stays in a CPU's cache
 
@@ -52,7 +52,7 @@ class ReRanked:
         query: Tensor,
         gallery: Tensor,
         *,
-        metric: Metric = "cosine",
+        metric: DistanceName = "cosine",
         k1: int = 20,
         k2: int = 6,
         weight: float = 0.3,

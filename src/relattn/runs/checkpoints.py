@@ -6,15 +6,16 @@ whose disk is full, leaves both as they were.
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from relattn.errors import InputError, MissingFileError
-from relattn.inference.loading import content_of
 
 PREVIOUS = "previous.ckpt"
 
@@ -59,19 +60,50 @@ class Checkpoints(TorchCheckpointIO):
             MissingFileError: If there is no such file.
             InputError: If it is damaged; the message names the previous one, if that is whole.
         """
-        return whole(Path(path))
+        return read_whole(Path(path))
 
 
-def whole(file: Path) -> dict[str, Any]:
+def read_file(path: Path) -> dict[str, Any]:
+    """The content of a file of PyTorch's, on the CPU; nothing in the file is run.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it cannot be read.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"{path}: there is no such checkpoint.")
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes make a reader raise anything
+        raise InputError(f"{path} cannot be read as a checkpoint: {str(error) or type(error).__name__}") from error
+    return content
+
+
+def read_checkpoint(checkpoint: Path | str) -> dict[str, Any]:
+    """Read a checkpoint of `relattn fit` or `relattn convert`; nothing in the file is run.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it is no checkpoint of the suite's.
+    """
+    path = Path(checkpoint)
+    content = read_file(path)
+    kinds = {"config": str, "specification": dict, "state_dict": dict}
+    if not isinstance(content, dict) or not all(isinstance(content.get(name), kind) for name, kind in kinds.items()):
+        raise InputError(f"{path} is no checkpoint of `relattn fit`, which hold config, specification and state_dict.")
+    return content
+
+
+def read_whole(file: Path) -> dict[str, Any]:
     """The content of a checkpoint; as `Checkpoints.load_checkpoint`."""
     try:
-        return content_of(file)
+        return read_file(file)
     except MissingFileError:
         raise
     except InputError as error:
         previous = file.with_name(PREVIOUS)
         try:
-            epoch = content_of(previous).get("epoch")
+            epoch = read_file(previous).get("epoch")
         except InputError:
             raise error from None
         raise InputError(
@@ -79,7 +111,7 @@ def whole(file: Path) -> dict[str, Any]:
         ) from None
 
 
-def last_of(run: Path) -> Path:
+def newest_whole(run: Path) -> Path:
     """The newest whole checkpoint of a run's folder.
 
     Raises:
@@ -93,9 +125,61 @@ def last_of(run: Path) -> Path:
     errors = []
     for file in found:
         try:
-            content_of(file)
+            read_file(file)
         except InputError as error:
             errors.append(str(error))
             continue
         return file
     raise InputError(f"No checkpoint of {run} is whole: {' '.join(errors)}")
+
+
+def find_checkpoint(asked: str | Path, *, name: str | None = None, runs: str | Path | None = None) -> Path:
+    """The file that `--ckpt_path` means, the one definition for all commands.
+
+    Args:
+        asked: A file; a run's folder, for the newest whole checkpoint of the run; or `last`, for that of the named run.
+        name: Name of the run, with `last`.
+        runs: Folder of all runs, with `last`; by default `runs`.
+
+    Raises:
+        MissingFileError: If there is no such file, run or checkpoint.
+        InputError: If `last` is asked for without a name, or no checkpoint of the run is whole.
+    """
+    path = Path(asked)
+    if str(asked) == "last":
+        if name is None:
+            raise InputError("--ckpt_path last goes on with a named run: give --name, or the path of a checkpoint.")
+        parent = Path(runs or "runs")
+        folders = sorted(task / name for task in parent.iterdir() if (task / name).is_dir()) if parent.is_dir() else []
+        if len(folders) != 1:
+            listed = ", ".join(map(str, folders)) or f"none in {parent}"
+            raise MissingFileError(f"--ckpt_path last --name {name}: expected one run of that name, found {listed}.")
+        (path,) = folders
+    if path.is_dir():
+        checkpoint = newest_whole(path)
+        if checkpoint.stem != "last":
+            warnings.warn(f"{path}: the last checkpoint is damaged, so {checkpoint.name} is used.", stacklevel=2)
+        return checkpoint
+    if not path.is_file():
+        raise MissingFileError(f"--ckpt_path {asked}: there is no such file.")
+    return path
+
+
+def config_of(checkpoint: Path) -> dict[str, Any]:
+    """The configuration that a checkpoint brings, wherever it lies; empty if it holds none.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    content = read_whole(checkpoint)
+    text = content.get("config") if isinstance(content, dict) else None
+    config = yaml.safe_load(text) if isinstance(text, str) else None
+    return config if isinstance(config, dict) else {}
+
+
+def run_of(checkpoint: Path) -> Path | None:
+    """The folder of the run that a checkpoint belongs to, if it lies in one."""
+    for folder in (checkpoint.parent, checkpoint.parent.parent, checkpoint.resolve().parent.parent):
+        if (folder / "config.yaml").is_file():
+            return folder
+    return None

@@ -1,4 +1,4 @@
-"""A run that is told to stop ends in good order, and goes on later as if it had never stopped.
+"""Interruption of a run by a signal: it ends with a checkpoint, and goes on later as if it had never stopped.
 
 Batches and augmentation follow from the seed and the epoch (`relattn.tasks.samplers`), and all that is random within a step,
 such as dropout, from the seed and the step: nothing depends on how often a run was stopped. SIGTERM, which schedulers
@@ -125,10 +125,8 @@ class Interruption(Callback):
         self.metrics = checkpoint.get("training_metrics", {})
 
     def go_on_amid_epoch(self, trainer: Trainer, module: LightningModule) -> None:
-        """Do what Lightning leaves out: the hook of the epoch's start, the batches left, the metrics of the others."""
+        """Do what Lightning leaves out: the hook of the epoch's start, and the metrics of the batches before."""
         module.on_train_epoch_start()
-        used = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        trainer.train_dataloader.batch_sampler.sampler.first_step = used  # type: ignore[union-attr]
         if not trainer.is_global_zero:
             return  # what all processes have summed up counts once
         for name, metric in metrics_of(module):

@@ -1,4 +1,4 @@
-"""What a run leaves of itself: its configuration when it starts, a line an epoch, and its result when it ends."""
+"""The record of a run: its configuration when it starts, a line for each epoch, and its result when it ends."""
 
 import statistics
 import time
@@ -17,7 +17,8 @@ from relattn.costs.measure import count_macs
 from relattn.runs import wandb_logging
 from relattn.runs.provenance import git_state, hidden, versions
 from relattn.runs.run_folder import read_json, write_json
-from relattn.tasks.base import Data, Task
+from relattn.tasks.base import Task
+from relattn.tasks.data import Data
 
 
 class RunRecord(SaveConfigCallback):
@@ -65,8 +66,10 @@ class RunRecord(SaveConfigCallback):
         """Say where the run is, one line an epoch, where no progress bar does."""
         if trainer.is_global_zero and trainer.progress_bar_callback is None:
             metrics = trainer.callback_metrics.items()
-            wanted = ("lr", *cast(Task, pl_module).progress)
-            shown = {name: float(value) for name, value in metrics if name.rpartition("/")[2] in wanted}
+            task = cast(Task, pl_module)
+            wanted = {"lr", *(f"train/{name}" for name in ("loss", "error"))}
+            wanted |= {f"val/{score.name}" for score in task.scores()} | {"val/score"}
+            shown = {name: float(value) for name, value in metrics if name in wanted}
             values = "  ".join(f"{name} {value:.4g}" for name, value in sorted(shown.items()))
             epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
             line = f"epoch {trainer.current_epoch + 1}/{epochs}  {values}  {self.seconds():.0f} s"

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself is data: which classes its configuration may name, and how they are built.
+"""The configuration inside a checkpoint: which classes it may name, and how they are built.
 
 A configuration names classes and their arguments, so whoever writes one can have anything called. One that the user
 gives (`--config`) is the user's own code. The one inside a checkpoint came with the weights, perhaps from a stranger:
@@ -23,12 +23,13 @@ from torch.optim import Optimizer
 
 from relattn.attention.base import Attention
 from relattn.errors import InputError
-from relattn.tasks.base import Data, Task
+from relattn.tasks.base import Task
+from relattn.tasks.data import Data
 from relattn.tasks.schedules import Schedule
 
 Built = TypeVar("Built", Task, Data)
 
-PACKAGES = ("relattn.tasks", "relattn.attention", "torch.optim", "torch.nn")
+PACKAGES = ("relattn.tasks", "relattn.attention", "relattn.losses", "relattn.heads", "torch.optim", "torch.nn")
 """Where classes may come from, if they are of one of the kinds."""
 
 KINDS = (Task, Data, Attention, Schedule, Optimizer)
@@ -40,45 +41,45 @@ TRUSTED = "RELATTN_TRUSTED"
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
-def part_of(content: dict[str, Any], part: str, source: str) -> dict[str, Any]:
+def section_of(content: dict[str, Any], section: str, source: str) -> dict[str, Any]:
     """The configuration of the `model` or `data` in the content of a checkpoint, with `class_path` and `init_args`.
 
     Raises:
         InputError: If there is none.
     """
     try:
-        found = yaml.safe_load(content["config"])[part]
+        found = yaml.safe_load(content["config"])[section]
         return {**found, "class_path": found["class_path"], "init_args": dict(found.get("init_args") or {})}
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{source} holds no configuration of the {part}, as `relattn fit` writes one.") from error
+        raise InputError(f"{source} holds no configuration of the {section}, as `relattn fit` writes one.") from error
 
 
-def built(base: type[Built], config: dict[str, Any], source: str) -> Built:
+def build_from_config(base: type[Built], config: dict[str, Any], source: str) -> Built:
     """Build a task or data set as the configuration in a checkpoint says.
 
     Args:
         base: What it must be.
         config: `class_path` and `init_args`.
-        source: How messages call the checkpoint.
+        source: Display name of the checkpoint in messages.
 
     Raises:
         InputError: If the configuration names anything but classes of the kinds that belong in one, or their arguments
             are others.
     """
-    check(config, source)
+    check_classes(config, source)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(base, "part", fail_untyped=False)
     try:
         parsed = parser.parse_object({"part": config})
     except argparse.ArgumentError as error:
         raise InputError(f"{source}: its configuration does not fit: {error}") from error
-    check(parsed.as_dict(), source)  # once more as it was understood, before anything is called
+    check_classes(parsed.as_dict(), source)  # once more as it was understood, before anything is called
     made: Built = parser.instantiate(parsed).part
     return made
 
 
-def check(config: Any, source: str) -> None:
-    """Look at every class that a configuration names, however deep; raises as `built` does."""
+def check_classes(config: Any, source: str) -> None:
+    """Look at every class that a configuration names, however deep; raises as `build_from_config` does."""
     for key, value in entries(config):
         if key == "__path__":
             raise InputError(

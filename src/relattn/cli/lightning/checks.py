@@ -1,10 +1,11 @@
-"""What the command line makes sure of before a run begins: numbers that can train, classes that go together."""
+"""Checks of a configuration before a run begins: finite numbers, and a task and data that go together."""
 
 import math
 from collections.abc import Iterator
 from typing import Any
 
 from relattn.cli import catalogue
+from relattn.cli.lightning.recipes import imported
 from relattn.errors import InputError
 
 LARGEST_SEED = 2**32 - 1
@@ -82,22 +83,31 @@ def check_optimizer(optimizer: Any) -> None:
 
 
 def check_data_of_task(model: str, data: str) -> None:
-    """Refuse data of another task than the model's, where the model's task has data sets of its own.
+    """Refuse data that the task cannot be trained on.
 
     Args:
-        model: Class path of the model.
+        model: Class path of the task.
         data: Class path of the data.
 
     Raises:
         InputError: With the data sets that the task has.
     """
-    found = catalogue.found_data_sets()
-    task, name = model.split(".")[2], data.rpartition(".")[2]
-    own = [known for known, (of, _) in found.items() if of == task]
-    if own and data.startswith("relattn.tasks.") and name in found and found[name][0] != task:
-        raise InputError(
-            f"--data {name} is of {found[name][0]}, and the model is {model}. Choose data of {task}: {', '.join(own)}."
-        )
+    task, chosen = imported(model), imported(data)
+    if task is None or chosen is None or issubclass(chosen, task.data_type):  # type: ignore[attr-defined]
+        return
+    kind: type = task.data_type  # type: ignore[attr-defined]
+    known = [name for name in catalogue.recipes("data") if is_of(name, kind)]
+    listed = f" Choose one of {', '.join(known)}." if known else ""
+    raise InputError(
+        f"--data {chosen.__name__} has not what {task.__name__} is trained on, a data set that derives from "
+        f"{kind.__module__}.{kind.__name__}.{listed}"
+    )
+
+
+def is_of(recipe: str, kind: type) -> bool:
+    """Whether a data recipe's class derives from `kind`."""
+    found = imported(catalogue.class_path("data", recipe))
+    return found is not None and issubclass(found, kind)
 
 
 def misfit(error: Exception, checkpoint: str | None) -> InputError | None:

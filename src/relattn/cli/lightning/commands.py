@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from relattn.cli import catalogue
-from relattn.cli.lightning import flags
+from relattn.cli.lightning.recipes import read_command_line, value_of
 from relattn.cli.memory import keep_freed_memory
 from relattn.errors import InputError
 
@@ -22,12 +22,10 @@ def main(command: str, arguments: list[str]) -> int:
     """Run one of Lightning's commands."""
     if "--help_all" in arguments:
         arguments = ["--help"]
-    lightning_arguments, own = flags.expand(arguments)
-    sys.argv[1:] = [
-        command,
-        *lightning_arguments,
-        *(part for flag, value in own.items() for part in (f"--{flag}", value)),
-    ]
+    line = read_command_line(arguments)
+    for sentence in line.dropped:
+        sys.stderr.write(f"relattn: {sentence}\n")
+    sys.argv[1:] = [command, *arguments]  # the processes of a distributed run start from it
     keep_freed_memory()
     quieten()
     from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -37,13 +35,13 @@ def main(command: str, arguments: list[str]) -> int:
 
     started_by = os.environ.get(RUN_VARIABLE, "")
     try:
-        SuiteCLI(command, lightning_arguments, own)
+        SuiteCLI(command, line)
     except (InputError, MisconfigurationException, RuntimeError, KeyError) as error:
         if not started_by:
             give_back(os.environ.get(RUN_VARIABLE, ""))
         if isinstance(error, MisconfigurationException):
             raise InputError(f"The trainer cannot run so: {' '.join(str(error).split())}") from error
-        if (said := misfit(error, flags.value_of(lightning_arguments, "--ckpt_path"))) is not None:
+        if (said := misfit(error, value_of(line.options, "--ckpt_path"))) is not None:
             raise said from error
         raise
     finally:
@@ -83,34 +81,14 @@ def short(message: Warning | str, category: type[Warning], filename: str, lineno
     return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
-def attention_name(config: Any) -> str:
-    """The short name of a configured attention: the recipe that it agrees with, or its class's name."""
-    import yaml
-
+def attention_name(config: Any, recipe: str | None) -> str:
+    """The short name of a configured attention: that of its recipe, or else its class's name."""
     if not config:
         return "none"
-    asked = dict(config.get("init_args") or {})
-    best = ("", -1)
-    for name in catalogue.recipes("attention"):
-        content = yaml.safe_load((catalogue.conf() / "attention" / f"{name}.yaml").read_text())
-        variants = [content.get("init_args", {})]
-        variants += [{**variants[0], **departures} for departures in content.get("backbones", {}).values()]
-        for given in variants:
-            agrees = content["class_path"] == config["class_path"] and within(given, asked)
-            if agrees and len(given) > best[1]:
-                best = (name, len(given))
-    return best[0] or re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", config["class_path"].rpartition(".")[2]).lower()
-
-
-def within(given: Any, asked: Any) -> bool:
-    """Whether all that a recipe gives is asked for; what is asked for has every default filled in as well."""
-    if isinstance(given, dict):
-        asked = vars(asked) if hasattr(asked, "__dict__") else asked
-        return isinstance(asked, dict) and all(key in asked and within(part, asked[key]) for key, part in given.items())
-    if isinstance(given, list):
-        pairs = isinstance(asked, list) and len(given) == len(asked)
-        return pairs and all(within(*pair) for pair in zip(given, asked, strict=True))
-    return bool(given == asked)
+    if recipe:
+        return recipe
+    name = config["class_path"].rpartition(".")[2]
+    return re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def name_of_run(name: str) -> str:

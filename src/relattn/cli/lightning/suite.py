@@ -1,7 +1,7 @@
 """LightningCLI for the suite: every run owns a folder with its configuration, metrics, checkpoints and result."""
 
 import os
-from argparse import ArgumentError
+from argparse import SUPPRESS, ArgumentError
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +18,28 @@ from rich.console import Console
 from relattn.cli.lightning.checks import check_config
 from relattn.cli.lightning.commands import attention_name, check_gpus, claim_folder, name_of_run
 from relattn.cli.lightning.complaints import complaint
-from relattn.cli.lightning.flags import run_of
+from relattn.cli.lightning.recipes import CommandLine, imported
 from relattn.errors import InputError
-from relattn.inference.loading import read
 from relattn.runs import wandb_logging
-from relattn.runs.checkpoints import Checkpoints
+from relattn.runs.checkpoints import Checkpoints, read_checkpoint, run_of
 from relattn.runs.divergence import Divergence
 from relattn.runs.interruption import Interrupted, Interruption
 from relattn.runs.record import RunRecord, keep_metrics
-from relattn.tasks.base import Data, Task
+from relattn.tasks.base import Task
+from relattn.tasks.data import Data
 
 
 class SuiteCLI(LightningCLI):
     """One Lightning command over the suite's tasks and data sets."""
 
-    def __init__(self, command: str, arguments: list[str], own: dict[str, str]) -> None:
+    def __init__(self, command: str, line: CommandLine) -> None:
         """Parse and run.
 
         Args:
             command: `fit`, `validate`, `test` or `predict`.
-            arguments: Lightning's options.
-            own: The suite's own flags: `name` and `runs`.
+            line: Its command line.
         """
-        self.command, self.own = command, own
+        self.command, self.own = command, line.suite
         super().__init__(
             Task,
             Data,
@@ -52,8 +51,12 @@ class SuiteCLI(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             parser_kwargs={"prog": "relattn"},
-            args=[command, *arguments],
+            args=[command, *line.arguments()],
         )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Admit the names of recipes, which a run's configuration keeps."""
+        parser.add_argument("--recipes", type=dict[str, str] | None, default=None, help=SUPPRESS)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse without Lightning's warning that `sys.argv` has arguments too: they are the same ones."""
@@ -76,8 +79,12 @@ class SuiteCLI(LightningCLI):
         arguments = model.init_args
         if self.command != "fit" and not config.get("ckpt_path") and not arguments.pretrained:
             raise InputError(f"relattn {self.command} needs a trained network: --ckpt_path FILE.")
-        attention = attention_name(arguments.attention)
-        task = model.class_path.split(".")[2]
+        recipes = config.recipes or {}
+        attention = attention_name(arguments.attention, recipes.get("attention"))
+        task_class = imported(model.class_path)
+        assert task_class is not None
+        assert issubclass(task_class, Task)
+        task = task_class.name
         data_name = data.class_path.rpartition(".")[2]
         given = f"{data_name.lower()}-{arguments.backbone}-{attention}-s{config.seed_everything}".replace("/", "_")
         name = name_of_run(self.own.get("name", given))
@@ -101,6 +108,7 @@ class SuiteCLI(LightningCLI):
             "data": data_name,
             "seed": config.seed_everything,
             "weights": str(config.get("ckpt_path") or weights),
+            "recipes": dict(recipes),
         }
         asked = config.clone()
         if self.command == "fit":
@@ -116,7 +124,7 @@ class SuiteCLI(LightningCLI):
         if "name" in self.own:
             raise InputError(f"--name is given, but a run that goes on keeps its folder, {run}: leave one of them out.")
         checkpoint = self.config[self.command].ckpt_path
-        if "optimizer_states" not in read(checkpoint):
+        if "optimizer_states" not in read_checkpoint(checkpoint):
             raise InputError(
                 f"{checkpoint} holds weights alone, as `relattn convert` writes them, and no training to go on with: "
                 "use it with relattn test, predict or embed."

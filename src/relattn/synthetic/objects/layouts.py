@@ -58,6 +58,30 @@ def write_cifar(
     return folder
 
 
+def write_cifar10(root: Path, *, train: int = 50_000, test: int = 10_000, seed: int = 0) -> Path:
+    """Objects of ten classes in the layout of CIFAR-10.
+
+    Args:
+        root: Folder to write to; made where it does not exist.
+        train: Training images.
+        test: Test images.
+        seed: The same seed gives the same images.
+    """
+    return write_cifar(root, "cifar10", train=train, test=test, seed=seed)
+
+
+def write_cifar100(root: Path, *, train: int = 50_000, test: int = 10_000, seed: int = 0) -> Path:
+    """Objects of a hundred classes in the layout of CIFAR-100; arguments as of `write_cifar10`.
+
+    Args:
+        root: Folder to write to; made where it does not exist.
+        train: Training images.
+        test: Test images.
+        seed: The same seed gives the same images.
+    """
+    return write_cifar(root, "cifar100", train=train, test=test, seed=seed)
+
+
 def _files(classes: int, counts: tuple[int, int], seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and content of every file of a set with 10 or 100 classes, for numbers of training and test images."""
     kinds = [f"{pattern}_{shape}" for pattern in PATTERNS for shape in SHAPES]

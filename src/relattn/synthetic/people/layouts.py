@@ -208,3 +208,32 @@ def _ten(world: World, number: int, pair: int, detected: bool) -> list[Image | N
             there = step < max(count - (detected and lost), 2)
             images.append(render(person, world.cameras[camera], look._replace(box=box), size=size) if there else None)
     return images
+
+
+PREVIEWED = 8
+"""People on a contact sheet."""
+
+
+def preview(name: str, file: Path, *, cameras: int | None = None, seed: int = 0, **counts: int) -> None:
+    """Write a contact sheet: a row for each of the first people, a column a camera, whether the set has the image or not.
+
+    Args:
+        name: The data set, as in `write_<name>`.
+        file: The PNG to write.
+        cameras: Cameras of the set; by default as many as it has.
+        seed: Of the set.
+        counts: Other options of the set, which change no image.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    world = World(name, seed, cameras)
+    rows = [
+        np.concatenate([world.images(person, camera, 1)[0] for camera in range(len(world.cameras))], axis=1)
+        for person in range(1, PREVIEWED + 1)
+    ]
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(cv2.imencode(".png", np.concatenate(rows)[..., ::-1])[1].tobytes())
+    except OSError as error:
+        raise InputError(f"--preview {file} cannot be written: {error.strerror}.") from error

@@ -1,5 +1,6 @@
-"""Ranked lists as a picture: a few queries of an evaluation, each with the images that the network finds nearest."""
+"""Ranked lists as a picture: queries of an evaluation, each with its nearest gallery images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -7,25 +8,28 @@ from PIL import Image
 
 from relattn.figures.contact_sheet import Row, Tile, contact_sheet
 from relattn.metrics.distances import FeatureDistances, nearest
-from relattn.tasks.images import read_image
-from relattn.tasks.reid.data import People
+from relattn.tasks.decoding import read_image
+from relattn.tasks.figure import evenly_spread
+from relattn.tasks.reid.data import ReIDImages
 from relattn.tasks.reid.retrieval_metric import RetrievalMetric
 
 
-def ranked_lists(metric: RetrievalMetric, people: People, *, queries: int = 4, results: int = 8) -> Image.Image:
-    """Draw queries, spread evenly over the evaluation, and their nearest gallery images.
+def ranked_lists(
+    metric: RetrievalMetric, people: ReIDImages, *, queries: int | Sequence[int] = 4, results: int = 8
+) -> Image.Image:
+    """Draw queries and their nearest gallery images.
 
     Images of the query's identity by its camera are left out where the scores leave them out.
 
     Args:
         metric: The metric after the evaluation, before it is reset.
         people: The images that were evaluated, queries first.
-        queries: Queries to draw.
+        queries: Numbers of the queries to draw, or how many, spread evenly over the evaluation.
         results: Gallery images of each.
     """
     query_features, query, gallery_features, gallery = metric.gathered()
-    chosen = torch.linspace(0, len(query_features) - 1, min(queries, len(query_features))).round().long()
-    chosen = chosen.to(query_features.device)
+    numbers = evenly_spread(len(query_features), queries) if isinstance(queries, int) else list(queries)
+    chosen = torch.tensor(numbers, device=query_features.device)
     distances = FeatureDistances(query_features[chosen], gallery_features, metric.distance)
     rows = distances.rows(0, len(chosen))
     same = query.identities[chosen, None] == gallery.identities
@@ -43,12 +47,12 @@ def ranked_lists(metric: RetrievalMetric, people: People, *, queries: int = 4, r
                 zip(indices[row, :kept].tolist(), shown[row, :kept].tolist(), strict=True), start=1
             )
         ]
-        sheet.append(Row(tile(people, number, f"query · identity {int(query.identities[number])}"), tiles))
+        sheet.append(Row(tile(people, number, f"query · identity {people.display_name(number)}"), tiles))
     note = f"{len(query_features):,} queries, {len(gallery_features):,} gallery images; {metric.distance} distance"
     return contact_sheet(sheet, title="Nearest gallery images", note=note, columns=results)
 
 
-def tile(people: People, index: int, note: str, same: bool | None = None) -> Tile:
+def tile(people: ReIDImages, index: int, note: str, same: bool | None = None) -> Tile:
     """An image of the evaluation with its caption."""
     path = people.images[index].path
     return Tile(Image.fromarray(read_image(people.root / path)), Path(path).name, note, same)

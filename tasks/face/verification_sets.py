@@ -1,4 +1,4 @@
-"""Packs of pairs to be verified, and the `.bin` files that they are published in.
+"""Sets of pairs to be verified, and the `.bin` files that they are published in.
 
 Such a file (insightface: `lfw.bin`, `cfp_fp.bin`, ...) is a pickle of `(bins, issame)`: 2P encoded images, of which 2i
 and 2i+1 are pair i, and P times whether both show the same person. The order matters: the ten folds of the protocol
@@ -17,23 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relattn.errors import InputError
-from relattn.tasks.face.images import SIZE, Pixels, central, decode, fault
-from relattn.tasks.files import some_of
+from relattn.tasks.decoding import Pixels, decode_image
+from relattn.tasks.files import content_of, fault_of_content, some_of
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.unpickle import unpickle
 
 OFFICIAL = {"lfw": 6000, "cplfw": 6000, "calfw": 6000, "cfp_fp": 7000, "agedb_30": 6000}
-"""The packs of StRA's Table 4, and how many pairs each has."""
+"""The sets of StRA's Table 4, and how many pairs each has."""
 
 
 @dataclass(frozen=True, eq=False)
-class Pack:
+class VerificationSet:
     """Pairs of images, in the official order."""
 
     name: str
 
     origin: Path
-    """The file that the pack was read from, for messages."""
+    """The file that the set was read from, for messages."""
 
     images: Sequence[bytes | Path]
     """2P encoded images, in memory or on disk; 2i and 2i+1 are pair i."""
@@ -52,20 +52,15 @@ class Pack:
             InputError: If it cannot be read.
         """
         image = self.images[index]
-        if isinstance(image, bytes):
-            return image
-        try:
-            return image.read_bytes()
-        except OSError as error:
-            raise InputError(f"{self.where(index)} cannot be read: {error.strerror}.") from error
+        return image if isinstance(image, bytes) else content_of(image)
 
-    def read(self, index: int, size: tuple[int, int] = SIZE) -> Pixels:
-        """Decode an image to `(*size, 3)` uint8 RGB; one of another size is resized to cover it and its centre taken.
+    def read(self, index: int) -> Pixels:
+        """Decode an image to `(H, W, 3)` uint8 RGB.
 
         Raises:
             InputError: If it cannot be read or decoded.
         """
-        return central(decode(self.encoded(index), self.where(index)), size)
+        return decode_image(self.encoded(index), self.where(index))
 
     def fingerprint(self) -> str:
         """Which pairs these are, by the file's size or those of the images."""
@@ -75,7 +70,7 @@ class Pack:
         return fingerprint(folder, {self.name: rows})
 
     def where(self, index: int) -> str:
-        """How messages call an image."""
+        """Display name of an image in messages."""
         image = self.images[index]
         return f"{self.origin}: image {index}" if isinstance(image, bytes) else str(image)
 
@@ -88,21 +83,21 @@ class Pack:
         seen: dict[bytes | Path, int] = {}
         for index, image in enumerate(self.images):
             seen.setdefault(image, index)  # a photograph is in several pairs
-        wrong = [(index, reason) for index in seen.values() if (reason := fault(self.encoded(index)))]
+        wrong = [(index, reason) for index in seen.values() if (reason := fault_of_content(self.encoded(index)))]
         if wrong:
             named = some_of([f"{self.where(index)} is {reason}" for index, reason in wrong])
             raise InputError(
                 f"{len(wrong):,} of the {len(seen):,} images of {self.origin} cannot be used: {named}. "
-                "Get the pack again."
+                "Get the set again."
             )
 
 
-def read_pack(path: Path, name: str | None = None) -> Pack:
+def read_bin(path: Path, name: str | None = None) -> VerificationSet:
     """Read a `.bin` file, without running code from it.
 
     Args:
         path: The file.
-        name: The pack's name; by default the file's.
+        name: The set's name; by default the file's.
 
     Raises:
         MissingFileError: If there is no such file.
@@ -110,13 +105,15 @@ def read_pack(path: Path, name: str | None = None) -> Pack:
     """
     content = unpickle(path, encoding="bytes")
     if not isinstance(content, list | tuple) or len(content) != 2:
-        raise InputError(f"{path} holds a {type(content).__name__}, expected the pair (bins, issame) of a pack.")
-    bins, same = (entries(part, what, path) for part, what in zip(content, ("bins", "issame"), strict=True))
+        raise InputError(
+            f"{path} holds a {type(content).__name__}, expected the pair (bins, issame) of a verification set."
+        )
+    bins, same = (as_sequence(part, what, path) for part, what in zip(content, ("bins", "issame"), strict=True))
     images = [as_bytes(image, f"{path}: image {index}") for index, image in enumerate(bins)]
     for index, value in enumerate(same):
         if not isinstance(value, bool | int | np.bool_ | np.integer) or value not in (0, 1):
-            raise InputError(f"{path}: issame[{index}] is {short(value)}, expected True or False.")
-    return Pack(name or path.stem, path, images, pairs_of(len(images), same, path))
+            raise InputError(f"{path}: issame[{index}] is {described(value)}, expected True or False.")
+    return VerificationSet(name or path.stem, path, images, pairs_of(len(images), same, path))
 
 
 def pairs_of(images: int, same: Sequence[Any], path: Path) -> NDArray[np.bool_]:
@@ -134,8 +131,8 @@ def pairs_of(images: int, same: Sequence[Any], path: Path) -> NDArray[np.bool_]:
     return np.array([bool(value) for value in same])
 
 
-def entries(part: Any, what: str, path: Path) -> Sequence[Any]:
-    """One half of a pack as a sequence.
+def as_sequence(part: Any, what: str, path: Path) -> Sequence[Any]:
+    """One half of a file as a sequence.
 
     Raises:
         InputError: If it is none.
@@ -157,10 +154,12 @@ def as_bytes(image: Any, what: str) -> bytes:
         return image
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size == max(image.shape, default=0):
         return image.tobytes()
-    raise InputError(f"{what} is {short(image)}, expected an encoded image: bytes, or an array of uint8 in one row.")
+    raise InputError(
+        f"{what} is {described(image)}, expected an encoded image: bytes, or an array of uint8 in one row."
+    )
 
 
-def short(value: Any) -> str:
+def described(value: Any) -> str:
     """What a message says of a value that is not as expected."""
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype} of shape {value.shape}"

@@ -1,0 +1,89 @@
+"""Options that several commands have: the checkpoint, the device, numbers, and the size of images."""
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relattn.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def add_checkpoint(parser: argparse.ArgumentParser, *, required: bool = True, text: str = "") -> None:
+    """Add `--ckpt_path`, which takes a file or a run's folder."""
+    text = text or "a checkpoint, or a run's folder for its newest one"
+    parser.add_argument("--ckpt_path", metavar="FILE|RUN", required=required, help=text)
+
+
+def checkpoint_file(asked: str) -> Path:
+    """The file that `--ckpt_path` means; see `relattn.runs.checkpoints.find_checkpoint`."""
+    from relattn.runs.checkpoints import find_checkpoint
+
+    return find_checkpoint(asked)
+
+
+def add_gpus(parser: argparse.ArgumentParser) -> None:
+    """Add `--gpus` for commands that use one device."""
+    parser.add_argument(
+        "--gpus", help="0 for the CPU, 1 for the first GPU, '2,' for that of index 2; default: 1 if any"
+    )
+
+
+def device_of(gpus: str | None) -> str:
+    """The device that `--gpus` asks for, `cpu` or `cuda:<index>`.
+
+    Raises:
+        InputError: If it is not one device, or one that is not there.
+    """
+    if gpus == "0":
+        return "cpu"
+    if gpus is None:
+        import torch
+
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if gpus != "1" and not re.fullmatch(r"\d+,", gpus):
+        raise InputError(
+            f"--gpus is {gpus!r}, and this command uses one device: give 0 for the CPU, 1 for the first GPU, or an index "
+            "with a comma, such as '2,'."
+        )
+    from relattn.cli.lightning.commands import check_gpus
+
+    index = 0 if gpus == "1" else int(gpus.rstrip(","))
+    check_gpus("gpu", [index])
+    return f"cuda:{index}"
+
+
+def check_numbers(options: argparse.Namespace, *names: str) -> None:
+    """Refuse numbers below 1, and a negative number of workers."""
+    least = {**dict.fromkeys(names, 1), "workers": 0}
+    for name, minimum in least.items():
+        value = getattr(options, name, None)
+        if value is not None and value < minimum:
+            raise InputError(f"--{name} is {value}, expected at least {minimum}.")
+
+
+def check_free(folder: Path) -> None:
+    """Refuse to write into a folder that holds something.
+
+    Raises:
+        InputError: If there is such a folder, or a file in its place.
+    """
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if folder.exists():
+        raise InputError(f"--out {folder} exists, and nothing is overwritten. Choose another --out, or remove it.")
+
+
+def height_and_width(text: str) -> tuple[int, int]:
+    """Read `64x32` as height and width."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not height x width, such as 64x32")
+    return int(match[1]), int(match[2])
+
+
+def say(console: "Console", text: Any) -> None:
+    """Print a line as it is: nothing in a path is markup, and none is broken in two."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

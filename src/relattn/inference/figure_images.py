@@ -1,0 +1,48 @@
+"""The images that figures are drawn of: those of a data set's evaluation, or files, as a network sees them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from relattn.errors import InputError
+from relattn.preprocessing import Pixels
+from relattn.tasks.data import Data
+
+
+@dataclass(frozen=True)
+class FigureImages:
+    """Images, B of them."""
+
+    images: Tensor
+    """(B, 3, H, W) float32, what the network sees."""
+    pixels: list[Pixels]
+    """(H, W, 3) uint8 RGB each, what a figure shows of it."""
+    names: list[str]
+
+
+def images_of_data(data: Data, split: str, indices: Sequence[int]) -> FigureImages:
+    """Images of a split of a data set that is set up.
+
+    Raises:
+        InputError: If there is no such image, or the images are of different sizes.
+    """
+    images = data.examples(split, indices)["image"]
+    return FigureImages(images, data.preprocessing().restored(images), [f"image {index}" for index in indices])
+
+
+def images_of_files(data: Data, files: Sequence[Path]) -> FigureImages:
+    """Image files, prepared as evaluation prepares the images of a data set, which need not be set up.
+
+    Raises:
+        InputError: If one cannot be read, or they are of different sizes where they are not resized.
+    """
+    samples = [data.sample(file) for file in files]
+    sizes = sorted({(sample.shape[1], sample.shape[2]) for sample in samples})
+    if len(sizes) > 1:
+        listed = ", ".join(f"{height} x {width}" for height, width in sizes)
+        raise InputError(f"The images of one figure have one size, and these have {listed}: draw them one at a time.")
+    images = torch.stack(samples)
+    return FigureImages(images, data.preprocessing().restored(images), [file.name for file in files])

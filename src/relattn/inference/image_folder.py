@@ -1,0 +1,133 @@
+"""A folder of images of one's own: finding them, and labelling them by their names or by a table."""
+
+import csv
+import os
+import posixpath
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from relattn.errors import InputError, MissingFileError, suggest
+from relattn.tasks.embeddings import Entry
+from relattn.tasks.files import absent, inside, some_of
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+COLUMNS = tuple(Entry.__dataclass_fields__)
+
+SPLITS = ("train", "query", "gallery")
+
+
+def find_images(root: Path, pattern: str = "none", patterns: Mapping[str, str] | None = None) -> list[Entry]:
+    """The images of a folder and of those in it, sorted by their relative paths; hidden files are passed over.
+
+    Args:
+        root: The folder. Links to folders are followed, none of them twice.
+        pattern: Where identities and cameras come from, as of `label_reader`.
+        patterns: Patterns that have names, see there.
+
+    Raises:
+        InputError: If there is no folder, or no image in it.
+    """
+    read = label_reader(pattern, patterns or {})
+    if not root.is_dir():
+        raise MissingFileError(f"{root}: there is no such folder of images.")
+    paths, visited = [], set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        folders[:] = [] if real in visited else sorted(name for name in folders if not name.startswith("."))
+        if real not in visited:
+            within = Path(folder).relative_to(root).as_posix()
+            images = (name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith("."))
+            paths += [posixpath.normpath(posixpath.join(within, name)) for name in images]
+        visited.add(real)
+    if not paths:
+        raise InputError(f"{root} holds no images: expected files that end in {', '.join(SUFFIXES)}, at any depth.")
+    return [Entry(path, *read(path)) for path in sorted(paths)]
+
+
+def label_reader(pattern: str, patterns: Mapping[str, str]) -> Callable[[str], tuple[str, str]]:
+    """A function that reads identity and camera from an image's relative path; empty texts where it has none.
+
+    Args:
+        pattern: One of `patterns` by its name, matched with the beginning of the file's name, where numbers are identities
+            and cameras, the latter counted from 1; `none` for no labels; or a regular expression, sought in the relative
+            path, with the group `identity` and, if there is one, `camera`.
+        patterns: Regular expressions by their names.
+
+    Raises:
+        InputError: If the expression cannot be read, or lacks the group.
+    """
+    if pattern == "none":
+        return lambda path: ("", "")
+    if pattern in patterns:
+        named = re.compile(patterns[pattern])
+
+        def numbered(path: str) -> tuple[str, str]:
+            match = named.match(posixpath.basename(path))
+            return (str(int(match["identity"])), str(int(match["camera"]) - 1)) if match else ("", "")
+
+        return numbered
+    try:
+        expression = re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:  # of numbers and nesting without measure
+        raise InputError(f"--pattern {pattern!r} is no regular expression: {error}.") from error
+    if "identity" not in expression.groupindex:
+        names = [*patterns, "none"]
+        raise InputError(
+            f"--pattern {pattern!r} is none of {', '.join(names)}, and as a regular expression it has no group identity: "
+            f"write for example '(?P<identity>[^/]+)/[^/]*$'. {suggest(pattern, names)}"
+        )
+
+    def searched(path: str) -> tuple[str, str]:
+        groups = match.groupdict() if (match := expression.search(path)) else {}
+        return groups.get("identity") or "", groups.get("camera") or ""
+
+    return searched
+
+
+def listed_images(root: Path, file: Path) -> list[Entry]:
+    """The images that a table lists, sorted by their paths.
+
+    Args:
+        root: The folder that paths are relative to.
+        file: A CSV file in UTF-8 with a column path, and where known identity, camera and split; others are ignored.
+
+    Raises:
+        InputError: If the table or the folder is wrong; the message names the line.
+    """
+    for path, what in ((file, "table"), (root, "folder of images")):
+        if not path.exists():
+            raise MissingFileError(f"{path}: there is no such {what}.")
+    found: dict[str, tuple[int, Entry]] = {}
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            table = csv.DictReader(stream, strict=True, restval="")
+            header = table.fieldnames or []
+            if "path" not in header:
+                raise InputError(
+                    f"{file}, line 1: no column path in {','.join(header)!r}. Expected {','.join(COLUMNS)}."
+                )
+            for row in table:
+                values = {name: (row[name] or "").strip() for name in COLUMNS if name in header}
+                entry, where = listed_image(values, f"{file}, line {table.line_num}"), table.line_num
+                if entry.path in found:
+                    raise InputError(f"{file}, line {where}: {entry.path} is on line {found[entry.path][0]} already.")
+                found[entry.path] = where, entry
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file} cannot be read as CSV in UTF-8: {error}. Save it as such.") from error
+    if not found:
+        raise InputError(f"{file} lists no images: expected a row for each under the header {','.join(COLUMNS)}.")
+    if missing := absent(root, found):
+        named = some_of([f"{path} (line {found[path][0]})" for path in missing])
+        raise MissingFileError(f"{file}: {len(missing):,} of its images are not in {root}: {named}.")
+    return [found[path][1] for path in sorted(found)]
+
+
+def listed_image(values: dict[str, str], where: str) -> Entry:
+    """One row of a table, checked."""
+    path, split = values["path"], values.get("split", "")
+    normal = inside(path, where)
+    if split and split not in SPLITS:
+        raise InputError(f"{where}: split is {split!r}, expected {', '.join(SPLITS)} or nothing.")
+    return Entry(**{**values, "path": normal})

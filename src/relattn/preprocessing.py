@@ -1,0 +1,153 @@
+"""How an image is prepared for a network in evaluation: resized, then normalised.
+
+One description serves evaluation, prediction, figures (which undo it) and exported files (which carry it as JSON). With p
+the pixels of the resized image in RGB, 0 to 255, a network sees
+
+    x = (p / 255 * value_range - mean) / std         of shape (H, W, 3), float32
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from relattn.errors import InputError
+from relattn.extras import required
+
+Pixels = NDArray[np.uint8]
+"""`(H, W, 3)` RGB."""
+
+Resize = Literal["stretch", "cover", "scale", "none"]
+Interpolation = Literal["linear", "area_or_linear"]
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of RGB in [0, 1]; what most pretrained networks expect."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resizing and normalisation of an image.
+
+    Attributes:
+        size: Height and width in pixels of what a network sees, or of its training crops where `resize` is `scale` or
+            `none`.
+        resize: `stretch` to `size` whatever the proportions; `cover`: resize until the image just covers `size`, and cut
+            its centre out; `scale` by the factor `scale`; or `none`.
+        interpolation: `linear`, or `area_or_linear`: each pixel is the mean of those it covers where the image gets smaller.
+        scale: The factor of `resize="scale"`.
+        mean: Of each channel, RGB, in units of `value_range`.
+        std: Standard deviation, likewise.
+        value_range: What 255 stands for: 1 or 255.
+    """
+
+    size: tuple[int, int]
+    resize: Resize = "stretch"
+    interpolation: Interpolation = "linear"
+    scale: float = 1.0
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    value_range: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the choices.
+
+        Raises:
+            InputError: If a name is unknown, or there are not three means and positive deviations.
+        """
+        for name, known in (("resize", Resize), ("interpolation", Interpolation)):
+            if getattr(self, name) not in get_args(known):
+                raise InputError(
+                    f"preprocessing: {name} is {getattr(self, name)!r}, expected one of {', '.join(get_args(known))}."
+                )
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise InputError(
+                f"preprocessing: mean is {self.mean} and std {self.std}, expected three of each, std positive."
+            )
+
+    def __call__(self, image: Pixels) -> NDArray[np.float32]:
+        """Prepare an image `(h, w, 3)` uint8 RGB: `(H, W, 3)` float32.
+
+        Raises:
+            InputError: If the image is of another kind.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise InputError(f"The image is {image.dtype} {image.shape}, expected uint8 (height, width, 3) in RGB.")
+        return self.normalise(self.resized(image))
+
+    def resized(self, image: Pixels) -> Pixels:
+        """Resize an image `(h, w, 3)`."""
+        cv2 = required("cv2", "suite")
+        height, width = image.shape[:2]
+        size = self.scaled(height, width) if self.resize == "scale" else self.size
+        if self.resize == "none":
+            return image
+        target = size
+        if self.resize == "cover":
+            factor = max(size[0] / height, size[1] / width)
+            target = max(round(height * factor), size[0]), max(round(width * factor), size[1])
+        if target != (height, width):
+            smaller = self.interpolation == "area_or_linear" and target[0] * target[1] < height * width
+            flag = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+            image = cv2.resize(image, (target[1], target[0]), interpolation=flag)
+        top, left = (target[0] - size[0]) // 2, (target[1] - size[1]) // 2
+        return np.ascontiguousarray(image[top : top + size[0], left : left + size[1]])
+
+    def scaled(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of an image after `resize="scale"`."""
+        return max(round(height * self.scale), 1), max(round(width * self.scale), 1)
+
+    def normalise(self, image: Pixels) -> NDArray[np.float32]:
+        """Normalise an image `(H, W, 3)`, by a table of the 256 values of each channel."""
+        cv2 = required("cv2", "suite")
+        unit = np.float32(255 / self.value_range)
+        mean, std = (np.array(values, np.float32) * unit for values in (self.mean, self.std))
+        table = (np.arange(256, dtype=np.float32)[:, None] - mean) * np.reciprocal(std)
+        normalised: NDArray[np.float32] = cv2.LUT(image, table[None])
+        return normalised
+
+    def restored(self, images: Tensor) -> list[Pixels]:
+        """Undo the normalisation of images `(B, 3, H, W)`: `(H, W, 3)` uint8 each."""
+        values = images.permute(0, 2, 3, 1).double().cpu().numpy() * np.array(self.std) + np.array(self.mean)
+        return list((values * 255 / self.value_range).round().clip(0, 255).astype(np.uint8))
+
+    def as_json(self) -> dict[str, Any]:
+        """The description as JSON, for checkpoints and exported files."""
+        return {
+            "colour": "RGB",
+            "resize": self.resize,
+            "size": list(self.size),
+            "scale": self.scale,
+            "interpolation": self.interpolation,
+            "range": [0, self.value_range],
+            "mean": [float(value) for value in self.mean],
+            "std": [float(value) for value in self.std],
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Preprocessing":
+        """Read what `as_json` gave.
+
+        Raises:
+            InputError: If something is missing or of another kind.
+        """
+        try:
+            return cls(
+                size=pair(content["size"]),
+                resize=content["resize"],
+                interpolation=content["interpolation"],
+                scale=float(content.get("scale", 1.0)),
+                mean=tuple(map(float, content["mean"])),
+                std=tuple(map(float, content["std"])),
+                value_range=float(content["range"][1]),
+            )
+        except (KeyError, TypeError, IndexError) as error:
+            raise InputError(f"The preprocessing {dict(content)} is not as relattn writes it: {error!r}.") from error
+
+
+def pair(values: Sequence[int]) -> tuple[int, int]:
+    """A height and a width."""
+    height, width = values
+    return int(height), int(width)

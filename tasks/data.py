@@ -1,0 +1,113 @@
+"""The contract of a data set: its loaders, and what anybody may ask of it.
+
+Whoever serves all tasks (records, prediction, figures, export, the check of a data set) asks the methods of `Data`. Their
+defaults suffice for a classifier of images whose data set has the loaders alone.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from relattn.errors import InputError
+from relattn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from relattn.tasks.decoding import read_image
+
+
+class Data(LightningDataModule):
+    """A data set with its loaders; `setup` must leave `num_classes` and `image_size` known."""
+
+    num_classes: int
+    """Classes (or identities) of the training set."""
+
+    image_size: tuple[int, int]
+    """Height and width of the images that the network is built for, in pixels."""
+
+    class_names: Sequence[str] | None = None
+    """Names of the classes, in the order of their numbers; None where they have none."""
+
+    mean: Sequence[float] = IMAGENET_MEAN
+    """Of RGB in [0, 1], for the default `preprocessing`."""
+
+    std: Sequence[float] = IMAGENET_STD
+
+    counts: ClassVar[Mapping[str, int]] = {}
+    """Published sizes of the genuine set, by split; empty for a set that has none."""
+
+    sets: dict[str, Any]
+    """The samples of `train`, `val`, `test` and, where it is another set than that of test, `predict`."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """The entry of a run's record: name, images of each split, whether the set is genuine, fingerprint."""
+
+    def preprocessing(self) -> Preprocessing:
+        """How evaluation prepares an image; known without reading any file.
+
+        The default stretches images to `image_size` and normalises them by `mean` and `std`. A data set that prepares
+        its images in another way overrides it.
+        """
+        return Preprocessing(self.image_size, mean=tuple(self.mean), std=tuple(self.std))
+
+    def sample(self, file: Path | str) -> Tensor:
+        """An image file as evaluation shows it to the network, `(3, H, W)` float32.
+
+        Raises:
+            InputError: If it cannot be read.
+        """
+        return torch.from_numpy(self.preprocessing()(read_image(Path(file)))).permute(2, 0, 1).contiguous()
+
+    def check(self) -> None:
+        """Everything that can be known of the data before training, after `setup`.
+
+        Raises:
+            InputError: If labels or images cannot be trained or scored with.
+        """
+
+    def specification(self) -> dict[str, Any]:
+        """What networks are built for, and how images are prepared for them; kept in every checkpoint.
+
+        A network can be built from it, and images prepared, where the data set is not at hand.
+        """
+        names = None if self.class_names is None else [str(name) for name in self.class_names]
+        return {
+            "num_classes": self.num_classes,
+            "image_size": tuple(self.image_size),
+            "class_names": names or None,
+            "preprocessing": self.preprocessing().as_json(),
+        }
+
+    def samples(self, split: str) -> Any:
+        """The samples of a split: `self.sets[split]`, or else the data set of the split's loader."""
+        if split in getattr(self, "sets", {}):
+            return self.sets[split]
+        loader = {"train": self.train_dataloader, "val": self.val_dataloader}.get(split, self.test_dataloader)()
+        return getattr(loader, "dataset", loader)
+
+    def count(self, split: str) -> int:
+        """Number of images of a split that figures and pictures choose from."""
+        return len(self.samples(split))
+
+    def examples(self, split: str, indices: Sequence[int]) -> dict[str, Any]:
+        """A batch of images of a split as evaluation has it, `image` `(B, 3, H, W)` at least.
+
+        Raises:
+            InputError: If there is no such image, or the images are of different sizes.
+        """
+        self.check_indices(split, indices)
+        samples = self.samples(split)
+        batch: dict[str, Any] = default_collate([samples[index] for index in indices])
+        return batch
+
+    def check_indices(self, split: str, indices: Sequence[int]) -> None:
+        """Raise an InputError unless a split has images of these numbers."""
+        total = self.count(split)
+        if wrong := [index for index in indices if not 0 <= index < total]:
+            raise InputError(
+                f"Image {wrong[0]} of the {split} set is asked for, and {type(self).__name__} has 0 to {total - 1}."
+            )

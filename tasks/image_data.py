@@ -1,0 +1,230 @@
+"""Data sets of image files: their loaders, with the same batches on any number of GPUs and workers."""
+
+import hashlib
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from relattn.cores import available_cores
+from relattn.errors import InputError
+from relattn.preprocessing import Preprocessing
+from relattn.tasks.data import Data
+from relattn.tasks.decoding import Pixels, decode_wholly
+from relattn.tasks.samplers import InOrder, SampleIndex, Shuffled
+
+
+def one_thread(_worker: int) -> None:
+    """Keep OpenCV from starting threads in every worker process."""
+    cv2.setNumThreads(0)
+
+
+@dataclass(frozen=True)
+class Unvaried:
+    """Prepares images as evaluation does, whatever the seed of their augmentation."""
+
+    preprocessing: Preprocessing
+
+    def __call__(self, pixels: Pixels, seed: int) -> NDArray[np.float32]:
+        """Prepare an image `(h, w, 3)`."""
+        return self.preprocessing(pixels)
+
+
+class TrainingLoader(DataLoader[dict[str, Any]]):
+    """A loader of training that goes on amid an epoch, by the protocol of Lightning's stateful loaders.
+
+    An epoch begins when its first batch is asked for: Lightning makes the iterator of a resumed run before it knows the
+    epoch, and worker processes would at once read images of another one.
+    """
+
+    batches = 0
+    """Batches of the epoch that were handed out, those before an interruption included."""
+    resumed: tuple[int, int] = (-1, 0)
+    """The epoch that a run was stopped in, and its batches that were used before."""
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]
+        sampler: Any = self.sampler
+        epoch, used = self.resumed
+        self.batches = sampler.first_step = used if sampler.epoch == epoch else 0
+        for batch in super().__iter__():
+            self.batches += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and how many of its batches were handed out."""
+        sampler: Any = self.sampler
+        return {"epoch": sampler.epoch, "batches": self.batches}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Leave out the batches of that epoch that were used before."""
+        self.resumed = state["epoch"], state["batches"]
+
+
+class ImageSet(Dataset[dict[str, Any]]):
+    """The samples of a split, and the files that they are made from.
+
+    `relattn data check` asks for the files; a set that does not override `encoded` is checked by its samples.
+    """
+
+    def image_key(self, index: int) -> Any:
+        """Equal for samples that are one image, in this split or another."""
+        return id(self), index
+
+    def image_name(self, index: int) -> str:
+        """Display name of an image in messages, its path where it has one."""
+        return f"image {index}"
+
+    def encoded(self, index: int) -> bytes | None:
+        """The content of the image file; None where there is no file."""
+        return None
+
+    def check_labels(self, index: int, size: tuple[int, int]) -> None:
+        """Check what belongs to an image of that height and width, a label image for example.
+
+        Raises:
+            InputError: With what is wrong.
+        """
+
+    def inspect(self, index: int) -> bytes:
+        """Decode an image wholly, check its labels, and return a digest of its content; empty where there is no file.
+
+        Raises:
+            InputError: With what is wrong.
+        """
+        content = self.encoded(index)
+        if content is None:
+            self[SampleIndex(index, 0)]  # as training reads it
+            return b""
+        height, width = decode_wholly(content).shape[:2]
+        self.check_labels(index, (height, width))
+        return hashlib.blake2b(content, digest_size=16).digest()
+
+
+class ImageData(Data):
+    """Training images in batches, and the images of evaluation in order."""
+
+    collate: ClassVar[Callable[[list[dict[str, Any]]], dict[str, Tensor]]] = staticmethod(default_collate)
+    """Makes a batch of samples."""
+
+    genuine: bool = False
+    """Whether every split has as many images as the published set."""
+
+    def __init__(
+        self,
+        root: Path | str = "data",
+        *,
+        image_size: tuple[int, int],
+        batch_size: int,
+        eval_batch_size: int,
+        check_files: bool = True,
+        workers: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Define the data.
+
+        Args:
+            root: The folder that holds the set's own folder.
+            image_size: Height and width of the images that are trained on, in pixels.
+            batch_size: Images of one step, over all GPUs together.
+            eval_batch_size: Images of one step of evaluation, on each GPU.
+            check_files: Whether to look at the first and last bytes of every file before training.
+            workers: Processes that read images on each GPU; by default as many as there are processor cores for them,
+                at most 8.
+            seed: Seed of batches, augmentation and whatever else is drawn; by default the run's seed.
+
+        Raises:
+            InputError: If a number is out of range.
+        """
+        super().__init__()
+        self.expect(batch_size=(batch_size, 1), eval_batch_size=(eval_batch_size, 1), workers=(workers or 0, 0))
+        self.expect(image_size=(min(image_size), 16))
+        self.root, self.image_size = Path(root), (image_size[0], image_size[1])
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.check_files, self.workers = check_files, workers
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
+        self.sets = {}
+
+    def expect(self, **numbers: tuple[int, int]) -> None:
+        """Raise an InputError unless each number is at least what stands beside it."""
+        for name, (value, least) in numbers.items():
+            if value < least:
+                raise InputError(f"{type(self).__name__}: {name} is {value}, expected at least {least}.")
+
+    @abstractmethod
+    def setup(self, stage: str) -> None:
+        """Find and check the images, once."""
+
+    def rank_and_world_size(self) -> dict[str, int]:
+        """Number of this process and number of processes, as arguments of a sampler."""
+        assert self.trainer is not None
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+
+    def examples(self, split: str, indices: Sequence[int]) -> dict[str, Any]:
+        self.check_indices(split, indices)
+        samples = [self.sets[split][SampleIndex(index, 0)] for index in indices]
+        sizes = sorted({tuple(sample["image"].shape) for sample in samples})
+        if len(sizes) > 1:
+            listed = ", ".join(" x ".join(map(str, size)) for size in sizes)
+            raise InputError(f"Images of one figure have one size, and these have {listed}: draw them one at a time.")
+        return type(self).collate(samples)
+
+    def sampler(self) -> Any:
+        """The batches of training: shuffled."""
+        return Shuffled(
+            len(self.sets["train"]), batch_size=self.batch_size, seed=self.seed, **self.rank_and_world_size()
+        )
+
+    def loader(
+        self,
+        split: str,
+        sampler: Any,
+        batch_size: int,
+        kind: type[DataLoader[dict[str, Any]]] = DataLoader,
+        **options: Any,
+    ) -> DataLoader[dict[str, Any]]:
+        """A loader on this process's worker processes."""
+        trainer = self.trainer
+        assert trainer is not None
+        workers = min(8, available_cores() // max(trainer.num_devices, 1)) if self.workers is None else self.workers
+        return kind(
+            self.sets[split],
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            worker_init_fn=one_thread,
+            collate_fn=type(self).collate,
+            persistent_workers=workers > 0,
+            pin_memory=trainer.strategy.root_device.type == "cuda",
+            **options,
+        )
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        sampler = self.sampler()
+        return self.loader("train", sampler, sampler.per_process, TrainingLoader, drop_last=True)
+
+    def evaluation_loader(self, split: str) -> DataLoader[dict[str, Any]]:
+        """The samples of a split, in order."""
+        return self.loader(split, InOrder(len(self.sets[split]), **self.rank_and_world_size()), self.eval_batch_size)
+
+    def evaluation_loader_alone(self, split: str) -> DataLoader[dict[str, Any]]:
+        """The samples of a split, in order, in this process alone and without a trainer."""
+        samples = self.sets[split]
+        indices = [SampleIndex(index, 0) for index in range(len(samples))]
+        return DataLoader(samples, self.eval_batch_size, sampler=indices, collate_fn=type(self).collate)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        return self.evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
+        return self.evaluation_loader("test")
+
+    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
+        return self.evaluation_loader("predict" if "predict" in self.sets else "test")

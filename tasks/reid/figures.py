@@ -1,0 +1,42 @@
+"""The figure that re-identification has of its own: `ranks`, the nearest gallery images of queries."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from relattn.errors import InputError
+from relattn.tasks.data import Data
+from relattn.tasks.figure import FigureOptions, MeasuredFigure, TaskFigure, evenly_spread
+from relattn.tasks.reid.data import ReIDData
+from relattn.tasks.reid.ranked_lists import ranked_lists
+from relattn.tasks.reid.retrieval_metric import RetrievalMetric
+
+if TYPE_CHECKING:
+    from relattn.tasks.base import Task
+
+
+def ranks(task: "Task", data: Data, options: FigureOptions) -> MeasuredFigure:
+    """The nearest gallery images of queries; re-identification."""
+    if options.files is not None:
+        raise InputError(
+            "ranks draws queries of a test set: give their numbers, or rank image files by relattn search."
+        )
+    assert isinstance(data, ReIDData)
+    people = data.sets[options.split]
+    chosen = options.indices if options.indices is not None else evenly_spread(people.queries, options.count)
+    if not 1 <= len(chosen) <= 8 or not 0 <= min(chosen) <= max(chosen) < people.queries:
+        raise InputError(f"ranks: queries {chosen} are asked for, expected 1 to 8 of 0 to {people.queries - 1}.")
+    metric: Any = task.build_metric(data)
+    assert isinstance(metric, RetrievalMetric)
+    loader = data.evaluation_loader_alone(options.split)
+    with torch.inference_mode():
+        for batch in loader:
+            labels = (batch[name] for name in ("identity", "camera", "query", "index"))
+            metric.update(task(batch["image"].to(task.device)).cpu(), *labels)
+    scores = metric.compute()
+    measures = {name: float(scores[name]) for name in ("rank1", "mAP")}
+    return MeasuredFigure(ranked_lists(metric, people, queries=sorted(set(chosen)), results=10), measures)
+
+
+FIGURES: Mapping[str, TaskFigure] = {"ranks": ranks}

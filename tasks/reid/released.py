@@ -1,0 +1,56 @@
+"""A released checkpoint of re-identification as one of the suite's."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+import yaml
+
+from relattn.errors import InputError
+from relattn.released import load_released, read_released
+from relattn.tasks.files import digest
+from relattn.tasks.reid.data import ReIDData
+from relattn.tasks.reid.module import ReID
+
+
+def convert(
+    released: Path, out: Path, *, task: ReID, data: ReIDData, config: dict[str, Any], identities: int | None
+) -> list[str]:
+    """Write the checkpoint, and `config.yaml` beside it.
+
+    Args:
+        released: The authors' file.
+        out: The checkpoint to write.
+        task: A task with the attention of the release, whose network is not built yet.
+        data: The data set that the network is for, which need not be there.
+        config: The configuration of both, which the checkpoint keeps.
+        identities: Outputs of the classifier; None for as many as the file has.
+
+    Returns:
+        What became of the weights, in lines.
+
+    Raises:
+        InputError: If the file is of another release, or its weights do not fit.
+    """
+    found = read_released(released)
+    if identities is None and "head.classifier.weight" not in found.state:
+        raise InputError(f"{released} has no classifier (cls.weight): say with --identities how many it had.")
+    data.num_classes = identities or len(found.state["head.classifier.weight"])
+    specification = data.specification()
+    task.assemble(specification)
+    loaded = load_released(released, task, classes="check" if identities is None else "ignore")
+    text = yaml.safe_dump(config, sort_keys=False)
+    checkpoint = {
+        "pytorch-lightning_version": lightning.__version__,
+        "epoch": 0,
+        "global_step": 0,
+        "state_dict": task.state_dict(),
+        "config": text,
+        "specification": specification,
+        "released": {"file": released.name, "sha256": digest(released), "release": loaded.release},
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(checkpoint, out)
+    (out.parent / "config.yaml").write_text(text)
+    return [loaded.report(), f"{out}: {loaded.attention}, {data.num_classes:,} identities, {type(data).__name__}"]

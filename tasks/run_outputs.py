@@ -1,0 +1,19 @@
+"""What a task writes into its run's folder while it runs, beside its metrics."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning.pytorch import Trainer
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def save_picture(trainer: Trainer, picture: "Image.Image", stage: str, name: str, caption: str = "") -> None:
+    """Write a picture as `pictures/<stage>_<name>.jpg`, and show it to loggers that take images, such as W&B's."""
+    folder = Path(trainer.default_root_dir) / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    picture.save(folder / f"{stage}_{name}.jpg", quality=90)
+    for logger in trainer.loggers:
+        if hasattr(logger, "log_image"):
+            logger.log_image(f"{stage}/pictures", [picture], **({"caption": [caption]} if caption else {}))

@@ -1,0 +1,17 @@
+"""What a task scores: names of its metrics, for records, reports, dashboards and the lines of a terminal."""
+
+from typing import NamedTuple
+
+
+class Score(NamedTuple):
+    """A metric that a task logs after the name of the stage, `val/<name>` and `test/<name>`."""
+
+    name: str
+    label: str = ""
+    """Heading of the metric; by default its name."""
+    lower_is_better: bool = False
+
+    @property
+    def heading(self) -> str:
+        """The label, or else the name."""
+        return self.label or self.name

@@ -1,0 +1,54 @@
+"""The figure that segmentation has of its own: images with their truth, prediction and errors."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from relattn.errors import InputError
+from relattn.figures.segmentation import segmentation as panel
+from relattn.tasks.data import Data
+from relattn.tasks.decoding import Pixels, read_image
+from relattn.tasks.figure import FigureOptions, MeasuredFigure, TaskFigure, evenly_spread
+from relattn.tasks.segmentation.labels import Labels
+
+if TYPE_CHECKING:
+    from relattn.tasks.base import Task
+
+
+def segmentation(task: "Task", data: Data, options: FigureOptions) -> MeasuredFigure:
+    """Image, truth, prediction, errors; segmentation."""
+    segment: Any = getattr(task, "segment", None)
+    if segment is None:
+        raise InputError(f"segmentation draws networks that segment images, and this is one of {task.name}.")
+    palette, names = np.array(task.specification["palette"], np.uint8), task.specification["class_names"]
+    panels = []
+    with torch.no_grad():
+        for image, truth in images_with_truth(data, options):
+            prepared = torch.from_numpy(data.preprocessing().normalise(image)).permute(2, 0, 1)[None]
+            classes = segment(prepared.to(task.device))[0].cpu().numpy()
+            panels.append(panel(image, truth, classes, palette, names))
+    sheet = Image.new("RGB", (max(one.width for one in panels), sum(one.height for one in panels)), "white")
+    top = 0
+    for one in panels:
+        sheet.paste(one, (0, top))
+        top += one.height
+    return MeasuredFigure(sheet)
+
+
+def images_with_truth(data: Data, options: FigureOptions) -> Iterator[tuple[Pixels, Labels | None]]:
+    """Images `(H, W, 3)` of the size that evaluation has them, and their train ids `(H, W)` where they are known."""
+    if options.files is not None:
+        for file in options.files:
+            yield data.preprocessing().resized(read_image(file)), None
+        return
+    images = data.samples(options.split)
+    indices = options.indices if options.indices is not None else evenly_spread(len(images), options.count)
+    data.check_indices(options.split, indices)
+    for index in indices:
+        yield images.read_pair(index)
+
+
+FIGURES: Mapping[str, TaskFigure] = {"segmentation": segmentation}
