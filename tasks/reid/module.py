@@ -50,7 +50,7 @@ class ReID(EmbeddingTask):
         neck: Literal["bnneck", "plain"] = "bnneck",
         last_stride: Literal[1, 2] = 1,
         label_smoothing: float = 0.1,
-        loss: Callable[..., Any] | None = BatchHardTriplet(),  # noqa: B008, it has no state
+        loss: Callable[..., Any] | None = None,
         loss_weight: float = 1.0,
         frozen_epochs: int = 0,
         feature: Literal["paper", "before_norm", "after_norm"] = "paper",
@@ -70,8 +70,8 @@ class ReID(EmbeddingTask):
             last_stride: Stride of the last stage; 1 keeps its input's size.
             label_smoothing: Of the classification's cross entropy.
             loss: Metric loss beside the classification's: maps the pooled features before the norm `(B, D)` and the
-                labels `(B,)` to a scalar; by default the batch-hard triplet loss. None for none, as StRA has it.
-            loss_weight: Weight of the metric loss.
+                labels `(B,)` to a scalar; by default the batch-hard triplet loss with margin 0.3.
+            loss_weight: Weight of the metric loss; 0 for none, as StRA has it.
             frozen_epochs: First epochs in which all stages but the last keep their weights and statistics.
             feature: What is compared: the pooled feature `before_norm` or `after_norm`; `paper` takes RGA's choice for
                 the data set (after the norm on Market-1501, before it on CUHK03 and MSMT17).
@@ -99,7 +99,7 @@ class ReID(EmbeddingTask):
             if value < 0:
                 raise InputError(f"ReID: {name} is {value}, expected 0 or more.")
         self.neck, self.last_stride, self.label_smoothing = neck, last_stride, label_smoothing
-        self.loss, self.loss_weight, self.frozen_epochs = loss if loss_weight else None, loss_weight, frozen_epochs
+        self.loss, self.loss_weight, self.frozen_epochs = loss or BatchHardTriplet(), loss_weight, frozen_epochs
         self.feature, self.flip_test, self.pictures = feature, flip_test, pictures
         self.distance: DistanceName = distance
         self.metric_arguments: dict[str, Any] = {
@@ -152,7 +152,7 @@ class ReID(EmbeddingTask):
         _, logits = self.head(pooled)
         identity = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         parts, loss = {"identity_loss": identity}, identity
-        if self.loss is not None:
+        if self.loss_weight:
             parts["metric_loss"] = self.loss(pooled, labels)
             loss = loss + self.loss_weight * parts["metric_loss"]
         loss = loss + self.regularization()

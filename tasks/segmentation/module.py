@@ -60,7 +60,7 @@ class Segmentation(Task):
         activation: Activation = "relu",
         width: int = 512,
         align_corners: bool = True,
-        loss: Callable[..., Any] = PixelCrossEntropy(),  # noqa: B008, it has no state
+        loss: Callable[..., Any] | None = None,
         auxiliary_weight: float = 0.4,
         class_weights: bool = True,
         inference: Inference = WHOLE,
@@ -85,7 +85,7 @@ class Segmentation(Task):
             width: Channels of the head's features.
             align_corners: How logits are brought to the image's size, see `SegmentationNetwork`.
             loss: Of the main head: maps logits `(B, classes, H, W)` and labels `(B, H, W)`, 255 where there is none, to
-                a scalar; with class weights it gets them as `weight=`. `relattn.losses.OHEMCrossEntropy` counts hard
+                a scalar; with class weights it gets them as `weight=`. By default cross entropy; `relattn.losses.OHEMCrossEntropy` counts hard
                 pixels only.
             auxiliary_weight: Weight of the cross entropy of an auxiliary head on the second last stage; 0 for no such
                 head.
@@ -114,7 +114,7 @@ class Segmentation(Task):
         ):
             if value < least:
                 raise InputError(f"Segmentation: {name} is {value}, expected at least {least}.")
-        self.loss, self.auxiliary_weight, self.class_weights = loss, auxiliary_weight, class_weights
+        self.loss, self.auxiliary_weight, self.class_weights = loss or PixelCrossEntropy(), auxiliary_weight, class_weights
         self.auxiliary_loss = PixelCrossEntropy()
         self.inference, self.protocol, self.pictures = inference, str(inference), pictures
 

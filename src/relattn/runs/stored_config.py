@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 
 from relattn.attention.base import Attention
 from relattn.errors import InputError
+from relattn.heads import IdentityClassifier
 from relattn.tasks.base import Task
 from relattn.tasks.data import Data
 from relattn.tasks.schedules import Schedule
@@ -32,8 +33,8 @@ Built = TypeVar("Built", Task, Data)
 PACKAGES = ("relattn.tasks", "relattn.attention", "relattn.losses", "relattn.heads", "torch.optim", "torch.nn")
 """Where classes may come from, if they are of one of the kinds."""
 
-KINDS = (Task, Data, Attention, Schedule, Optimizer)
-"""What they may be; of `torch.nn` any layer."""
+KINDS = (Task, Data, Attention, Schedule, Optimizer, IdentityClassifier)
+"""What they may be; of `torch.nn` any layer, and of `relattn.losses` any loss."""
 
 TRUSTED = "RELATTN_TRUSTED"
 """Environment variable with packages of the user's own, separated by commas, whose classes checkpoints may name."""
@@ -143,6 +144,7 @@ def check_class(path: str, source: str) -> None:
             raise InputError(f"{source}: its configuration names {path}, which cannot be imported: {error}.") from error
     found = getattr(sys.modules.get(module), name, None)
     layer = isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.startswith("torch.nn.")
+    layer = layer or getattr(found, "__module__", "").startswith("relattn.losses.")
     if not layer and not (isinstance(found, type) and issubclass(found, KINDS)):
         raise InputError(
             f"{source}: its configuration names {path}, which is no task, data set, attention, schedule, optimizer or "
