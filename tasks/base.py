@@ -1,8 +1,8 @@
 """The contract of a task: a network with attention in it, how it is trained, and how it is scored and used.
 
-The network is built when the data are known (`configure_model`), so that classes and image sizes are stated once. Whoever
-serves all tasks (runs, prediction, figures, export, reports, dashboards) asks the methods of `Task`, whose defaults
-suffice for a classifier of images.
+The network is built when the data are known (`configure_model`), so that classes and image sizes are stated once.
+Whoever serves all tasks (runs, prediction, figures, export, reports, dashboards) asks the methods of `Task`, whose
+defaults suffice for a classifier of images.
 """
 
 import re
@@ -34,8 +34,8 @@ Stage = Literal["val", "test"]
 class Task(LightningModule):
     """A network, how it is trained, and how it is scored.
 
-    A subclass builds its network in `build_network`, computes its loss in `training_step`, and either names a metric for
-    each stage in `build_metric` and updates it in `evaluate`, or has Lightning's own hooks. Each stage logs
+    A subclass builds its network in `build_network`, computes its loss in `training_step`, and either names a metric
+    for each stage in `build_metric` and updates it in `evaluate`, or has Lightning's own hooks. Each stage logs
     `<stage>/score`, the headline, higher is better, so that tasks stand side by side.
     """
 
@@ -52,7 +52,7 @@ class Task(LightningModule):
     protocol: str = ""
     """How scores are computed, where that is a choice; printed with them."""
 
-    data_type: ClassVar[type[Data]] = Data
+    data_type: ClassVar[type] = Data
     """The data sets that the task can be trained on."""
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -145,7 +145,7 @@ class Task(LightningModule):
         self.specification = specification
         self.network = self.build_network(specification)
         if self.channels_last:
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.network.to(memory_format=torch.channels_last)
         self.attentions = outermost(self.network)
         for attention in self.attentions:
             attention.recompute = self.recompute_attention and self.compile_mode is None
@@ -164,7 +164,7 @@ class Task(LightningModule):
 
     # --- Training -----------------------------------------------------------------------------------------------------
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """The optimizer over all parameters that are trained, its schedule stepped at every step."""
         optimizer = self.optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
         total = self.trainer.estimated_stepping_batches
@@ -222,9 +222,9 @@ class Task(LightningModule):
         if stage not in self.metrics:
             return
         metric: Any = self.metrics[stage]
-        if not (
-            self.trainer.sanity_checking or (self.trainer.fast_dev_run and getattr(metric, "needs_all_images", False))
-        ):
+        trainer: Any = self.trainer
+        rehearsal = trainer.fast_dev_run and getattr(metric, "needs_all_images", False)
+        if not trainer.sanity_checking and not rehearsal:
             scores = metric.compute()
             self.after_scoring(metric, stage, scores)
             scores["score"] = scores[self.headline]
@@ -249,12 +249,12 @@ class Task(LightningModule):
     # --- Use ----------------------------------------------------------------------------------------------------------
 
     def predictor(self) -> Predictor:
-        """The network as it is used and exported; by default a classifier, which gives a `Prediction` for each image."""
+        """The network as it is used and exported; by default a classifier, which predicts a class for each image."""
         assert self.network is not None
         return classifier(self.network, self.specification["image_size"], self.specification.get("class_names"))
 
     def class_scores(self, images: Tensor) -> tuple[Tensor, list[str]]:
-        """The score of the most likely class of images `(B, 3, H, W)`, `(B,)`, and the display names of those classes."""
+        """The scores `(B,)` of the most likely classes of images `(B, 3, H, W)`, and the classes' display names."""
         logits = self(images)
         best = logits.argmax(dim=1)
         names = names_for(logits.shape[1], self.specification.get("class_names"))
@@ -270,7 +270,7 @@ class Task(LightningModule):
         """Begin the predictions of all images."""
         self.predictions = ClassPredictions(self.specification.get("class_names"))
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
         """Return the probabilities `(B, classes)`, and keep the most likely class for `predictions.csv`."""
         probabilities: Tensor = self(batch["image"]).float().softmax(dim=1)
         self.predictions.add(batch, probabilities)

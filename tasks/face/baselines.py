@@ -16,7 +16,8 @@ SIDE = 48
 
 
 def baselines(root: Path) -> dict[str, dict[str, float]]:
-    """The mean ten-fold accuracy of each verification set under `root`, in per cent, by grey pixels and by an untrained ResNet-20.
+    """The mean ten-fold accuracy of each verification set under `root`, in per cent, by grey pixels and by an untrained
+    ResNet-20.
 
     Both compare by the squared distance of vectors of length 1, as a trained network's embedding is compared.
     """
