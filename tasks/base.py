@@ -5,6 +5,7 @@ Whoever serves all tasks (runs, prediction, figures, export, reports, dashboards
 defaults suffice for a classifier of images.
 """
 
+import math
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -167,11 +168,49 @@ class Task(LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer over all parameters that are trained, its schedule stepped at every step."""
         optimizer = self.optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
+        self.optimizer_options = [without_parameters(group) for group in optimizer.param_groups]
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
             raise InputError("The schedule needs to know how long the run is: give --trainer.max_epochs or max_steps.")
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule.factor(step, int(total)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
+
+    def apply_plan(self) -> None:
+        """Give a resumed optimizer the options that are configured, and its schedule the part that is done.
+
+        What a checkpoint restores are the options and the number of steps of the run as it was planned before.
+        """
+        trainer: Any = self.trainer
+        position = self.steps_done()
+        configs = trainer.lr_scheduler_configs
+        for optimizer, config in zip(trainer.optimizers, configs, strict=False):
+            scheduler = config.scheduler
+            if not isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR):
+                continue
+            for group, options in zip(optimizer.param_groups, self.optimizer_options, strict=True):
+                group.update(options, initial_lr=options["lr"])
+            scheduler.base_lrs = [options["lr"] for options in self.optimizer_options]
+            scheduler.last_epoch = position
+            rates = [
+                rate * factor(position) for rate, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+            ]
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+            scheduler._last_lr = rates
+
+    def steps_done(self) -> int:
+        """The steps that would have led to this part of the run as it is now planned.
+
+        These are the steps that were made if nothing of the plan has changed.
+        """
+        trainer: Any = self.trainer
+        per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        in_epochs = trainer.max_epochs is not None and trainer.max_epochs > 0
+        if not in_epochs or (trainer.max_steps > 0 and trainer.max_steps <= trainer.max_epochs * per_epoch):
+            return int(trainer.global_step)
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        within = 0 if batches >= trainer.num_training_batches else batches // trainer.accumulate_grad_batches
+        return int(trainer.current_epoch * per_epoch + within)
 
     def regularization(self) -> Tensor | float:
         """The sum of the loss terms that the attention modules have of their own; 0 if they have none."""
@@ -279,3 +318,8 @@ class Task(LightningModule):
     def on_predict_end(self) -> None:
         """Write `predictions.csv` of the images of all processes, in the order of the data set."""
         self.predictions.write(self.trainer)
+
+
+def without_parameters(group: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a group of an optimizer's parameters."""
+    return {name: value for name, value in group.items() if name not in ("params", "param_names")}

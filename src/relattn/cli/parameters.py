@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from relattn.cli import catalogue
 from relattn.errors import InputError
-from relattn.runs.run_folder import RUN_VARIABLE, write_json
+from relattn.publish import publish_json
+from relattn.runs.run_folder import RUN_VARIABLE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,7 +60,7 @@ def main(arguments: list[str]) -> int:
     Console().print(shown)
     if folder := os.environ.get(RUN_VARIABLE):
         content = {"attention": name, "backbone": options.backbone, "parameters": measured, "scores": {}}
-        write_json(Path(folder) / "result.json", content)
+        publish_json(Path(folder) / "result.json", content)
     return 0
 
 
