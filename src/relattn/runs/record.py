@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+import yaml
 from lightning import __version__
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
 import relattn
@@ -30,21 +31,19 @@ PARTS = {"val": "limit_val_batches", "test": "limit_test_batches", "predict": "l
 """Options by which a stage sees a part of its images."""
 
 
-class RunRecord(SaveConfigCallback):
+class RunRecord(Callback):
     """Keeps what a run is: `config.yaml` and `run.json` when it starts, and `result.json` when it ends."""
 
-    def __init__(self, parser: Any, config: Any, facts: dict[str, Any], recorded: Any, claim: RunClaim) -> None:
+    def __init__(self, config: str, facts: dict[str, Any], claim: RunClaim) -> None:
         """Prepare the record.
 
         Args:
-            parser: The parser of the command.
-            config: The configuration that the run has.
+            config: The configuration as YAML, which reproduces the run by itself but for keys and passwords.
             facts: Entries of the record that are known before it starts.
-            recorded: The configuration as it is kept, without what the command itself has filled in.
             claim: The run's folder, which stays once something is written into it.
         """
-        super().__init__(parser, config, save_to_log_dir=False)
-        self.recorded, self.facts, self.claim = recorded, facts, claim
+        super().__init__()
+        self.config, self.facts, self.claim = str(hidden(config)), facts, claim
         self.made: dict[str, Any] = {}
         self.console = Console(stderr=True)
         self.started = time.monotonic()
@@ -55,27 +54,20 @@ class RunRecord(SaveConfigCallback):
         self.partial: dict[str, str] = {}
         """Stages that have seen a part of their images, and which part."""
 
-    def text(self) -> str:
-        """The configuration as YAML, which reproduces the run by itself but for keys and passwords, which it lacks."""
-        return str(hidden(self.parser.dump(self.recorded, skip_unset=False)))
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Nothing yet; see the head of this file."""
-
     def begin(self, trainer: Trainer) -> None:
-        """Write what the run is."""
+        """Write what the run is; a rehearsal with `fast_dev_run` leaves nothing."""
         self.made = made(trainer)
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or rehearses(trainer):
             return
         self.claim.started = True
         folder = Path(trainer.default_root_dir)
-        keep_config(folder / "config.yaml", self.text())
+        keep_config(folder / "config.yaml", self.config)
         if before := read_json(folder / "run.json"):  # of a run that goes on
             self.made["earlier"] = [*before.pop("earlier", []), before]
         publish_json(folder / "run.json", {**self.facts, **self.made})
         metrics_logger(trainer).begin(self.resumed_rows)
         for logger in wandb_logging.loggers_of(trainer.loggers):
-            wandb_logging.log_start(logger, hidden(self.config.as_dict()), self.facts)
+            wandb_logging.log_start(logger, yaml.safe_load(self.config), self.facts)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.begin(trainer)
@@ -99,7 +91,7 @@ class RunRecord(SaveConfigCallback):
             return
         limit = getattr(trainer, PARTS[stage])
         whole = isinstance(limit, float) and limit == 1.0
-        if not whole and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not whole and not rehearses(trainer):
             count = sum(batches) if isinstance(batches, list) else batches
             self.partial[stage] = f"{PARTS[stage]} {limit}: {count} batches"
 
@@ -107,7 +99,7 @@ class RunRecord(SaveConfigCallback):
         """Keep all that a run needs to go on as if it had never stopped, and to be known without its folder."""
         whole_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         rows = list(metrics_logger(trainer).rows)
-        checkpoint["config"] = self.text()
+        checkpoint["config"] = self.config
         checkpoint["seconds"] = self.seconds()
         checkpoint["facts"] = self.facts
         checkpoint["data"] = {name: self.made.get(name) for name in ("data", "fingerprint")}
@@ -190,6 +182,11 @@ class RunRecord(SaveConfigCallback):
             costs["macs"] = count_macs(module.network.eval(), image)
             module.network.train(training)
         return costs
+
+
+def rehearses(trainer: Trainer) -> bool:
+    """Whether a few batches are run for a trial only."""
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
 
 
 def logged_scores(trainer: Trainer) -> dict[str, float]:

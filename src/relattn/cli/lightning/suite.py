@@ -26,7 +26,7 @@ from relattn.runs.checkpoints import Checkpoints, read_checkpoint, run_of
 from relattn.runs.divergence import Divergence
 from relattn.runs.interruption import Interrupted, Interruption
 from relattn.runs.metrics import MetricsLogger
-from relattn.runs.record import RunRecord, logged_scores
+from relattn.runs.record import RunRecord, logged_scores, rehearses
 from relattn.runs.resume import ResumedRun, check_length, check_same_run, progress_of
 from relattn.runs.run_folder import RunClaim
 from relattn.tasks.base import Task
@@ -59,7 +59,7 @@ class SuiteCLI(LightningCLI):
             Data,
             subclass_mode_model=True,
             subclass_mode_data=True,
-            save_config_callback=RunRecord,
+            save_config_callback=None,
             trainer_defaults={"enable_progress_bar": os.isatty(2), "enable_model_summary": False},
             seed_everything_default=0,
             auto_configure_optimizers=False,
@@ -114,7 +114,8 @@ class SuiteCLI(LightningCLI):
         recorded = config.clone()
         if self.command == "fit":
             recorded.ckpt_path = None
-        self.save_config_kwargs = {"facts": self.facts, "recorded": recorded, "claim": self.claim}
+        text = self._parser(self.command).dump(recorded, skip_unset=False)
+        self.record = RunRecord(text, self.facts, self.claim)
         loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
         for logger in loggers:
             if getattr(logger, "class_path", "").endswith(".WandbLogger"):
@@ -196,6 +197,7 @@ class SuiteCLI(LightningCLI):
                 callbacks.append(ResumedRun(self.resumed.get("data", {})))
         else:
             kwargs["enable_checkpointing"] = False
+        callbacks.append(self.record)
         plugins = [*(config["plugins"] or []), Checkpoints()]
         if SLURMEnvironment.detect() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
             plugins.append(SLURMEnvironment(auto_requeue=False))  # `Interruption` does that, between two steps
@@ -211,7 +213,7 @@ class SuiteCLI(LightningCLI):
             self.say_how_to_go_on(interrupted)
             raise SystemExit(128 + interrupted.told) from None  # the shell's number for this signal
         scores = self.record.kept_scores | logged_scores(self.trainer)
-        if self.trainer.fast_dev_run or self.trainer.interrupted:  # type: ignore[attr-defined]
+        if rehearses(self.trainer) or self.trainer.interrupted:
             return
         self.trainer.test(model, datamodule=options["datamodule"], verbose=False)
         self.finish({**scores, **logged_scores(self.trainer)})
@@ -235,25 +237,23 @@ class SuiteCLI(LightningCLI):
         self.trainer.predict(model, **{**options, "return_predictions": False})
         self.finish({})
 
-    @property
-    def record(self) -> RunRecord:
-        """The record of the run."""
-        (record,) = (callback for callback in self.trainer.callbacks if isinstance(callback, RunRecord))  # type: ignore[attr-defined]
-        return record
-
     def finish(self, scores: dict[str, float]) -> None:
         """Write the result and say where it is."""
         if not self.trainer.is_global_zero:
             return
+        result = None
+        if not rehearses(self.trainer):
+            result = self.record.write_result(self.trainer, self.model, self.datamodule, scores)
         console = Console()
-        result = self.record.write_result(self.trainer, self.model, self.datamodule, scores)
         width = max(map(len, scores), default=0)
         for name, value in sorted(scores.items()):
             console.print(f"{name:<{width}}  {value:.4f}", highlight=False)
         for stage, part in self.record.partial.items():
-            console.print(f"partial: the scores of {stage} are of a part of its images ({part})", highlight=False)
+            console.print(f"partial: the scores of {stage} are of a part of its images ({part})", highlight=False, soft_wrap=True)
         if self.model.protocol:
             console.print(f"protocol: {self.model.protocol}", highlight=False)
+        if result is None:
+            return
         console.print(f"run: {self.folder}", highlight=False, soft_wrap=True)
         for logger in wandb_logging.loggers_of(self.trainer.loggers):
             wandb_logging.log_end(logger, scores, result)
