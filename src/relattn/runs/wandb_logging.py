@@ -15,8 +15,8 @@ from rich.console import Console
 COSTS = ("parameters", "macs", "seconds_per_step", "seconds", "epochs")
 """What `result.json` says beside scores, and a run's summary has."""
 
-LONGEST_TAG = 64
-"""W&B refuses tags with more characters."""
+LONGEST_TAG, LONGEST_GROUP = 64, 128
+"""W&B refuses tags and groups with more characters."""
 
 
 def has_account() -> bool:
@@ -31,15 +31,21 @@ def name_run(arguments: Any, folder: Path, facts: Mapping[str, Any], command: st
     Args:
         arguments: Those of the logger; what they say already stays.
         folder: The run's folder.
-        facts: Its task, backbone, attention and data set.
+        facts: Of the run's record; in a sweep with the row and column of its table.
         command: `fit`, `test`, ...; the job type of the first is `train`.
     """
-    tags = [str(facts[name])[:LONGEST_TAG] for name in ("task", "backbone", "attention", "data")]
+    tags = [
+        str(facts[name])[:LONGEST_TAG]
+        for name in ("task", "data", "backbone", "label", "row", "column")
+        if facts.get(name)
+    ]
     trained = folder if command == "fit" else folder.parent
     arguments.name = arguments.get("name") or (folder.name if command == "fit" else f"{trained.name}-{folder.name}")
     arguments.tags = arguments.get("tags") or tags
     # A sweep gives its name; by hand, runs that differ in the seed alone are a group, whose mean W&B can draw.
-    by_hand = "-".join((str(facts["data"]).lower(), *tags[1:3]))
+    by_hand = ", ".join(str(facts[name]) for name in ("data", "backbone", "label"))
+    if len(by_hand) > LONGEST_GROUP:
+        by_hand = f"{by_hand[: LONGEST_GROUP - 14]} {facts['identity']}"
     arguments.group = arguments.get("group") or os.environ.get("WANDB_RUN_GROUP") or by_hand
     arguments.job_type = arguments.get("job_type") or ("train" if command == "fit" else command)
     arguments.save_dir = str(folder.resolve())  # W&B writes from a process of its own, which may have started elsewhere
