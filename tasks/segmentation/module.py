@@ -13,7 +13,7 @@ from relattn.backbones import dilated
 from relattn.backbones.dilation import FirstDilation
 from relattn.backbones.placement import default_placement
 from relattn.errors import InputError
-from relattn.figures.segmentation import overlay, segmentation
+from relattn.figures.segmentation import Segmented, overlay, segmentation
 from relattn.heads import SegmentationNetwork
 from relattn.heads.convolution import Activation
 from relattn.heads.relation_context import ContextMode
@@ -114,7 +114,11 @@ class Segmentation(Task):
         ):
             if value < least:
                 raise InputError(f"Segmentation: {name} is {value}, expected at least {least}.")
-        self.loss, self.auxiliary_weight, self.class_weights = loss or PixelCrossEntropy(), auxiliary_weight, class_weights
+        self.loss, self.auxiliary_weight, self.class_weights = (
+            loss or PixelCrossEntropy(),
+            auxiliary_weight,
+            class_weights,
+        )
         self.auxiliary_loss = PixelCrossEntropy()
         self.inference, self.protocol, self.pictures = inference, str(inference), pictures
 
@@ -203,8 +207,10 @@ class Segmentation(Task):
         images = self.images_of(stage)
         image, truth = images.read_pair(index)
         label_map = images.label_map
-        picture = segmentation(image, truth, prediction.cpu().numpy(), label_map.palette, label_map.classes)
-        save_picture(self.trainer, picture, stage, str(index), str(images.paths[index]))
+        sample = Segmented(image, prediction.cpu().numpy(), truth)
+        name = images.paths[index].name
+        figure = segmentation([sample], label_map.palette, label_map.classes, title=f"{stage}, image {index}: {name}")
+        save_picture(self.trainer, figure, stage, str(index), str(images.paths[index]))
 
     def images_of(self, split: str) -> SegmentationImages:
         """A split of the data of the run."""
