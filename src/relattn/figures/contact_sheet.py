@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom, in pixels; right and bottom are outside."""
 
-SAME, OTHER, UNKNOWN, QUERY = "#188a48", "#c82d2a", "#969ba3", "#30353e"
+SAME, OTHER, UNKNOWN, QUERY = "#1f9d57", "#b8201d", "#969ba3", "#30353e"
 """Colours of the frames; SAME and OTHER differ in lightness too, and a check mark or a cross says it again."""
 PAPER, INK, FAINT, RULE, EMPTY = "#ffffff", "#1c1f24", "#646a73", "#dee1e5", "#f0f1f3"
 
