@@ -27,6 +27,7 @@ import cv2
 import torch
 from claims import parser, report
 from PIL import Image
+from relattn.tasks.face.images import decode
 from torchvision import transforms
 
 from relattn.costs.side_by_side import Claim, difference, take_turns
@@ -37,7 +38,6 @@ from relattn.synthetic.streets.layouts import write_cityscapes
 from relattn.tasks.base import Data
 from relattn.tasks.classification import CIFAR10
 from relattn.tasks.face import Faces
-from relattn.tasks.face.images import decode
 from relattn.tasks.image_data import ImageData, read_image
 from relattn.tasks.reid import Market1501
 from relattn.tasks.segmentation import Cityscapes

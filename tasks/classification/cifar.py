@@ -64,8 +64,6 @@ class CIFAR(Data):
     meta: ClassVar[tuple[str, str]]
     """The file with the names of the classes, and their key in it."""
     label_key: ClassVar[str]
-    mean: ClassVar[tuple[float, float, float]]
-    std: ClassVar[tuple[float, float, float]]
 
     def __init__(
         self,
@@ -123,10 +121,8 @@ class CIFAR(Data):
         held_out = train if self.validation else test
         if self.validation:
             order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(self.seed))
-            held_out, train = (
-                tuple(part[rows.sort().values] for part in train)
-                for rows in (order[: self.validation], order[self.validation :])
-            )
+            rows = [part.sort().values for part in (order[: self.validation], order[self.validation :])]
+            held_out, train = ((train[0][chosen], train[1][chosen]) for chosen in rows)
         self.class_names = self.read_class_names(folder)
         published = {name: digest for files in self.split_files() for name, digest in files.items()}
         self.digests = {
@@ -256,7 +252,7 @@ def read_batches(folder: Path, files: dict[str, str], label_key: str, classes: i
 class CIFAR10(CIFAR):
     """CIFAR-10: 50,000 training and 10,000 test images in 10 classes."""
 
-    num_classes = 10
+    num_classes: int = 10
     folder = "cifar-10-batches-py"
     train_files: ClassVar = {
         "data_batch_1": "c99cafc152244af753f735de768cd75f",
@@ -274,7 +270,7 @@ class CIFAR10(CIFAR):
 class CIFAR100(CIFAR):
     """CIFAR-100: 50,000 training and 10,000 test images in 100 classes."""
 
-    num_classes = 100
+    num_classes: int = 100
     folder = "cifar-100-python"
     train_files: ClassVar = {"train": "16019d7e3df5f24257cddd939b257f8d"}
     test_files: ClassVar = {"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"}

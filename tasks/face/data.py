@@ -91,20 +91,18 @@ class VerificationImages(ImageSet):
         return {"image": torch.from_numpy(pixels), "label": -1, "index": request.index}
 
 
-def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Stack samples; `image` becomes (B, 3, H, W) float32, normalised, and stays channels-last in memory."""
-    batch: dict[str, Tensor] = default_collate(samples)
-    batch["image"] = batch["image"].to(torch.float32).sub_(CENTRE).div_(RANGE).permute(0, 3, 1, 2)
-    return batch
-
-
 class FaceData(ImageData):
     """Training faces in shuffled batches; the images of all verification sets in order for validation and test."""
 
     verification: dict[str, VerificationSet]
     """By name, in the order in which `val` and `test` go through them."""
 
-    collate = staticmethod(collate)
+    @staticmethod
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Stack samples; `image` becomes (B, 3, H, W) float32, normalised, and stays channels-last in memory."""
+        batch: dict[str, Tensor] = default_collate(samples)
+        batch["image"] = batch["image"].to(torch.float32).sub_(CENTRE).div_(RANGE).permute(0, 3, 1, 2)
+        return batch
 
     def __init__(
         self,
@@ -129,8 +127,9 @@ class FaceData(ImageData):
         Raises:
             InputError: If a number is out of range.
         """
-        sizes = {"image_size": image_size, "batch_size": batch_size, "eval_batch_size": eval_batch_size}
-        super().__init__(root, **sizes, **arguments)
+        super().__init__(
+            root, image_size=image_size, batch_size=batch_size, eval_batch_size=eval_batch_size, **arguments
+        )
         name = type(self).__name__
         if not 0 <= flip <= 1:
             raise InputError(f"{name}: flip is {flip}, expected a probability, from 0 to 1.")

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -135,27 +135,26 @@ class SegmentationImages(ImageSet):
         return {"image": torch.from_numpy(prepared), "label": torch.from_numpy(label), "index": request.index}
 
 
-def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Stack samples; `image` becomes (B, 3, H, W) and stays channels-last in memory, `label` int64."""
-    batch: dict[str, Tensor] = default_collate(samples)
-    batch["image"], batch["label"] = batch["image"].permute(0, 3, 1, 2), batch["label"].long()
-    return batch
-
-
 class SegmentationData(ImageData):
     """Random windows of the training images, shuffled, and whole images for evaluation."""
 
     label_map: LabelMap
     """The classes, and how label images and predictions hold them."""
 
-    published: ClassVar[Mapping[str, int]] = {}
+    published: Mapping[str, int] = {}
     """How many images each split of the genuine set has that has labels."""
 
     class_weights: Sequence[float] | None = None
     """Weights of the classes in the loss that the paper's settings have for this set."""
 
     ignore_label = IGNORED
-    collate = staticmethod(collate)
+
+    @staticmethod
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Stack samples; `image` becomes (B, 3, H, W) and stays channels-last in memory, `label` int64."""
+        batch: dict[str, Tensor] = default_collate(samples)
+        batch["image"], batch["label"] = batch["image"].permute(0, 3, 1, 2), batch["label"].long()
+        return batch
 
     def __init__(
         self,

@@ -215,7 +215,9 @@ PREVIEWED = 8
 
 
 def preview(name: str, file: Path, *, cameras: int | None = None, seed: int = 0, **counts: int) -> None:
-    """Write a contact sheet: a row for each of the first people, a column a camera, whether the set has the image or not.
+    """Write a contact sheet with a row for each of the first people and a column for each camera.
+
+    Images that the set leaves out are drawn too.
 
     Args:
         name: The data set, as in `write_<name>`.

@@ -36,8 +36,8 @@ def write_cityscapes(
 ) -> Path:
     """Draw streets and write them in the layout of Cityscapes, all of them or nothing.
 
-    Rare kinds are in fixed parts of a split's streets (`relattn.synthetic.streets.render.RARE`), and in one at least, so that
-    small sets too have every class in training and validation.
+    Rare kinds are in fixed parts of a split's streets (`relattn.synthetic.streets.render.RARE`), and in one at least,
+    so that small sets too have every class in training and validation.
 
     Args:
         root: Folder to write to; made where it does not exist.
