@@ -7,6 +7,7 @@ defaults suffice for a classifier of images.
 
 import math
 import re
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -172,6 +173,8 @@ class Task(LightningModule):
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
             raise InputError("The schedule needs to know how long the run is: give --trainer.max_epochs or max_steps.")
+        if (adaptation := self.schedule.adaptation(int(total))) and self.trainer.is_global_zero:
+            warnings.warn(adaptation, stacklevel=1)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule.factor(step, int(total)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 
@@ -233,6 +236,18 @@ class Task(LightningModule):
     def build_metric(self, data: Data) -> Metric | None:
         """A metric of a stage, whose `compute` gives the scores by their names; None for a task that logs by itself."""
         return None
+
+    def logged_names(self) -> set[str] | None:
+        """Names of all metrics that training logs, once the network is built.
+
+        Returns:
+            None for a task outside the suite, whose own code may log more, or metrics that have no `score_names`.
+        """
+        metric: Any = dict(self.metrics).get("val")
+        names = getattr(metric, "score_names", None)
+        if names is None or not type(self).__module__.startswith("relattn."):
+            return None
+        return {f"train/{name}" for name in self.training_metrics} | {f"val/{name}" for name in (*names, "score")}
 
     def evaluate(self, batch: dict[str, Any], stage: Stage) -> None:
         """Update `self.metrics[stage]` by a batch."""

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,8 +117,8 @@ class ImageData(Data):
         batch: dict[str, Any] = default_collate(samples)
         return batch
 
-    genuine: bool = False
-    """Whether every split has as many images as the published set."""
+    origin: Mapping[str, bool] = {}
+    """Where the images are from, known after `setup`: see `relattn.tasks.files.origin`."""
 
     def __init__(
         self,

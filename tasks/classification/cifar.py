@@ -16,6 +16,7 @@ from torch import Tensor
 
 from relattn.errors import InputError, MissingFileError
 from relattn.preprocessing import Preprocessing
+from relattn.synthetic.staging import is_generated
 from relattn.tasks.classification.device_batches import DeviceBatches
 from relattn.tasks.data import Data
 from relattn.tasks.fingerprint import combined
@@ -103,7 +104,7 @@ class CIFAR(Data):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self.sets: dict[str, CIFARImages] = {}
-        self.genuine = False
+        self.origin: dict[str, bool] = {}
         self.digests: dict[str, str] = {}
         self.class_names: list[str] | None = None
 
@@ -128,7 +129,7 @@ class CIFAR(Data):
         self.digests = {
             name: hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest() for name in published
         }
-        self.genuine = self.digests == published
+        self.origin = {"genuine": not is_generated(folder), "as_published": self.digests == published}
         parts = {"train": train, "val": held_out, "test": test}
         self.sets = {split: CIFARImages(*part) for split, part in parts.items()}
 
@@ -216,8 +217,7 @@ class CIFAR(Data):
     def describe(self) -> dict[str, Any]:
         images = {split: len(part) for split, part in self.sets.items()}
         made_of = {"files": self.digests, "validation": [self.validation, self.validation and self.seed]}
-        description = {"data": type(self).__name__, "images": images, "genuine": self.genuine}
-        return {**description, "fingerprint": combined(made_of)}
+        return {"data": type(self).__name__, "images": images, **self.origin, "fingerprint": combined(made_of)}
 
 
 def read_batches(folder: Path, files: dict[str, str], label_key: str, classes: int) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from torch.utils.data import default_collate
 
 from relattn.errors import InputError
 from relattn.preprocessing import Preprocessing
+from relattn.synthetic.staging import is_generated
 from relattn.tasks.decoding import decode_image
 from relattn.tasks.face.sources import Joined
 from relattn.tasks.face.verification_sets import OFFICIAL, VerificationSet
@@ -158,7 +159,11 @@ class FaceData(ImageData):
                 if hasattr(part, "check"):
                     part.check()
         self.verification = {pairs.name: pairs for pairs in sets}
-        self.genuine = {name: len(pairs.same) for name, pairs in self.verification.items()} == OFFICIAL
+        files = [*(one.origin for one in sets), *(source.path for source in train.sources)]
+        self.origin = {
+            "genuine": not any(map(is_generated, files)),
+            "as_published": {one.name: len(one.same) for one in sets} == OFFICIAL,
+        }
         self.identities = train.identities
         self.num_classes, self.class_names = len(train.identities), train.identities
         test = VerificationImages(sets, self.preprocessing())
@@ -173,7 +178,7 @@ class FaceData(ImageData):
             "identities": self.num_classes,
             "sources": train.images.counts(),
             "pairs": {name: len(pairs.same) for name, pairs in self.verification.items()},
-            "genuine": self.genuine,
+            **self.origin,
             "fingerprint": combined(
                 [train.images.fingerprint(), *(p.fingerprint() for p in self.verification.values())]
             ),

@@ -15,7 +15,7 @@ from relattn.errors import InputError
 from relattn.preprocessing import Preprocessing
 from relattn.tasks.decoding import Pixels, read_image
 from relattn.tasks.embeddings import Entry
-from relattn.tasks.files import agrees_with_published, content_of
+from relattn.tasks.files import content_of, origin
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet, Unvaried
 from relattn.tasks.reid.augmentation import Augmentation, Pipeline
@@ -172,7 +172,7 @@ class ReIDData(ImageData):
             return
         name = type(self).__name__
         splits = self.read_splits()
-        self.genuine = agrees_with_published(name, splits.root, splits.counts(), splits.published)
+        self.origin = origin(name, splits.root, splits.counts(), splits.published)
         if self.check_files:
             check_images(splits)
         train, held_out = self.hold_out(self.with_positives(list(splits.train)))
@@ -266,6 +266,6 @@ class ReIDData(ImageData):
             "data": type(self).__name__,
             "images": images,
             "identities": self.num_classes,
-            "genuine": self.genuine,
+            **self.origin,
             "fingerprint": fingerprint(test.root, lists),
         }

@@ -15,7 +15,7 @@ from torch.utils.data import default_collate
 from relattn.errors import InputError
 from relattn.preprocessing import Preprocessing, Resize
 from relattn.tasks.decoding import decode_wholly, read_image
-from relattn.tasks.files import agrees_with_published, content_of
+from relattn.tasks.files import content_of, origin
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet
 from relattn.tasks.samplers import SampleIndex
@@ -247,7 +247,7 @@ class SegmentationData(ImageData):
     def check_images(self, folder: Path, splits: Mapping[str, list[LabelledImage]]) -> set[tuple[int, int]]:
         """Check the files, warn if there are not as many as published, and give the sizes of images."""
         counts = {split: len(pairs) for split, pairs in splits.items()}
-        self.genuine = agrees_with_published(type(self).__name__, folder, counts, self.published)
+        self.origin = origin(type(self).__name__, folder, counts, self.published)
         everything = sorted({pair for pairs in splits.values() for pair in pairs}, key=lambda pair: pair.image)
         if self.check_files:
             return check_pairs(folder, everything)
@@ -273,6 +273,6 @@ class SegmentationData(ImageData):
             "images": images,
             "classes": self.num_classes,
             "image_scale": self.image_scale,
-            "genuine": self.genuine,
+            **self.origin,
             "fingerprint": fingerprint(self.sets["test"].root, lists),
         }

@@ -27,9 +27,6 @@ from relattn.runs.run_folder import RunClaim, read_json
 from relattn.tasks.base import Task
 from relattn.tasks.data import Data
 
-PARTS = {"val": "limit_val_batches", "test": "limit_test_batches", "predict": "limit_predict_batches"}
-"""Options by which a stage sees a part of its images."""
-
 
 class RunRecord(Callback):
     """Keeps what a run is: `config.yaml` and `run.json` when it starts, and `result.json` when it ends."""
@@ -83,17 +80,18 @@ class RunRecord(Callback):
             self.begin(trainer)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.note_part(trainer, "predict", trainer.num_predict_batches)
         self.begin(trainer)
 
     def note_part(self, trainer: Trainer, stage: str, batches: Any) -> None:
         """Remember that a stage sees a part of its images alone."""
         if trainer.sanity_checking:
             return
-        limit = getattr(trainer, PARTS[stage])
-        whole = isinstance(limit, float) and limit == 1.0
-        if not whole and not rehearses(trainer):
-            count = sum(batches) if isinstance(batches, list) else batches
-            self.partial[stage] = f"{PARTS[stage]} {limit}: {count} batches"
+        loaders = getattr(trainer, f"{stage}_dataloaders")
+        total = sum(len(loader) for loader in (loaders if isinstance(loaders, list) else [loaders]))
+        count = sum(batches) if isinstance(batches, list) else batches
+        if count < total and not rehearses(trainer):
+            self.partial[stage] = f"{count:g} of {total} batches, --trainer.limit_{stage}_batches"
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep all that a run needs to go on as if it had never stopped, and to be known without its folder."""

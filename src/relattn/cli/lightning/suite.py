@@ -26,6 +26,7 @@ from relattn.runs.checkpoints import Checkpoints, read_checkpoint, run_of
 from relattn.runs.divergence import Divergence
 from relattn.runs.interruption import Interrupted, Interruption
 from relattn.runs.metrics import MetricsLogger
+from relattn.runs.preflight import Preflight
 from relattn.runs.record import RunRecord, logged_scores, rehearses
 from relattn.runs.resume import ResumedRun, check_length, check_same_run, progress_of
 from relattn.runs.run_folder import RunClaim
@@ -197,7 +198,7 @@ class SuiteCLI(LightningCLI):
                 callbacks.append(ResumedRun(self.resumed.get("data", {})))
         else:
             kwargs["enable_checkpointing"] = False
-        callbacks.append(self.record)
+        callbacks += [Preflight(), self.record]
         plugins = [*(config["plugins"] or []), Checkpoints()]
         if SLURMEnvironment.detect() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
             plugins.append(SLURMEnvironment(auto_requeue=False))  # `Interruption` does that, between two steps
@@ -249,7 +250,8 @@ class SuiteCLI(LightningCLI):
         for name, value in sorted(scores.items()):
             console.print(f"{name:<{width}}  {value:.4f}", highlight=False)
         for stage, part in self.record.partial.items():
-            console.print(f"partial: the scores of {stage} are of a part of its images ({part})", highlight=False, soft_wrap=True)
+            sentence = f"partial: {stage} saw a part of its images ({part})"
+            console.print(sentence, highlight=False, soft_wrap=True)
         if self.model.protocol:
             console.print(f"protocol: {self.model.protocol}", highlight=False)
         if result is None:
