@@ -116,7 +116,8 @@ def legend(figure: "Figure", colours: dict[str, Pixels]) -> None:
     from matplotlib.patches import Patch
 
     patches = [
-        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor=FAINT, linewidth=0.5, label=name) for name, colour in colours.items()
+        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor=FAINT, linewidth=0.5, label=name)
+        for name, colour in colours.items()
     ]
     widest = max(text_width(name, SMALL) for name in colours) + 4 * SMALL  # with the square, and space around it
     figure.legend(
