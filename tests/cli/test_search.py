@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.ImageColor import getrgb
 
 from relattn.cli.main import main, run
 from relattn.errors import InputError
@@ -268,14 +269,14 @@ def test_frames_on_a_sheet_have_the_colours_of_the_ranking(embedded: Path, peopl
     found = search(embedded, embedded, "--top", "12", "--queries", "6")
     entries = [entry for entry in found["queries"] if entry["sheet"] == "sheet-01.png"]
     assert len(entries) == 4, "each has two lines"
-    sheet = Image.open(found["folder"] / "sheet-01.png")
+    sheet = Image.open(found["folder"] / "sheet-01.png").convert("RGB")
     tile = Tile(picture(1, 1), "")
     place = layout([Row(tile, [tile] * 12)] * 4)
     colours = {True: SAME, False: OTHER, None: UNKNOWN}
     for row, entry in enumerate(entries):
-        assert sheet.getpixel(place.query(row)[:2]) == QUERY
+        assert sheet.getpixel(place.query(row)[:2]) == getrgb(QUERY)
         for index, result in enumerate(entry["ranking"]):
-            assert sheet.getpixel(place.result(row, index)[:2]) == colours[result["match"]]
+            assert sheet.getpixel(place.result(row, index)[:2]) == getrgb(colours[result["match"]])
     assert {colours[result["match"]] for entry in entries for result in entry["ranking"]} >= {OTHER, UNKNOWN}
 
 

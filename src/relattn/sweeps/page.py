@@ -1,7 +1,7 @@
 """The report as one HTML page that needs nothing else: style, charts and pictures are inside."""
 
-import base64
 import html
+import math
 import re
 import statistics
 from pathlib import Path
@@ -12,14 +12,11 @@ import jinja2
 from relattn.sweeps import charts
 from relattn.sweeps.comparability import commit, differences
 from relattn.sweeps.live import duration
+from relattn.sweeps.pictures import pictures
 from relattn.sweeps.records import Record
 from relattn.sweeps.table import Cell, Table
 from relattn.sweeps.text import measured, number, other_numbers, printed
 
-PICTURES = 6
-"""Pictures of a run that are shown."""
-PICTURE_BYTES = 2 * 2**20
-"""Pictures that are larger are named and not shown."""
 CURVES = ("train/loss", "val/score")
 COSTS = {
     "parameters": ("parameters, millions", 1e-6),
@@ -84,31 +81,28 @@ def row_records(table: Table, row: str, column: str) -> list[Record]:
 
 
 def points(record: Record, metric: str) -> list[charts.Point]:
-    """A run's curve over epochs."""
-    return [(row["epoch"] + 1, row[metric]) for row in record.curves if metric in row and "epoch" in row]
+    """A run's curve over epochs, where it is finite."""
+    rows = [row for row in record.curves if metric in row and "epoch" in row]
+    return [(row["epoch"] + 1, row[metric]) for row in rows if math.isfinite(row[metric])]
 
 
 def row_curves(table: Table) -> list[dict[str, Any]]:
-    """Small charts: one for each place and curve, all of a column on one scale, the baseline in grey."""
+    """Small charts: one for each place and curve, all of a column on one scale, with the baseline."""
     groups = []
     for column in table.columns:
         for metric in CURVES:
-            lines = {
-                row: [(record, points(record, metric)) for record in row_records(table, row, column)]
-                for row in table.rows
-            }
-            values = [value for runs in lines.values() for _, curve in runs for _, value in curve]
-            if not values:
+            runs = {row: [points(record, metric) for record in row_records(table, row, column)] for row in table.rows}
+            lines = {row: [curve for curve in curves if curve] for row, curves in runs.items() if any(curves)}
+            every = [point for curves in lines.values() for curve in curves for point in curve]
+            if not every:
                 continue
-            under = lines.get(table.baseline or "", [])
+            xs, ys = zip(*every, strict=True)
+            ranges = {"x": (min(xs), max(xs)), "y": (min(ys), max(ys))}
             small = []
-            for row, runs in lines.items():
-                drawn = [charts.Line(curve, "main", f"seed {record.seed}") for record, curve in runs if curve]
-                if not drawn:
-                    continue
-                grey = [charts.Line(curve, "base", "baseline") for _, curve in under if curve and row != table.baseline]
-                chart = charts.curves([*grey, *drawn], f"{metric}, {table.label(row)}", charts.span(values))
-                small.append((table.label(row), chart))
+            for row, curves in lines.items():
+                below = lines.get(table.baseline or "", []) if row != table.baseline else []
+                title = f"{metric}, {table.label(row)}"
+                small.append((table.label(row), charts.curves(curves, title, baseline=below, **ranges)))
             heading = " · ".join(part for part in (table.label(column), metric) if part)
             groups.append({"heading": heading, "charts": small})
     return groups
@@ -127,7 +121,7 @@ def costs(table: Table) -> list[dict[str, str]]:
                 cell = table.cells[row, column, scores[0].label]
                 values = [value for record in cell.records if (value := record.value(name)) is not None]
                 if values and cell.mean is not None:
-                    dots.append(charts.Dot(statistics.fmean(values) * scale, cell.mean, table.label(row)))
+                    dots.append(charts.Dot(statistics.fmean(values) * scale, cell.mean, table.label(row), cell.spread))
             heading = f"{table.heading(column, scores[0])} against {label}"
             if dots:
                 found.append({"heading": heading, "chart": charts.scatter(dots, heading, label)})
@@ -155,21 +149,6 @@ def breakdowns(records: list[Record]) -> list[dict[str, Any]]:
         members = list(dict.fromkeys(member for scores in runs.values() for member in scores))
         lines = [{"member": member, "values": [scores.get(member) for scores in runs.values()]} for member in members]
         found.append({"title": title, "runs": list(runs), "lines": lines})
-    return found
-
-
-def pictures(records: list[Record]) -> list[dict[str, Any]]:
-    """Example pictures of runs, as data in the page."""
-    found = []
-    for record in records:
-        shown = []
-        for path in record.pictures[:PICTURES]:
-            kind = "png" if path.suffix == ".png" else "jpeg"
-            if path.stat().st_size <= PICTURE_BYTES:
-                data = base64.b64encode(path.read_bytes()).decode()
-                shown.append({"name": path.stem, "data": f"data:image/{kind};base64,{data}"})
-        if record.pictures:
-            found.append({"run": record.folder.name, "shown": shown, "more": len(record.pictures) - len(shown)})
     return found
 
 
