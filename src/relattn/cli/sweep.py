@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from relattn.sweeps.grid import Sweep
-    from relattn.sweeps.plan import Planned
+    from relattn.sweeps.plan import Planned, Resolve
 
 ALL = "all"
 """Stands for all tables in `conf/sweep`."""
@@ -136,12 +136,12 @@ def planned(sweeps: "Sequence[Sweep]", runs: Path) -> "list[list[Planned]]":
     from relattn.sweeps import plan
 
     with Console(stderr=True).status("Checking every cell ..."):
-        plans = [plan.plan(sweep, runs / sweep.name, resolver(sweep)) for sweep in sweeps]
+        plans = [plan.plan(sweep, runs / sweep.name, resolver()) for sweep in sweeps]
     shared = iter(plan.share([run for runs_of_one in plans for run in runs_of_one], runs))
     return [[next(shared) for _ in runs_of_one] for runs_of_one in plans]
 
 
-def resolver(sweep: "Sweep") -> Any:
+def resolver(*, with_data: bool = True) -> "Resolve":
     """What understands the command lines of a sweep; Lightning is imported only where they train."""
 
     def resolve(lines: "Sequence[list[str]]") -> "list[Any]":
@@ -154,7 +154,7 @@ def resolver(sweep: "Sweep") -> Any:
         quieten()
         from relattn.cli.lightning.resolve import resolve as resolve_fits
 
-        return resolve_fits(lines)
+        return resolve_fits(lines, with_data=with_data)
 
     return resolve
 
@@ -222,12 +222,8 @@ def say_missing(runs: "Sequence[Planned]", console: "Console") -> None:
         if run.missing:
             reasons.setdefault(run.missing, []).append(run.name)
     for reason, names in reasons.items():
-        console.print(
-            f"{len(names)} runs are left out, {names[0]} and so on: {reason}",
-            style="yellow",
-            highlight=False,
-            markup=False,
-        )
+        sentence = f"{len(names)} runs are left out, {names[0]} and so on: {reason}"
+        console.print(sentence, style="yellow", highlight=False, markup=False)
 
 
 def keep_file(sweep: "Sweep", place: Path) -> None:
@@ -270,7 +266,7 @@ def run_one(sweep: "Sweep", given: list[str], place: Path) -> int:
     from relattn.sweeps.local import Local
 
     point = point_of(sweep, given)
-    (run,) = plan.plan_points(sweep, [point], place, resolver(sweep))
+    (run,) = plan.plan_points(sweep, [point], place, resolver())
     (run,) = plan.share([run], place.parent)
     fits = run.command[:2] == ["relattn", "fit"]
     if "WANDB_SWEEP_ID" in os.environ and "logger" not in run.options and fits:
@@ -290,12 +286,12 @@ def point_of(sweep: "Sweep", given: list[str]) -> dict[str, Any]:
     """
     import yaml
 
-    from relattn.sweeps.grid import listed, text
+    from relattn.sweeps.grid import text
 
     written = dict(entry.removeprefix("--").split("=", 1) for entry in given if "=" in entry)
     point = {}
-    for name, entry in sweep.content["parameters"].items():
-        values = [sweep.overrides[name]] if name in sweep.overrides else listed(entry)
+    for name in sweep.content["parameters"]:
+        values = sweep.parameters[name]
         chosen = [value for value in values if written.get(name) in (text(value), str(value))]
         if not values and name in written:
             chosen = [yaml.safe_load(written[name])]

@@ -54,8 +54,8 @@ class Sweep:
 
     @property
     def parameters(self) -> dict[str, list[Any]]:
-        """The values of each parameter, overrides of parameters included."""
-        values = {name: values_of(name, entry) for name, entry in self.content["parameters"].items()}
+        """The values of each parameter, overrides of parameters included; none for one that W&B draws."""
+        values = {name: listed(entry) for name, entry in self.content["parameters"].items()}
         given = {name: as_list(value) for name, value in self.overrides.items() if name in values or is_grid(value)}
         return {**values, **given}
 

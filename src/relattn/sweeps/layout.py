@@ -81,7 +81,7 @@ def check_keys(where: str, entries: Iterable[Any], known: set[str]) -> None:
 
 
 def keys_of(sweep: Sweep, name: str) -> list[str]:
-    """The keys of all rows or columns of a table, as its file lists their values; one empty key where there are none."""
+    """The keys of all rows or columns of a table, as its file lists their values; one empty key for no columns."""
     parameters = sweep.content["parameters"]
     values = [[str(value) for value in listed(parameters[one])] for one in axis(sweep.content["table"], name)]
     return [", ".join(combination) for combination in itertools.product(*values)]

@@ -86,7 +86,8 @@ class Board:
         ended = sum(run.state in ("finished", "failed") for run in self.runs.values())
         score = self.runs[folder].score
         shown = f"  score {score:.2f}" if score is not None else ""
-        return f"[{COLOURS[state]}]{state:<11}[/] {self.names[folder]}{shown}  ({ended} of {len(self.plan)} runs have ended)"
+        so_far = f"{ended} of {len(self.plan)} runs have ended"
+        return f"[{COLOURS[state]}]{state:<11}[/] {self.names[folder]}{shown}  ({so_far})"
 
     def left(self, folder: Path) -> float | None:
         """Seconds that a run still needs, from how it went since it was started."""

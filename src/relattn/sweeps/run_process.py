@@ -1,4 +1,4 @@
-"""The process of a run, and of the tests that follow it: a folder, a log and a lock; it can be waited for and stopped."""
+"""The process of a run and of the tests that follow it, with its folder, log and lock."""
 
 import contextlib
 import os

@@ -90,7 +90,7 @@ class Resolver(SuiteCLI):
             raise InputError(" ".join(str(error).split())) from error
         except NotImplementedError:  # a module of the user's own that computes when it is built
             pass
-        return data  # type: ignore[no-any-return]
+        return data
 
     def check_data(self, section: dict[str, Any], data: Data) -> str:
         """Read and check data, once for each configuration; returns why they are not there, empty if they are.
