@@ -26,6 +26,9 @@ WANDB_KEYS = {
 
 METHODS = ("grid", "random", "bayes")
 
+PLACES = {"data.root", "data.manifest", "logger"}
+"""Options that say where things are: none of them makes a run depart from its cell."""
+
 RESERVED = {"name", "runs", "ckpt_path", "config"}
 """Options that `--set` cannot give."""
 
@@ -87,7 +90,7 @@ class Sweep:
             known = listed(entries.get(name))
             if name in entries or name == SEED:
                 values[name] = known[0] if len(known) == 1 and name != SEED else value
-        filed = replace(self, overrides={})
+        filed = replace(self, overrides={name: self.overrides[name] for name in PLACES & self.overrides.keys()})
         return filed.options_of(values)
 
     def command(self, options: dict[str, Any]) -> list[str]:

@@ -127,7 +127,7 @@ def plan_points(sweep: Sweep, points: Sequence[dict[str, Any]], place: Path, res
     for point, command, filed in zip(points, asked, as_filed, strict=True):
         run, cell = resolved[without_seed(command)], resolved[without_seed(filed)]
         if run.problem:
-            problems.setdefault(run.problem, []).append(name_of(sweep, point, "")[0])
+            problems.setdefault(run.problem, []).append("-".join(name_of(sweep, point, "")[1]))
             continue
         key = hashlib.sha256(json.dumps([run.options, run.places], sort_keys=True, default=str).encode()).hexdigest()
         name, varying = name_of(sweep, point, key[:6])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import yaml
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from relattn.backbones import build
@@ -32,6 +32,8 @@ class Resolver(SuiteCLI):
         self.found: list[Resolution] = []
         self.missing: dict[str, str] = {}
         """Why data cannot be read, by their configuration; empty if they can."""
+        self.built: set[str] = set()
+        """Networks that have been built, by what makes them."""
         super().__init__("fit", read_command_line(["--help"]), RunClaim())
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -54,8 +56,8 @@ class Resolver(SuiteCLI):
             arguments = ["fit", *read_command_line(line).arguments()]
             config = self.parsed(parser, arguments)["fit"]
             check_config("fit", config)
-            content = yaml.safe_load(self.dumped(config))
-            data = self.check_network(config)
+            content = self.content(config)
+            data = self.check_network(config, content)
             missing = self.check_data(content["data"], data) if self.with_data else ""
         except InputError as error:
             return Resolution({}, problem=str(error))
@@ -63,33 +65,30 @@ class Resolver(SuiteCLI):
         places = {f"data.{name}": str(inner[name]) for name in PLACES if inner.get(name) is not None}
         return Resolution(decisive(content), places, missing=missing)
 
-    def check_network(self, config: Any) -> Data:
+    def check_network(self, config: Any, content: dict[str, Any]) -> Data:
         """Build the backbone with its attention where nothing is computed; returns the data, which are not read.
 
         Raises:
             InputError: If the backbone, the attention or its place is refused.
         """
-        from jsonargparse import Namespace
-
-        inner = self._parser("fit")
         try:
-            made = inner.instantiate_classes(Namespace(model=config.model, data=config.data))
-            task, data = made.model, made.data
-            if (size := getattr(data, "image_size", None)) is not None:
+            made = self._parser("fit").instantiate_classes(Namespace(model=config.model, data=config.data))
+            size = getattr(made.data, "image_size", None)
+            arguments = content["model"].get("init_args") or {}
+            network = {name: arguments.get(name) for name in ("backbone", "attention", "stages", "placement")}
+            if size is not None and (key := json.dumps([network, size])) not in self.built:
+                self.built.add(key)
                 with torch.device("meta"):
-                    build(
-                        task.backbone,
-                        attention=task.attention,
-                        stages=task.stages,
-                        placement=task.placement,
-                        size=tuple(size),
-                    )
+                    task: Any = made.model
+                    place = {"stages": task.stages, "placement": task.placement}
+                    build(task.backbone, attention=task.attention, **place, size=tuple(size))
         except InputError:
             raise
         except (ValueError, TypeError) as error:
             raise InputError(" ".join(str(error).split())) from error
         except NotImplementedError:  # a module of the user's own that computes when it is built
             pass
+        data: Data = made.data
         return data
 
     def check_data(self, section: dict[str, Any], data: Data) -> str:

@@ -1,5 +1,6 @@
 """LightningCLI for the suite: every run owns a folder with its configuration, metrics, checkpoints and result."""
 
+import json
 import os
 import re
 from argparse import ArgumentError
@@ -80,7 +81,7 @@ class SuiteCLI(LightningCLI):
         """Parse the command line, and find what it overrides of the recipes."""
         self.config = self.parsed(parser, args)
         check_config(self.command, self.config[self.command])
-        self.options = decisive(yaml.safe_load(self.dumped(self.config[self.command])))
+        self.options = decisive(self.content(self.config[self.command]))
         self.overrides = self.departures(parser)
 
     def parsed(self, parser: LightningArgumentParser, args: Any) -> Any:
@@ -99,13 +100,18 @@ class SuiteCLI(LightningCLI):
         """A configuration of the command as YAML."""
         return str(self._parser(self.command).dump(config, skip_unset=False))
 
+    def content(self, config: Any) -> dict[str, Any]:
+        """A configuration of the command as plain dictionaries, lists, texts and numbers."""
+        content: dict[str, Any] = json.loads(self._parser(self.command).dump(config, format="json", skip_unset=False))
+        return content
+
     def departures(self, parser: LightningArgumentParser) -> dict[str, Any]:
         """The options that differ from those of the recipes, with their values."""
         recipes = self.line.reference(str(self.options.get("model.backbone")))
         if recipes is None:
             return {}
         config = self.parsed(parser, [self.command, *recipes])[self.command]
-        before = decisive(yaml.safe_load(self.dumped(config)))
+        before = decisive(self.content(config))
         return {name: value for name, (_, value) in changes(before, self.options).items()}
 
     def _parse_ckpt_path(self) -> None:
@@ -192,7 +198,7 @@ class SuiteCLI(LightningCLI):
                 f"{checkpoint} holds weights alone, as `relattn convert` writes them, and no training to go on with: "
                 "use it with relattn test, predict or embed."
             )
-        now = yaml.safe_load(self.dumped(self.config[self.command]))
+        now = self.content(self.config[self.command])
         before, done = yaml.safe_load(content["config"]), progress_of(content)
         check_same_run(run, before, now, done)
         complete = check_length(run, before, now, done)
