@@ -80,31 +80,36 @@ def log_start(logger: WandbLogger, config: dict[str, Any], facts: Mapping[str, A
 
 
 def log_end(logger: WandbLogger, scores: Mapping[str, float], result: Mapping[str, Any]) -> None:
-    """Log scores by class or set as tables, bring the costs into the summary, and end the run."""
+    """Log scores by class or set as tables, bring the costs into the summary, and end the run.
+
+    A run that saw a part of its images has the tag `partial`, and its summary says which part.
+    """
     for key, (columns, rows) in tables(scores).items():
         logger.log_table(key, columns=columns, data=rows)
     logger.experiment.summary.update({name: result[name] for name in COSTS if name in result})
+    if partial := result.get("partial"):
+        logger.experiment.tags = (*(logger.experiment.tags or ()), "partial")
+        logger.experiment.summary.update({f"partial/{stage}": part for stage, part in partial.items()})
     logger.experiment.finish()
 
 
 def tables(scores: Mapping[str, float]) -> dict[str, tuple[list[str], list[list[Any]]]]:
     """Columns and rows of tables of the scores by class or by set of pairs, by the name that each is logged under.
 
-    A family `test/IoU/<class>` has a row for each class; sets of faces, which have `test/<set>` and
-    `test/<set>_tar@far=...`, a row for each set with a column for each score.
+    Scores `<stage>/<family>/<member>`, such as `test/IoU/road`, make a row for each member; families of the same
+    members, such as those of sets of faces, are columns of one table, which has the first one's name.
     """
-    found: dict[str, tuple[list[str], list[list[Any]]]] = {}
+    families: dict[tuple[str, str], dict[str, float]] = {}
     for name, value in scores.items():
-        if match := re.fullmatch(r"(\w+)/(\w+)/(.+)", name):
-            stage, family, member = match.groups()
-            _, rows = found.setdefault(f"{stage}/{family}_table", (["class", family], []))
-            rows.append([member, value])
-    for stage in {name.partition("/")[0] for name in scores}:
-        own = {name.partition("/")[2]: value for name, value in scores.items() if name.startswith(f"{stage}/")}
-        sets = [name.removesuffix("_std") for name in own if name.endswith("_std")]
-        if not sets:
-            continue
-        kinds = [name.removeprefix(f"{sets[0]}_") for name in own if name.startswith(f"{sets[0]}_")]
-        rows = [[name, own[name], *(own[f"{name}_{kind}"] for kind in kinds)] for name in sets]
-        found[f"{stage}/sets_table"] = (["set", "accuracy", *kinds], rows)
-    return found
+        if match := re.fullmatch(r"([^/]+)/([^/]+)/(.+)", name):
+            families.setdefault((match[1], match[2]), {})[match[3]] = value
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (stage, family), members in families.items():
+        alike.setdefault((stage, tuple(members)), []).append(family)
+    return {
+        f"{stage}/{names[0]}_table": (
+            ["name", *names],
+            [[member, *(families[stage, name][member] for name in names)] for member in members],
+        )
+        for (stage, members), names in alike.items()
+    }
