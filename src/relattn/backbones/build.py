@@ -108,10 +108,9 @@ def create_pretrained(name: str, **arguments: Any) -> nn.Module:
     state = published_weights(name)
     if state is not None:
         # timm fits them to `num_classes` and `in_chans`; what it keeps of where weights are from is not for them.
-        model: nn.Module = timm.create_model(
-            name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **arguments
-        )
-        model.pretrained_cfg.pop("state_dict", None)  # type: ignore[operator]
+        overlay = {"state_dict": state}
+        model: Any = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
+        model.pretrained_cfg.pop("state_dict", None)
         return model
     try:
         return timm.create_model(name, pretrained=True, **arguments)
