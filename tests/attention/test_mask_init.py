@@ -90,6 +90,39 @@ def test_every_weight_has_a_gradient_after_the_first_step(build, start):
     assert all(found.values()), [name for name, reached in found.items() if not reached]
 
 
+def mean_masks(start: str, seed: int) -> tuple[float, float]:
+    """RGA-S after 150 steps of a task that needs it: the means of the masks inside and outside of the marked rows.
+
+    Three rows of every map show its class and are marked in two noisy channels; the other five show another class.
+    """
+    torch.manual_seed(seed)
+    attention = RGA(CHANNELS, size=SIZE, mode="spatial", embedding_ratio=2, reduction_ratio=2, mask_init=start)
+    head = [nn.Conv2d(CHANNELS, 32, 1), nn.BatchNorm2d(32), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    network = nn.Sequential(attention, *head, nn.Linear(32, 8))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    looks = torch.randn(8, CHANNELS, 1, 1)
+    for _ in range(150):
+        label, other, top = torch.randint(8, (32,)), torch.randint(8, (32,)), torch.randint(6, (32, 1))
+        rows = torch.arange(SIZE[0])
+        marked = ((rows >= top) & (rows < top + 3)).float()[:, None, :, None].expand(-1, -1, -1, SIZE[1])
+        x = marked * looks[label] + (1 - marked) * looks[other]
+        x[:, :2] = marked
+        x += 0.5 * torch.randn_like(x)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(x), label).backward()
+        optimizer.step()
+    with torch.no_grad():
+        mask = attention.mask("spatial", x)
+    return float(mask[marked == 1].mean()), float(mask[marked == 0].mean())
+
+
+def test_masks_of_one_half_learn_where_attention_is_needed_and_open_ones_hardly_do():
+    inside, outside = mean_masks("half", seed=0)
+    assert inside - outside > 0.4  # 0.6 to 0.8 over four seeds
+    inside, outside = mean_masks("open", seed=0)
+    assert inside - outside < 0.2  # 0.0 to 0.06
+
+
 @each_start
 def test_contract(build, start):
     check_contract(partial(build, CHANNELS, size=SIZE, mask_init=start), features(2).double())

@@ -7,9 +7,11 @@ deviation of 0.2, and a trained network's features are multiplied by it, in RGA-
 The other starts are of this suite, of no paper. They set the scale to 0, so that every mask begins as a constant, the
 same for all images: the last layer alone has a gradient in the first step, and everything before it from the second on.
 
-- `half`: bias 0, masks of 1/2. The sigmoid is steepest there, so that masks move soonest. The factor is taken out by
-  the next batch norm.
-- `open`: bias 4, masks of 0.98, nearly the identity. The sigmoid's slope is 14 times smaller than at 1/2.
+- `half`: bias 0, masks of 1/2, the mean of the released ones. The sigmoid is steepest there, so that masks learn. The
+  factor is taken out by the next batch norm, as long as it normalises by its batch: where norms keep trained statistics
+  (frozen stages), the network is another one.
+- `open`: bias 4, masks of 0.98. The network begins nearly as the one without attention, whatever its norms do. The
+  sigmoid's slope is 14 times smaller than at 1/2, so that masks hardly learn in a short training.
 """
 
 from typing import Literal, get_args
