@@ -13,7 +13,7 @@ from relattn.attention.base import outermost
 from relattn.backbones import build
 from relattn.cli.main import run
 from relattn.costs.measure import kept_memory
-from relattn.runs.checkpoints import whole
+from relattn.runs.checkpoints import read_checkpoint
 
 FACTORIES = {"rga": RGA, "parallel": partial(RGA, mode="parallel"), "nl": NonLocal, "stra": StRA, "sasa": SASA}
 
@@ -57,7 +57,7 @@ def test_a_run_with_it_trains_the_same_weights(cifar: Path) -> None:
         assert run(["fit", *options, "--model.recompute_attention", value, "--name", name]) == 0
         folder = Path("runs/classification") / name
         found.append(
-            (whole(folder / "checkpoints/last.ckpt")["state_dict"], json.loads((folder / "result.json").read_text()))
+            (read_checkpoint(folder / "checkpoints/last.ckpt")["state_dict"], json.loads((folder / "result.json").read_text()))
         )
     assert found[0][1]["scores"] == found[1][1]["scores"]
     assert all(torch.equal(value, found[1][0][key]) for key, value in found[0][0].items())

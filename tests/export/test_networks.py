@@ -1,6 +1,5 @@
 """Every attention and every task as ONNX and as a file of torch.export: what the file computes, and what it says."""
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from jsonargparse import ArgumentParser
 from torch import Tensor, nn
 from untrained import OLD_TRACE, build, save, shake
@@ -17,7 +15,7 @@ import relattn
 from relattn.attention import RGA, StRA
 from relattn.backbones import AttentionFactory
 from relattn.cli import catalogue
-from relattn.cli.lightning import flags
+from relattn.cli.lightning.recipes import attention_config
 from relattn.export import export, read_metadata
 from relattn.figures import capture
 
@@ -27,7 +25,7 @@ ABOUT = {"input": {"size": [32, 32]}, "output": {"name": "logits", "layout": "NC
 
 RECIPES = catalogue.recipes("attention")
 
-CLASSES = {yaml.safe_load(flags.recipe("attention", name).read_text())["class_path"]: name for name in RECIPES}
+CLASSES = {catalogue.class_path("attention", name): name for name in RECIPES}
 """A recipe of each class of attention."""
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -81,8 +79,8 @@ def test_every_attention_exports(recipe: str) -> None:
     """One of each class between a convolution and a classifier; those of whole networks are below."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--attention", type=AttentionFactory)
-    given = json.loads(flags.attention(recipe, "resnet8"))
-    attention = parser.instantiate(parser.parse_object({"attention": given})).attention(32, size=(8, 6))
+    config = {"attention": attention_config(recipe, "resnet8")}
+    attention = parser.instantiate(parser.parse_object(config)).attention(32, size=(8, 6))
     torch.manual_seed(0)
     stem, classifier = nn.Conv2d(3, 32, 3, stride=2, padding=1), nn.Linear(32, 5)
     network = nn.Sequential(stem, attention, nn.AdaptiveAvgPool2d(1), nn.Flatten(), classifier).eval()

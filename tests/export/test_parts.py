@@ -15,9 +15,9 @@ from relattn.attention import FixedSize, SqueezeExcitation, exported_sums
 from relattn.attention.shifts import Neighbourhood
 from relattn.errors import InputError, MissingFileError
 from relattn.export import Difference, ParityError, export, prepare, read_metadata, writing
-from relattn.export.extra import required
 from relattn.export.graph import other_size, pool
 from relattn.export.parity import check_parity
+from relattn.extras import required
 
 ABOUT = {"input": {"size": [32, 32]}, "output": {"name": "logits", "layout": "NC"}}
 
@@ -182,9 +182,9 @@ def test_wrong_requests_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="in training mode"):
         export(network().train(), "a.pt2", format="torch", metadata=ABOUT)
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(InputError, match=r'(?s)needs the package onnxscript.*pip install "relattn\[export\]"'):
+    with pytest.raises(InputError, match=r"(?s)needs the package onnxscript.*pip install 'relattn\[export\]'"):
         export(network(), "a.onnx", format="onnx", metadata=ABOUT)
-    assert required("json") is json
+    assert required("json", "export") is json
     assert not list(Path.cwd().iterdir())
 
 
