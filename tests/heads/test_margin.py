@@ -83,7 +83,7 @@ def test_straight_through_counts_in_the_loss_and_not_in_the_gradient() -> None:
     torch.testing.assert_close(slope, true)
 
 
-def test_past_pi_pi() -> None:
+def test_what_comes_past_pi() -> None:
     m = 0.5
     angles = torch.linspace(0, math.pi, 2001, dtype=torch.float64)
     heads = {
@@ -142,7 +142,8 @@ def test_labels_choose_what_the_margin_lowers() -> None:
     lowered = plain - head.with_margin(plain, LABELS)
     torch.testing.assert_close(lowered, 3 * F.one_hot(LABELS, 3).float())
     linear = Softmax(5, 3)
-    assert linear.bias is not None
+    torch.testing.assert_close(linear(features), F.linear(features, linear.linear.weight, linear.linear.bias))
+    assert linear.linear.bias is not None
     assert linear.with_margin(linear(features), LABELS).equal(linear(features))
 
 

@@ -183,7 +183,7 @@ def test_bad_arguments_are_named(arguments, message, tmp_path):
 
 
 def test_the_command_line_writes_it(tmp_path):
-    line = "make cityscapes --train 2 --val 1 --height 32 --seed 3 --root"
+    line = "make cityscapes --train 2 --val 1 --size 32x64 --seed 3 --root"
     assert main([*line.split(), str(tmp_path)]) == 0
     (image,) = (tmp_path / "cityscapes" / "leftImg8bit" / "val").rglob("*.png")
     assert cv2.imread(str(image)).shape == (32, 64, 3)

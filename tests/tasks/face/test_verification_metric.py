@@ -40,10 +40,10 @@ def test_each_pack_is_scored_and_their_mean() -> None:
     parts = dict(zip(same, features.split([100, 60]), strict=True))
     alone = {name: verification(pair_distances(part), same[name]) for name, part in parts.items()}
     for name, found in alone.items():
-        assert scores[name] == found.accuracy
-        assert scores[f"{name}_std"] == found.std
-        assert scores[f"{name}_TAR@FAR=0.01"] == found.tar[0.01]
-        assert metric.result[name].eer == found.eer == scores[f"{name}_EER"]
+        assert scores[f"accuracy/{name}"] == found.accuracy
+        assert scores[f"std/{name}"] == found.std
+        assert scores[f"TAR@FAR=0.01/{name}"] == found.tar[0.01]
+        assert metric.result[name].eer == found.eer == scores[f"EER/{name}"]
     assert 50 < scores["accuracy"] == np.mean([found.accuracy for found in alone.values()]) < 100
     assert scores["threshold"] == np.mean([found.threshold for found in alone.values()])
 
