@@ -18,7 +18,6 @@ from relattn.attention.base import Attention
 from relattn.cli.main import run
 from relattn.errors import InputError
 from relattn.inference.embed import listed_images
-from relattn.inference.loading import load_task
 from relattn.inference.figure_images import data_of
 from relattn.runs.stored_config import TRUSTED, check
 from relattn.tasks.embeddings import Embedding, Entry

@@ -1,7 +1,7 @@
 """How an image is prepared for a network in evaluation: resized, then normalised.
 
-One description serves evaluation, prediction, figures (which undo it) and exported files (which carry it as JSON). With p
-the pixels of the resized image in RGB, 0 to 255, a network sees
+One description serves evaluation, prediction, figures (which undo it) and exported files (which carry it as JSON). With
+p the pixels of the resized image in RGB, 0 to 255, a network sees
 
     x = (p / 255 * value_range - mean) / std         of shape (H, W, 3), float32
 """
@@ -34,9 +34,10 @@ class Preprocessing:
     Attributes:
         size: Height and width in pixels of what a network sees, or of its training crops where `resize` is `scale` or
             `none`.
-        resize: `stretch` to `size` whatever the proportions; `cover`: resize until the image just covers `size`, and cut
-            its centre out; `scale` by the factor `scale`; or `none`.
-        interpolation: `linear`, or `area_or_linear`: each pixel is the mean of those it covers where the image gets smaller.
+        resize: `stretch` to `size` whatever the proportions; `cover`: resize until the image just covers `size`, and
+            cut its centre out; `scale` by the factor `scale`; or `none`.
+        interpolation: `linear`, or `area_or_linear`: each pixel is the mean of those it covers where the image gets
+            smaller.
         scale: The factor of `resize="scale"`.
         mean: Of each channel, RGB, in units of `value_range`.
         std: Standard deviation, likewise.

@@ -11,7 +11,6 @@ from released import ReleasedNetwork, released_stra, shake
 
 from relattn.cli.main import run
 from relattn.errors import InputError
-from relattn.inference.loading import load_task
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
 

@@ -18,7 +18,6 @@ from jsonargparse import ArgumentParser
 from relattn.cli.main import main, run
 from relattn.errors import InputError
 from relattn.heads import ArcFace, CosFace, Softmax
-from relattn.inference.loading import load_task
 from relattn.tasks.base import Task
 from relattn.tasks.embeddings import Embedding
 from relattn.tasks.face import Face

@@ -18,9 +18,8 @@ from torch._dynamo.utils import counters
 from relattn.cli.main import run
 from relattn.errors import InputError, MissingFileError
 from relattn.figures.canvas import as_image
-from relattn.inference.figures import draw, evaluating
-from relattn.inference.loading import load_task
 from relattn.inference.figure_images import data_of, evenly, from_data, from_files
+from relattn.inference.figures import draw, evaluating
 from relattn.tasks.base import Task
 from relattn.tasks.segmentation.labels import CITYSCAPES
 

@@ -12,7 +12,6 @@ import torch
 
 from relattn.cli.main import main, run
 from relattn.errors import InputError
-from relattn.inference.loading import load_task
 from relattn.tasks.embeddings import Embedding
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")

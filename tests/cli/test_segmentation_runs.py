@@ -15,7 +15,6 @@ from relattn.cli import catalogue
 from relattn.cli.main import run
 from relattn.errors import InputError
 from relattn.heads import SegmentationNetwork
-from relattn.inference.loading import load_task
 from relattn.tasks.segmentation.labels import CITYSCAPES
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")

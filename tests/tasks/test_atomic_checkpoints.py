@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from relattn.cli.lightning.flags import checkpoint_of
+
 from relattn.errors import InputError, MissingFileError
 from relattn.runs.checkpoints import Checkpoints, newest_whole, whole
 

@@ -15,9 +15,9 @@ from relattn.synthetic.faces.layouts import write_faces
 from relattn.synthetic.faces.records import write_records
 from relattn.tasks.face.data_sets import Faces
 from relattn.tasks.face.folders import Folders
-from relattn.tasks.face.verification_sets import OFFICIAL, VerificationSet
 from relattn.tasks.face.records import Records
 from relattn.tasks.face.sources import Joined, open_source, read_exclusions
+from relattn.tasks.face.verification_sets import OFFICIAL, VerificationSet
 from relattn.tasks.samplers import SampleIndex
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from relattn.tasks.face.images import central, decode
 
 from relattn.errors import InputError, MissingFileError
-from relattn.tasks.face.images import central, decode
-from relattn.tasks.face.verification_sets import VerificationSet, read_bin
 from relattn.tasks.face.pairs import read_pairs
+from relattn.tasks.face.verification_sets import VerificationSet, read_bin
 
 
 def jpeg(value: int = 0, size: tuple[int, int] = (112, 112), suffix: str = ".jpg") -> bytes:

@@ -23,7 +23,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="relattn convert",
         description="Convert a released checkpoint of RGA for `relattn test`, `predict`, `embed` and `search`.\n"
-        "Beside it a config.yaml is written. StRA's released weights are reported on: their head has no counterpart here.",
+        "Beside it a config.yaml is written. StRA's released weights are reported on: their head has no counterpart.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -85,7 +85,8 @@ def main(arguments: list[str]) -> int:
     config = configuration(options, released.attention)
     check_data_of_task(config["model"]["class_path"], config["data"]["class_path"])
     source = str(options.released)
-    task, data = (build_from_config(kind, config[name], source) for kind, name in ((Task, "model"), (Data, "data")))
+    task = build_from_config(Task, config["model"], source)  # type: ignore[type-abstract]
+    data = build_from_config(Data, config["data"], source)  # type: ignore[type-abstract]
     convert = importlib.import_module(f"relattn.tasks.{options.task}.released").convert
     for text in convert(
         options.released, options.out, task=task, data=data, config=config, identities=options.identities

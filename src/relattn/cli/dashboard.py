@@ -86,7 +86,7 @@ def tasks_of_recipes() -> "list[type[Task]]":
     quieten()
     paths = dict.fromkeys(task_recipe(name)["model"]["class_path"] for name in catalogue.recipes("task"))
     classes = {task.name: task for path in paths if (task := imported(path)) is not None}  # type: ignore[attr-defined]
-    return list(classes.values())  # type: ignore[arg-type]
+    return list(classes.values())
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -104,7 +104,7 @@ def dry_run(plan: "list[Planned]", place: Path) -> int:
     from relattn.runs import run_folder
 
     for planned in plan:
-        state = run_folder.status(place / planned.name)
+        state = run_folder.state_of(place / planned.name)
         print(f"{planned.name}  [{state}]\n  {shlex.join(planned.command)}")  # noqa: T201
     print(f"{len(plan)} runs, in {place}")  # noqa: T201
     return 0
@@ -128,7 +128,7 @@ def launch(sweep: "Sweep", plan: "list[Planned]", place: Path, options: argparse
         else Local(jobs, devices)
     )
     keep_file(sweep, place)
-    todo = [planned for planned in plan if run_folder.status(place / planned.name) != "finished"]
+    todo = [planned for planned in plan if run_folder.state_of(place / planned.name) != "finished"]
     if len(todo) < len(plan):
         console.print(f"{len(plan) - len(todo)} of {len(plan)} runs have finished before.", highlight=False)
     board = Board(sweep.name, plan, place, console, jobs)
@@ -148,7 +148,7 @@ def outcome(sweep: "Sweep", plan: "list[Planned]", place: Path, console: "Consol
     from relattn.cli.report import show
     from relattn.runs import run_folder
 
-    states = {planned.name: run_folder.status(place / planned.name) for planned in plan}
+    states = {planned.name: run_folder.state_of(place / planned.name) for planned in plan}
     failed = [planned for planned in plan if states[planned.name] == "failed"]
     finished = list(states.values()).count("finished")
     for planned in failed:
@@ -180,7 +180,7 @@ def run_one(sweep: "Sweep", given: list[str], place: Path) -> int:
         planned.command.append("--logger=wandb")
     keep_file(sweep, place)
     folder = place / planned.name
-    if run_folder.status(folder) == "finished":
+    if run_folder.state_of(folder) == "finished":
         return 0
     Local().launch([planned], place, sweep.name, lambda seen: None)
-    return 0 if run_folder.status(folder) == "finished" else 1
+    return 0 if run_folder.state_of(folder) == "finished" else 1

@@ -1,7 +1,8 @@
 """Interruption of a run by a signal: it ends with a checkpoint, and goes on later as if it had never stopped.
 
-Batches and augmentation follow from the seed and the epoch (`relattn.tasks.samplers`), and all that is random within a step,
-such as dropout, from the seed and the step: nothing depends on how often a run was stopped. SIGTERM, which schedulers
+Batches and augmentation follow from the seed and the epoch (`relattn.tasks.samplers`), and all that is random within a
+step, such as dropout, from the seed and the step: nothing depends on how often a run was stopped. SIGTERM, which
+    schedulers
 send, a first Ctrl-C, and under SLURM SIGUSR1, end a run after the step that it is at, with a checkpoint.
 """
 

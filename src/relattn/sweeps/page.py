@@ -180,7 +180,7 @@ def summary(record: Record) -> dict[str, Any]:
     versions = ", ".join(f"{name} {known[name]}" for name in VERSIONS if name in known)
     return {
         "name": record.folder.name,
-        "status": record.status,
+        "state": record.state,
         "data": f"{result.get('data', '')}{', generated' if record.generated else ''}",
         "weights": Path(record.weights).name,
         "epochs": result.get("epochs", ""),
@@ -197,6 +197,6 @@ def failure(record: Record) -> str:
     """The last line of a failed run's log."""
     from relattn.runs import run_folder
 
-    content = run_folder.read_json(record.folder / "failed.json") if record.status == "failed" else None
+    content = run_folder.read_json(record.folder / "failed.json") if record.state == "failed" else None
     lines = [line for line in (content or {}).get("log", []) if line.strip()]
     return html.unescape(lines[-1]) if lines else ""

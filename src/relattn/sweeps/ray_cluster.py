@@ -9,7 +9,7 @@ from relattn.errors import InputError
 from relattn.runs import run_folder
 from relattn.sweeps.grid import Planned
 from relattn.sweeps.local import PAUSE, Watch, terminated_as_interrupted
-from relattn.sweeps.run_process import Attempt
+from relattn.sweeps.run_process import RunProcess
 
 RETRIES = 3
 """How often a run is started again when its machine is lost; it goes on from its checkpoint."""
@@ -17,13 +17,13 @@ RETRIES = 3
 
 def attend(planned: Planned, folder: str, sweep: str) -> str:
     """Run one in a worker of Ray, and wait for it; a task that is cancelled stops its process."""
-    attempt = Attempt(planned, Path(folder), sweep)
+    process = RunProcess(planned, Path(folder), sweep)
     try:
-        while (status := attempt.poll()) == "running":
+        while (state := process.poll()) == "running":
             time.sleep(PAUSE)
-        return status
+        return state
     except KeyboardInterrupt:
-        attempt.stop()
+        process.stop()
         raise
 
 
@@ -42,7 +42,7 @@ class Ray:
     address: str | None = None
 
     def launch(self, plan: list[Planned], place: Path, sweep: str, watch: Watch) -> None:
-        """Run everything in `plan`; statuses go to `watch`.
+        """Run everything in `plan`; states go to `watch`.
 
         Raises:
             InputError: If Ray is not installed, or has no machine with what a run needs.
@@ -88,7 +88,7 @@ class Ray:
                     run_folder.record_failure(place / planned.name, -1)
                     seen[planned.name] = "failed"
             for task in unfinished:
-                state = run_folder.status(place / tasks[task].name)
+                state = run_folder.state_of(place / tasks[task].name)
                 if state != "waiting":
                     seen[tasks[task].name] = state
             watch(seen)

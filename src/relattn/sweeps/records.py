@@ -21,13 +21,13 @@ class Record:
         folder: The folder.
         sweep: What the sweep wrote before the run, empty if it was started by hand.
         result: The outcome, None while there is none.
-        status: What became of the run.
+        state: What became of the run.
     """
 
     folder: Path
     sweep: dict[str, Any]
     result: dict[str, Any] | None
-    status: run_folder.Status
+    state: run_folder.State
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def read(places: list[Path]) -> list[Record]:
     records = []
     for folder in run_folder.run_folders(places):
         sweep, result = run_folder.read_json(folder / "sweep.json"), run_folder.read_json(folder / "result.json")
-        records.append(Record(folder, sweep or {}, result, run_folder.status(folder)))
+        records.append(Record(folder, sweep or {}, result, run_folder.state_of(folder)))
     return sorted(records, key=lambda record: (record.sweep.get("started", ""), modified(record)))
 
 

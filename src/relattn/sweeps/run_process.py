@@ -1,4 +1,4 @@
-"""One attempt at a run: a process with its folder, its log and its lock, which can be waited for and stopped."""
+"""The process of a run: it has a folder, a log and a lock, and can be waited for and stopped."""
 
 import contextlib
 import os
@@ -6,16 +6,22 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
+from relattn.errors import InputError
+from relattn.publish import publish_json
 from relattn.runs import run_folder
+from relattn.runs.checkpoint_files import newest_whole
+from relattn.runs.provenance import git_state
 from relattn.sweeps.grid import VARIABLE, Planned
 
 PATIENCE = 20.0
 """Seconds that a process may take to end when it is asked to."""
 
 
-class Attempt:
+class RunProcess:
     """A running process of a planned run."""
 
     def __init__(self, planned: Planned, folder: Path, sweep: str, environment: dict[str, str] | None = None) -> None:
@@ -36,7 +42,7 @@ class Attempt:
         if held is None:
             return
         try:
-            run_folder.prepare(folder, planned, sweep)
+            prepare(folder, planned, sweep)
             command = command_of(planned, folder)
             variables = {
                 "WANDB_RUN_GROUP": sweep,
@@ -65,10 +71,10 @@ class Attempt:
         finally:
             os.close(held)
 
-    def poll(self) -> run_folder.Status:
-        """The run's status; a failure is written down when it is first seen."""
+    def poll(self) -> run_folder.State:
+        """The run's state; a failure is written down when it is first seen."""
         if self.process is None:
-            return run_folder.status(self.folder)
+            return run_folder.state_of(self.folder)
         code = self.process.poll()
         if code is None:
             return "running"
@@ -96,6 +102,13 @@ class Attempt:
             os.killpg(self.process.pid, number)
 
 
+def prepare(folder: Path, planned: Planned, sweep: str) -> None:
+    """Write down what the run is."""
+    (folder / "failed.json").unlink(missing_ok=True)
+    content = {"sweep": sweep, **asdict(planned), "started": datetime.now(UTC).isoformat(), "git": git_state()}
+    publish_json(folder / "sweep.json", content)
+
+
 def with_variables(command: list[str]) -> list[str]:
     """A command with the values of the environment's variables that its file names."""
     found = ((part, VARIABLE.fullmatch(part)) for part in command)
@@ -107,6 +120,9 @@ def command_of(planned: Planned, folder: Path) -> list[str]:
     command = list(planned.command)
     if command[0] != "relattn":
         return command
-    resumed = run_folder.checkpoint(folder)
-    going_on = [f"--ckpt_path={resumed.resolve()}"] if resumed and command[1] == "fit" else []
-    return [sys.executable, "-m", "relattn", *command[1:], *going_on]
+    going_on: list[str] = []
+    if command[1] == "fit" and (folder / "checkpoints").is_dir():
+        # One that has none, or none that is whole, starts again.
+        with contextlib.suppress(InputError):
+            going_on = [f"--ckpt_path={newest_whole(folder.resolve())}"]
+    return [sys.executable, "-P", "-m", "relattn", *command[1:], *going_on]

@@ -215,7 +215,7 @@ def what_is_missing(where: str, planned: list[Planned], found: list[Record], cho
     lacking = len(planned) - len(chosen)
     if lacking <= 0:
         return []
-    states = [record.status for record in found if record.result is None]
+    states = [record.state for record in found if record.result is None]
     listed = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
     unstarted = lacking - len(states)
     listed += [f"{unstarted} not started"] if unstarted > 0 else []

@@ -1,9 +1,11 @@
 """From a command line with short flags to one configuration and Lightning's own options.
 
 Recipes (`conf/<kind>/<name>.yaml`) and the files of `--config` are merged here, in this order: the task's recipe on its
-base, the recipe of its data set, the checkpoint's configuration, the attention's recipe, overlays of the trainer and the
-logger, the user's files. Options that stand on the command line win over all of them, since the parser reads them last.
-Where a later part chooses another class, arguments of the earlier class are dropped: nothing that a recipe says of one class
+base, the recipe of its data set, the checkpoint's configuration, the attention's recipe, overlays of the trainer and
+the logger, the user's files. Options that stand on the command line win over all of them, since the parser reads them
+last. Where a later part chooses another class, arguments of the earlier class are dropped: nothing that a recipe says
+of one
+    class
 is ever an argument of another.
 
 The merged configuration keeps the names of its recipes under `recipes`, so that a run knows them.
@@ -187,9 +189,9 @@ def task_recipe(name: str) -> Config:
 def merge(below: Any, above: Any) -> Any:
     """Two configurations, `above` winning.
 
-    Dictionaries are merged key by key, everything else is replaced. Arguments (`init_args`) of another class than the one
-    that `above` names are dropped, and `replace: true` in a dictionary drops all that is below it. A key that ends in `+`
-    appends to a list.
+    Dictionaries are merged key by key, everything else is replaced. Arguments (`init_args`) of another class than the
+    one that `above` names are dropped, and `replace: true` in a dictionary drops all that is below it. A key that ends
+    in `+` appends to a list.
     """
     if not isinstance(below, Mapping) or not isinstance(above, Mapping):
         return copy.deepcopy(above)

@@ -5,7 +5,6 @@ A loader of a genuine set reads these. People of training and test differ, and t
 
 import itertools
 import math
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import scipy.io
 from relattn.errors import InputError
 from relattn.synthetic.people.cameras import World, draw_looks
 from relattn.synthetic.people.render import Image, choose, draw_person, render
+from relattn.synthetic.staging import staged
 
 ANY = math.inf  # no upper bound
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
@@ -35,13 +35,8 @@ def _staged(root: Path, name: str, train: int, test: int, seed: int, **more: tup
         if not least <= value <= most:
             expected = f"{least} or more" if most == ANY else f"{least} to {most}"
             raise InputError(f"{name}: {what} is {value}, expected {expected}.")
-    if (root / name).exists():
-        raise InputError(f"{root / name} exists and is not overwritten; remove it or write to another root.")
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as temporary:
-        (staged := Path(temporary) / name).mkdir()
-        yield staged
-        staged.rename(root / name)
+    with staged(root, name) as folder:
+        yield folder
 
 
 def _save(file: Path, image: Image) -> None:
@@ -215,7 +210,9 @@ PREVIEWED = 8
 
 
 def preview(name: str, file: Path, *, cameras: int | None = None, seed: int = 0, **counts: int) -> None:
-    """Write a contact sheet: a row for each of the first people, a column a camera, whether the set has the image or not.
+    """Write a contact sheet with a row for each of the first people and a column for each camera.
+
+    Images that the set leaves out are drawn too.
 
     Args:
         name: The data set, as in `write_<name>`.

@@ -1,4 +1,4 @@
-"""Streets seen from a car, drawn with their labels: what stands in for Cityscapes (`relattn.synthetic.streets.layouts`).
+"""Streets seen from a car, drawn with their labels, as Cityscapes has them.
 
 A street is a plane with two walls of houses, trees and fences, whose pixels are found by casting a ray each
 (`street_ground`, `street_walls`), and things painted over it from far to near (`street_vehicles`, `street_objects`).
