@@ -23,7 +23,7 @@ Deviations: inner widths are at least 1 (the released code makes empty convoluti
 not say how the parallel variant fuses its two branches, see `RGA`.
 """
 
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -184,9 +184,17 @@ class RGA(Attention):
                 maps, both masks multiplied, or a 1x1 convolution over both maps.
 
         Raises:
-            InputError: If `size` is missing, a ratio is below 1, or neither `relation` nor `original` is set.
+            InputError: If `size` is missing, a name is none of those listed, a ratio is below 1, or neither `relation`
+                nor `original` is set.
         """
         super().__init__(channels, size=size)
+        for name, value, known in (
+            ("mode", mode, Mode),
+            ("embedding", embedding, Embedding),
+            ("fusion", fusion, Fusion),
+        ):
+            if value not in get_args(known):
+                raise InputError(f"RGA: {name} is {value!r}, expected one of {', '.join(get_args(known))}.")
         if self.size is None:
             raise InputError(
                 f"RGA compares every position with every other, so its weights depend on the input's height and "
