@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from two_processes import run_in_two
 
 from relattn.errors import InputError
 from relattn.metrics.verification import pair_distances, verification
@@ -69,18 +68,3 @@ def test_packs_are_scored_as_a_whole() -> None:
         metric.compute()
     with pytest.raises(InputError, match="no packs"):
         VerificationMetric({}).compute()
-
-
-def one_process(rank: int) -> dict[str, float]:
-    torch.set_num_threads(1)
-    metric = VerificationMetric(evaluation_set()[0])
-    even, odd = torch.arange(0, 160, 2), torch.arange(1, 160, 2)
-    feed(metric, (torch.cat((even, odd[-9:])), odd[:-9])[rank], batch=31)  # of different numbers
-    return computed(metric)
-
-
-def test_two_processes_give_the_numbers_of_one() -> None:
-    found = run_in_two(one_process)
-    alone = VerificationMetric(evaluation_set()[0])
-    feed(alone, torch.arange(160))
-    assert found[0] == found[1] == computed(alone)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from two_processes import run_in_two
 
 from relattn.errors import InputError
 from relattn.metrics.confusion import confusion_matrix
@@ -92,23 +91,6 @@ def test_nothing_to_score_is_an_error() -> None:
     metric.update(torch.zeros(1, 2, 2), torch.full((1, 2, 2), 255), torch.tensor([0]))
     with pytest.raises(InputError, match="No pixel of the evaluation set is labelled"):
         metric.compute()
-
-
-def one_process(rank: int) -> dict[str, float]:
-    predictions, labels, indices = evaluation_set()
-    metric = ConfusionMetric(CLASSES)
-    mine = torch.tensor([[0, 2, 4, 6], [1, 3, 5, 0]][rank])  # 7 images on 2 processes: the first is repeated
-    for rows in mine.split(3 - rank):
-        metric.update(predictions[rows], labels[rows], indices[rows])
-    return floats(metric.compute())
-
-
-def test_two_processes_give_the_numbers_of_one() -> None:
-    found = run_in_two(one_process)
-    predictions, labels, _ = evaluation_set()
-    alone = ConfusionMetric(CLASSES)
-    alone.update(predictions, labels, torch.arange(7))
-    assert found[0] == found[1] == floats(alone.compute())
 
 
 def test_scores_are_the_official_ones_of_the_same_files(tmp_path) -> None:
