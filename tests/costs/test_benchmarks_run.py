@@ -37,7 +37,7 @@ QUICK: dict[str, tuple[list[str], set[str], float]] = {
     "allocator": ([], {"memory kept", "memory returned"}, 0),
     "segmentation_memory": ([], {"pooled", "plain", "full", "full, materialised"}, 1e-4),
 }
-SLOW = ("allocator", "segmentation_memory")  # processes of their own, which import torch
+SLOW = ("allocator", "attention_steps", "data_pipelines", "rga", "segmentation_memory", "start_up")
 UNCOMPARED = ("attention_steps", "start_up", "allocator")  # sides that do not compute the same
 
 

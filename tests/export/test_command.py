@@ -35,6 +35,7 @@ def test_a_checkpoint_becomes_a_file(checkpoint: Path, capsys: pytest.CaptureFix
     assert (found["task"], found["backbone"], found["output"]["name"]) == ("classification", "resnet8", "logits")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(OLD_TRACE), reason=OLD_TRACE)
 def test_segmentation_takes_another_size(capsys: pytest.CaptureFixture[str]) -> None:
     file = save(Path("streets.ckpt"), "segmentation", backbone="resnet10t", head="fcn")
