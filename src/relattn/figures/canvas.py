@@ -8,20 +8,25 @@ import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from relattn.errors import InputError
+from relattn.extras import Lazy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+mpl = Lazy("matplotlib", "suite")
+mpl_figure = Lazy("matplotlib.figure", "suite")
+colour_maps = Lazy("matplotlib.cm", "suite")
+layout_engine = Lazy("matplotlib.layout_engine", "suite")
 
 Pixels = NDArray[np.uint8]
 
@@ -49,7 +54,7 @@ def check_count(images: int) -> None:
 
 def grid(
     rows: int, columns: int, *, aspect: float, title: str, note: str = "", lines: int = 0
-) -> tuple[Figure, NDArray[Any]]:
+) -> "tuple[Figure, NDArray[Any]]":
     """A figure of `rows` x `columns` pictures.
 
     Args:
@@ -71,9 +76,9 @@ def grid(
     note = textwrap.fill(note, characters)
     title = textwrap.fill(title, int(characters * 0.78))
     around = note.count("\n") + title.count("\n") + 2
-    figure = Figure(
+    figure = mpl_figure.Figure(
         figsize=(full, rows * (height + 0.08) + 0.75 + 0.17 * (around + rows * lines)),
-        layout=ConstrainedLayoutEngine(h_pad=0.06),
+        layout=layout_engine.ConstrainedLayoutEngine(h_pad=0.06),
     )
     axes = figure.subplots(rows, columns, squeeze=False)
     for ax in axes.flat:
@@ -84,7 +89,7 @@ def grid(
     return figure, axes
 
 
-def bare(ax: Axes) -> None:
+def bare(ax: "Axes") -> None:
     """Take ticks and frame away."""
     ax.set_xticks([])
     ax.set_yticks([])
@@ -92,25 +97,25 @@ def bare(ax: Axes) -> None:
         spine.set_visible(False)
 
 
-def head(ax: Axes, text: str, aspect: float) -> None:
+def head(ax: "Axes", text: str, aspect: float) -> None:
     """Write a column's title, broken where it is wider than its pictures."""
     width = max(SIDE * math.sqrt(min(max(aspect, 0.33), 3.0)), LEAST)
     ax.set_title(textwrap.fill(text, max(int(width / GLYPH), 8)), fontsize=SIZE, color=INK)
 
 
-def label(ax: Axes, text: str) -> None:
+def label(ax: "Axes", text: str) -> None:
     """Write a row's name at its left."""
     ax.set_ylabel(text, fontsize=SIZE, color=INK)
 
 
-def show_image(ax: Axes, pixels: Pixels) -> None:
+def show_image(ax: "Axes", pixels: Pixels) -> None:
     """Show an image (H, W, 3)."""
     ax.imshow(pixels, interpolation="nearest")
 
 
 def show_map(
-    ax: Axes, values: Tensor, limits: tuple[float, float], size: tuple[int, int], *, cmap: str = SEQUENTIAL
-) -> AxesImage:
+    ax: "Axes", values: Tensor, limits: tuple[float, float], size: tuple[int, int], *, cmap: str = SEQUENTIAL
+) -> "AxesImage":
     """Show a map as large as its image, a position as an even area.
 
     Args:
@@ -132,10 +137,10 @@ def limits_of(values: Tensor) -> tuple[float, float]:
     return (low, high) if high - low > 1e-6 * max(abs(high), 1e-3) else (low - 1e-3, high + 1e-3)
 
 
-def bar(figure: Figure, shown: AxesImage, axes: Sequence[Axes], *, beside: bool, text: str = "") -> None:
+def bar(figure: "Figure", shown: "AxesImage", axes: "Sequence[Axes]", *, beside: bool, text: str = "") -> None:
     """Draw a colour bar with three numbers, below the axes or at their right."""
     low, high = shown.get_clim()
-    opaque = ScalarMappable(shown.norm, shown.cmap)  # what is shown may let an image through
+    opaque = colour_maps.ScalarMappable(shown.norm, shown.cmap)  # what is shown may let an image through
     tall = len({ax.get_subplotspec().rowspan.start for ax in axes}) if beside else 1  # type: ignore[union-attr]
     where = {"location": "right", "aspect": 14 * tall} if beside else {"location": "bottom", "aspect": 12}
     drawn = figure.colorbar(opaque, ax=list(axes), pad=0.02, shrink=0.9, **where)  # type: ignore[arg-type]
