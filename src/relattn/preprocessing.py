@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from relattn.errors import InputError
-from relattn.extras import required
+from relattn.extras import Lazy
+
+cv2 = Lazy("cv2", "suite")
 
 Pixels = NDArray[np.uint8]
 """`(H, W, 3)` RGB."""
@@ -80,7 +82,6 @@ class Preprocessing:
 
     def resized(self, image: Pixels) -> Pixels:
         """Resize an image `(h, w, 3)`."""
-        cv2 = required("cv2", "suite")
         height, width = image.shape[:2]
         size = self.scaled(height, width) if self.resize == "scale" else self.size
         if self.resize == "none":
@@ -102,7 +103,6 @@ class Preprocessing:
 
     def normalise(self, image: Pixels) -> NDArray[np.float32]:
         """Normalise an image `(H, W, 3)`, by a table of the 256 values of each channel."""
-        cv2 = required("cv2", "suite")
         unit = np.float32(255 / self.value_range)
         mean, std = (np.array(values, np.float32) * unit for values in (self.mean, self.std))
         table = (np.arange(256, dtype=np.float32)[:, None] - mean) * np.reciprocal(std)

@@ -24,7 +24,7 @@ not say how the parallel variant fuses its two branches, see `RGA`. How masks be
 default that of the released code.
 """
 
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -190,10 +190,17 @@ class RGA(Attention):
             mask_init: How masks begin: as `"released"` by the authors, or as a start of this suite (`mask_init`).
 
         Raises:
-            InputError: If `size` is missing, a ratio is below 1, neither `relation` nor `original` is set, or
-                `mask_init` is unknown.
+            InputError: If `size` is missing, a name is none of those listed, a ratio is below 1, or neither `relation`
+                nor `original` is set.
         """
         super().__init__(channels, size=size)
+        for name, value, known in (
+            ("mode", mode, Mode),
+            ("embedding", embedding, Embedding),
+            ("fusion", fusion, Fusion),
+        ):
+            if value not in get_args(known):
+                raise InputError(f"RGA: {name} is {value!r}, expected one of {', '.join(get_args(known))}.")
         if self.size is None:
             raise InputError(
                 f"RGA compares every position with every other, so its weights depend on the input's height and "

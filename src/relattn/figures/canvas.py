@@ -17,6 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from relattn.errors import InputError
+from relattn.extras import Lazy
+
+mpl = Lazy("matplotlib", "suite")
+mpl_figure = Lazy("matplotlib.figure", "suite")
+colour_maps = Lazy("matplotlib.cm", "suite")
+layout_engine = Lazy("matplotlib.layout_engine", "suite")
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,9 +80,6 @@ def grid(
     Returns:
         The figure, and its axes, (rows, columns), without ticks and frames.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     aspect = min(max(aspect, 0.33), 3.0)
     height = side / math.sqrt(aspect)
     width = max(height * aspect, LEAST)
@@ -85,9 +88,9 @@ def grid(
     note = textwrap.fill(note, characters)
     title = textwrap.fill(title, int(characters * 0.78))
     around = note.count("\n") + title.count("\n") + 2
-    figure = Figure(
+    figure = mpl_figure.Figure(
         figsize=(full, rows * (height + 0.08) + 0.75 + 0.17 * (around + rows * lines)),
-        layout=ConstrainedLayoutEngine(h_pad=0.06),
+        layout=layout_engine.ConstrainedLayoutEngine(h_pad=0.06),
     )
     axes = figure.subplots(rows, columns, squeeze=False)
     for ax in axes.flat:
@@ -148,10 +151,8 @@ def limits_of(values: "Tensor") -> tuple[float, float]:
 
 def bar(figure: "Figure", shown: "AxesImage", axes: "Sequence[Axes]", *, beside: bool, text: str = "") -> None:
     """Draw a colour bar with three numbers, below the axes or at their right."""
-    from matplotlib.cm import ScalarMappable
-
     low, high = shown.get_clim()
-    opaque = ScalarMappable(shown.norm, shown.cmap)  # what is shown may let an image through
+    opaque = colour_maps.ScalarMappable(shown.norm, shown.cmap)  # what is shown may let an image through
     tall = len({ax.get_subplotspec().rowspan.start for ax in axes}) if beside else 1  # type: ignore[union-attr]
     where = {"location": "right", "aspect": 14 * tall} if beside else {"location": "bottom", "aspect": 12}
     drawn = figure.colorbar(opaque, ax=list(axes), pad=0.02, shrink=0.9, **where)  # type: ignore[arg-type]
@@ -193,8 +194,6 @@ def save(figure: "Figure", folder: Path, name: str, formats: Sequence[str] = ("p
 
 def write(figure: "Figure", file: Path) -> None:
     """Write a figure in the format that the file's name ends in; the fonts of a PDF are embedded, as TrueType."""
-    import matplotlib as mpl
-
     options = output_options(figure)
     if file.suffix == ".pdf":
         options["metadata"] = {"CreationDate": None}  # without the date, the same figure is the same file

@@ -4,6 +4,8 @@ import unicodedata
 from functools import cache
 from typing import TYPE_CHECKING
 
+from relattn.extras import required
+
 if TYPE_CHECKING:
     from matplotlib.ft2font import FT2Font
 
@@ -56,6 +58,6 @@ def has_glyph(character: str) -> bool:
 
 def loaded() -> "FT2Font":
     """The font; matplotlib keeps one for each thread."""
-    from matplotlib.font_manager import findfont, get_font
-
-    return get_font(findfont(FONT))
+    manager = required("matplotlib.font_manager", "suite")
+    font: FT2Font = manager.get_font(manager.findfont(FONT))
+    return font

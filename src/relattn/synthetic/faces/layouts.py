@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from relattn.errors import InputError
+from relattn.extras import Lazy
 from relattn.synthetic.faces.people import Appearance, Identity, Image, choose, draw_appearance, draw_identity
 from relattn.synthetic.faces.render import render
 from relattn.synthetic.staging import staged
+
+cv2 = Lazy("cv2", "suite")
 
 PACKS = ("lfw", "cplfw", "calfw", "cfp_fp", "agedb_30")
 ALIKE = ("cplfw", "calfw")

@@ -10,15 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
-import h5py
 import numpy as np
-import scipy.io
 
 from relattn.errors import InputError
+from relattn.extras import Lazy
 from relattn.synthetic.people.cameras import World, draw_looks
 from relattn.synthetic.people.render import Image, choose, draw_person, render
 from relattn.synthetic.staging import staged
+
+cv2 = Lazy("cv2", "suite")
+h5py = Lazy("h5py", "suite")
+mat_files = Lazy("scipy.io", "suite")
 
 ANY = math.inf  # no upper bound
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
@@ -184,7 +186,7 @@ def write_cuhk03(root: Path, *, train_identities: int = 150, test_identities: in
                 config = {"filelist": names.astype(object), "labels": np.uint16(labels), "camId": np.uint8(views)}
                 for split in ("train", "query", "gallery"):
                     config[f"{split}_idx"] = (np.argwhere(splits[:, :1] == split)[:, :1] + 1).astype(np.uint16)
-                scipy.io.savemat(folder / f"cuhk03_new_protocol_config_{boxes}.mat", config)
+                mat_files.savemat(folder / f"cuhk03_new_protocol_config_{boxes}.mat", config)
             drawn = [np.argsort(world.rng(6, test).random(people))[: min(100, people // 2)] for test in range(20)]
             sets = [[[places[person][0] + 1, places[person][1] + 1] for person in sorted(test)] for test in drawn]
             put([[put(np.array(pairs, dtype=np.float64), "double")] for pairs in sets], name="testsets")

@@ -7,14 +7,16 @@ void. Deviation: there is no `_gtFine_polygons.json`, since streets are drawn in
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from relattn.errors import InputError
+from relattn.extras import Lazy
 from relattn.synthetic.staging import staged
 from relattn.synthetic.streets.labels import ID, LABELS
 from relattn.synthetic.streets.render import RARE, render
+
+cv2 = Lazy("cv2", "suite")
 
 CITIES = {
     "train": ("aachen", "bochum", "bremen", "cologne", "hamburg", "ulm"),
