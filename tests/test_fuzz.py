@@ -277,7 +277,7 @@ def test_evaluation_leaves_no_image_out(count: int, processes: int) -> None:
     st.lists(st.integers(0, 8), min_size=1, max_size=60),
     st.integers(1, 24),
     st.integers(1, 5),
-    st.sampled_from(["identities", "chunks"]),
+    st.sampled_from(["identities", "images"]),
     st.integers(1, 2),
 )
 def test_batches_of_identities_are_whole_or_refused(
@@ -289,7 +289,7 @@ def test_batches_of_identities_are_whole_or_refused(
                 identities,
                 batch_size=batch_size,
                 images=images,
-                epoch=kind,
+                epoch_over=kind,
                 rank=rank,
                 world_size=processes,  # type: ignore[arg-type]
             )

@@ -18,8 +18,7 @@ from relattn.attention.base import Attention
 from relattn.cli.main import run
 from relattn.errors import InputError
 from relattn.inference.embed import listed_images
-from relattn.inference.loading import load_task
-from relattn.inference.figure_images import data_of
+from relattn.inference.loading import load_data, load_task
 from relattn.runs.stored_config import TRUSTED, check
 from relattn.tasks.embeddings import Embedding, Entry
 from relattn.tasks.files import inside
@@ -61,7 +60,7 @@ class Runs:
 @pytest.mark.parametrize("content", [Runs(), {"config": Runs(), "shapes": {}, "state_dict": {}}])
 def test_nothing_in_a_checkpoint_is_run(content: Any) -> None:
     torch.save(content, "hostile.ckpt")
-    for read in (load, relattn.load, data_of):
+    for read in (load_task, relattn.load, load_data):
         with pytest.raises(InputError, match=r"hostile\.ckpt cannot be read as a checkpoint"):
             read("hostile.ckpt")
     assert not Path("pwned").exists()
@@ -103,7 +102,7 @@ def test_a_checkpoint_names_no_class_of_its_choice(
     monkeypatch.syspath_prepend(".")
     file = stored(part, where, value)
     with pytest.raises(InputError, match=r"hostile\.ckpt: its configuration"):
-        load(file) if part == "model" else data_of(file)
+        load_task(file) if part == "model" else load_data(file)
     assert not Path("pwned").exists()
 
 
@@ -112,12 +111,12 @@ def test_a_configuration_that_is_none_is_refused(config: str) -> None:
     file = save(Path("odd.ckpt"), "classification")
     torch.save({**torch.load(file, weights_only=True), "config": config}, file)
     with pytest.raises(InputError, match=r"odd\.ckpt holds no configuration of the model"):
-        load(file)
+        load_task(file)
 
 
 def test_arguments_that_do_not_fit_are_one_message() -> None:
     with pytest.raises(InputError, match=r"hostile\.ckpt: its configuration does not fit"):
-        load(stored("model", ["init_args", "channels_last"], "perhaps"))
+        load_task(stored("model", ["init_args", "channels_last"], "perhaps"))
 
 
 @pytest.mark.parametrize("task", MODELS)
@@ -125,8 +124,8 @@ def test_checkpoints_of_the_suite_are_as_good_as_before(task: str) -> None:
     optimizer = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.1}}
     schedule = {"class_path": "relattn.tasks.schedules.Constant"}
     file = save(Path("good.ckpt"), task, "rga_sc", optimizer=optimizer, schedule=schedule)
-    assert type(load(file)).__name__.lower() == task
-    assert data_of(file).image_size
+    assert type(load_task(file)).__name__.lower() == task
+    assert load_data(file).image_size
 
 
 def test_a_class_of_one_s_own_counts_where_it_was_imported_or_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +290,7 @@ def test_shapes_and_weights_that_do_not_fit_are_one_message() -> None:
     content = torch.load(file, weights_only=True)
     torch.save({**content, "shapes": [1]}, file)
     with pytest.raises(InputError, match="no checkpoint of `relattn fit`"):
-        load(file)
+        load_task(file)
     torch.save({**content, "state_dict": {}}, file)
     with pytest.raises(InputError, match=r"odd\.ckpt: its weights are not those of its network"):
-        load(file)
+        load_task(file)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from released import ReleasedNetwork, released_stra, shake
+from released_networks import ReleasedNetwork, released_stra, shake
 
 from relattn.cli.main import run
 from relattn.errors import InputError
@@ -42,7 +42,7 @@ def test_a_converted_checkpoint_is_tested_and_embeds(network, released, people, 
     images = torch.randn(2, 3, 64, 32)
     with torch.no_grad():
         expected = network(images)[1]
-        assert (load(out)(images) - expected).abs().max() < 1e-4 * expected.abs().max()
+        assert (load_task(out)(images) - expected).abs().max() < 1e-4 * expected.abs().max()
     assert run(["test", "--ckpt_path", out, "--gpus", "0", "--data.root", str(people), "--data.workers", "0"]) == 0
     result = json.loads(Path("converted/test/result.json").read_text())
     assert (result["attention"], result["identities"]) == ("rga_sc", 12)
@@ -60,7 +60,7 @@ def test_what_is_written_says_where_it_is_from_and_what_it_is_for(released):
     assert content["shapes"] == {"num_classes": 12, "image_size": (64, 32), "feature": "before_norm"}
     assert (content["released"]["file"], content["released"]["release"]) == ("rga.pth.tar", "RGA")
     assert Path("cuhk03/config.yaml").read_text() == content["config"]
-    other = load(convert(released, "other/model.ckpt", "--identities", "20"))
+    other = load_task(convert(released, "other/model.ckpt", "--identities", "20"))
     assert other.head.classifier.weight.shape == (20, 2048)
 
 

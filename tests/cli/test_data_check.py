@@ -21,7 +21,7 @@ MARKET = "Market-1501-v15.09.15"
 
 
 def check(data: str, root: Path | str, *options: str) -> int:
-    return run(["data", "check", "--data", data, "--data.root", str(root), "--processes", "0", *options])
+    return run(["data", "check", "--data", data, "--data.root", str(root), "--workers", "0", *options])
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_processes_find_the_same_and_the_status_is_2(
     files[1].write_bytes(files[1].read_bytes()[:900] + b"\xff\xd9")
     said = []
     for processes in ("0", "2"):
-        line = ["data", "check", "--data", "Market1501", "--data.root", str(market.parent), "--processes", processes]
+        line = ["data", "check", "--data", "Market1501", "--data.root", str(market.parent), "--workers", processes]
         monkeypatch.setattr(sys, "argv", ["relattn", *line])
         assert main() == 2
         said.append(capsys.readouterr().err)
@@ -97,8 +97,8 @@ def test_the_line_of_a_run_can_be_checked_as_it_stands(people: Path) -> None:
     assert check("Market1501", people, *line, "--model.margin=0.5", "--data.image_size", "[32,16]") == 0
     with pytest.raises(InputError, match="no option --batch_size"):
         check("Market1501", people, "--batch_size", "3")
-    with pytest.raises(InputError, match="--processes is -1"):
-        check("Market1501", people, "--processes", "-1")
+    with pytest.raises(InputError, match="--workers is -1"):
+        check("Market1501", people, "--workers", "-1")
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -20,7 +20,7 @@ from relattn.errors import InputError, MissingFileError
 from relattn.figures.canvas import as_image
 from relattn.inference.figures import draw, evaluating
 from relattn.inference.loading import load_task
-from relattn.inference.figure_images import data_of, evenly, from_data, from_files
+from relattn.inference.figure_images import load_data, evenly, from_data, from_files
 from relattn.tasks.base import Task
 from relattn.tasks.segmentation.labels import CITYSCAPES
 
@@ -72,7 +72,7 @@ def test_all_that_a_network_of_people_has(people: Path, capsys: pytest.CaptureFi
     figures(rga, "--figure", "masks,relations", "architecture", "ranks", "--count", "2")
     assert all(min(drawn(name)) > 300 for name in ("masks", "relations", "architecture", "ranks"))
     said = capsys.readouterr().out
-    weights = sum(parameter.numel() for parameter in load(rga).network.parameters())
+    weights = sum(parameter.numel() for parameter in load_task(rga).network.parameters())
     assert f"parameters: {weights:,}" in said
     assert "resnet8 + rga_sc, dependence on the target: 0." in said or "+ rga, dependence" in said
     assert "rank-1" in said
@@ -195,7 +195,7 @@ def test_figures_go_to_wandb(cifar: Path) -> None:
 
 def test_figures_of_a_compiled_network_are_those_of_the_plain_one(people: Path) -> None:
     checkpoint = reid(people, RGA, [3])
-    task, plain, data = load(checkpoint).train(), load(checkpoint), data_of(checkpoint)
+    task, plain, data = load_task(checkpoint).train(), load_task(checkpoint), load_data(checkpoint)
     data.setup("test")
     pictures = from_data(data, [0, 3])
     task.network.compile(backend="eager", dynamic=False)
@@ -256,7 +256,7 @@ def test_missing_data_can_be_named_or_done_without(people: Path) -> None:
 
 def test_pictures_are_what_the_network_sees(people: Path) -> None:
     checkpoint = reid(people, None)
-    task, data = load(checkpoint), data_of(checkpoint)
+    task, data = load_task(checkpoint), load_data(checkpoint)
     data.setup("test")
     places = evenly(data, 3)
     found = from_data(data, places)

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,6 +36,7 @@ class RunRecord(SaveConfigCallback):
         self.step_ended: float | None = None
         self.step_seconds: list[float] = []
 
+    @cached_property
     def text(self) -> str:
         """The configuration as YAML, which reproduces the run by itself but for keys and passwords, which it lacks."""
         return str(hidden(self.parser.dump(self.asked, skip_unset=False)))
@@ -42,7 +44,7 @@ class RunRecord(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(self.text())
+        (folder / "config.yaml").write_text(self.text)
         self.made = made(trainer)
         if before := read_json(folder / "run.json"):  # of a run that goes on
             self.made["earlier"] = [*before.pop("earlier", []), before]
@@ -51,7 +53,7 @@ class RunRecord(SaveConfigCallback):
             wandb_logging.log_start(logger, hidden(self.config.as_dict()), self.facts)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config"] = self.text()
+        checkpoint["config"] = self.text
         checkpoint["seconds"] = self.seconds()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -1,18 +1,16 @@
 """Checkpoints as `relattn fit` writes them, of small networks that nobody trained: their weights are drawn."""
 
-import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 import yaml
-from jsonargparse import ArgumentParser
 from torch import nn
 
-from relattn.cli.lightning import flags
+from relattn.cli.lightning.recipes import attention_config
+from relattn.runs.stored_config import build_from_config
 from relattn.tasks.base import Task
-from relattn.tasks.segmentation.labels import CITYSCAPES
+from relattn.tasks.data import Data
 
 OLD_TRACE = "torch 2.11 traces segmentation for some sizes only" if torch.__version__.startswith("2.11.") else ""
 """Why a test of every size is left out; `relattn export` says so too."""
@@ -36,8 +34,6 @@ DATA: dict[str, tuple[str, dict[str, Any]]] = {
     "face": ("relattn.tasks.face.Faces", {}),
 }
 
-SIZES = {"classification": (32, 32), "reid": (64, 32), "segmentation": (48, 64), "face": (48, 48)}
-
 
 def shake(network: nn.Module) -> None:
     """Give batch norms statistics that matter, and parameters that are zero something else."""
@@ -51,33 +47,39 @@ def shake(network: nn.Module) -> None:
             nn.init.normal_(parameter, std=0.1)
 
 
-def build(task: str, attention: str = "none", **arguments: Any) -> tuple[Task, dict[str, Any]]:
-    """A task with a network of drawn weights, in evaluation mode, and the configuration of its model."""
-    path, given = MODELS[task]
-    given = {**given, **arguments}
+def build(
+    task: str, attention: str = "none", *, data: dict[str, Any] | None = None, **arguments: Any
+) -> tuple[Task, dict[str, Any]]:
+    """A task with a network of drawn weights, in evaluation mode, and the configuration of its model and data.
+
+    `data` are options of its data set, `arguments` of its model.
+    """
+    path, options = MODELS[task]
+    options = {**options, **arguments}
     if attention != "none":
-        given["attention"] = json.loads(flags.attention(attention, given["backbone"]))
-    model = {"class_path": path, "init_args": given}
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Task, "model", fail_untyped=False)
-    made: Task = parser.instantiate(parser.parse_object({"model": model})).model
-    shapes = {"num_classes": CLASSES[task], "image_size": SIZES[task], "classes": CITYSCAPES.classes}
+        options["attention"] = attention_config(attention, options["backbone"])
+    data_path, data_options = DATA[task]
+    config = {
+        "model": {"class_path": path, "init_args": options},
+        "data": {"class_path": data_path, "init_args": {**data_options, **(data or {})}},
+    }
+    made = build_from_config(Task, config["model"], "the test")
+    data_set = build_from_config(Data, config["data"], "the test")
+    data_set.num_classes = CLASSES[task]
     torch.manual_seed(0)
-    made.assemble(SimpleNamespace(feature="after_norm", **shapes))
+    made.assemble(data_set.specification())
     shake(made)
-    return made.eval(), model
+    return made.eval(), config
 
 
 def save(
     file: Path, task: str, attention: str = "none", *, data: dict[str, Any] | None = None, **arguments: Any
 ) -> Path:
-    """Write the checkpoint of a task; `data` are options of its data set, `arguments` of its model."""
-    made, model = build(task, attention, **arguments)
+    """Write the checkpoint of a task; options as in `build`."""
+    made, config = build(task, attention, data=data, **arguments)
     if task == "face":
         made.threshold.fill_(1.25)
-    path, given = DATA[task]
-    config = {"model": model, "data": {"class_path": path, "init_args": {**given, **(data or {})}}}
     file.parent.mkdir(parents=True, exist_ok=True)
-    content = {"state_dict": made.state_dict(), "config": yaml.safe_dump(config), "shapes": made.shapes}
+    content = {"config": yaml.safe_dump(config), "specification": made.specification, "state_dict": made.state_dict()}
     torch.save(content, file)
     return file

@@ -139,7 +139,7 @@ def test_attention_goes_where_it_belongs_or_is_sent(options: list[str], where: s
     needs_windows = "rga_sc" in options and {"full", "--model.stages"} & set(options)
     inference = ["--model.inference.crop", "[48,64]"] if needs_windows else []
     folder = fit(streets, *options, *inference)
-    task = load(folder / "checkpoints" / "last.ckpt")
+    task = load_task(folder / "checkpoints" / "last.ckpt")
     names = [name for name, module in task.named_modules() if any(module is one for one in task.attentions)]
     assert names
     assert all(name.startswith(where) for name in names)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from relattn.cli.main import run
-from relattn.runs.checkpoints import whole
+from relattn.runs.checkpoints import read_whole
 from relattn.runs.interruption import Interruption
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
@@ -57,7 +57,7 @@ def folder_of(name: str) -> Path:
 
 def assert_same(first: Path, second: Path) -> None:
     """Weights, optimizer and scores are equal, bit for bit."""
-    one, other = (whole(folder / "checkpoints" / "last.ckpt") for folder in (first, second))
+    one, other = (read_whole(folder / "checkpoints" / "last.ckpt") for folder in (first, second))
     assert one["global_step"] == other["global_step"]
     assert one["state_dict"].keys() == other["state_dict"].keys()
     assert all(torch.equal(value, other["state_dict"][name]) for name, value in one["state_dict"].items())
@@ -105,7 +105,7 @@ def test_a_run_that_is_told_to_stop_goes_on_from_that_step(task: str, root, caps
     folder = folder_of("stopped")
     assert stopped.value.code == 128 + signal.SIGTERM
     assert f"Go on with: relattn fit --ckpt_path {folder}" in capsys.readouterr().err
-    kept = whole(folder / "checkpoints" / "last.ckpt")
+    kept = read_whole(folder / "checkpoints" / "last.ckpt")
     steps = kept["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["ready"]
     assert (kept["epoch"], steps) == (1, 2), "it stopped amid the second epoch"
     assert not (folder / "result.json").exists()
@@ -127,7 +127,7 @@ def test_ctrl_c_stops_after_the_step(batch: int, cifar: Path, capsys) -> None:
     folder = folder_of("stopped")
     assert stopped.value.code == 128 + signal.SIGINT
     assert "stops after this step" in capsys.readouterr().err
-    assert whole(folder / "checkpoints" / "last.ckpt")["global_step"] == batch + 1
+    assert read_whole(folder / "checkpoints" / "last.ckpt")["global_step"] == batch + 1
     assert run(["fit", "--ckpt_path", "last", "--name", "stopped"]) == 0
     assert_same(folder_of("whole"), folder)
     assert curve(folder) == curve(folder_of("whole"))
@@ -145,7 +145,7 @@ def test_slurm_is_asked_to_start_the_job_again(cifar: Path, tmp_path: Path, monk
         run(command("classification", cifar, "mine"))
     assert (tmp_path / "asked").read_text() == "requeue 17\n"
     folder = folder_of("mine")
-    assert whole(folder / "checkpoints" / "last.ckpt")["global_step"] == 6
+    assert read_whole(folder / "checkpoints" / "last.ckpt")["global_step"] == 6
     assert not list(folder.glob("hpc_ckpt*"))
 
 
@@ -193,10 +193,10 @@ def test_two_processes_stop_at_the_same_step(cifar: Path) -> None:
     _, said = running.communicate(timeout=120)
     assert running.returncode == 128 + signal.SIGTERM
     assert said.count("Go on with") == 1
-    before = whole(file)["global_step"]
+    before = read_whole(file)["global_step"]
     subprocess.run(
         [*program, "fit", "--ckpt_path", str(file), "--trainer.max_epochs", str(before // 5 + 2)],
         env=environment,
         check=True,
     )
-    assert whole(file)["global_step"] == (before // 5 + 2) * 5
+    assert read_whole(file)["global_step"] == (before // 5 + 2) * 5

@@ -74,7 +74,7 @@ def test_a_run_is_the_same_with_any_number_of_workers_and_after_a_pause(people: 
 def test_stra_s_recipe_freezes_and_shuffles(people: Path) -> None:
     options = ["--task", "reid_stra", "--data.batch_size", "8", "--model.last_stride", "2", "--trainer.max_epochs", "1"]
     folder = fit(people, *options)
-    task = load(folder / "checkpoints/last.ckpt")
+    task = load_task(folder / "checkpoints/last.ckpt")
     assert task.frozen_epochs == 8
     assert int(task.network.bn1.num_batches_tracked) == 0
     assert int(task.network.layer3[0].bn1.num_batches_tracked) > 0

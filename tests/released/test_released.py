@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from released import HALVES, ReleasedNetwork, ReleasedRGA, released_stra, shake
+from released_networks import HALVES, ReleasedNetwork, ReleasedRGA, released_stra, shake
 from torch import Tensor, nn
 
 from relattn.attention import RGA, StRA

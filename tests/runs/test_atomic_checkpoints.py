@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from relattn.cli.lightning.flags import checkpoint_of
 from relattn.errors import InputError, MissingFileError
-from relattn.runs.checkpoints import Checkpoints, newest_whole, whole
+from relattn.runs.checkpoints import Checkpoints, find_checkpoint, newest_whole, read_whole
 
 
 def save(folder: Path, epoch: int) -> Path:
@@ -25,7 +25,7 @@ def test_the_replaced_checkpoint_is_kept_and_nothing_else(tmp_path: Path) -> Non
     for epoch in range(3):
         file = save(tmp_path, epoch)
     assert sorted(path.name for path in file.parent.iterdir()) == ["last.ckpt", "previous.ckpt"]
-    assert [whole(file.with_name(name))["epoch"] for name in ("last.ckpt", "previous.ckpt")] == [2, 1]
+    assert [read_whole(file.with_name(name))["epoch"] for name in ("last.ckpt", "previous.ckpt")] == [2, 1]
     assert Checkpoints().load_checkpoint(file)["state_dict"]["w"][0] == 2
 
 
@@ -41,7 +41,7 @@ def test_a_full_disk_leaves_the_last_good_one_and_says_so(tmp_path: Path, monkey
         save(tmp_path, 2)
     monkeypatch.undo()
     assert [path.name for path in file.parent.iterdir()] == ["last.ckpt"]
-    assert whole(file)["epoch"] == 1
+    assert read_whole(file)["epoch"] == 1
 
 
 def test_a_damaged_one_is_named_and_so_is_the_one_before(tmp_path: Path) -> None:
@@ -85,4 +85,4 @@ def test_no_damage_is_more_than_an_error_of_ours(tmp_path_factory, cut: int, pla
     content[place % len(content)] = byte
     file.write_bytes(bytes(content[: len(content) - cut]))
     with contextlib.suppress(InputError):
-        whole(file)
+        read_whole(file)

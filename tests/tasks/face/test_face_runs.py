@@ -59,7 +59,7 @@ def test_recipes_train_and_score_every_pack(task: str, attention: str, faces: Pa
         assert all(0 <= accuracy <= 100 for accuracy in accuracies)
         assert scores[f"{stage}/score"] == scores[f"{stage}/accuracy"] == pytest.approx(np.mean(accuracies), abs=1e-3)
         assert {f"{stage}/lfw_{what}" for what in ("std", "EER", "AUC", "TAR@FAR=0.001", "threshold")} <= scores.keys()
-    network = load(folder / "checkpoints" / "last.ckpt")
+    network = load_task(folder / "checkpoints" / "last.ckpt")
     assert isinstance(network, Face)
     assert type(network.head) is RECIPES[task]
     assert network.threshold == pytest.approx(scores["val/threshold"], abs=1e-4)
@@ -130,7 +130,7 @@ def photographs(faces: Path) -> list[Path]:
 
 def features_by_hand(checkpoint: Path, files: list[Path]) -> np.ndarray:
     """Concatenated features of length 1, by the network alone."""
-    task, rows = load(checkpoint), []
+    task, rows = load_task(checkpoint), []
     for file in files:
         pixels = (cv2.resize(read_image(file), SIZE[::-1], interpolation=cv2.INTER_AREA) - 127.5) / 128
         image = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
@@ -193,7 +193,7 @@ def test_test_and_predict_agree(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize(("flip", "dimensions"), [("concatenate", 64), ("sum", 32), ("none", 32)])
 def test_the_compared_feature(flip: str, dimensions: int, checkpoint: Path) -> None:
-    task = load(checkpoint)
+    task = load_task(checkpoint)
     task.use_flip(flip)
     images = torch.randn(2, 3, *SIZE)
     with torch.no_grad():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from relattn.runs.checkpoints import whole
+from relattn.runs.checkpoints import read_whole
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*is not the published set")]
 
@@ -89,7 +89,7 @@ def test_two_processes_train_as_one(task: str, more: tuple[str, ...], request: p
     states = []
     for name, devices in (("one", ONE), ("two", TWO)):
         relattn("fit", *arguments, *COMMON, *LAYER_NORM, *root, *more, *devices, "--name", name)
-        states.append(whole(Path("runs") / task / name / "checkpoints" / "last.ckpt")["state_dict"])
+        states.append(read_whole(Path("runs") / task / name / "checkpoints" / "last.ckpt")["state_dict"])
     moved = 0.0
     for name, value in states[0].items():
         torch.testing.assert_close(states[1][name], value, rtol=1e-4, atol=1e-5)

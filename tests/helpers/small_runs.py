@@ -1,0 +1,59 @@
+"""The small run of each task, which tests share or vary: two or three steps on the generated sets of `conftest`."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from relattn.cli.main import run
+
+CPU = ("--gpus", "0", "--trainer.max_epochs", "1")
+
+RUNS: dict[str, tuple[str, ...]] = {
+    "classification": (
+        *("fit", "--task", "classification", "--data", "CIFAR10", "--backbone", "resnet8", "--attention", "rga_sc"),
+        *(*CPU, "--data.batch_size", "100"),
+    ),
+    "reid": (
+        *("fit", "--task", "reid", "--data", "Market1501", "--backbone", "resnet8", "--attention", "rga_sc"),
+        *(*CPU, "--model.pretrained", "false", "--data.image_size", "[32,16]", "--data.batch_size", "16"),
+        *("--data.workers", "0", "--data.epoch_over", "images"),
+    ),
+    "segmentation": (
+        *("fit", "--task", "segmentation_ppm", "--data", "Cityscapes", "--backbone", "resnet14t"),
+        *("--attention", "rga_sc", *CPU, "--trainer.max_steps", "2", "--trainer.check_val_every_n_epoch", "1"),
+        *("--model.pretrained", "false", "--model.width", "32", "--model.pool", "[6,8]"),
+        *("--data.crop", "[48,64]", "--data.batch_size", "4", "--data.workers", "0"),
+    ),
+    "face": (
+        *("fit", "--task", "face", "--data", "Faces", "--backbone", "test_resnet", "--attention", "stra"),
+        *(*CPU, "--model.dimensions", "32", "--data.image_size", "[48,48]", "--data.batch_size", "16"),
+        *("--data.workers", "0"),
+    ),
+}
+"""Options that are given again win."""
+
+
+def fit(task: str, root: Path, *arguments: str) -> Path:
+    """Train the small run of a task, varied by `arguments`; return the run's folder."""
+    before = set(Path("runs").glob("*/*"))
+    assert run([*RUNS[task], "--data.root", str(root), *arguments]) == 0
+    (folder,) = set(Path("runs").glob("*/*")) - before
+    return folder
+
+
+def result(folder: Path) -> dict[str, Any]:
+    """The result of a run."""
+    found: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return found
+
+
+def checkpoint_of(folder: Path) -> Path:
+    """The last checkpoint of a run."""
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    with file.open() as lines:
+        return list(csv.DictReader(lines))
