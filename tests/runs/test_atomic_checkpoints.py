@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relattn.cli.lightning.flags import checkpoint_of
 from relattn.errors import InputError, MissingFileError
 from relattn.runs.checkpoints import Checkpoints, find_checkpoint, newest_whole, read_whole
 
@@ -61,20 +60,20 @@ def test_a_damaged_one_is_named_and_so_is_the_one_before(tmp_path: Path) -> None
 def test_last_is_the_newest_whole_one_of_a_named_run(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     file = save(runs / "reid" / "mine", 1)
-    own = {"name": "mine", "runs": str(runs)}
-    assert checkpoint_of("last", own) == file
-    assert own == {"runs": str(runs)}
-    assert checkpoint_of(str(runs / "reid" / "mine"), {}) == file
+    assert find_checkpoint("last", name="mine", runs=runs) == file
+    assert find_checkpoint(runs / "reid" / "mine") == find_checkpoint(file) == file
     save(runs / "reid" / "mine", 2)
     file.write_bytes(b"half")
     with pytest.warns(UserWarning, match="the last checkpoint is damaged, so previous.ckpt is used"):
-        assert checkpoint_of("last", {"name": "mine", "runs": str(runs)}) == file.with_name("previous.ckpt")
+        assert find_checkpoint("last", name="mine", runs=runs) == file.with_name("previous.ckpt")
     with pytest.raises(InputError, match="give --name"):
-        checkpoint_of("last", {})
+        find_checkpoint("last")
     with pytest.raises(MissingFileError, match="found none in"):
-        checkpoint_of("last", {"name": "other", "runs": str(runs)})
+        find_checkpoint("last", name="other", runs=runs)
     with pytest.raises(MissingFileError, match="no epoch of it was finished"):
         newest_whole(tmp_path)
+    with pytest.raises(MissingFileError, match="no such file"):
+        find_checkpoint(tmp_path / "nowhere.ckpt")
 
 
 @settings(max_examples=150, deadline=None)

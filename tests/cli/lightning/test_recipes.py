@@ -1,35 +1,47 @@
 """Short flags mean what the recipes say, explicit options win, and misspelt names get the closest ones."""
 
-import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from relattn.cli import catalogue
-from relattn.cli.lightning import flags
 from relattn.cli.lightning.commands import attention_name, check_gpus, claim_folder, give_back
+from relattn.cli.lightning.recipes import CommandLine, attention_config, merge, read_command_line
 from relattn.cli.main import run
 from relattn.errors import InputError
 
 
-def expand(line: str) -> list[str]:
-    """Expand a line, behind a configuration that it could name itself."""
+def read(line: str) -> CommandLine:
+    """Read a line, behind a configuration that it could name itself."""
     arguments = line.split()
     named = any(flag in line for flag in ("--task", "--config", "--ckpt_path"))
-    return flags.expand(arguments)[0] if named else flags.expand(["--config", "c.yaml", *arguments])[0][2:]
+    if not named:
+        Path("c.yaml").write_text("model: {class_path: relattn.tasks.classification.Classification}\n")
+        arguments += ["--config", "c.yaml"]
+    return read_command_line(arguments)
 
 
-def test_recipes_move_to_the_front_and_explicit_options_stay_behind_them() -> None:
-    expanded = expand("--trainer.max_epochs 3 --task classification --logger wandb --backbone resnet56")
-    configs = [str(catalogue.conf() / name) for name in ("task/classification.yaml", "logger/wandb.yaml")]
-    assert expanded[:4] == ["--config", configs[0], "--config", configs[1]]
-    assert expanded[4:] == ["--trainer.max_epochs", "3", "--model.backbone", "resnet56"]
+def attention_of(line: CommandLine) -> Any:
+    return line.config["model"]["init_args"]["attention"]
 
 
-def test_expanding_twice_changes_nothing() -> None:
-    once = expand("--task classification --attention rga_sc --backbone resnet20 --gpus 0,2 --data CIFAR10")
-    assert flags.expand(once)[0] == once
+def test_recipes_and_files_are_one_configuration_and_explicit_options_come_behind_it() -> None:
+    line = read("--trainer.max_epochs 3 --task classification --logger wandb --backbone resnet56")
+    assert line.options == ["--trainer.max_epochs", "3", "--model.backbone", "resnet56"]
+    assert line.config["trainer"]["logger"]["class_path"].endswith("WandbLogger")
+    assert line.config["recipes"] == {"task": "classification", "logger": "wandb", "data": "CIFAR100"}
+    first, text, *rest = line.arguments()
+    assert (first, yaml.safe_load(text), rest) == ("--config", line.config, line.options)
+
+
+def test_the_configuration_read_again_is_the_same() -> None:
+    once = read("--task classification --attention rga_sc --backbone resnet20 --gpus 0,2 --data CIFAR10")
+    Path("again.yaml").write_text(yaml.safe_dump(once.config))
+    again = read_command_line(["--config", "again.yaml", *once.options])
+    assert (again.config, again.options) == (once.config, once.options)
 
 
 @pytest.mark.parametrize(
@@ -46,28 +58,76 @@ def test_expanding_twice_changes_nothing() -> None:
     ],
 )
 def test_attention_fits_the_papers_arguments_to_the_family_of_the_backbone(line: str, ratio: int) -> None:
-    expanded = expand(line)
-    content = json.loads(expanded[expanded.index("--model.attention") + 1])
+    content = attention_of(read(line))
     assert content["class_path"] == "relattn.attention.RGA"
     assert content["init_args"]["mode"] == "spatial_channel"
     assert content["init_args"]["embedding_ratio"] == content["init_args"]["reduction_ratio"] == ratio
 
 
 def test_attention_may_be_none_a_class_or_a_file(tmp_path: Path) -> None:
-    assert expand("--attention none") == ["--model.attention", "null"]
-    assert expand("--attention my.module.Attention") == ["--model.attention", "my.module.Attention"]
+    assert attention_of(read("--attention none")) is None
+    assert attention_of(read("--attention my.module.Attention")) == {"class_path": "my.module.Attention"}
     file = tmp_path / "mine.yaml"
     file.write_text("class_path: my.module.Attention\ninit_args: {heads: 4}\n")
-    assert json.loads(expand(f"--attention {file}")[1]) == yaml.safe_load(file.read_text())
+    assert attention_of(read(f"--attention {file}")) == yaml.safe_load(file.read_text())
+
+
+# --- What is merged ---------------------------------------------------------------------------------------------------
+
+
+def test_what_a_recipe_says_of_one_class_is_no_argument_of_another() -> None:
+    line = read("--task reid --model.optimizer torch.optim.SGD --data CIFAR10")
+    assert "optimizer" not in line.config["model"]["init_args"]
+    assert line.dropped == [
+        "--model.optimizer torch.optim.SGD starts from its own defaults, without the recipe's Adam "
+        "(lr 0.0008, weight_decay 0.0005, fused True)."
+    ]
+    assert set(line.config["data"]["init_args"]) == {"root"}, "sets of people alone have images_per_identity"
+    duke = read("--task reid --data DukeMTMC").config["data"]
+    assert duke["class_path"] == "relattn.tasks.reid.DukeMTMC"
+    assert duke["init_args"]["images_per_identity"] == 4
+
+
+def test_a_subclass_of_the_recipe_s_task_keeps_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("own_task.py").write_text("from relattn.tasks.reid import ReID\nclass Soft(ReID): ...\n")
+    monkeypatch.syspath_prepend(".")
+    line = read("--task reid --model own_task.Soft")
+    assert line.config["model"]["class_path"] == "own_task.Soft"
+    assert line.config["model"]["init_args"]["neck"] == "bnneck"
+
+
+def test_later_parts_win_and_a_base_may_be_replaced() -> None:
+    below = {"a": {"class_path": "x.A", "init_args": {"p": 1, "q": 2}}, "list": [1], "c": 1}
+    assert merge(below, {"a": {"class_path": "y.A", "init_args": {"p": 3}}})["a"]["init_args"] == {"p": 3}
+    assert merge(below, {"a": {"class_path": "x.A", "init_args": {"p": 3}}})["a"]["init_args"] == {"p": 3, "q": 2}
+    assert merge(below, {"a": {"init_args": {"p": 3}}})["a"]["init_args"] == {"p": 3, "q": 2}
+    assert merge(below, {"a": {"replace": True, "class_path": "x.A"}})["a"] == {"class_path": "x.A"}
+    assert merge(below, {"list+": 2})["list"] == [1, 2]
+    densenet = read("--task classification_densenet").config["model"]["init_args"]
+    assert densenet["schedule"]["init_args"] == {"milestones": [0.5, 0.75], "gamma": 0.1}
+    assert densenet["optimizer"]["init_args"]["nesterov"] is True
+    assert densenet["optimizer"]["init_args"]["lr"] == 0.1
+    for name, base in (("a", "b"), ("b", "a")):
+        Path(f"{name}.yaml").write_text(f"base: {base}\n")
+    with pytest.raises(InputError, match="the base 'a' leads back to a.yaml"):
+        read("--task a.yaml")
+
+
+def test_sections_may_be_files_of_their_own() -> None:
+    Path("conf").mkdir()
+    Path("conf/run.yaml").write_text("model: model.yaml\ntrainer: {max_epochs: 2}\n")
+    Path("conf/model.yaml").write_text("class_path: relattn.tasks.classification.Classification\n")
+    config = read("--config conf/run.yaml").config
+    assert config["model"] == {"class_path": "relattn.tasks.classification.Classification"}
 
 
 @pytest.mark.parametrize(("value", "devices"), [("2", "2"), ("0,2", "[0, 2]"), ("1,", "[1]"), ("all", "-1")], ids=str)
 def test_gpus_take_a_count_indices_or_all(value: str, devices: str) -> None:
-    assert expand(f"--gpus {value}") == ["--trainer.accelerator", "gpu", "--trainer.devices", devices]
+    assert read(f"--gpus {value}").options == ["--trainer.accelerator", "gpu", "--trainer.devices", devices]
 
 
 def test_no_gpus_is_the_cpu() -> None:
-    assert expand("--gpus 0") == ["--trainer.accelerator", "cpu", "--trainer.devices", "1"]
+    assert read("--gpus 0").options == ["--trainer.accelerator", "cpu", "--trainer.devices", "1"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +147,7 @@ def test_no_gpus_is_the_cpu() -> None:
 )
 def test_what_is_misspelt_is_named_with_what_comes_closest(line: str, named: str) -> None:
     with pytest.raises(InputError, match=named):
-        expand(line)
+        read(line)
 
 
 def test_commands_are_checked() -> None:
@@ -99,23 +159,26 @@ def test_commands_are_checked() -> None:
         run(["data", "make", "cifr10", "--root", "data"])
 
 
-def test_a_checkpoint_brings_the_configuration_of_its_run(tmp_path: Path) -> None:
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    checkpoint.touch()
-    config = tmp_path / "run" / "config.yaml"
-    config.write_text("model: {init_args: {backbone: resnet20}}\n")
-    assert expand(f"--ckpt_path {checkpoint}") == ["--config", str(config), "--ckpt_path", str(checkpoint)]
-    overlaid = expand(f"--logger wandb --ckpt_path {checkpoint}")
-    assert overlaid[1] == str(config), "the run's configuration comes before the overlay"
-    assert overlaid[3].endswith("wandb.yaml")
-    assert str(config) not in expand(f"--ckpt_path {checkpoint} --config other.yaml")
-    assert str(config) not in expand(f"--ckpt_path {checkpoint} --task classification")
+def test_a_checkpoint_brings_its_configuration_wherever_it_lies() -> None:
+    config = {"model": {"class_path": "a.B", "init_args": {"backbone": "resnet20"}}, "recipes": {"task": "mine"}}
+    checkpoint = Path("elsewhere.ckpt")
+    torch.save({"config": yaml.safe_dump(config)}, checkpoint)
+    line = read(f"--ckpt_path {checkpoint}")
+    assert (line.config, line.options) == (config, ["--ckpt_path", str(checkpoint)])
+    overlaid = read(f"--logger wandb --ckpt_path {checkpoint}")
+    assert overlaid.config["model"] == config["model"]
+    assert overlaid.config["recipes"] == {"task": "mine", "logger": "wandb"}
+    Path("other.yaml").write_text("model: {class_path: c.D}\n")
+    assert read(f"--ckpt_path {checkpoint} --config other.yaml").config == {"model": {"class_path": "c.D"}}
+    recipe = read(f"--ckpt_path {checkpoint} --task classification").config
+    assert recipe["model"]["class_path"] == "relattn.tasks.classification.Classification"
 
 
 def test_a_call_for_help_needs_no_task() -> None:
-    assert flags.expand(["--help"])[0] == ["--help"]
-    assert flags.expand(["--model.help", "Classification"])[0] == ["--model.help", "Classification"]
+    for arguments in (["--help"], ["--model.help", "Classification"]):
+        assert read_command_line(arguments).arguments() == arguments
+    chosen = ["--model", "a.B", "--data.root", "c"]
+    assert read_command_line(chosen).options == chosen, "a class by its path is a choice as well"
 
 
 def test_a_folder_is_given_back_only_if_nothing_was_made_in_it(tmp_path: Path) -> None:
@@ -138,15 +201,18 @@ def test_the_catalogue_names_every_choice_with_a_summary() -> None:
     assert all(summary for choices in sections.values() for summary in choices.values())
 
 
-@pytest.mark.parametrize("name", sorted(catalogue.recipes("attention")))
-def test_the_name_of_a_configured_attention_is_that_of_its_recipe(name: str) -> None:
-    for backbone in ("resnet50", "resnet20"):
-        assert attention_name(json.loads(flags.attention(name, backbone))) == name
+def test_the_name_of_a_run_s_attention_is_that_of_its_recipe() -> None:
+    line = read("--task classification --attention rga_cs")
+    assert attention_name(attention_of(line), line.config["recipes"]["attention"]) == "rga_cs"
+    for chosen in ("relattn.attention.RGA", '{"class_path":"relattn.attention.RGA"}'):
+        line = read(f"--task classification --attention {chosen}")
+        assert attention_name(attention_of(line), line.config["recipes"].get("attention")) == "rga"
+    assert attention_name(attention_config("none", None), "none") == "none"
 
 
 def test_other_attentions_are_named_by_their_class() -> None:
-    assert attention_name(None) == "none"
-    assert attention_name({"class_path": "mine.MyAttention", "init_args": {}}) == "my_attention"
+    assert attention_name(None, None) == "none"
+    assert attention_name({"class_path": "mine.MyAttention", "init_args": {}}, None) == "my_attention"
 
 
 def test_folders_are_numbered_unless_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,8 +232,6 @@ def test_folders_are_numbered_unless_they_are_asked_for(tmp_path: Path, monkeypa
 
 
 def test_gpus_that_are_not_there_are_an_error_that_says_what_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     check_gpus("auto", 1)
     with pytest.raises(InputError, match="none is to be seen"):
