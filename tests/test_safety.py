@@ -17,9 +17,9 @@ import relattn
 from relattn.attention.base import Attention
 from relattn.cli.main import run
 from relattn.errors import InputError
-from relattn.inference.embed import listed_images
+from relattn.inference.image_folder import listed_images
 from relattn.inference.loading import load_data, load_task
-from relattn.runs.stored_config import TRUSTED, check
+from relattn.runs.stored_config import TRUSTED, check_classes
 from relattn.tasks.embeddings import Embedding, Entry
 from relattn.tasks.files import inside
 from relattn.tasks.reid.cuhk03_mat import held
@@ -57,7 +57,7 @@ class Runs:
         return os.mkdir, ("pwned",)
 
 
-@pytest.mark.parametrize("content", [Runs(), {"config": Runs(), "shapes": {}, "state_dict": {}}])
+@pytest.mark.parametrize("content", [Runs(), {"config": Runs(), "specification": {}, "state_dict": {}}])
 def test_nothing_in_a_checkpoint_is_run(content: Any) -> None:
     torch.save(content, "hostile.ckpt")
     for read in (load_task, relattn.load, load_data):
@@ -129,25 +129,25 @@ def test_checkpoints_of_the_suite_are_as_good_as_before(task: str) -> None:
 
 
 def test_a_class_of_one_s_own_counts_where_it_was_imported_or_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    check({"class_path": f"{__name__}.Mine"}, "a.ckpt")
+    check_classes({"class_path": f"{__name__}.Mine"}, "a.ckpt")
     Path("own_package.py").write_text(
         "from relattn.attention import RGA\nclass Own(RGA): ...\nclass NotOurs:\n    def __init__(self, **a): ...\n"
     )
     monkeypatch.syspath_prepend(".")
     for name in ("own_package.Own", "own_package.NotOurs"):
         with pytest.raises(InputError, match=r"names own_package\.\w+, .*RELATTN_TRUSTED=own_package"):
-            check({"class_path": name}, "a.ckpt")
+            check_classes({"class_path": name}, "a.ckpt")
     monkeypatch.setenv(TRUSTED, "another, own_package")
-    check({"class_path": "own_package.Own"}, "a.ckpt")
+    check_classes({"class_path": "own_package.Own"}, "a.ckpt")
     with pytest.raises(InputError, match="NotOurs"):
-        check({"class_path": "own_package.NotOurs"}, "a.ckpt")
+        check_classes({"class_path": "own_package.NotOurs"}, "a.ckpt")
 
 
 @pytest.mark.parametrize("text", ["resnet50.tv_in1k", "names.txt", "data.csv", "a/b.c", "0.5", "hf-hub:a/b.c"])
 def test_names_and_files_are_no_classes(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("data").mkdir()  # a folder is a package to Python where it is on the path
     monkeypatch.syspath_prepend(".")
-    check({"backbone": text, "train": [text]}, "a.ckpt")
+    check_classes({"backbone": text, "train": [text]}, "a.ckpt")
 
 
 # --- Packs ------------------------------------------------------------------------------------------------------------
@@ -285,10 +285,10 @@ def test_no_text_of_a_run_is_markup() -> None:
     assert "<b>" not in page.partition("<body>")[2]
 
 
-def test_shapes_and_weights_that_do_not_fit_are_one_message() -> None:
+def test_specifications_and_weights_that_do_not_fit_are_one_message() -> None:
     file = save(Path("odd.ckpt"), "classification")
     content = torch.load(file, weights_only=True)
-    torch.save({**content, "shapes": [1]}, file)
+    torch.save({**content, "specification": [1]}, file)
     with pytest.raises(InputError, match="no checkpoint of `relattn fit`"):
         load_task(file)
     torch.save({**content, "state_dict": {}}, file)

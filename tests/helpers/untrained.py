@@ -31,7 +31,7 @@ DATA: dict[str, tuple[str, dict[str, Any]]] = {
     "classification": ("relattn.tasks.classification.CIFAR10", {}),
     "reid": ("relattn.tasks.reid.Market1501", {"image_size": [64, 32]}),
     "segmentation": ("relattn.tasks.segmentation.Cityscapes", {"crop": [48, 64]}),
-    "face": ("relattn.tasks.face.Faces", {}),
+    "face": ("relattn.tasks.face.Faces", {"image_size": [48, 48]}),
 }
 
 

@@ -17,7 +17,7 @@ IDENTITIES = [100 + number for number, size in enumerate(SIZES) for _ in range(s
 def batches(sampler: IdentityBatches | Shuffled) -> list[list[SampleIndex]]:
     draws = list(sampler)
     assert len(draws) == len(sampler)
-    return [draws[start : start + sampler.share] for start in range(0, len(draws), sampler.share)]
+    return [draws[start : start + sampler.per_process] for start in range(0, len(draws), sampler.per_process)]
 
 
 def test_an_epoch_of_identities_has_each_at_most_once_with_different_images() -> None:

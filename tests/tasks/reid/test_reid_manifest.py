@@ -44,6 +44,7 @@ def test_a_table_is_read(tmp_path: Path) -> None:
         train=(PersonImage("shop/a/1.jpg", 1, 0), PersonImage("shop/c/1.jpg", 0, 1)),
         query=(PersonImage("shop/b/1.jpg", 2, 0),),
         gallery=(PersonImage("shop/b/2.jpg", 2, 1),),
+        identity_names={0: "Dee, jr.", 1: "anna", 2: "ben"},
     )
     lines = ROWS.splitlines()
     random.Random(1).shuffle(lines)
