@@ -12,7 +12,7 @@ CPU = ("--gpus", "0", "--trainer.max_epochs", "1")
 RUNS: dict[str, tuple[str, ...]] = {
     "classification": (
         *("fit", "--task", "classification", "--data", "CIFAR10", "--backbone", "resnet8", "--attention", "rga_sc"),
-        *(*CPU, "--data.batch_size", "100"),
+        *(*CPU, "--trainer", "deterministic", "--model.stages", "[3]", "--data.batch_size", "100"),
     ),
     "reid": (
         *("fit", "--task", "reid", "--data", "Market1501", "--backbone", "resnet8", "--attention", "rga_sc"),

@@ -1,7 +1,7 @@
 """LightningCLI for the suite: every run owns a folder with its configuration, metrics, checkpoints and result."""
 
 import os
-from argparse import SUPPRESS, ArgumentError
+from argparse import ArgumentError
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,9 @@ class SuiteCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Admit the names of recipes, which a run's configuration keeps."""
-        parser.add_argument("--recipes", type=dict[str, str] | None, default=None, help=SUPPRESS)
+        # Not hidden by SUPPRESS: the parser would leave it out of the configuration that it writes.
+        text = "names of the recipes that a configuration comes from; relattn writes them itself"
+        parser.add_argument("--recipes", type=dict[str, str] | None, default=None, help=text)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse without Lightning's warning that `sys.argv` has arguments too: they are the same ones."""
@@ -102,6 +104,9 @@ class SuiteCLI(LightningCLI):
         else:
             parent = run or Path(self.own.get("runs", "runs")) / task / name
             self.folder = claim_folder(parent, self.command, exact=False)
+        asked = config.clone()
+        if self.command == "fit":
+            asked.ckpt_path = None
         trainer.default_root_dir = str(self.folder)
         weights = "timm" if arguments.pretrained is True else arguments.pretrained or "random"
         self.facts = {
@@ -114,9 +119,6 @@ class SuiteCLI(LightningCLI):
             "weights": str(config.get("ckpt_path") or weights),
             "recipes": dict(recipes),
         }
-        asked = config.clone()
-        if self.command == "fit":
-            asked.ckpt_path = None
         self.save_config_kwargs = {"facts": self.facts, "asked": asked}
         loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
         for logger in loggers:
