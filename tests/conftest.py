@@ -1,10 +1,10 @@
 """What all tests share: a quiet environment, small generated data, and one short run of each task on them."""
 
+import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,15 +19,29 @@ os.environ.setdefault(
 # --- Data -------------------------------------------------------------------------------------------------------------
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first of several test processes fills, while the others wait for it; to be read only."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            make(folder)
+            (folder / "made").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with small generated CIFAR-10 and CIFAR-100."""
     from relattn.synthetic.objects.layouts import write_cifar
 
-    root = tmp_path_factory.mktemp("data")
-    write_cifar(root, "cifar10", train=200, test=50)
-    write_cifar(root, "cifar100", train=300, test=101)
-    return root
+    def make(root: Path) -> None:
+        write_cifar(root / "data", "cifar10", train=200, test=50)
+        write_cifar(root / "data", "cifar100", train=300, test=101)
+
+    return made_once(tmp_path_factory, "cifar", make) / "data"
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +49,10 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with a small generated Market-1501."""
     from relattn.synthetic.people.layouts import write_market1501
 
-    root = tmp_path_factory.mktemp("people")
-    write_market1501(root, train_identities=12, test_identities=10, junk=5, distractors=8)
-    return root
+    def make(root: Path) -> None:
+        write_market1501(root / "data", train_identities=12, test_identities=6, junk=3, distractors=4)
+
+    return made_once(tmp_path_factory, "people", make) / "data"
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +60,10 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with a few generated faces to train with, and the five verification sets."""
     from relattn.synthetic.faces.layouts import write_faces
 
-    root = tmp_path_factory.mktemp("faces")
-    write_faces(root, identities=8, images_per_identity=4, pairs=20)
-    return root
+    def make(root: Path) -> None:
+        write_faces(root / "data", identities=8, images_per_identity=4, pairs=20, size=64)
+
+    return made_once(tmp_path_factory, "faces", make) / "data"
 
 
 @pytest.fixture(scope="session")
@@ -55,22 +71,13 @@ def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with a small generated Cityscapes."""
     from relattn.synthetic.streets.layouts import write_cityscapes
 
-    root = tmp_path_factory.mktemp("streets")
-    write_cityscapes(root, train=8, val=3, test=2, size=(64, 128))
-    return root
+    def make(root: Path) -> None:
+        write_cityscapes(root / "data", train=8, val=3, test=2, size=(64, 128))
+
+    return made_once(tmp_path_factory, "streets", make) / "data"
 
 
 # --- Runs -------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Run the command line in a folder, as the fixture below does for each test."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("RELATTN_RUN", "")
-        patch.setattr(logging, "raiseExceptions", False)
-        yield
 
 
 def trained(factory: pytest.TempPathFactory, task: str, root: Path) -> Path:
@@ -79,10 +86,14 @@ def trained(factory: pytest.TempPathFactory, task: str, root: Path) -> Path:
 
     from relattn.cli.main import run
 
-    folder = factory.mktemp(f"trained_{task}")
-    with alone(folder):
-        assert run([*RUNS[task], "--data.root", str(root), "--name", "small"]) == 0
-    return folder / "runs" / task / "small"
+    def train(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.setenv("RELATTN_RUN", "")
+            patch.setattr(logging, "raiseExceptions", False)
+            assert run([*RUNS[task], "--data.root", str(root), "--name", "small"]) == 0
+
+    return made_once(factory, f"{task}_run", train) / "runs" / task / "small"
 
 
 @pytest.fixture(scope="session")

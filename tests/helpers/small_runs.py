@@ -1,4 +1,4 @@
-"""The small run of each task, which tests share or vary: two or three steps on the generated sets of `conftest`."""
+"""The small run of each task, which tests share or vary: two steps on the generated sets of `conftest`."""
 
 import csv
 import json
@@ -7,7 +7,10 @@ from typing import Any
 
 from relattn.cli.main import run
 
-CPU = ("--gpus", "0", "--trainer.max_epochs", "1")
+CPU = (
+    *("--gpus", "0", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"),
+    *("--trainer.num_sanity_val_steps", "0"),
+)
 
 RUNS: dict[str, tuple[str, ...]] = {
     "classification": (
@@ -21,14 +24,14 @@ RUNS: dict[str, tuple[str, ...]] = {
     ),
     "segmentation": (
         *("fit", "--task", "segmentation_ppm", "--data", "Cityscapes", "--backbone", "resnet14t"),
-        *("--attention", "rga_sc", *CPU, "--trainer.max_steps", "2", "--trainer.check_val_every_n_epoch", "1"),
-        *("--model.pretrained", "false", "--model.width", "32", "--model.pool", "[6,8]"),
-        *("--data.crop", "[48,64]", "--data.batch_size", "4", "--data.workers", "0"),
+        *("--attention", "rga_sc", *CPU, "--trainer.check_val_every_n_epoch", "1"),
+        *("--model.pretrained", "false", "--model.width", "16", "--model.pool", "[4,4]"),
+        *("--data.crop", "[32,32]", "--data.batch_size", "2", "--data.workers", "0"),
     ),
     "face": (
         *("fit", "--task", "face", "--data", "Faces", "--backbone", "test_resnet", "--attention", "stra"),
-        *(*CPU, "--model.dimensions", "32", "--data.image_size", "[48,48]", "--data.batch_size", "16"),
-        *("--data.workers", "0"),
+        *(*CPU, "--model.dimensions", "32", "--data.image_size", "[32,32]", "--data.batch_size", "16"),
+        *("--data.workers", "0", "--data.verification_sets", "[lfw,cfp_fp]"),
     ),
 }
 """Options that are given again win."""
