@@ -11,6 +11,7 @@ import pytest
 
 os.environ["WANDB_MODE"] = "offline"
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"  # Lightning's calls, which are not ours to change
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # tiny tensors; threads of several test processes only wait for each other
