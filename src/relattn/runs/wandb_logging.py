@@ -4,7 +4,6 @@
 """
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -82,23 +81,23 @@ def log_end(logger: WandbLogger, scores: Mapping[str, float], result: Mapping[st
 
 
 def tables(scores: Mapping[str, float]) -> dict[str, tuple[list[str], list[list[Any]]]]:
-    """Columns and rows of tables of the scores by class or by set of pairs, by the name that each is logged under.
+    """Columns and rows of tables of the scores by class or by set of images, by the name that each is logged under.
 
-    A family `test/IoU/<class>` has a row for each class; sets of faces, which have `test/<set>` and
-    `test/<set>_tar@far=...`, a row for each set with a column for each score.
+    Scores `test/<kind>/<name>` are families: of classes, `test/IoU/road`, or of sets, `test/accuracy/lfw` and
+    `test/EER/lfw`. Families with the same names make one table, called after the first of them: a row for each name, a
+    column for each kind.
     """
+    families: dict[str, dict[str, dict[str, float]]] = {}
+    for score, value in scores.items():
+        if score.count("/") >= 2:
+            stage, kind, name = score.split("/", 2)
+            families.setdefault(stage, {}).setdefault(kind, {})[name] = value
     found: dict[str, tuple[list[str], list[list[Any]]]] = {}
-    for name, value in scores.items():
-        if match := re.fullmatch(r"(\w+)/(\w+)/(.+)", name):
-            stage, family, member = match.groups()
-            _, rows = found.setdefault(f"{stage}/{family}_table", (["class", family], []))
-            rows.append([member, value])
-    for stage in {name.partition("/")[0] for name in scores}:
-        own = {name.partition("/")[2]: value for name, value in scores.items() if name.startswith(f"{stage}/")}
-        sets = [name.removesuffix("_std") for name in own if name.endswith("_std")]
-        if not sets:
-            continue
-        kinds = [name.removeprefix(f"{sets[0]}_") for name in own if name.startswith(f"{sets[0]}_")]
-        rows = [[name, own[name], *(own[f"{name}_{kind}"] for kind in kinds)] for name in sets]
-        found[f"{stage}/sets_table"] = (["set", "accuracy", *kinds], rows)
+    for stage, kinds in families.items():
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for kind, values in kinds.items():
+            alike.setdefault(tuple(values), []).append(kind)
+        for names, columns in alike.items():
+            rows = [[name, *(kinds[kind][name] for kind in columns)] for name in names]
+            found[f"{stage}/{columns[0]}_table"] = (["name", *columns], rows)
     return found

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -236,11 +235,3 @@ def test_verify_says_what_is_wrong(
     monkeypatch.setattr(sys, "argv", ["relattn", "verify", "--gpus", "0", *(names.get(p, p) for p in line.split())])
     assert main() == 2
     assert re.search(message, capsys.readouterr().err, re.DOTALL)
-
-
-def test_help_of_verify_imports_nothing_heavy() -> None:
-    line = [sys.executable, "-X", "importtime", "-m", "relattn", "verify", "--help"]
-    answer = subprocess.run(line, capture_output=True, text=True, check=True)
-    imported = {part.rpartition("|")[2].strip() for part in answer.stderr.splitlines()}
-    assert not imported & {"torch", "lightning", "numpy", "cv2", "PIL", "rich"}
-    assert "--threshold" in answer.stdout
