@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,7 +26,7 @@ def near(actual: Tensor, expected: Tensor, tolerance: float) -> bool:
 
 def task(identities: int = 12, **arguments) -> ReID:
     found = ReID("resnet50", attention=RGA, **arguments)
-    found.assemble(SimpleNamespace(num_classes=identities, image_size=SIZE, feature="after_norm"))
+    found.assemble({"num_classes": identities, "image_size": SIZE, "feature": "after_norm"})
     return found.eval()
 
 
