@@ -173,13 +173,20 @@ def read_command_line(arguments: list[str]) -> CommandLine:
             line.recipes[overlay] = kept_name(overlay, names[overlay])
     choose_data(line, names.get("data"))
     rest = choose_classes(line, arguments)
-    backbone = value_of(rest, "--backbone") or value_of(rest, "--model.backbone")
+    flags = ("--backbone", "--model.backbone", "--model.init_args.backbone")
+    backbone = next((value for flag in flags if (value := value_of(rest, flag)) is not None), None)
     choose_attention(line, names.get("attention"), backbone)
     line.options = expand_short_flags(rest)
     asks_for_help = any(argument.partition("=")[0].endswith(("-h", "help")) for argument in arguments)
-    if not line.config and not asks_for_help:
+    if not (names_model(line.config) or value_of(rest, "--model") or asks_for_help):
         raise InputError(f"Choose what to run: --task {' | '.join(catalogue.recipes('task'))}, or --config FILE.")
     return line
+
+
+def names_model(config: Config) -> bool:
+    """Whether a configuration says which task is run."""
+    model = config.get("model")
+    return isinstance(model, str) or (isinstance(model, dict) and "class_path" in model)
 
 
 def with_checkpoint(arguments: list[str], suite: dict[str, str], *, own_config: bool) -> tuple[list[str], Config]:
@@ -219,14 +226,12 @@ def choose_data(line: CommandLine, name: str | None) -> None:
     if name is None or not (is_class_path(name) or name.startswith("{")):
         line.recipes["data"] = kept_name("data", str(name or recipe))
         chosen = yaml.safe_load(recipe_file("data", line.recipes["data"]).read_text())
-        if name is not None and recipe is None:  # a run's own configuration, with another data set
-            training = shared_arguments(section, chosen)
     else:
         line.recipes.pop("data", None)
         chosen = yaml.safe_load(name) if name.startswith("{") else {"class_path": name}
-        if recipe is not None:
-            section = yaml.safe_load(recipe_file("data", str(recipe)).read_text())
-        training = shared_arguments({**section, "init_args": training}, chosen)
+    if name is not None:  # another one than the task's recipe has, or the run whose configuration it is
+        before = section if recipe is None else yaml.safe_load(recipe_file("data", str(recipe)).read_text())
+        training = shared_arguments({**before, "init_args": training}, chosen)
     line.config["data"] = merge(chosen, {"init_args": training}) if training else chosen
 
 

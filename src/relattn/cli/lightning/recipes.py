@@ -187,7 +187,7 @@ def is_subclass(path: str, base: str) -> bool:
 def shared_arguments(before: Config, chosen: Config) -> Config:
     """The arguments of a data set that hold for another one of the same kind as well; none for one of another kind."""
     arguments = before.get("init_args") or {}
-    if not arguments or "class_path" not in before:
+    if not arguments or "class_path" not in before or "class_path" not in chosen:
         return {}
     first, second = (imported(content["class_path"]) for content in (before, chosen))
     if first is None or second is None:

@@ -12,7 +12,7 @@ from scipy.io import savemat
 
 from relattn.errors import InputError, MissingFileError
 from relattn.tasks.reid.cuhk03 import read_cuhk03
-from relattn.tasks.reid.splits import Image
+from relattn.tasks.reid.splits import PersonImage
 
 PAIRS = (4, 2)
 """Identities at each pair of cameras."""
@@ -122,7 +122,7 @@ def test_the_new_protocol(root: Path) -> None:
         expected = []
         for index in fields[f"{split}_idx"].ravel() - 1:
             label, camera = int(fields["labels"][index, 0]), int(fields["camId"][index, 0]) - 1
-            expected.append(Image(f"images_detected/{NAMES[index]}", label, camera))
+            expected.append(PersonImage(f"images_detected/{NAMES[index]}", label, camera))
         assert list(images) == sorted(expected)
     assert {image.identity for image in splits.query} == {9, 23, 37}
     assert splits.counts()["query images"] == 6
@@ -136,7 +136,7 @@ def test_the_classic_protocol(split: int, people: set[int], root: Path) -> None:
     assert {image.identity for image in splits.train} == set(range(1, 7)) - people
     assert sorted(image.path.split("/")[1] for image in (*splits.train, *splits.query)) == NAMES
     assert {image.camera for image in splits.train} == {0, 1}
-    assert Image("images_detected/1_003_2_06.png", 3, 1) in (*splits.train, *splits.query)
+    assert PersonImage("images_detected/1_003_2_06.png", 3, 1) in (*splits.train, *splits.query)
     assert splits.published["train identities"] == 1367
 
 

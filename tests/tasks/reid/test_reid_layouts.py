@@ -12,7 +12,7 @@ from relattn.errors import InputError, MissingFileError
 from relattn.tasks.files import agrees_with_published
 from relattn.tasks.reid.market1501 import read_cuhk03_np, read_duke, read_market1501
 from relattn.tasks.reid.msmt17 import read_msmt17
-from relattn.tasks.reid.splits import Image, Splits
+from relattn.tasks.reid.splits import PersonImage, Splits
 
 MARKET = {
     "bounding_box_train": ["0007_c3s1_000001_01.jpg", "0002_c1s1_000451_03.jpg", "0002_c6s2_000001_02.JPG"],
@@ -57,7 +57,7 @@ def msmt17(folder: Path, version: int = 1) -> Path:
     return folder
 
 
-def paths(images: Iterable[Image]) -> list[str]:
+def paths(images: Iterable[PersonImage]) -> list[str]:
     return [image.path for image in images]
 
 
@@ -74,9 +74,9 @@ def test_market_is_found_in_every_nesting(nesting: str, tmp_path: Path) -> None:
     splits = read_market1501(tmp_path)
     assert splits.root == folder
     assert splits.train == (
-        Image("bounding_box_train/0002_c1s1_000451_03.jpg", 2, 0),
-        Image("bounding_box_train/0002_c6s2_000001_02.JPG", 2, 5),
-        Image("bounding_box_train/0007_c3s1_000001_01.jpg", 7, 2),
+        PersonImage("bounding_box_train/0002_c1s1_000451_03.jpg", 2, 0),
+        PersonImage("bounding_box_train/0002_c6s2_000001_02.JPG", 2, 5),
+        PersonImage("bounding_box_train/0007_c3s1_000001_01.jpg", 7, 2),
     )
     assert [(image.identity, image.camera) for image in splits.query] == [(1, 0), (5, 1)]
     assert all((splits.root / image.path).is_file() for image in (*splits.train, *splits.query, *splits.gallery))
@@ -103,7 +103,7 @@ def test_cuhk03_np_is_found_in_every_nesting(nesting: str, boxes: str, tmp_path:
     tree = {"bounding_box_train": ["0003_c1_1.png"], "query": ["0001_c1_1.png"], "bounding_box_test": ["0001_c2_6.png"]}
     folder = market(tmp_path / nesting.format(boxes), tree)
     splits = read_cuhk03_np(tmp_path, boxes)  # type: ignore[arg-type]
-    assert (splits.root, splits.gallery) == (folder, (Image("bounding_box_test/0001_c2_6.png", 1, 1),))
+    assert (splits.root, splits.gallery) == (folder, (PersonImage("bounding_box_test/0001_c2_6.png", 1, 1),))
     assert splits.published["train images"] == {"labeled": 7368, "detected": 7365}[boxes]
 
 
@@ -193,8 +193,8 @@ def test_msmt17_is_found_in_every_nesting(nesting: str, version: int, tmp_path: 
         assert splits.root == folder
         train = ("train", "mask_train_v2")[version - 1]
         assert splits.train == (
-            Image(f"{train}/0000/0000_000_01_0303morning_0015_0.jpg", 0, 0),
-            Image(f"{train}/0001/0001_002_15_0303noon_0001_0.jpg", 1, 14),
+            PersonImage(f"{train}/0000/0000_000_01_0303morning_0015_0.jpg", 0, 0),
+            PersonImage(f"{train}/0001/0001_002_15_0303noon_0001_0.jpg", 1, 14),
         )
         assert [(image.identity, image.camera) for image in splits.gallery] == [(0, 13), (1, 4)]
 
@@ -212,7 +212,7 @@ def test_msmt17_without_a_folder_of_its_own(tmp_path: Path) -> None:
 def test_msmt17_trains_on_its_validation_list_only_when_told_to(tmp_path: Path) -> None:
     msmt17(tmp_path / "MSMT17_V1")
     without, both = read_msmt17(tmp_path), read_msmt17(tmp_path, validation=True)
-    assert set(both.train) - set(without.train) == {Image("train/0001/0001_005_03_0303noon_0001_0_ex.jpg", 1, 2)}
+    assert set(both.train) - set(without.train) == {PersonImage("train/0001/0001_005_03_0303noon_0001_0_ex.jpg", 1, 2)}
     assert paths(both.train) == sorted(paths(both.train))
     assert (without.published["train images"], both.published["train images"]) == (30_248, 32_621)
 

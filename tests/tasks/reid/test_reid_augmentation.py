@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from relattn.tasks.reid.augmentation import MEAN, STD, Augmentation, Pipeline, RandomErasing, RandomTranslation
+from relattn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from relattn.tasks.reid.augmentation import Augmentation, Pipeline, RandomErasing, RandomTranslation
 
 HALVES = (slice(16), slice(16, 32))
 OFF = {"translation": 0.0, "flip": 0.0, "erasing": 0.0}
@@ -15,10 +16,10 @@ def image(height: int = 256, width: int = 128) -> np.ndarray:
 
 def test_evaluation_resizes_and_normalises() -> None:
     pixels = image()
-    found = Pipeline((256, 128))(pixels, 0)
-    np.testing.assert_allclose(found, (pixels / 255 - MEAN) / STD, rtol=1e-4, atol=1e-4)
+    found = Preprocessing((256, 128))(pixels)
+    np.testing.assert_allclose(found, (pixels / 255 - IMAGENET_MEAN) / IMAGENET_STD, rtol=1e-4, atol=1e-4)
     assert found.dtype == np.float32
-    assert Pipeline((64, 32))(pixels, 0).shape == (64, 32, 3)
+    assert Preprocessing((64, 32))(pixels).shape == (64, 32, 3)
 
 
 def test_the_seed_decides_everything() -> None:
@@ -80,4 +81,4 @@ def test_erasing_comes_after_normalising_and_leaves_its_input_alone() -> None:
     assert (found == 0).all(axis=2).mean() > 0.01  # ImageNet's mean colour
     assert np.array_equal(pixels, kept)
     plain = Pipeline((256, 128), Augmentation(**OFF))(pixels, 3)
-    np.testing.assert_array_equal(plain, Pipeline((256, 128))(pixels, 0))
+    np.testing.assert_array_equal(plain, Preprocessing((256, 128))(pixels))

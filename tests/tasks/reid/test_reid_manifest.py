@@ -9,10 +9,10 @@ import PIL.Image
 import pytest
 
 from relattn.errors import InputError, MissingFileError
-from relattn.tasks.files import fault
+from relattn.tasks.files import file_fault
 from relattn.tasks.reid.checks import check_images, check_splits
 from relattn.tasks.reid.manifest import read_manifest
-from relattn.tasks.reid.splits import Image, Splits
+from relattn.tasks.reid.splits import PersonImage, Splits
 
 HEADER = "path,identity,camera,split\n"
 ROWS = """\
@@ -41,9 +41,10 @@ def test_a_table_is_read(tmp_path: Path) -> None:
     splits = read_manifest(write(tmp_path))
     assert splits == Splits(
         tmp_path,
-        train=(Image("shop/a/1.jpg", 1, 0), Image("shop/c/1.jpg", 0, 1)),
-        query=(Image("shop/b/1.jpg", 2, 0),),
-        gallery=(Image("shop/b/2.jpg", 2, 1),),
+        train=(PersonImage("shop/a/1.jpg", 1, 0), PersonImage("shop/c/1.jpg", 0, 1)),
+        query=(PersonImage("shop/b/1.jpg", 2, 0),),
+        gallery=(PersonImage("shop/b/2.jpg", 2, 1),),
+        identity_names={0: "Dee, jr.", 1: "anna", 2: "ben"},
     )
     lines = ROWS.splitlines()
     random.Random(1).shuffle(lines)
@@ -54,7 +55,7 @@ def test_a_table_is_read(tmp_path: Path) -> None:
 def test_columns_may_stand_in_any_order_and_the_camera_may_be_left_out(tmp_path: Path) -> None:
     text = "split, note ,identity,path\ntrain,x,1,shop/a/1.jpg\nquery,,2,shop/b/1.jpg\ngallery,y,2,./shop/b/2.jpg\n"
     splits = read_manifest(write(tmp_path, text))
-    assert splits.gallery == (Image("shop/b/2.jpg", 1, 0),)
+    assert splits.gallery == (PersonImage("shop/b/2.jpg", 1, 0),)
     assert {image.camera for part in (splits.train, splits.query, splits.gallery) for image in part} == {0}
 
 
@@ -62,9 +63,9 @@ def test_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
     text = "shop/a/1.jpg,100,-1,train\nshop/b/1.jpg,9,10,query\nshop/b/2.jpg,009,2,gallery\n"
     splits = read_manifest(write(tmp_path, HEADER + text))
     assert (splits.train[0], splits.query[0], splits.gallery[0]) == (
-        Image("shop/a/1.jpg", 1, 0),
-        Image("shop/b/1.jpg", 0, 2),
-        Image("shop/b/2.jpg", 0, 1),
+        PersonImage("shop/a/1.jpg", 1, 0),
+        PersonImage("shop/b/1.jpg", 0, 2),
+        PersonImage("shop/b/2.jpg", 0, 1),
     )
 
 
@@ -135,7 +136,7 @@ def test_people_who_are_trained_on_and_searched_for_are_warned_of(tmp_path: Path
 
 
 def everything(root: Path) -> Splits:
-    images = [Image(file.relative_to(root).as_posix(), 1, 0) for file in sorted(root.rglob("*.*"))]
+    images = [PersonImage(file.relative_to(root).as_posix(), 1, 0) for file in sorted(root.rglob("*.*"))]
     return Splits(root, images, images, images)
 
 
@@ -156,11 +157,11 @@ def test_every_cut_is_noticed(kind: str, tmp_path: Path) -> None:
     whole = file.read_bytes()
     for length in range(len(whole)):
         file.write_bytes(whole[:length])
-        assert fault(str(file)), length
+        assert file_fault(str(file)), length
         file.write_bytes(whole[:length] + bytes(len(whole) - length))  # as a download that was given its size at first
-        assert fault(str(file)), length
+        assert file_fault(str(file)), length
     file.write_bytes(whole)
-    assert fault(str(file)) is None
+    assert file_fault(str(file)) is None
 
 
 def test_bad_images_are_named_with_what_is_wrong(tmp_path: Path) -> None:

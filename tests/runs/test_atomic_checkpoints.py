@@ -9,10 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from relattn.cli.lightning.flags import checkpoint_of
 
 from relattn.errors import InputError, MissingFileError
-from relattn.runs.checkpoints import Checkpoints, newest_whole, whole
+from relattn.runs.checkpoints import Checkpoints, find_checkpoint, newest_whole, read_whole
 
 
 def save(folder: Path, epoch: int) -> Path:
@@ -25,7 +24,7 @@ def test_the_replaced_checkpoint_is_kept_and_nothing_else(tmp_path: Path) -> Non
     for epoch in range(3):
         file = save(tmp_path, epoch)
     assert sorted(path.name for path in file.parent.iterdir()) == ["last.ckpt", "previous.ckpt"]
-    assert [whole(file.with_name(name))["epoch"] for name in ("last.ckpt", "previous.ckpt")] == [2, 1]
+    assert [read_whole(file.with_name(name))["epoch"] for name in ("last.ckpt", "previous.ckpt")] == [2, 1]
     assert Checkpoints().load_checkpoint(file)["state_dict"]["w"][0] == 2
 
 
@@ -41,7 +40,7 @@ def test_a_full_disk_leaves_the_last_good_one_and_says_so(tmp_path: Path, monkey
         save(tmp_path, 2)
     monkeypatch.undo()
     assert [path.name for path in file.parent.iterdir()] == ["last.ckpt"]
-    assert whole(file)["epoch"] == 1
+    assert read_whole(file)["epoch"] == 1
 
 
 def test_a_damaged_one_is_named_and_so_is_the_one_before(tmp_path: Path) -> None:
@@ -61,20 +60,20 @@ def test_a_damaged_one_is_named_and_so_is_the_one_before(tmp_path: Path) -> None
 def test_last_is_the_newest_whole_one_of_a_named_run(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     file = save(runs / "reid" / "mine", 1)
-    own = {"name": "mine", "runs": str(runs)}
-    assert checkpoint_of("last", own) == file
-    assert own == {"runs": str(runs)}
-    assert checkpoint_of(str(runs / "reid" / "mine"), {}) == file
+    assert find_checkpoint("last", name="mine", runs=runs) == file
+    assert find_checkpoint(runs / "reid" / "mine") == find_checkpoint(file) == file
     save(runs / "reid" / "mine", 2)
     file.write_bytes(b"half")
     with pytest.warns(UserWarning, match="the last checkpoint is damaged, so previous.ckpt is used"):
-        assert checkpoint_of("last", {"name": "mine", "runs": str(runs)}) == file.with_name("previous.ckpt")
+        assert find_checkpoint("last", name="mine", runs=runs) == file.with_name("previous.ckpt")
     with pytest.raises(InputError, match="give --name"):
-        checkpoint_of("last", {})
+        find_checkpoint("last")
     with pytest.raises(MissingFileError, match="found none in"):
-        checkpoint_of("last", {"name": "other", "runs": str(runs)})
+        find_checkpoint("last", name="other", runs=runs)
     with pytest.raises(MissingFileError, match="no epoch of it was finished"):
         newest_whole(tmp_path)
+    with pytest.raises(MissingFileError, match="no such file"):
+        find_checkpoint(tmp_path / "nowhere.ckpt")
 
 
 @settings(max_examples=150, deadline=None)
@@ -85,4 +84,4 @@ def test_no_damage_is_more_than_an_error_of_ours(tmp_path_factory, cut: int, pla
     content[place % len(content)] = byte
     file.write_bytes(bytes(content[: len(content) - cut]))
     with contextlib.suppress(InputError):
-        whole(file)
+        read_whole(file)

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from relattn.runs.checkpoints import whole
+from relattn.runs.checkpoints import read_whole
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*is not the published set")]
 
-ROOT = Path(__file__).parents[2]
 ONE = ("--trainer.devices", "1", "--trainer.strategy", "auto")
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
 COMMON = ("--gpus", "0", "--model.pretrained", "false", "--trainer.max_epochs", "2")
@@ -26,7 +25,7 @@ TASKS = {
     "reid": (
         "people",
         *("--task", "reid", "--data", "Market1501", "--backbone", "resnet8", "--data.image_size", "[32,16]"),
-        *("--data.batch_size", "16", "--data.epoch", "chunks", "--data.workers", "0"),
+        *("--data.batch_size", "16", "--data.epoch_over", "images", "--data.workers", "0"),
     ),
     "segmentation": (
         "streets",
@@ -44,7 +43,7 @@ LAYER_NORM = ("--backbone", "test_convnext", "--model.optimizer", "torch.optim.S
 
 
 def relattn(*arguments: str) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-m", "relattn", *arguments], env=environment, check=True, timeout=300)
 
 
@@ -77,7 +76,8 @@ def test_two_processes_train_and_give_the_evaluation_of_one(task: str, request: 
         (
             "reid",
             (
-                *("--model.neck", "plain", "--model.mine_across_processes", "true"),
+                *("--model.neck", "plain", "--model.loss", "relattn.losses.BatchHardTriplet"),
+                *("--model.loss.across_processes", "true",),
                 *("--data.image_size", "[64,32]", "--model.last_stride", "2"),
             ),
         ),
@@ -89,7 +89,7 @@ def test_two_processes_train_as_one(task: str, more: tuple[str, ...], request: p
     states = []
     for name, devices in (("one", ONE), ("two", TWO)):
         relattn("fit", *arguments, *COMMON, *LAYER_NORM, *root, *more, *devices, "--name", name)
-        states.append(whole(Path("runs") / task / name / "checkpoints" / "last.ckpt")["state_dict"])
+        states.append(read_whole(Path("runs") / task / name / "checkpoints" / "last.ckpt")["state_dict"])
     moved = 0.0
     for name, value in states[0].items():
         torch.testing.assert_close(states[1][name], value, rtol=1e-4, atol=1e-5)

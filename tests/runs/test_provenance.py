@@ -3,9 +3,11 @@
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_runs import fit, result
 
 from relattn.cli.main import run
 from relattn.runs import provenance
@@ -145,7 +147,7 @@ def test_moved_data_are_the_same_and_changed_ones_are_not(
     assert found(Path("copy")) != expected
 
 
-def test_faces_and_their_packs_have_a_fingerprint(faces: Path) -> None:
+def test_faces_and_their_verification_sets_have_a_fingerprint(faces: Path) -> None:
     from relattn.tasks.face import Faces
 
     def found(place: Path, **options: object) -> str:
@@ -155,29 +157,23 @@ def test_faces_and_their_packs_have_a_fingerprint(faces: Path) -> None:
 
     shutil.copytree(faces, "copy")
     assert found(Path("copy")) == found(faces)
-    assert found(faces, packs=["lfw"]) != found(faces)
+    assert found(faces, verification_sets=["lfw"]) != found(faces)
     Path("exclude.txt").write_text("00001\n")
     assert found(faces, exclude="exclude.txt") != found(faces)
-    pack = Path("copy/faces/lfw.bin")
-    pack.write_bytes(pack.read_bytes() + b"\0")
+    file = Path("copy/faces/lfw.bin")
+    file.write_bytes(file.read_bytes() + b"\0")
     assert found(Path("copy")) != found(faces)
 
 
 # --- Runs -------------------------------------------------------------------------------------------------------------
 
 
-def fit(root: Path, *more: str) -> Path:
-    tiny = ["--task", "classification", "--backbone", "resnet8", "--gpus", "0", "--trainer.max_epochs", "1"]
-    data = ["--data", "CIFAR10", "--data.root", str(root), "--data.batch_size", "100"]
-    assert run(["fit", *tiny, *data, "--name", "one", *more]) == 0
-    return Path("runs/classification/one")
-
-
-def test_a_run_says_what_it_was_made_with_from_its_start(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr("relattn.runs.record.RunRecord.write_result", lambda *arguments: {})  # as if it were killed
-        folder = fit(cifar, "--trainer.deterministic", "true")
-    begun = json.loads((folder / "run.json").read_text())
+def test_a_run_says_what_it_was_made_with_from_its_start(
+    classification_run: Path, copy_of: Callable[[Path], Path]
+) -> None:
+    folder = copy_of(classification_run)
+    begun, before = (json.loads((folder / f"{name}.json").read_text()) for name in ("run", "result"))
+    assert {name: before[name] for name in begun} == begun
     assert begun["seed"] == 0
     assert begun["deterministic"] is True
     assert (begun["precision"], begun["device"], begun["processes"]) == ("32-true", "cpu", 1)
@@ -185,12 +181,14 @@ def test_a_run_says_what_it_was_made_with_from_its_start(cifar: Path, monkeypatc
     assert {"relattn", "torch", "lightning", "python", "numpy"} <= begun["versions"].keys()
     assert len(begun["fingerprint"]) == 16
     assert "earlier" not in begun
-    assert run(["fit", "--ckpt_path", str(folder), "--trainer.max_epochs", "2", "--trainer.deterministic", "warn"]) == 0
-    result = json.loads((folder / "result.json").read_text())
-    assert result["deterministic"] == "warn"
-    assert result["earlier"] == [begun]
+    (folder / "result.json").unlink()  # as if it had been killed
+    again = ["--trainer.max_epochs", "2", "--trainer.deterministic", "warn"]
+    assert run(["fit", "--ckpt_path", str(folder), *again]) == 0
+    after = result(folder)
+    assert after["deterministic"] == "warn"
+    assert after["earlier"] == [begun]
     again = json.loads((folder / "run.json").read_text())
-    assert {name: result[name] for name in again} == again
+    assert {name: after[name] for name in again} == again
 
 
 def test_no_key_is_kept(
@@ -199,7 +197,8 @@ def test_no_key_is_kept(
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.chdir(checkout)  # whose remote has a token in it
-    folder = fit(cifar, "--logger", "wandb", "--trainer.logger.init_args.notes", f"https://me:{PASSWORD}@example.com/x")
+    notes = ["--logger", "wandb", "--trainer.logger.init_args.notes", f"https://me:{PASSWORD}@example.com/x"]
+    folder = fit("classification", cifar, *notes)
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert {"config.yaml", "run.json", "result.json", "metrics.csv", "last.ckpt"} <= {path.name for path in files}
     said = capfd.readouterr()

@@ -83,12 +83,12 @@ def test_cityscapes_is_read_back_as_it_was_written(made):
         "train": 6, "val": 3, "test": 3, "predict": 2,
     }  # fmt: skip
     assert (data.num_classes, data.image_size, data.ignore_label) == (19, (32, 32), 255)
-    assert data.palette.shape == (19, 3)
+    assert data.label_map.palette.shape == (19, 3)
     assert len(data.class_weights) == 19
     streets = data.sets["train"]
     assert [str(path) for path in streets.paths] == sorted(map(str, streets.paths))
     for index, path in enumerate(streets.paths):
-        image, labels = streets.read(index)
+        image, labels = streets.read_pair(index)
         file = made / path
         assert np.array_equal(image[..., ::-1], cv2.imread(str(file)))
         gt = str(file).replace("leftImg8bit", "gtFine").replace("_gtFine.png", "_gtFine_labelIds.png")
@@ -134,7 +134,7 @@ def test_camvid(tmp_path):
         "train": 4, "val": 2, "test": 3, "predict": 3,
     }  # fmt: skip
     assert (data.num_classes, data.image_size, data.genuine) == (11, (360, 480), False)
-    labels = data.sets["val"].read(0)[1]
+    labels = data.sets["val"].read_pair(0)[1]
     ids = cv2.imread(str(root / "CamVid" / "valannot" / "0001TP_000000.png"), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(labels, np.where(ids == 11, 255, ids))
     more = ready(CamVid(root, train_on_val=True))
@@ -145,8 +145,8 @@ def test_camvid(tmp_path):
 
 def test_own_folders(tmp_path):
     data = ready(Folders(write_folders(tmp_path), ["wood", "paper", "stone"]))
-    assert data.classes == ["wood", "paper", "stone"]
-    assert len({tuple(colour) for colour in data.palette.tolist()}) == 3
+    assert data.class_names == ["wood", "paper", "stone"]
+    assert len({tuple(colour) for colour in data.label_map.palette.tolist()}) == 3
     assert data.sets["test"].paths == data.sets["val"].paths
     assert str(data.sets["train"].paths[0]) == "images/train/deep/0.jpg"
     assert data.describe()["genuine"] is False
@@ -213,8 +213,8 @@ def test_images_can_be_shrunk_evaluation_too(made):
     data = ready(Cityscapes(made.parent, image_scale=0.5, crop=(16, 32)))
     sample = data.sets["val"][SampleIndex(0, 0)]
     assert sample["image"].shape == (24, 48, 3)
-    image, labels = data.sets["val"].read(0)
-    whole, all_labels = ready(Cityscapes(made.parent)).sets["val"].read(0)
+    image, labels = data.sets["val"].read_pair(0)
+    whole, all_labels = ready(Cityscapes(made.parent)).sets["val"].read_pair(0)
     assert image.shape == (24, 48, 3)
     assert np.abs(image.astype(int) - whole.reshape(24, 2, 48, 2, 3).mean(axis=(1, 3))).max() <= 1
     options = all_labels.reshape(24, 2, 48, 2).transpose(0, 2, 1, 3).reshape(24, 48, 4)
@@ -298,7 +298,7 @@ def test_labels_of_another_size(root):
         Cityscapes(root).setup("fit")
     data = ready(Cityscapes(root, check_files=False))
     with pytest.raises(InputError, match=message):
-        data.sets["train"].read(1)
+        data.sets["train"].read_pair(1)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from jsonargparse import Namespace
+from PIL import Image
+from small_runs import fit, result, rows
 
-from relattn.cli.main import run
 from relattn.runs.wandb_logging import name_run, previous_id, tables
 
 FACTS = {"task": "reid", "backbone": "resnet50.tv_in1k", "attention": "rga_sc", "data": "Market1501"}
@@ -58,20 +60,15 @@ def read(file: Path) -> dict[str, Any]:
     return found
 
 
-def test_an_offline_run_holds_all_of_it(streets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_offline_run_holds_all_of_it(
+    streets: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setattr(Path, "home", Path.cwd)  # no account
     monkeypatch.setenv("WANDB_RUN_GROUP", "rga_arxiv_table6")
-    recipe = Path(__file__).parents[2] / "conf" / "demo" / "segmentation.yaml"
-    small = [
-        "--trainer.max_epochs=1",
-        "--data.batch_size=4",
-        "--data.crop=[32,32]",
-        "--data.workers=0",
-        "--model.width=16",
-    ]
-    shown = ["--model.pictures=1", "--trainer.check_val_every_n_epoch=1", "--model.pool=[4,4]"]
-    arguments = ["--config", str(recipe), "--data.root", str(streets), *small, *shown, "--logger", "wandb"]
-    assert run(["fit", *arguments]) == 0
-    (folder,) = Path("runs/segmentation").iterdir()
+    folder = fit("segmentation", streets, "--logger", "wandb", "--figures", "masks", "--model.pictures", "1")
+    assert "no account is set up, so the run is kept offline" in capsys.readouterr().err
     (file,) = folder.rglob("offline-run-*/*.wandb")
     for _ in range(120):  # another process writes it
         found = read(file)
@@ -80,16 +77,16 @@ def test_an_offline_run_holds_all_of_it(streets: Path, monkeypatch: pytest.Monke
         time.sleep(0.5)
     assert found["run"].run_group == "rga_arxiv_table6"
     assert found["run"].job_type == "train"
-    assert set(found["run"].tags) == {"segmentation", "resnet18", "none", "Cityscapes"}
+    assert set(found["run"].tags) == {"segmentation", "resnet14t", "rga_sc", "Cityscapes"}
     assert found["run"].display_name == folder.name
     assert found["run"].project == "relattn"
     config = found["config"]
     assert config["model"]["class_path"] == "relattn.tasks.segmentation.Segmentation"
-    assert config["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 0.05
+    assert config["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 0.01
     assert config["data"]["init_args"]["crop"] == [32, 32]
-    assert config["run"]["attention"] == "none"
+    assert config["run"]["attention"] == "rga_sc"
     assert not {"config", "lr", "backbone", "model/init_args/backbone"} & config.keys(), "nested, and once"
-    scores = json.loads((folder / "result.json").read_text())
+    scores = result(folder)
     history: dict[str, Any] = {}
     for row in found["history"]:
         history |= row
@@ -103,8 +100,13 @@ def test_an_offline_run_holds_all_of_it(streets: Path, monkeypatch: pytest.Monke
     assert found["summary"]["test/score"] == history["test/score"]
     (table,) = folder.rglob("files/media/table/test/IoU_table*.table.json")
     content = json.loads(table.read_text())
-    assert content["columns"] == ["class", "IoU"]
+    assert content["columns"] == ["name", "IoU"]
     assert dict(content["data"])["road"] == pytest.approx(scores["scores"]["test/IoU/road"], abs=1e-3)
+    (kept,) = (folder / "wandb").glob("offline-run-*/files/media/images/figures/masks_*.png")
+    with Image.open(kept) as image, Image.open(folder / "figures" / "masks-001.png") as own:
+        assert image.size == own.size
+        assert np.abs(np.asarray(image, float) - np.asarray(own.convert("RGB"), float)).mean() < 2
+    assert rows(folder / "metrics.csv"), "the table is written all the same"
 
 
 def test_what_the_recipe_says_of_the_run_stays() -> None:
@@ -136,11 +138,15 @@ def test_a_run_that_goes_on_keeps_its_id() -> None:
 
 def test_scores_by_class_and_by_set_are_tables() -> None:
     scores = {"test/IoU/road": 90.0, "test/IoU/traffic light": 30.0, "test/mIoU": 60.0, "val/IoU/road": 80.0}
-    faces = {"test/lfw": 99.0, "test/lfw_std": 0.5, "test/lfw_EER": 1.0, "test/cfp_fp": 90.0, "test/cfp_fp_std": 1.5}
+    faces = {"test/accuracy/lfw": 99.0, "test/EER/lfw": 1.0, "test/TAR@FAR=0.001/lfw": 95.0}
+    faces |= {name.replace("lfw", "cfp_fp"): value - 0.5 for name, value in faces.items()}
     assert tables(scores) == {
-        "test/IoU_table": (["class", "IoU"], [["road", 90.0], ["traffic light", 30.0]]),
-        "val/IoU_table": (["class", "IoU"], [["road", 80.0]]),
+        "test/IoU_table": (["name", "IoU"], [["road", 90.0], ["traffic light", 30.0]]),
+        "val/IoU_table": (["name", "IoU"], [["road", 80.0]]),
     }
-    assert tables({**faces, "test/cfp_fp_EER": 10.0, "test/accuracy": 94.5}) == {
-        "test/sets_table": (["set", "accuracy", "std", "EER"], [["lfw", 99.0, 0.5, 1.0], ["cfp_fp", 90.0, 1.5, 10.0]])
+    assert tables({**faces, "test/accuracy": 94.5}) == {
+        "test/accuracy_table": (
+            ["name", "accuracy", "EER", "TAR@FAR=0.001"],
+            [["lfw", 99.0, 1.0, 95.0], ["cfp_fp", 98.5, 0.5, 94.5]],
+        )
     }

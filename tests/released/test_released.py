@@ -3,12 +3,11 @@
 from collections import OrderedDict
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from released import HALVES, ReleasedNetwork, ReleasedRGA, released_stra, shake
+from released_networks import HALVES, ReleasedNetwork, ReleasedRGA, released_stra, shake
 from torch import Tensor, nn
 
 from relattn.attention import RGA, StRA
@@ -27,7 +26,7 @@ def near(actual: Tensor, expected: Tensor, tolerance: float) -> bool:
 
 def task(identities: int = 12, **arguments) -> ReID:
     found = ReID("resnet50", attention=RGA, **arguments)
-    found.assemble(SimpleNamespace(num_classes=identities, image_size=SIZE, feature="after_norm"))
+    found.assemble({"num_classes": identities, "image_size": SIZE, "feature": "after_norm"})
     return found.eval()
 
 

@@ -1,4 +1,4 @@
-"""Training sets joined, packs found, and batches as the task is promised them."""
+"""Training sets joined, verification sets found, and batches as the task is promised them."""
 
 import pickle
 import shutil
@@ -14,7 +14,7 @@ from relattn.errors import InputError, MissingFileError
 from relattn.synthetic.faces.layouts import write_faces
 from relattn.synthetic.faces.records import write_records
 from relattn.tasks.face.data_sets import Faces
-from relattn.tasks.face.folders import Folders
+from relattn.tasks.face.folders import IdentityFolders
 from relattn.tasks.face.records import Records
 from relattn.tasks.face.sources import Joined, open_source, read_exclusions
 from relattn.tasks.face.verification_sets import OFFICIAL, VerificationSet
@@ -61,7 +61,7 @@ def test_folders_are_identities(tmp_path: Path) -> None:
     (path / ".hidden").mkdir()
     (path / "notes.txt").write_text("no image")
     (path / "a" / "Thumbs.db").write_text("no image")
-    found = Folders(path)
+    found = IdentityFolders(path)
     assert found.identities == ["a", "b", "c"]
     assert found.files == ["a/0.png", "b/0.png", "b/1.png", "c/0.png", "c/more/x.JPG"]
     assert found.labels.tolist() == [0, 1, 1, 2, 2]
@@ -77,7 +77,7 @@ def test_folders_are_identities(tmp_path: Path) -> None:
 def test_sources_are_recognised(tmp_path: Path) -> None:
     folder(tmp_path / "images", {"a": 1})
     write_records(tmp_path / "records" / "train", [(0, b"x")])
-    assert isinstance(open_source(tmp_path / "images"), Folders)
+    assert isinstance(open_source(tmp_path / "images"), IdentityFolders)
     for path in ("records", "records/train", "records/train.rec"):
         assert isinstance(open_source(tmp_path / path), Records)
     with pytest.raises(MissingFileError, match="neither a folder"):
@@ -88,7 +88,7 @@ def test_sources_are_recognised(tmp_path: Path) -> None:
 
 
 def test_joined_sources_are_labelled_without_gaps(tmp_path: Path) -> None:
-    one = Folders(folder(tmp_path / "one", {"a": 3, "b": 1, "c": 2}))
+    one = IdentityFolders(folder(tmp_path / "one", {"a": 3, "b": 1, "c": 2}))
     write_records(tmp_path / "two" / "casia", [(3, b"p"), (3, b"q"), (8, b"r"), (9, b"s"), (9, b"t")])
     two = Records(tmp_path / "two" / "casia")
     both = Joined([one, two])
@@ -108,7 +108,7 @@ def test_joined_sources_are_labelled_without_gaps(tmp_path: Path) -> None:
 
 
 def test_identities_of_a_list_are_left_out_and_unknown_ones_reported(tmp_path: Path) -> None:
-    one, two = (Folders(folder(tmp_path / name, {"a": 2, "b": 1, "c": 1})) for name in ("one", "two"))
+    one, two = (IdentityFolders(folder(tmp_path / name, {"a": 2, "b": 1, "c": 1})) for name in ("one", "two"))
     with pytest.warns(UserWarning, match=r"Names in several training sets, 3 of them, .*: a, b, c\."):
         Joined([one, two])
     path = tmp_path / "overlap.txt"
@@ -180,18 +180,18 @@ def test_half_of_the_images_are_flipped(root: Path) -> None:
     assert 120 < pixels.count(pixels[0]) < 180
 
 
-def test_evaluation_goes_through_all_packs_in_order(root: Path) -> None:
-    data = faces(root, packs=["cfp_fp", "lfw"])
-    assert list(data.packs) == ["cfp_fp", "lfw"]
+def test_evaluation_goes_through_all_verification_sets_in_order(root: Path) -> None:
+    data = faces(root, verification_sets=["cfp_fp", "lfw"])
+    assert list(data.verification) == ["cfp_fp", "lfw"]
     batches = list(data.val_dataloader())
     assert torch.equal(torch.cat([batch["index"] for batch in batches]), torch.arange(80))
     assert torch.equal(torch.cat([batch["label"] for batch in batches]), torch.full((80,), -1))
     images = torch.cat([batch["image"] for batch in batches])
     assert images.shape == (80, 3, 40, 40)
     for place, name in ((0, "cfp_fp"), (40, "lfw")):
-        pack = data.packs[name]
+        pairs = data.verification[name]
         for index in (0, 1, 39):
-            expected = (torch.from_numpy(pack.read(index, (40, 40))).permute(2, 0, 1) - 127.5) / 128
+            expected = (torch.from_numpy(pairs.read(index)).permute(2, 0, 1) - 127.5) / 128
             torch.testing.assert_close(images[place + index], expected)
     for loader in (data.test_dataloader(), data.predict_dataloader()):
         assert torch.equal(next(iter(loader))["image"], batches[0]["image"])
@@ -225,20 +225,20 @@ def test_the_record_says_what_was_used(root: Path) -> None:
         "pairs": dict.fromkeys(OFFICIAL, 20),
         "genuine": False,
     }
-    assert list(data.packs) == list(OFFICIAL)
+    assert list(data.verification) == list(OFFICIAL)
     assert data.identities[0] == "train/00001"
 
 
-def test_packs_of_the_official_sizes_are_genuine(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sets_of_the_official_sizes_are_genuine(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = (root / "faces/train/00001/001.jpg").read_bytes()
     sizes = dict(OFFICIAL)
 
-    def packs(self: Faces) -> list[Pack]:
+    def sets(self: Faces) -> list[VerificationSet]:
         return [
             VerificationSet(name, Path(name), [image] * (2 * size), np.ones(size, bool)) for name, size in sizes.items()
         ]
 
-    monkeypatch.setattr(Faces, "read_packs", packs)
+    monkeypatch.setattr(Faces, "read_verification_sets", sets)
     assert faces(root).genuine
     sizes["lfw"] -= 1
     assert not faces(root).genuine
@@ -249,21 +249,21 @@ def test_insightfaces_folder_is_read_as_it_is(root: Path, tmp_path: Path) -> Non
     write_records(tmp_path / "train", [(0, image), (0, image), (1, image)])
     for name in ("lfw", "cfp_fp", "agedb_30"):
         shutil.copy(root / "faces" / f"{name}.bin", tmp_path)
-    with pytest.warns(UserWarning, match="of the five packs, calfw, cplfw are missing"):
+    with pytest.warns(UserWarning, match="of the five verification sets, calfw, cplfw are missing"):
         data = faces(tmp_path, batch_size=2)
     assert data.num_classes == 2
-    assert list(data.packs) == ["lfw", "cfp_fp", "agedb_30"]
+    assert list(data.verification) == ["lfw", "cfp_fp", "agedb_30"]
     assert next(iter(data.train_dataloader()))["image"].shape == (2, 3, 40, 40)
 
 
-def test_a_pack_may_be_a_folder_with_pairs(root: Path, tmp_path: Path) -> None:
+def test_a_verification_set_may_be_a_folder_with_pairs(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root / "faces" / "train", tmp_path / "train")
     (tmp_path / "lfw" / "Ann").mkdir(parents=True)
     for number in (1, 2):
         shutil.copy(root / f"faces/train/00001/00{number}.jpg", tmp_path / "lfw" / "Ann" / f"Ann_000{number}.jpg")
     (tmp_path / "lfw" / "pairs.txt").write_text("Ann 1 2\n")
-    data = faces(tmp_path, packs=["lfw", str(root / "faces" / "calfw.bin")])
-    assert {name: len(pack) for name, pack in data.packs.items()} == {"lfw": 2, "calfw": 40}
+    data = faces(tmp_path, verification_sets=["lfw", str(root / "faces" / "calfw.bin")])
+    assert {name: len(pairs) for name, pairs in data.verification.items()} == {"lfw": 2, "calfw": 40}
 
 
 def test_several_training_sets(root: Path, tmp_path: Path) -> None:
@@ -283,9 +283,9 @@ def test_several_training_sets(root: Path, tmp_path: Path) -> None:
         ({"flip": 1.5}, "flip is 1.5, expected a probability"),
         ({"min_images": 0}, "min_images is 0"),
         ({"train": []}, "train is an empty list"),
-        ({"packs": []}, "packs is an empty list"),
-        ({"packs": ["lfw", "lfw"]}, "packs are called lfw, lfw"),
-        ({"packs": ["lfx"]}, "the pack 'lfx' was not found"),
+        ({"verification_sets": []}, "verification_sets is an empty list"),
+        ({"verification_sets": ["lfw", "lfw"]}, "verification_sets are lfw, lfw"),
+        ({"verification_sets": ["lfx"]}, "the verification set 'lfx' was not found"),
         ({"train": ["none"]}, "the training set 'none' was not found"),
     ],
 )
@@ -300,7 +300,7 @@ def test_what_is_missing_is_shown_with_its_stand_in(root: Path, tmp_path: Path) 
     assert "agedb_30.bin" in str(error.value)
     shutil.copy(root / "faces" / "lfw.bin", tmp_path)
     with pytest.raises(MissingFileError, match=r"(?s)A training set of faces was not found.*faces/train\n"):
-        faces(tmp_path, packs=["lfw"])
+        faces(tmp_path, verification_sets=["lfw"])
 
 
 def test_damaged_files_are_found_before_the_run(root: Path, tmp_path: Path) -> None:

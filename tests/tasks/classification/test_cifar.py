@@ -17,11 +17,11 @@ def test_reads_the_original_layout(cifar: Path) -> None:
     for kind, classes, train, test in ((CIFAR10, 10, 200, 50), (CIFAR100, 100, 300, 101)):
         data = kind(cifar)
         data.setup("fit")
-        images, labels = data.sets["train"]
+        images, labels = data.sets["train"].images, data.sets["train"].labels
         assert images.shape == (train, 32, 32, 3)
         assert images.dtype == torch.uint8
         assert labels.unique().tolist() == list(range(classes))
-        assert len(data.sets["test"][1]) == test
+        assert len(data.sets["test"]) == test
         assert len(data.class_names) == classes
         described = data.describe()
         assert len(described.pop("fingerprint")) == 16
@@ -38,8 +38,8 @@ def test_pixels_are_planar_in_the_file_and_interleaved_in_memory(cifar: Path) ->
     with (cifar / "cifar-100-python" / "test").open("rb") as file:
         content = pickle.load(file, encoding="latin1")
     row = content["data"][7]
-    assert data.sets["test"][0][7, 3, 5].tolist() == [int(row[plane * 1024 + 3 * 32 + 5]) for plane in range(3)]
-    assert data.sets["test"][1][7] == content["fine_labels"][7]
+    assert data.sets["test"].images[7, 3, 5].tolist() == [int(row[plane * 1024 + 3 * 32 + 5]) for plane in range(3)]
+    assert data.sets["test"].labels[7] == content["fine_labels"][7]
 
 
 def test_held_out_images_are_neither_lost_nor_shared(cifar: Path) -> None:
@@ -48,9 +48,9 @@ def test_held_out_images_are_neither_lost_nor_shared(cifar: Path) -> None:
     data.setup("fit")
 
     def rows(split: str, source: CIFAR100) -> list[bytes]:
-        return sorted(image.numpy().tobytes() for image in source.sets[split][0])
+        return sorted(image.numpy().tobytes() for image in source.sets[split].images)
 
-    assert len(data.sets["val"][1]) == 40
+    assert len(data.sets["val"]) == 40
     assert sorted(rows("train", data) + rows("val", data)) == rows("train", whole)
     with pytest.raises(InputError, match="validation is 300"):
         CIFAR100(cifar, validation=300).setup("fit")

@@ -1,48 +1,33 @@
 """Segmentation through the command line, on generated streets."""
 
-import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-import yaml
+from small_runs import checkpoint_of, fit, result
+from untrained import build
 
 from relattn.backbones import dilated
 from relattn.cli import catalogue
+from relattn.cli.lightning.recipes import task_recipe
 from relattn.cli.main import run
 from relattn.errors import InputError
 from relattn.heads import SegmentationNetwork
+from relattn.inference.loading import load_task
+from relattn.tasks.base import Task
 from relattn.tasks.segmentation.labels import CITYSCAPES
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
 
 RECIPES = ["segmentation", "segmentation_ppm", "segmentation_aspp"]
-TINY = [
-    *("--backbone", "resnet14t", "--model.pretrained", "false", "--model.width", "32", "--model.pool", "[6,8]"),
-    *("--gpus", "0", "--trainer.max_steps", "2", "--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1"),
-    *("--data.crop", "[48,64]", "--data.batch_size", "4", "--data.workers", "0"),
-]
 
 
-def fit(root: Path, *arguments: str, task: str = "segmentation_ppm") -> Path:
-    """Train for two steps; return the run's folder."""
-    before = set(Path("runs").glob("*/*"))
-    assert run(["fit", "--task", task, *TINY, "--data.root", str(root), *arguments]) == 0
-    (folder,) = set(Path("runs").glob("*/*")) - before
-    return folder
-
-
-def result(folder: Path) -> dict:
-    return json.loads((folder / "result.json").read_text())
-
-
-@pytest.mark.parametrize("attention", ["none", "rga_sc"])
-@pytest.mark.parametrize("task", RECIPES)
-def test_a_recipe_trains_and_is_scored(task: str, attention: str, streets: Path) -> None:
-    folder = fit(streets, "--attention", attention, task=task)
+def check_scores(folder: Path, attention: str) -> None:
+    """What holds for the scores of every small run."""
     found = result(folder)
     assert (found["data"], found["attention"], found["steps"], found["genuine"]) == ("Cityscapes", attention, 2, False)
     assert found["protocol"] == "whole"
@@ -57,6 +42,17 @@ def test_a_recipe_trains_and_is_scored(task: str, attention: str, streets: Path)
     }
 
 
+def test_a_run_with_attention_is_scored(segmentation_run: Path) -> None:
+    check_scores(segmentation_run, "rga_sc")
+
+
+@pytest.mark.parametrize(("task", "attention"), [("segmentation", "rga_sc"), ("segmentation_aspp", "none")])
+def test_a_recipe_trains_and_is_scored(task: str, attention: str, streets: Path) -> None:
+    folder = fit("segmentation", streets, "--task", task, "--attention", attention)
+    assert folder == Path(f"runs/segmentation/cityscapes-resnet14t-{attention}-s304")
+    check_scores(folder, attention)
+
+
 @pytest.mark.parametrize("task", RECIPES)
 def test_a_recipe_states_the_paper_s_numbers_and_builds_its_network(task: str) -> None:
     file = catalogue.conf() / "task" / f"{task}.yaml"
@@ -67,7 +63,7 @@ def test_a_recipe_states_the_paper_s_numbers_and_builds_its_network(task: str) -
     }[task]
     text = " ".join(file.read_text().replace("#", "").split())
     assert f"{train[0]} / {val[0]}, with RGA-SC {train[1]} / {val[1]}" in text
-    arguments = yaml.safe_load(text := file.read_text())["model"]["init_args"]
+    text, arguments = file.read_text(), task_recipe(task)["model"]["init_args"]
     assert re.search(rf"relattn fit --task {task} ", text)
     with torch.device("meta"):
         backbone = dilated(arguments["backbone"], output_stride=8, size=(769, 769))
@@ -77,9 +73,11 @@ def test_a_recipe_states_the_paper_s_numbers_and_builds_its_network(task: str) -
     assert parameters / 1e6 == pytest.approx(expected, abs=0.005)
 
 
-def test_predictions_are_label_ids_that_the_official_script_scores_alike(streets: Path, capsys) -> None:
-    folder = fit(streets)
-    checkpoint = str(folder / "checkpoints" / "last.ckpt")
+def test_predictions_are_label_ids_that_the_official_script_scores_alike(
+    segmentation_run: Path, streets: Path, copy_of: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copy_of(segmentation_run)
+    checkpoint = str(checkpoint_of(folder))
     assert run(["test", "--ckpt_path", checkpoint]) == 0
     assert "protocol: whole" in capsys.readouterr().out
     scores = result(folder / "test")["scores"]
@@ -101,49 +99,67 @@ def test_predictions_are_label_ids_that_the_official_script_scores_alike(streets
     assert 100 * found["averageScoreClasses"] == pytest.approx(scores["test/mIoU"], abs=1e-4)
 
 
-def test_windows_scales_and_mirror_images_are_named_with_the_scores(streets: Path) -> None:
-    folder = fit(streets)
-    ways = [
-        "--model.inference.crop",
-        "[48,64]",
-        "--model.inference.scales",
-        "[0.75,1.0]",
-        "--model.inference.flip",
-        "true",
-    ]
-    assert run(["test", "--ckpt_path", str(folder / "checkpoints" / "last.ckpt"), *ways]) == 0
+def test_the_way_of_evaluation_and_the_images_are_named_with_the_scores(
+    segmentation_run: Path, copy_of: Callable[[Path], Path]
+) -> None:
+    folder = copy_of(segmentation_run)
+    ways = ["--model.inference.crop", "[48,64]", "--model.inference.scales", "[0.75,1.0]", "--model.inference.flip"]
+    assert run(["test", "--ckpt_path", str(folder), *ways, "true"]) == 0
     assert result(folder / "test")["protocol"] == "slide 48x64/32x43 ms 0.75,1.0 + flip"
+    assert run(["test", "--ckpt_path", str(folder), "--data.test_split", "train"]) == 0
+    assert result(folder / "test-2")["test_split"] == "train"
 
 
-def test_the_train_images_are_scored_as_the_paper_does(streets: Path) -> None:
-    folder = fit(streets)
-    options = ["--ckpt_path", str(folder / "checkpoints" / "last.ckpt"), "--data.test_split", "train"]
-    assert run(["test", *options]) == 0
-    assert result(folder / "test")["test_split"] == "train"
+def test_attention_in_the_context_of_the_head(segmentation_run: Path) -> None:
+    check_places(segmentation_run, "network.context.attention")
 
 
 @pytest.mark.parametrize(
     ("options", "where"),
     [
-        (["--attention", "se"], "network.backbone"),  # belongs into blocks
-        (["--attention", "stra"], "network.backbone.layer4"),
-        (["--attention", "rga_sc", "--model.stages", "[1]"], "network.backbone.attention.stage1"),
-        (["--attention", "rga_sc"], "network.context.attention"),
-        (["--attention", "rga_sc", "--model.context_mode", "full"], "network.context.attention"),
-        (["--attention", "rga_sc", "--model.context_mode", "masks"], "network.context.attention"),
-        (["--attention", "nl", "--model.ohem", "true", "--model.auxiliary_weight", "0"], "network.context.attention"),
+        (
+            ["--attention", "rga_sc", "--model.stages", "[1]", "--model.inference.crop", "[32,32]"],
+            "network.backbone.attention.stage1",
+        ),
+        (
+            ["--attention", "nl", "--model.loss", "relattn.losses.OHEMCrossEntropy", "--model.auxiliary_weight", "0"],
+            "network.context.attention",
+        ),
     ],
 )
-def test_attention_goes_where_it_belongs_or_is_sent(options: list[str], where: str, streets: Path) -> None:
-    needs_windows = "rga_sc" in options and {"full", "--model.stages"} & set(options)
-    inference = ["--model.inference.crop", "[48,64]"] if needs_windows else []
-    folder = fit(streets, *options, *inference)
-    task = load(folder / "checkpoints" / "last.ckpt")
+def test_attention_is_trained_where_it_belongs_or_is_sent(options: list[str], where: str, streets: Path) -> None:
+    check_places(fit("segmentation", streets, *options, "--data.image_scale", "0.5"), where)
+
+
+@pytest.mark.parametrize(
+    ("attention", "arguments", "where"),
+    [
+        ("se", {}, "network.backbone"),  # belongs into blocks
+        ("stra", {"output_stride": 8}, "network.backbone.layer4"),
+        ("rga_sc", {"context_mode": "full"}, "network.context.attention"),
+        ("rga_sc", {"context_mode": "masks"}, "network.context.attention"),
+    ],
+)
+def test_attention_is_built_where_it_belongs_and_learns(attention: str, arguments: dict, where: str) -> None:
+    task, _ = build("segmentation", attention, **arguments)
+    assert_places(task, where)
+    task.train()(torch.randn(2, 3, 48, 64)).square().mean().backward()
+    for module in task.attentions:
+        assert any(parameter.grad is not None and parameter.grad.any() for parameter in module.parameters())
+
+
+def check_places(folder: Path, where: str) -> None:
+    """All attention of a run's network is inside the module of that name."""
+    task = load_task(checkpoint_of(folder))
+    assert_places(task, where)
+    with torch.no_grad():
+        assert task(torch.randn(1, 3, 32, 32)).shape == (1, 19, 32, 32)
+
+
+def assert_places(task: Task, where: str) -> None:
     names = [name for name, module in task.named_modules() if any(module is one for one in task.attentions)]
     assert names
     assert all(name.startswith(where) for name in names)
-    with torch.no_grad():
-        assert task(torch.randn(1, 3, 48, 64)).shape == (1, 19, 48, 64)
 
 
 def test_what_cannot_be_is_said(streets: Path) -> None:
@@ -151,8 +167,8 @@ def test_what_cannot_be_is_said(streets: Path) -> None:
         (["--data.batch_size", "1"], "at least 2 images|batch"),
         (["--backbone", "convnext_atto"], "first_dilation='previous'"),
         (["--model.auxiliary_weight", "-1"], "auxiliary_weight is -1"),
-        (["--attention", "rga_sc", "--model.context_mode", "full"], r"--model.inference.crop \[48,64\]"),
+        (["--attention", "rga_sc", "--model.context_mode", "full"], r"--model.inference.crop \[32,32\]"),
         (["--data.eval_batch_size", "0"], "eval_batch_size is 0"),
     ):
         with pytest.raises(InputError, match=message):
-            fit(streets, *options)
+            fit("segmentation", streets, *options)
