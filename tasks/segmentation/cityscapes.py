@@ -42,12 +42,13 @@ def find_cityscapes(root: Path) -> Path:
     raise not_found("Cityscapes", root, tree, source, "cityscapes")
 
 
-def read_cityscapes(folder: Path, split: str) -> list[LabelledImage]:
-    """The images of a split, sorted; of test without labels.
+def read_cityscapes(folder: Path, split: str, *, labels: bool = True) -> list[LabelledImage]:
+    """The images of a split, sorted; of test always without labels.
 
     Args:
         folder: As `find_cityscapes` finds it.
         split: `train`, `val` or `test`.
+        labels: Whether labels are needed.
 
     Raises:
         MissingFileError: If there are none, or an image or its labels are missing.
@@ -55,13 +56,13 @@ def read_cityscapes(folder: Path, split: str) -> list[LabelledImage]:
     names = [path for path in images_in(folder, f"{IMAGES}/{split}") if path.endswith(IMAGE_END)]
     images = [(name.removesuffix(IMAGE_END), f"{IMAGES}/{split}/{name}") for name in names]
     what = f"Cityscapes {split}"
-    if split == "test":
+    if split == "test" or not labels:
         if not images:
             raise MissingFileError(f"{what}: there is no image in {folder / IMAGES / split}. Unpack the archive again.")
         return [LabelledImage(path, None) for _, path in images]
     found = [path for path in images_in(folder, f"{LABELS}/{split}") if path.endswith(LABELS_END)]
-    labels = [(name.removesuffix(LABELS_END), f"{LABELS}/{split}/{name}") for name in found]
-    return matched(images, labels, what, folder)
+    masks = [(name.removesuffix(LABELS_END), f"{LABELS}/{split}/{name}") for name in found]
+    return matched(images, masks, what, folder)
 
 
 def has_test(folder: Path) -> bool:

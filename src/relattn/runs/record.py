@@ -48,6 +48,8 @@ class RunRecord(Callback):
         self.step_seconds: list[float] = []
         self.resumed_rows: list[dict[str, float]] | None = None
         self.kept_scores: dict[str, float] = {}
+        self.test_sets: dict[str, dict[str, Any]] = {}
+        """Descriptions of the test sets beside the run's own, by their names."""
         self.partial: dict[str, str] = {}
         """Stages that have seen a part of their images, and which part."""
 
@@ -57,6 +59,9 @@ class RunRecord(Callback):
         if not trainer.is_global_zero or rehearses(trainer):
             return
         self.claim.started = True
+        if beginning := getattr(trainer.lightning_module, "beginning", ""):
+            self.console.print(f"{self.facts['weights']}: {beginning}", highlight=False, soft_wrap=True)
+            self.made["beginning"] = beginning
         folder = Path(trainer.default_root_dir)
         keep_config(folder / "config.yaml", self.config)
         if before := read_json(folder / "run.json"):  # of a run that goes on
@@ -155,6 +160,7 @@ class RunRecord(Callback):
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
             "scores": {name: round(value, 4) for name, value in scores.items()},
+            **({"test_sets": self.test_sets} if self.test_sets else {}),
             **({"partial": self.partial} if self.partial else {}),
             "seconds": round(self.seconds(), 1),
         }

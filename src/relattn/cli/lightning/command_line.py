@@ -29,7 +29,7 @@ from relattn.cli.lightning.recipes import (
 )
 from relattn.errors import InputError
 
-SUITE_FLAGS = ("name", "runs")
+SUITE_FLAGS = ("name", "runs", "test_data")
 """Flags of the suite itself, which Lightning does not see."""
 
 RECIPE_FLAGS = ("task", "data", "attention", "trainer", "logger")
@@ -154,6 +154,7 @@ def read_command_line(arguments: list[str]) -> CommandLine:
         if (value := value_of(arguments, f"--{flag}")) is not None:
             suite[flag] = value
             arguments = without(arguments, f"--{flag}")
+    arguments = with_test_data(arguments, suite)
     names = {flag: value for flag in RECIPE_FLAGS if (value := value_of(arguments, f"--{flag}")) is not None}
     files = values_of(arguments, "--config")
     for flag in (*RECIPE_FLAGS, "config"):
@@ -181,6 +182,16 @@ def read_command_line(arguments: list[str]) -> CommandLine:
     if not (names_model(line.config) or value_of(rest, "--model") or asks_for_help):
         raise InputError(f"Choose what to run: --task {' | '.join(catalogue.recipes('task'))}, or --config FILE.")
     return line
+
+
+def with_test_data(arguments: list[str], suite: dict[str, str]) -> list[str]:
+    """The arguments with the first of several data sets of `--data A,B,C`; the others are test sets."""
+    value = value_of(arguments, "--data")
+    if value is None or "," not in value or value.startswith("{"):
+        return arguments
+    first, *others = (name.strip() for name in value.split(","))
+    suite["test_data"] = ",".join([*others, *filter(None, [suite.get("test_data")])])
+    return [*without(arguments, "--data"), "--data", first]
 
 
 def names_model(config: Config) -> bool:

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelChec
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
+from rich.table import Table
 
 from relattn.cli import catalogue
 from relattn.cli.lightning.checks import check_config
@@ -24,6 +25,7 @@ from relattn.cli.lightning.commands import attention_name, check_gpus, folder_of
 from relattn.cli.lightning.complaints import complaint
 from relattn.cli.lightning.paths import with_absolute_paths
 from relattn.cli.lightning.recipes import imported
+from relattn.cli.lightning.test_sets import build_all, named_like
 from relattn.errors import InputError
 from relattn.runs import wandb_logging
 from relattn.runs.checkpoints import Checkpoints, read_checkpoint, run_of
@@ -35,7 +37,7 @@ from relattn.runs.preflight import Preflight
 from relattn.runs.record import RunRecord, logged_scores, rehearses
 from relattn.runs.resume import ResumedRun, check_length, check_same_run, progress_of
 from relattn.runs.run_folder import RunClaim, read_json
-from relattn.tasks.base import Task
+from relattn.tasks.base import Task, name_in_set
 from relattn.tasks.data import Data
 
 LONGEST_NAME = 100
@@ -222,6 +224,21 @@ class SuiteCLI(LightningCLI):
                 raise
             raise cause or InputError(" ".join(str(error).split())) from error
 
+    def after_instantiate_classes(self) -> None:
+        """Let a checkpoint say what the network is, and check the test sets beside the run's own."""
+        config = self.config[self.command]
+        if config.get("ckpt_path"):
+            self.model.pretrained = False  # all weights are the checkpoint's
+            if self.command != "fit":
+                self.model.trained_for = dict(read_checkpoint(Path(config.ckpt_path))["specification"])
+        entries = [entry.strip() for entry in self.line.suite.get("test_data", "").split(",") if entry.strip()]
+        if entries and self.command not in ("fit", "test"):
+            raise InputError(f"--test_data is for fit and test, and not for {self.command}.")
+        own = self.content(config)["data"]
+        self.same_set = [entry for entry in entries if named_like(own, entry)]
+        others = [entry for entry in entries if entry not in self.same_set]
+        self.test_sets = build_all(others, own, type(self.model).data_type)
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The configured trainer, with the run's loggers and checkpoints."""
         config = self._get(self.config_init, "trainer", default={})
@@ -259,8 +276,7 @@ class SuiteCLI(LightningCLI):
         scores = self.record.kept_scores | logged_scores(self.trainer)
         if rehearses(self.trainer) or self.trainer.interrupted:
             return
-        self.trainer.test(model, datamodule=options["datamodule"], verbose=False)
-        self.finish({**scores, **logged_scores(self.trainer)})
+        self.finish(scores | self.tested(model, datamodule=options["datamodule"]))
 
     def say_how_to_go_on(self, interrupted: Interrupted) -> None:
         """Say where a run was stopped, and the command that continues it."""
@@ -274,8 +290,22 @@ class SuiteCLI(LightningCLI):
         self.finish(logged_scores(self.trainer))
 
     def test(self, model: Task, **options: Any) -> None:
+        self.finish(self.tested(model, **options))
+
+    def tested(self, model: Task, **options: Any) -> dict[str, float]:
+        """The scores of the run's own test set, then those of others, `test/<metric>/<name>`."""
         self.trainer.test(model, **{**options, "verbose": False})
-        self.finish(logged_scores(self.trainer))
+        scores = logged_scores(self.trainer)
+        for name in self.same_set:  # the run's own set stands in the table too
+            own = {key: value for key, value in scores.items() if key.startswith("test/") and key != "test/score"}
+            scores |= {f"test/{name_in_set(key.removeprefix('test/'), name)}": value for key, value in own.items()}
+        for name, data in self.test_sets.items():
+            model.extra_set = name
+            self.trainer.test(model, datamodule=data, verbose=False)
+            scores |= logged_scores(self.trainer)
+            self.record.test_sets[name] = data.describe()
+        model.extra_set = ""
+        return scores
 
     def predict(self, model: Task, **options: Any) -> None:
         self.trainer.predict(model, **{**options, "return_predictions": False})
@@ -292,6 +322,8 @@ class SuiteCLI(LightningCLI):
         width = max(map(len, scores), default=0)
         for name, value in sorted(scores.items()):
             console.print(f"{name:<{width}}  {value:.4f}", highlight=False)
+        if self.test_sets:
+            console.print(self.table_of_sets(scores))
         for stage, part in self.record.partial.items():
             sentence = f"partial: {stage} saw a part of its images ({part})"
             console.print(sentence, highlight=False, soft_wrap=True)
@@ -302,6 +334,18 @@ class SuiteCLI(LightningCLI):
         console.print(f"run: {self.folder}", highlight=False, soft_wrap=True)
         for logger in wandb_logging.loggers_of(self.trainer.loggers):
             wandb_logging.log_end(logger, scores, result)
+
+    def table_of_sets(self, scores: dict[str, float]) -> Table:
+        """A row for each test set, a column for each score of the task."""
+        names = [score.name for score in type(self.model).scores() if "/" not in score.name]
+        table = Table("test set", *names)
+        own = self.same_set[0] if self.same_set else self.facts["data"]
+        rows = {own: {name: f"test/{name}" for name in names}}
+        rows |= {one: {name: f"test/{name_in_set(name, one)}" for name in names} for one in self.test_sets}
+        for row, keys in rows.items():
+            values = (scores.get(keys[name]) for name in names)
+            table.add_row(row, *("" if value is None else f"{value:.2f}" for value in values))
+        return table
 
 
 def default_name(facts: dict[str, Any]) -> str:
