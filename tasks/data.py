@@ -36,6 +36,9 @@ class Data(LightningDataModule):
 
     std: tuple[float, float, float] = IMAGENET_STD
 
+    joint: ClassVar[str] = ""
+    """Class path of what trains on several sets of this kind at once, called with `joined`; empty for none."""
+
     counts: ClassVar[Mapping[str, int]] = {}
     """Published sizes of the genuine set, by split; empty for a set that has none."""
 

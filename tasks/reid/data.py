@@ -96,6 +96,8 @@ class ReIDImages(ImageSet):
 class ReIDData(ImageData):
     """Training images in batches of identities or shuffled, and queries followed by the gallery for evaluation."""
 
+    joint = "relattn.tasks.reid.joint.Joint"
+
     feature: ClassVar[Feature] = "after_norm"
     """Which feature RGA scores this set by (supplement, section 1)."""
 

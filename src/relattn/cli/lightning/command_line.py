@@ -17,6 +17,7 @@ from relattn.cli.lightning.recipes import (
     NONE,
     Config,
     attention_config,
+    imported,
     is_class_path,
     is_subclass,
     merge,
@@ -234,7 +235,10 @@ def choose_data(line: CommandLine, name: str | None) -> None:
     if name is None and recipe is None:
         return
     chosen: Config
-    if name is None or not (is_class_path(name) or name.startswith("{")):
+    if name is not None and "+" in name and not name.startswith("{"):
+        chosen = joined_sets(name)
+        line.recipes.pop("data", None)
+    elif name is None or not (is_class_path(name) or name.startswith("{")):
         line.recipes["data"] = kept_name("data", str(name or recipe))
         chosen = yaml.safe_load(recipe_file("data", line.recipes["data"]).read_text())
     else:
@@ -244,6 +248,21 @@ def choose_data(line: CommandLine, name: str | None) -> None:
         before = section if recipe is None else yaml.safe_load(recipe_file("data", str(recipe)).read_text())
         training = shared_arguments({**before, "init_args": training}, chosen)
     line.config["data"] = merge(chosen, {"init_args": training}) if training else chosen
+
+
+def joined_sets(names: str) -> Config:
+    """The configuration of several data sets that are trained on at once, `A+B`.
+
+    Raises:
+        InputError: If a name is unknown, or the sets cannot be joined.
+    """
+    parts: list[Config] = [yaml.safe_load(recipe_file("data", name.strip()).read_text()) for name in names.split("+")]
+    kinds = {getattr(imported(part["class_path"]), "joint", "") for part in parts}
+    if len(kinds) > 1 or "" in kinds:
+        raise InputError(
+            f"--data {names}: these data sets cannot be joined: expected sets of one kind, such as people."
+        )
+    return {"class_path": kinds.pop(), "init_args": {"joined": parts}}
 
 
 def choose_classes(line: CommandLine, arguments: list[str]) -> list[str]:

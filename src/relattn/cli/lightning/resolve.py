@@ -53,8 +53,8 @@ class Resolver(SuiteCLI):
     def resolution(self, parser: LightningArgumentParser, line: list[str]) -> Resolution:
         """What one line amounts to."""
         try:
-            arguments = ["fit", *read_command_line(line).arguments()]
-            config = self.parsed(parser, arguments)["fit"]
+            read = read_command_line(line)
+            config = self.parsed(parser, ["fit", *read.arguments()])["fit"]
             check_config("fit", config)
             content = self.content(config)
             data = self.check_network(config, content)
@@ -63,6 +63,7 @@ class Resolver(SuiteCLI):
             return Resolution({}, problem=str(error))
         inner = content["data"].get("init_args") or {}
         places = {f"data.{name}": str(inner[name]) for name in PLACES if inner.get(name) is not None}
+        places |= {"test_data": read.suite["test_data"]} if "test_data" in read.suite else {}
         return Resolution(decisive(content), places, missing=missing)
 
     def check_network(self, config: Any, content: dict[str, Any]) -> Data:
