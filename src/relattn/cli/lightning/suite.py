@@ -25,7 +25,7 @@ from relattn.cli.lightning.commands import attention_name, check_gpus, folder_of
 from relattn.cli.lightning.complaints import complaint
 from relattn.cli.lightning.paths import with_absolute_paths
 from relattn.cli.lightning.recipes import imported
-from relattn.cli.lightning.test_sets import build_all, named_like
+from relattn.cli.lightning.test_sets import build_all, named_like, test_entries
 from relattn.errors import InputError
 from relattn.runs import wandb_logging
 from relattn.runs.checkpoints import Checkpoints, read_checkpoint, run_of
@@ -231,7 +231,7 @@ class SuiteCLI(LightningCLI):
             self.model.pretrained = False  # all weights are the checkpoint's
             if self.command != "fit":
                 self.model.trained_for = dict(read_checkpoint(Path(config.ckpt_path))["specification"])
-        entries = [entry.strip() for entry in self.line.suite.get("test_data", "").split(",") if entry.strip()]
+        entries = test_entries(self.line.suite)
         if entries and self.command not in ("fit", "test"):
             raise InputError(f"--test_data is for fit and test, and not for {self.command}.")
         own = self.content(config)["data"]

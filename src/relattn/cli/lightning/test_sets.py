@@ -3,7 +3,7 @@
 import inspect
 import re
 from argparse import ArgumentError
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,11 @@ from relattn.tasks.data import Data
 
 TABLES = (".csv",)
 """Suffixes of files that a data set reads as its argument `manifest`."""
+
+
+def test_entries(suite: Mapping[str, str]) -> list[str]:
+    """The entries of `--test_data`."""
+    return [entry.strip() for entry in suite.get("test_data", "").split(",") if entry.strip()]
 
 
 def test_set(entry: str, run: Config, data_type: type) -> tuple[str, Config]:
