@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from rich.console import Console
 
-from relattn.cli.lightning.checks import check_config
+from relattn.cli.lightning.checks import check_composition, check_config
 from relattn.cli.lightning.commands import attention_name, check_gpus, claim_folder, name_of_run
 from relattn.cli.lightning.complaints import complaint
 from relattn.cli.lightning.recipes import CommandLine, imported
@@ -39,7 +39,7 @@ class SuiteCLI(LightningCLI):
             command: `fit`, `validate`, `test` or `predict`.
             line: Its command line.
         """
-        self.command, self.own = command, line.suite
+        self.command, self.line, self.own = command, line, line.suite
         super().__init__(
             Task,
             Data,
@@ -70,6 +70,7 @@ class SuiteCLI(LightningCLI):
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
+            check_composition(self.line.config)  # options of another data set are a consequence
             raise complaint(str(error), self._parser(self.command), args) from error
         check_config(self.command, self.config[self.command])
 
