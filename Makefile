@@ -1,6 +1,8 @@
 # Each target sets up what it needs: `make demo` and `make test` work in a fresh clone.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+# uv installs in a third of the time; pip is asked where uv cannot reach the index that pip is configured for.
 export WANDB_MODE ?= offline
 export NO_ALBUMENTATIONS_UPDATE := 1
 export NO_MKDOCS_2_WARNING := 1
@@ -11,7 +13,8 @@ setup: .venv/installed
 
 .venv/installed: requirements.txt pyproject.toml
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { rm -rf .venv; echo "Debian: apt install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP) 'uv>=0.9'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt || $(PIP) -r requirements.txt
 	touch $@
 
 demo: setup
@@ -27,9 +30,8 @@ test-slow: setup
 test-lowest: RESOLUTION := lowest-direct
 test-newest: RESOLUTION := highest
 test-lowest test-newest: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$(RESOLUTION)
-	$(BIN)/uv pip install --quiet --python .venv-$(RESOLUTION) --resolution $(RESOLUTION) -e '.[test,export,docs,notebooks]'
+	$(BIN)/uv pip install --quiet --python .venv-$(RESOLUTION) --resolution $(RESOLUTION) -e '.[suite,test,export,docs,notebooks]'
 	.venv-$(RESOLUTION)/bin/python -m pytest -n 2 -m "not slow"
 
 bench: setup

@@ -97,7 +97,7 @@ def measure(asked: argparse.Namespace, device: torch.device) -> list[Claim]:
 
     data = CIFAR100(asked.root, batch_size=asked.batch_size, seed=0)
     data.setup("fit")
-    pixels, labels = data.sets["train"]
+    pixels, labels = data.sets["train"].images, data.sets["train"].labels
     batches = DeviceBatches(
         pixels, labels, batch_size=asked.batch_size, mean=data.mean, std=data.std, padding=4, device=device
     )

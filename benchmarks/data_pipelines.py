@@ -34,11 +34,11 @@ from relattn.synthetic.faces.layouts import write_faces
 from relattn.synthetic.objects.layouts import write_cifar
 from relattn.synthetic.people.layouts import write_market1501
 from relattn.synthetic.streets.layouts import write_cityscapes
-from relattn.tasks.base import Data
 from relattn.tasks.classification import CIFAR10
+from relattn.tasks.data import Data
+from relattn.tasks.decoding import decode_image, read_image
 from relattn.tasks.face import Faces
-from relattn.tasks.face.images import decode
-from relattn.tasks.image_data import ImageData, read_image
+from relattn.tasks.image_data import ImageData
 from relattn.tasks.reid import Market1501
 from relattn.tasks.segmentation import Cityscapes
 
@@ -72,7 +72,7 @@ def by_itself(data: Data) -> tuple[str, int, One]:
     """What a pipeline is compared with: its name, the number of images, and what it does with one of them."""
     train = data.sets["train"]
     if isinstance(data, CIFAR10):
-        pictures = [Image.fromarray(pixels) for pixels in train[0].numpy()]
+        pictures = [Image.fromarray(pixels) for pixels in train.images.numpy()]
         augment = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
         vary = transforms.Compose([*augment, transforms.Normalize(data.mean, data.std)])
         return "torchvision's transforms alone", len(pictures), lambda index: vary(pictures[index])
@@ -80,9 +80,9 @@ def by_itself(data: Data) -> tuple[str, int, One]:
     if isinstance(data, Market1501):
         decoded = lambda index: read_image(train.root / train.images[index].path)  # noqa: E731
     elif isinstance(data, Cityscapes):
-        decoded = lambda index: train.read(index)  # noqa: E731
+        decoded = lambda index: train.read_pair(index)  # noqa: E731
     else:
-        decoded = lambda index: decode(train.images.read(index), "")  # noqa: E731
+        decoded = lambda index: decode_image(train.encoded(index), "")  # noqa: E731
     return "reading and decoding alone", len(train), decoded
 
 
@@ -115,7 +115,7 @@ class Stream:
         if not isinstance(self.data, ImageData):
             return iter(Endless(self.data.train_dataloader()))
         sampler = self.data.sampler()
-        return iter(self.data.loader("train", Endless(sampler), sampler.share))
+        return iter(self.data.loader("train", Endless(sampler), sampler.per_process))
 
     def rate(self, at_least: float) -> float:
         """Images per second, over whole batches until that many seconds have passed."""

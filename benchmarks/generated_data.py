@@ -23,6 +23,7 @@ from relattn.costs.side_by_side import Claim, seconds, take_turns
 from relattn.synthetic.faces.layouts import write_faces
 from relattn.synthetic.objects.layouts import write_cifar
 from relattn.synthetic.people.layouts import write_market1501
+from relattn.synthetic.staging import MARKER
 from relattn.synthetic.streets.layouts import write_cityscapes
 
 QUALITY = {".jpg": [cv2.IMWRITE_JPEG_QUALITY, 90], ".png": [cv2.IMWRITE_PNG_COMPRESSION, 3]}
@@ -49,6 +50,9 @@ def anew(file: Path) -> tuple[int, Callable[[Path], object]]:
         pixels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
         counted = int("_gtFine_" not in file.name)  # the labels of a street belong to its image
         return counted, lambda to: to.write_bytes(cv2.imencode(file.suffix, pixels, QUALITY[file.suffix])[1].tobytes())
+    if file.name == MARKER:
+        mark = file.read_bytes()
+        return 0, lambda to: to.write_bytes(mark)
     content = pickle.loads(file.read_bytes())  # noqa: S301 - written above
     if file.suffix == ".bin":
         bins, same = content

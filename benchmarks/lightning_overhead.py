@@ -26,7 +26,6 @@ from torch import Tensor, nn
 
 from relattn.cli.memory import keep_freed_memory
 from relattn.costs.side_by_side import Claim, difference, take_turns
-from relattn.losses import batch_hard_triplet
 from relattn.tasks.base import Data
 from relattn.tasks.reid import ReID
 from relattn.tasks.schedules import MultiStep
@@ -56,7 +55,6 @@ class Ready:
 class Held(Data):
     """Random people, held in memory."""
 
-    feature = "after_norm"
     num_classes = 751
 
     def __init__(self, size: tuple[int, int], batch_size: int, count: int) -> None:
@@ -75,6 +73,9 @@ class Held(Data):
 
     def train_dataloader(self) -> Ready:
         return Ready(self.batches)
+
+    def specification(self) -> dict[str, Any]:
+        return {**super().specification(), "feature": "after_norm"}
 
     def describe(self) -> dict[str, Any]:
         return {"data": "random"}
@@ -107,7 +108,8 @@ def measure(backbone: str, size: tuple[int, int], batch_size: int, steps: int, a
     torch.manual_seed(0)
     data = Held(size, batch_size, steps + 1)
     task = Timed(backbone, optimizer=adam, schedule=RECIPE, pictures=0)
-    task.assemble(data)
+    task.assemble(data.specification())
+    task.build_metrics(data)
     bare = nn.ModuleDict({"network": copy.deepcopy(task.network), "head": copy.deepcopy(task.head)})
     first = copy.deepcopy(bare.state_dict())
 
@@ -135,7 +137,7 @@ def measure(backbone: str, size: tuple[int, int], batch_size: int, steps: int, a
             pooled = bare["network"](batch["image"])
             _, logits = bare["head"](pooled)
             loss = F.cross_entropy(logits, batch["label"], label_smoothing=task.label_smoothing)
-            loss = loss + batch_hard_triplet(pooled, batch["label"], task.margin)
+            loss = loss + task.loss_weight * task.loss(pooled, batch["label"])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -1,11 +1,13 @@
 """The contract of a task: a network with attention in it, how it is trained, and how it is scored and used.
 
-The network is built when the data are known (`configure_model`), so that classes and image sizes are stated once. Whoever
-serves all tasks (runs, prediction, figures, export, reports, dashboards) asks the methods of `Task`, whose defaults
-suffice for a classifier of images.
+The network is built when the data are known (`configure_model`), so that classes and image sizes are stated once.
+Whoever serves all tasks (runs, prediction, figures, export, reports, dashboards) asks the methods of `Task`, whose
+defaults suffice for a classifier of images.
 """
 
+import math
 import re
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -34,8 +36,8 @@ Stage = Literal["val", "test"]
 class Task(LightningModule):
     """A network, how it is trained, and how it is scored.
 
-    A subclass builds its network in `build_network`, computes its loss in `training_step`, and either names a metric for
-    each stage in `build_metric` and updates it in `evaluate`, or has Lightning's own hooks. Each stage logs
+    A subclass builds its network in `build_network`, computes its loss in `training_step`, and either names a metric
+    for each stage in `build_metric` and updates it in `evaluate`, or has Lightning's own hooks. Each stage logs
     `<stage>/score`, the headline, higher is better, so that tasks stand side by side.
     """
 
@@ -52,7 +54,7 @@ class Task(LightningModule):
     protocol: str = ""
     """How scores are computed, where that is a choice; printed with them."""
 
-    data_type: ClassVar[type[Data]] = Data
+    data_type: ClassVar[type] = Data
     """The data sets that the task can be trained on."""
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -145,7 +147,7 @@ class Task(LightningModule):
         self.specification = specification
         self.network = self.build_network(specification)
         if self.channels_last:
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.network.to(memory_format=torch.channels_last)
         self.attentions = outermost(self.network)
         for attention in self.attentions:
             attention.recompute = self.recompute_attention and self.compile_mode is None
@@ -164,14 +166,54 @@ class Task(LightningModule):
 
     # --- Training -----------------------------------------------------------------------------------------------------
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """The optimizer over all parameters that are trained, its schedule stepped at every step."""
         optimizer = self.optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
+        self.optimizer_options = [without_parameters(group) for group in optimizer.param_groups]
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
             raise InputError("The schedule needs to know how long the run is: give --trainer.max_epochs or max_steps.")
+        if (adaptation := self.schedule.adaptation(int(total))) and self.trainer.is_global_zero:
+            warnings.warn(adaptation, stacklevel=1)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule.factor(step, int(total)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
+
+    def apply_plan(self) -> None:
+        """Give a resumed optimizer the options that are configured, and its schedule the part that is done.
+
+        What a checkpoint restores are the options and the number of steps of the run as it was planned before.
+        """
+        trainer: Any = self.trainer
+        position = self.steps_done()
+        configs = trainer.lr_scheduler_configs
+        for optimizer, config in zip(trainer.optimizers, configs, strict=False):
+            scheduler = config.scheduler
+            if not isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR):
+                continue
+            for group, options in zip(optimizer.param_groups, self.optimizer_options, strict=True):
+                group.update(options, initial_lr=options["lr"])
+            scheduler.base_lrs = [options["lr"] for options in self.optimizer_options]
+            scheduler.last_epoch = position
+            rates = [
+                rate * factor(position) for rate, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+            ]
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+            scheduler._last_lr = rates
+
+    def steps_done(self) -> int:
+        """The steps that would have led to this part of the run as it is now planned.
+
+        These are the steps that were made if nothing of the plan has changed.
+        """
+        trainer: Any = self.trainer
+        per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        in_epochs = trainer.max_epochs is not None and trainer.max_epochs > 0
+        if not in_epochs or (trainer.max_steps > 0 and trainer.max_steps <= trainer.max_epochs * per_epoch):
+            return int(trainer.global_step)
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        within = 0 if batches >= trainer.num_training_batches else batches // trainer.accumulate_grad_batches
+        return int(trainer.current_epoch * per_epoch + within)
 
     def regularization(self) -> Tensor | float:
         """The sum of the loss terms that the attention modules have of their own; 0 if they have none."""
@@ -194,6 +236,18 @@ class Task(LightningModule):
     def build_metric(self, data: Data) -> Metric | None:
         """A metric of a stage, whose `compute` gives the scores by their names; None for a task that logs by itself."""
         return None
+
+    def logged_names(self) -> set[str] | None:
+        """Names of all metrics that training logs, once the network is built.
+
+        Returns:
+            None for a task outside the suite, whose own code may log more, or metrics that have no `score_names`.
+        """
+        metric: Any = dict(self.metrics).get("val")
+        names = getattr(metric, "score_names", None)
+        if names is None or not type(self).__module__.startswith("relattn."):
+            return None
+        return {f"train/{name}" for name in self.training_metrics} | {f"val/{name}" for name in (*names, "score")}
 
     def evaluate(self, batch: dict[str, Any], stage: Stage) -> None:
         """Update `self.metrics[stage]` by a batch."""
@@ -222,9 +276,9 @@ class Task(LightningModule):
         if stage not in self.metrics:
             return
         metric: Any = self.metrics[stage]
-        if not (
-            self.trainer.sanity_checking or (self.trainer.fast_dev_run and getattr(metric, "needs_all_images", False))
-        ):
+        trainer: Any = self.trainer
+        rehearsal = trainer.fast_dev_run and getattr(metric, "needs_all_images", False)
+        if not trainer.sanity_checking and not rehearsal:
             scores = metric.compute()
             self.after_scoring(metric, stage, scores)
             scores["score"] = scores[self.headline]
@@ -244,17 +298,19 @@ class Task(LightningModule):
         """The entry of a run's record on its network."""
         parameters = sum(parameter.numel() for parameter in self.parameters())
         protocol = {"protocol": self.protocol} if self.protocol else {}
-        return {"backbone": self.backbone, "parameters": parameters, "headline": self.headline, **protocol}
+        columns = [{"name": score.name, "lower": score.lower_is_better} for score in self.scores()]
+        known = {"backbone": self.backbone, "parameters": parameters, "headline": self.headline}
+        return {**known, "columns": columns, **protocol}
 
     # --- Use ----------------------------------------------------------------------------------------------------------
 
     def predictor(self) -> Predictor:
-        """The network as it is used and exported; by default a classifier, which gives a `Prediction` for each image."""
+        """The network as it is used and exported; by default a classifier, which predicts a class for each image."""
         assert self.network is not None
         return classifier(self.network, self.specification["image_size"], self.specification.get("class_names"))
 
     def class_scores(self, images: Tensor) -> tuple[Tensor, list[str]]:
-        """The score of the most likely class of images `(B, 3, H, W)`, `(B,)`, and the display names of those classes."""
+        """The scores `(B,)` of the most likely classes of images `(B, 3, H, W)`, and the classes' display names."""
         logits = self(images)
         best = logits.argmax(dim=1)
         names = names_for(logits.shape[1], self.specification.get("class_names"))
@@ -270,7 +326,7 @@ class Task(LightningModule):
         """Begin the predictions of all images."""
         self.predictions = ClassPredictions(self.specification.get("class_names"))
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
         """Return the probabilities `(B, classes)`, and keep the most likely class for `predictions.csv`."""
         probabilities: Tensor = self(batch["image"]).float().softmax(dim=1)
         self.predictions.add(batch, probabilities)
@@ -279,3 +335,8 @@ class Task(LightningModule):
     def on_predict_end(self) -> None:
         """Write `predictions.csv` of the images of all processes, in the order of the data set."""
         self.predictions.write(self.trainer)
+
+
+def without_parameters(group: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a group of an optimizer's parameters."""
+    return {name: value for name, value in group.items() if name not in ("params", "param_names")}

@@ -1,7 +1,7 @@
 """The contract of a data set: its loaders, and what anybody may ask of it.
 
-Whoever serves all tasks (records, prediction, figures, export, the check of a data set) asks the methods of `Data`. Their
-defaults suffice for a classifier of images whose data set has the loaders alone.
+Whoever serves all tasks (records, prediction, figures, export, the check of a data set) asks the methods of `Data`.
+Their defaults suffice for a classifier of images whose data set has the loaders alone.
 """
 
 from abc import abstractmethod
@@ -31,10 +31,10 @@ class Data(LightningDataModule):
     class_names: Sequence[str] | None = None
     """Names of the classes, in the order of their numbers; None where they have none."""
 
-    mean: Sequence[float] = IMAGENET_MEAN
+    mean: tuple[float, float, float] = IMAGENET_MEAN
     """Of RGB in [0, 1], for the default `preprocessing`."""
 
-    std: Sequence[float] = IMAGENET_STD
+    std: tuple[float, float, float] = IMAGENET_STD
 
     counts: ClassVar[Mapping[str, int]] = {}
     """Published sizes of the genuine set, by split; empty for a set that has none."""
@@ -52,7 +52,7 @@ class Data(LightningDataModule):
         The default stretches images to `image_size` and normalises them by `mean` and `std`. A data set that prepares
         its images in another way overrides it.
         """
-        return Preprocessing(self.image_size, mean=tuple(self.mean), std=tuple(self.std))
+        return Preprocessing(self.image_size, mean=self.mean, std=self.std)
 
     def sample(self, file: Path | str) -> Tensor:
         """An image file as evaluation shows it to the network, `(3, H, W)` float32.

@@ -58,8 +58,8 @@ def decode_image(encoded: bytes, name: str) -> Pixels:
 def decode_wholly(encoded: bytes) -> Pixels:
     """Decode an image file to its last byte, `(H, W, 3)` BGR, by two decoders.
 
-    OpenCV fills what a JPEG lacks with grey and only prints a line; Pillow raises for a file that ends early, but not for
-    one that is damaged inside.
+    OpenCV fills what a JPEG lacks with grey and only prints a line; Pillow raises for a file that ends early, but not
+    for one that is damaged inside.
 
     Raises:
         InputError: With what is wrong, but for the name.
@@ -76,7 +76,7 @@ def decode_wholly(encoded: bytes) -> Pixels:
         raise InputError(fault_of_content(encoded) or f"damaged: {error}") from error
     if DAMAGE.search(said):
         raise InputError(f"damaged: {said.strip().splitlines()[0]}")
-    return pixels  # type: ignore[no-any-return]
+    return pixels
 
 
 def quietly(decode: Callable[[], Any]) -> tuple[Any, str]:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from relattn.errors import InputError, MissingFileError
+from relattn.synthetic.staging import is_generated
 
 NAMED = 5
 """How many of the wrong files a message names."""
@@ -91,27 +92,38 @@ def inside(entry: str, where: str, folder: str = "the folder of images") -> str:
     return normal
 
 
-def agrees_with_published(name: str, root: Path, found: Mapping[str, int], published: Mapping[str, int]) -> bool:
-    """Whether there are as many of everything as published; warns if not.
+def origin(name: str, root: Path, counts: Mapping[str, int], published: Mapping[str, int]) -> dict[str, bool]:
+    """The entry of a data set's record on where it is from; warns if it is not the published set.
 
     Args:
-        name: How the warning calls the data set.
-        root: Where it is.
-        found: How many there are of what.
-        published: How many the genuine set has; nothing for a set that is nobody's.
+        name: Name of the data set.
+        root: Its folder.
+        counts: How many images, people and so on it has.
+        published: How many the published set has; empty for a set that is nobody's.
+
+    Returns:
+        `genuine`, whether this suite has not rendered it, and, where there are published counts, `as_published`,
+        whether they are all met.
     """
+    genuine = not is_generated(root)
+    if not published:
+        return {"genuine": genuine}
     differing = [
-        f"{what}: {found[what]:,} found, {number:,} published"
+        f"{what}: {counts[what]:,} here, {number:,} published"
         for what, number in published.items()
-        if found[what] != number
+        if counts[what] != number
     ]
-    if differing:
+    if differing and genuine:
         warnings.warn(
-            f"{name} in {root} is not the published set ({'; '.join(differing)}). It is a generated stand-in, or an "
-            "archive that was not unpacked completely: do not compare its scores with published ones.",
+            f"{name} in {root} is not the published set ({'; '.join(differing)}): a part of it, or an archive that was "
+            "not unpacked completely. Do not compare its scores with published ones.",
             stacklevel=2,
         )
-    return bool(published) and not differing
+    elif not genuine:
+        warnings.warn(
+            f"{name} in {root} is a rendered stand-in: do not compare its scores with published ones.", stacklevel=2
+        )
+    return {"genuine": genuine, "as_published": not differing}
 
 
 def absent(root: Path, paths: Iterable[str]) -> list[str]:

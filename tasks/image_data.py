@@ -3,10 +3,10 @@
 import hashlib
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -111,11 +111,14 @@ class ImageSet(Dataset[dict[str, Any]]):
 class ImageData(Data):
     """Training images in batches, and the images of evaluation in order."""
 
-    collate: ClassVar[Callable[[list[dict[str, Any]]], dict[str, Tensor]]] = staticmethod(default_collate)
-    """Makes a batch of samples."""
+    @staticmethod
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Make a batch of samples."""
+        batch: dict[str, Any] = default_collate(samples)
+        return batch
 
-    genuine: bool = False
-    """Whether every split has as many images as the published set."""
+    origin: Mapping[str, bool] = {}
+    """Where the images are from, known after `setup`: see `relattn.tasks.files.origin`."""
 
     def __init__(
         self,

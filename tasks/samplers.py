@@ -8,7 +8,8 @@ seed of its own, from which its augmentation follows: images do not depend on th
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ from relattn.errors import InputError
 EpochOver = Literal["identities", "images"]
 
 
-class SampleIndex(NamedTuple):
+@dataclass(frozen=True)
+class SampleIndex:
     """Which image a data set is asked for, and the seed of its augmentation."""
 
     index: int
@@ -42,8 +44,10 @@ class BatchSampler(DistributedSampler[SampleIndex]):
             rank: Number of this process.
             world_size: Number of processes.
         """
-        super().__init__(range(count), num_replicas=world_size, rank=rank, seed=seed)
+        data: Any = range(count)
+        super().__init__(data, num_replicas=world_size, rank=rank, seed=seed)
         self.batch_size, self.per_process = batch_size, batch_size // world_size
+        self.count = count
         self.first_step = 0
         """Batches that the next epoch leaves out, since they were used before the run was stopped."""
 
@@ -86,11 +90,11 @@ class Shuffled(BatchSampler):
         super().__init__(count, batch_size, seed, rank, world_size)
 
     def steps(self) -> int:
-        return len(self.dataset) // self.batch_size
+        return self.count // self.batch_size
 
     def plan(self, random: np.random.Generator) -> NDArray[np.int64]:
         used = self.steps() * self.batch_size
-        return random.permutation(len(self.dataset))[:used].reshape(-1, self.batch_size)
+        return random.permutation(self.count)[:used].reshape(-1, self.batch_size)
 
 
 class IdentityBatches(BatchSampler):
@@ -188,7 +192,7 @@ class IdentityBatches(BatchSampler):
         return random.permutation(group)[: number * self.images].reshape(number, self.images)
 
 
-class InOrder(DistributedSampler[SampleIndex]):
+class InOrder(DistributedSampler[Any]):
     """Every image in order; with several processes all get equally many, the first images being repeated.
 
     Buffers are broadcast at every step of a distributed run, so each process must have as many. The metric knows images
@@ -197,7 +201,8 @@ class InOrder(DistributedSampler[SampleIndex]):
 
     def __init__(self, count: int, *, rank: int = 0, world_size: int = 1) -> None:
         """Define the sampler for `count` images."""
-        super().__init__(range(count), num_replicas=world_size, rank=rank, shuffle=False)
+        data: Any = range(count)
+        super().__init__(data, num_replicas=world_size, rank=rank, shuffle=False)
 
     def __iter__(self) -> Iterator[SampleIndex]:
         """Iterate over this process's images."""

@@ -10,6 +10,9 @@ from typing import Literal
 
 from relattn.errors import InputError
 
+LONGEST_WARMUP = 10
+"""A warm-up in steps takes at most one part in so many of a run."""
+
 
 class Schedule(ABC):
     """The learning rate over a run, in steps of the optimizer."""
@@ -17,6 +20,10 @@ class Schedule(ABC):
     @abstractmethod
     def factor(self, step: int, total: int) -> float:
         """The factor on the learning rate at `step`, from 0, of `total` steps."""
+
+    def adaptation(self, total: int) -> str:
+        """A sentence on what is adapted to a run of `total` steps; empty if nothing is."""
+        return ""
 
 
 class Constant(Schedule):
@@ -53,7 +60,7 @@ class MultiStep(Schedule):
             of: Length of the run in the unit of `milestones` and `warmup`: 1 for fractions, or the recipe's number of
                 epochs, so that its own numbers can be written. A longer or shorter run keeps the shape.
             warmup: Length of the warm-up, out of `of`.
-            warmup_steps: Its length in steps instead.
+            warmup_steps: Its length in steps instead; at most a tenth of the run.
             warmup_factor: Factor of the first step.
             warmup_shape: Whether the warm-up keeps that factor or rises linearly from it to 1.
 
@@ -76,11 +83,25 @@ class MultiStep(Schedule):
 
     def factor(self, step: int, total: int) -> float:
         factor = self.gamma ** sum(step >= round(milestone / self.of * total) for milestone in self.milestones)
-        length = self.warmup_steps or round(self.warmup / self.of * total)
+        length = self.warmup_of(total)
         if step >= length:
             return factor
         progress = step / length if self.warmup_shape == "linear" else 0.0
         return factor * (self.warmup_factor + (1 - self.warmup_factor) * progress)
+
+    def warmup_of(self, total: int) -> int:
+        """Steps of the warm-up in a run of `total` steps; a number of steps is at most a tenth of the run."""
+        if self.warmup_steps:
+            return min(self.warmup_steps, total // LONGEST_WARMUP)
+        return round(self.warmup / self.of * total)
+
+    def adaptation(self, total: int) -> str:
+        if self.warmup_of(total) >= self.warmup_steps:
+            return ""
+        return (
+            f"The warm-up is {self.warmup_of(total)} steps long instead of {self.warmup_steps}: at most a tenth of the "
+            f"run's {total} steps."
+        )
 
 
 class Polynomial(Schedule):

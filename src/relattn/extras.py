@@ -9,6 +9,10 @@ from relattn.errors import InputError
 def required(module: str, extra: str) -> Any:
     """Import a module of an extra.
 
+    Args:
+        module: Its name, for example `scipy.sparse`.
+        extra: The extra that it belongs to.
+
     Raises:
         InputError: If it is not installed, with the command that installs it.
     """
@@ -20,3 +24,24 @@ def required(module: str, extra: str) -> Any:
             f"This needs the package {package}, which cannot be imported ({error}). It belongs to the extra {extra!r}: "
             f"pip install 'relattn[{extra}]', or in a checkout pip install -e '.[{extra}]'."
         ) from error
+
+
+class Lazy:
+    """A module of an extra that is imported when something in it is first asked for, so that importers need no extra.
+
+    Example:
+        >>> cv2 = Lazy("cv2", "suite")
+        >>> cv2.resize  # imported here, or an InputError that names the extra
+    """
+
+    def __init__(self, module: str, extra: str) -> None:
+        """Keep the names; as in `required`."""
+        self._module, self._extra = module, extra
+
+    def __getattr__(self, name: str) -> Any:
+        """Something in the module, which is looked up once."""
+        if name.startswith("__"):  # what tools ask of any object
+            raise AttributeError(name)
+        value = getattr(required(self._module, self._extra), name)
+        setattr(self, name, value)
+        return value

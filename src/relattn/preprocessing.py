@@ -1,7 +1,7 @@
 """How an image is prepared for a network in evaluation: resized, then normalised.
 
-One description serves evaluation, prediction, figures (which undo it) and exported files (which carry it as JSON). With p
-the pixels of the resized image in RGB, 0 to 255, a network sees
+One description serves evaluation, prediction, figures (which undo it) and exported files (which carry it as JSON). With
+p the pixels of the resized image in RGB, 0 to 255, a network sees
 
     x = (p / 255 * value_range - mean) / std         of shape (H, W, 3), float32
 """
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from relattn.errors import InputError
-from relattn.extras import required
+from relattn.extras import Lazy
+
+cv2 = Lazy("cv2", "suite")
 
 Pixels = NDArray[np.uint8]
 """`(H, W, 3)` RGB."""
@@ -34,9 +36,10 @@ class Preprocessing:
     Attributes:
         size: Height and width in pixels of what a network sees, or of its training crops where `resize` is `scale` or
             `none`.
-        resize: `stretch` to `size` whatever the proportions; `cover`: resize until the image just covers `size`, and cut
-            its centre out; `scale` by the factor `scale`; or `none`.
-        interpolation: `linear`, or `area_or_linear`: each pixel is the mean of those it covers where the image gets smaller.
+        resize: `stretch` to `size` whatever the proportions; `cover`: resize until the image just covers `size`, and
+            cut its centre out; `scale` by the factor `scale`; or `none`.
+        interpolation: `linear`, or `area_or_linear`: each pixel is the mean of those it covers where the image gets
+            smaller.
         scale: The factor of `resize="scale"`.
         mean: Of each channel, RGB, in units of `value_range`.
         std: Standard deviation, likewise.
@@ -79,7 +82,6 @@ class Preprocessing:
 
     def resized(self, image: Pixels) -> Pixels:
         """Resize an image `(h, w, 3)`."""
-        cv2 = required("cv2", "suite")
         height, width = image.shape[:2]
         size = self.scaled(height, width) if self.resize == "scale" else self.size
         if self.resize == "none":
@@ -101,7 +103,6 @@ class Preprocessing:
 
     def normalise(self, image: Pixels) -> NDArray[np.float32]:
         """Normalise an image `(H, W, 3)`, by a table of the 256 values of each channel."""
-        cv2 = required("cv2", "suite")
         unit = np.float32(255 / self.value_range)
         mean, std = (np.array(values, np.float32) * unit for values in (self.mean, self.std))
         table = (np.arange(256, dtype=np.float32)[:, None] - mean) * np.reciprocal(std)

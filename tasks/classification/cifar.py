@@ -16,6 +16,7 @@ from torch import Tensor
 
 from relattn.errors import InputError, MissingFileError
 from relattn.preprocessing import Preprocessing
+from relattn.synthetic.staging import is_generated
 from relattn.tasks.classification.device_batches import DeviceBatches
 from relattn.tasks.data import Data
 from relattn.tasks.fingerprint import combined
@@ -64,8 +65,6 @@ class CIFAR(Data):
     meta: ClassVar[tuple[str, str]]
     """The file with the names of the classes, and their key in it."""
     label_key: ClassVar[str]
-    mean: ClassVar[tuple[float, float, float]]
-    std: ClassVar[tuple[float, float, float]]
 
     def __init__(
         self,
@@ -105,7 +104,7 @@ class CIFAR(Data):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self.sets: dict[str, CIFARImages] = {}
-        self.genuine = False
+        self.origin: dict[str, bool] = {}
         self.digests: dict[str, str] = {}
         self.class_names: list[str] | None = None
 
@@ -123,16 +122,14 @@ class CIFAR(Data):
         held_out = train if self.validation else test
         if self.validation:
             order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(self.seed))
-            held_out, train = (
-                tuple(part[rows.sort().values] for part in train)
-                for rows in (order[: self.validation], order[self.validation :])
-            )
+            rows = [part.sort().values for part in (order[: self.validation], order[self.validation :])]
+            held_out, train = ((train[0][chosen], train[1][chosen]) for chosen in rows)
         self.class_names = self.read_class_names(folder)
         published = {name: digest for files in self.split_files() for name, digest in files.items()}
         self.digests = {
             name: hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest() for name in published
         }
-        self.genuine = self.digests == published
+        self.origin = {"genuine": not is_generated(folder), "as_published": self.digests == published}
         scored = CIFARImages(*test)
         val = CIFARImages(*held_out) if self.validation else scored
         self.sets = {"train": CIFARImages(*train), "val": val, "test": scored}
@@ -221,8 +218,7 @@ class CIFAR(Data):
     def describe(self) -> dict[str, Any]:
         images = {split: len(part) for split, part in self.sets.items()}
         made_of = {"files": self.digests, "validation": [self.validation, self.validation and self.seed]}
-        description = {"data": type(self).__name__, "images": images, "genuine": self.genuine}
-        return {**description, "fingerprint": combined(made_of)}
+        return {"data": type(self).__name__, "images": images, **self.origin, "fingerprint": combined(made_of)}
 
 
 def read_batches(folder: Path, files: dict[str, str], label_key: str, classes: int) -> tuple[Tensor, Tensor]:
@@ -257,7 +253,7 @@ def read_batches(folder: Path, files: dict[str, str], label_key: str, classes: i
 class CIFAR10(CIFAR):
     """CIFAR-10: 50,000 training and 10,000 test images in 10 classes."""
 
-    num_classes = 10
+    num_classes: int = 10
     folder = "cifar-10-batches-py"
     train_files: ClassVar = {
         "data_batch_1": "c99cafc152244af753f735de768cd75f",
@@ -275,7 +271,7 @@ class CIFAR10(CIFAR):
 class CIFAR100(CIFAR):
     """CIFAR-100: 50,000 training and 10,000 test images in 100 classes."""
 
-    num_classes = 100
+    num_classes: int = 100
     folder = "cifar-100-python"
     train_files: ClassVar = {"train": "16019d7e3df5f24257cddd939b257f8d"}
     test_files: ClassVar = {"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"}

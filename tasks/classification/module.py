@@ -17,6 +17,7 @@ class ClassificationMetric(Metric):
 
     full_state_update = False
     higher_is_better = True
+    score_names = ("loss", "accuracy", "error")
 
     correct: Tensor
     images: Tensor

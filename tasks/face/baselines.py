@@ -16,9 +16,10 @@ SIDE = 48
 
 
 def baselines(root: Path) -> dict[str, dict[str, float]]:
-    """The mean ten-fold accuracy of each verification set under `root`, in per cent, by grey pixels and by an untrained ResNet-20.
+    """Ten-fold accuracies without training: of grey pixels, and of an untrained ResNet-20, in per cent.
 
-    Both compare by the squared distance of vectors of length 1, as a trained network's embedding is compared.
+    Each verification set under `root` has an entry. Both compare by the squared distance of vectors of length 1, as
+    embeddings of a trained network are compared.
     """
     torch.manual_seed(0)
     network = build("resnet20", size=(SIDE, SIDE)).eval()

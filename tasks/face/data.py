@@ -13,6 +13,7 @@ from torch.utils.data import default_collate
 
 from relattn.errors import InputError
 from relattn.preprocessing import Preprocessing
+from relattn.synthetic.staging import is_generated
 from relattn.tasks.decoding import decode_image
 from relattn.tasks.face.sources import Joined
 from relattn.tasks.face.verification_sets import OFFICIAL, VerificationSet
@@ -91,20 +92,18 @@ class VerificationImages(ImageSet):
         return {"image": torch.from_numpy(pixels), "label": -1, "index": request.index}
 
 
-def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Stack samples; `image` becomes (B, 3, H, W) float32, normalised, and stays channels-last in memory."""
-    batch: dict[str, Tensor] = default_collate(samples)
-    batch["image"] = batch["image"].to(torch.float32).sub_(CENTRE).div_(RANGE).permute(0, 3, 1, 2)
-    return batch
-
-
 class FaceData(ImageData):
     """Training faces in shuffled batches; the images of all verification sets in order for validation and test."""
 
     verification: dict[str, VerificationSet]
     """By name, in the order in which `val` and `test` go through them."""
 
-    collate = staticmethod(collate)
+    @staticmethod
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Stack samples; `image` becomes (B, 3, H, W) float32, normalised, and stays channels-last in memory."""
+        batch: dict[str, Tensor] = default_collate(samples)
+        batch["image"] = batch["image"].to(torch.float32).sub_(CENTRE).div_(RANGE).permute(0, 3, 1, 2)
+        return batch
 
     def __init__(
         self,
@@ -129,8 +128,9 @@ class FaceData(ImageData):
         Raises:
             InputError: If a number is out of range.
         """
-        sizes = {"image_size": image_size, "batch_size": batch_size, "eval_batch_size": eval_batch_size}
-        super().__init__(root, **sizes, **arguments)
+        super().__init__(
+            root, image_size=image_size, batch_size=batch_size, eval_batch_size=eval_batch_size, **arguments
+        )
         name = type(self).__name__
         if not 0 <= flip <= 1:
             raise InputError(f"{name}: flip is {flip}, expected a probability, from 0 to 1.")
@@ -159,7 +159,11 @@ class FaceData(ImageData):
                 if hasattr(part, "check"):
                     part.check()
         self.verification = {pairs.name: pairs for pairs in sets}
-        self.genuine = {name: len(pairs.same) for name, pairs in self.verification.items()} == OFFICIAL
+        files = [*(one.origin for one in sets), *(source.path for source in train.sources)]
+        self.origin = {
+            "genuine": not any(map(is_generated, files)),
+            "as_published": {one.name: len(one.same) for one in sets} == OFFICIAL,
+        }
         self.identities = train.identities
         self.num_classes, self.class_names = len(train.identities), train.identities
         test = VerificationImages(sets, self.preprocessing())
@@ -174,7 +178,7 @@ class FaceData(ImageData):
             "identities": self.num_classes,
             "sources": train.images.counts(),
             "pairs": {name: len(pairs.same) for name, pairs in self.verification.items()},
-            "genuine": self.genuine,
+            **self.origin,
             "fingerprint": combined(
                 [train.images.fingerprint(), *(p.fingerprint() for p in self.verification.values())]
             ),

@@ -36,8 +36,8 @@ class Faces(FaceData):
         Args:
             root: The folder that the others are in, or that holds `faces`, which they are in.
             train: Training sets: folders with a folder for each identity, or `.rec` files; by default `train`.
-            verification_sets: Names or paths of `.bin` files, or of folders with `pairs.txt`; by default those of the five
-                that are there; a warning names the others.
+            verification_sets: Names or paths of `.bin` files, or of folders with `pairs.txt`; by default those of the
+                five that are there; a warning names the others.
             min_images: Training identities with fewer images are left out.
             exclude: A text file with training identities to leave out, a line each: `identity`, or `source/identity`
                 for one training set only. It is for people who are in several sets, or in those
@@ -90,8 +90,8 @@ class Faces(FaceData):
             raise not_found("A verification set of faces", self.root, tree, SOURCE, "faces")
         if missing := OFFICIAL.keys() - {one.name for one in sets}:
             warnings.warn(
-                f"{self.root}: of the five verification sets, {', '.join(sorted(missing))} are missing; the score is the "
-                "mean of the others.",
+                f"{self.root}: of the five verification sets, {', '.join(sorted(missing))} are missing; the score is "
+                "the mean of the others.",
                 stacklevel=2,
             )
         return sets

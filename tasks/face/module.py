@@ -46,8 +46,8 @@ class Face(EmbeddingTask):
 
     Logs `train/loss`, its parts, and `train/error` (per cent of training images whose identity is not the one nearest
     to them, without the margin); for validation and test, of each verification set, `accuracy/<set>` (mean of the ten
-    folds), `std/<set>`, `TAR@FAR=.../<set>`, `EER/<set>`, `AUC/<set>` and `threshold/<set>`; `accuracy`, the mean of the
-    sets', and `score`, which is `accuracy`; all in per cent but thresholds, which are squared distances.
+    folds), `std/<set>`, `TAR@FAR=.../<set>`, `EER/<set>`, `AUC/<set>` and `threshold/<set>`; `accuracy`, the mean of
+    the sets', and `score`, which is `accuracy`; all in per cent but thresholds, which are squared distances.
 
     The mean of the thresholds is kept in the checkpoint, for `relattn verify`.
     """
@@ -55,7 +55,7 @@ class Face(EmbeddingTask):
     name: ClassVar[str] = "face"
     headline = "accuracy"
     metrics_of_training = ("loss", "identity_loss", "error")
-    data_type: ClassVar[type[Data]] = FaceData
+    data_type: ClassVar[type] = FaceData
 
     def __init__(
         self,
@@ -75,7 +75,8 @@ class Face(EmbeddingTask):
         Args:
             backbone: A timm network, or one of the papers' networks for small images.
             loss: The classifier of training, whose cross entropy is taken: `relattn.heads.ArcFace`, `CosFace` or
-                `Softmax`, or another class that is called with the length of the embedding and the number of identities.
+                `Softmax`, or another class that is called with the length of the embedding and the number of
+                identities.
             stem: `face`: half the down-sampling of the ImageNet stem, so that the last stage of a ResNet has 7x7
                 positions; `imagenet`: the plain one, with 4x4.
             dimensions: Length of the embedding.
@@ -180,7 +181,7 @@ class Face(EmbeddingTask):
         return features
 
     def on_predict_end(self) -> None:
-        """Write `pairs.csv`: of each pair its set, number and distance, whether it shows one person, and the decision."""
+        """Write `pairs.csv`: set and number of each pair, distance, whether it shows one person, and the decision."""
         metric = self.pairs
         metric.compute()
         if not self.trainer.is_global_zero:

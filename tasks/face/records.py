@@ -167,7 +167,8 @@ class Records:
 
     def payload(self, place: int) -> bytes:
         """The payload of the record at a place, its parts joined."""
-        offset, parts = int(self.offsets[place]), []
+        offset = int(self.offsets[place])
+        parts: list[bytes] = []
         while True:
             if offset + WORDS.size > len(self.map):
                 raise self.cut_off(place)

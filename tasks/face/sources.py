@@ -23,6 +23,7 @@ from relattn.tasks.fingerprint import combined
 class Source(Protocol):
     """A training set, as `IdentityFolders` and `Records` give it."""
 
+    path: Path
     name: str
     identities: list[str]
     """The identities' names."""

@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
 from relattn.errors import InputError
-from relattn.metrics.verification import FARS, Floats, Verification, pair_distances, verification
+from relattn.metrics.verification import FARS, Floats, Verification, pair_distances, score_names, verification
 
 
 class VerificationMetric(Metric):
@@ -55,6 +55,12 @@ class VerificationMetric(Metric):
         self.distances: dict[str, Floats] = {}
         for name in ("features", "indices"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    @property
+    def score_names(self) -> list[str]:
+        """Names of what `compute` gives."""
+        of_each = score_names(self.fars)
+        return [*(f"{what}/{name}" for name in self.same for what in of_each), "accuracy", "threshold"]
 
     def update(self, features: Tensor, indices: Tensor) -> None:
         """Add a batch.

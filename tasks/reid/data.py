@@ -15,7 +15,7 @@ from relattn.errors import InputError
 from relattn.preprocessing import Preprocessing
 from relattn.tasks.decoding import Pixels, read_image
 from relattn.tasks.embeddings import Entry
-from relattn.tasks.files import agrees_with_published, content_of
+from relattn.tasks.files import content_of, origin
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet, Unvaried
 from relattn.tasks.reid.augmentation import Augmentation, Pipeline
@@ -93,20 +93,18 @@ class ReIDImages(ImageSet):
         }
 
 
-def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Stack samples; `image` becomes (B, 3, H, W) and stays channels-last in memory."""
-    batch: dict[str, Tensor] = default_collate(samples)
-    batch["image"] = batch["image"].permute(0, 3, 1, 2)
-    return batch
-
-
 class ReIDData(ImageData):
     """Training images in batches of identities or shuffled, and queries followed by the gallery for evaluation."""
 
     feature: ClassVar[Feature] = "after_norm"
     """Which feature RGA scores this set by (supplement, section 1)."""
 
-    collate = staticmethod(collate)
+    @staticmethod
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Stack samples; `image` becomes (B, 3, H, W) and stays channels-last in memory."""
+        batch: dict[str, Tensor] = default_collate(samples)
+        batch["image"] = batch["image"].permute(0, 3, 1, 2)
+        return batch
 
     single_shot: bool = False
     """Whether the CMC with one gallery image per identity is reported as well."""
@@ -145,8 +143,9 @@ class ReIDData(ImageData):
         Raises:
             InputError: If a number is out of range.
         """
-        sizes = {"image_size": image_size, "batch_size": batch_size, "eval_batch_size": eval_batch_size}
-        super().__init__(root, **sizes, **arguments)
+        super().__init__(
+            root, image_size=image_size, batch_size=batch_size, eval_batch_size=eval_batch_size, **arguments
+        )
         self.expect(validation=(validation, 0))
         self.expect(images_per_identity=(2 if images_per_identity is None else images_per_identity, 2))
         self.images_per_identity, self.epoch_over = images_per_identity, epoch_over
@@ -173,7 +172,7 @@ class ReIDData(ImageData):
             return
         name = type(self).__name__
         splits = self.read_splits()
-        self.genuine = agrees_with_published(name, splits.root, splits.counts(), splits.published)
+        self.origin = origin(name, splits.root, splits.counts(), splits.published)
         if self.check_files:
             check_images(splits)
         train, held_out = self.hold_out(self.with_positives(list(splits.train)))
@@ -213,7 +212,7 @@ class ReIDData(ImageData):
         if self.single_image_identities == "error":
             raise InputError(
                 f"{type(self).__name__}: {len(alone)} training identities have one image, so that a triplet has no "
-                f"positive: {named}. Leave them out with --data.single_image_identities drop, or use them with --data.single_image_identities repeat."
+                f"positive: {named}. Choose --data.single_image_identities drop or repeat."
             )
         warnings.warn(f"{len(alone)} training identities with one image are left out: {named}.", stacklevel=2)
         return [image for image in train if len(seen[image.identity]) > 1]
@@ -267,6 +266,6 @@ class ReIDData(ImageData):
             "data": type(self).__name__,
             "images": images,
             "identities": self.num_classes,
-            "genuine": self.genuine,
+            **self.origin,
             "fingerprint": fingerprint(test.root, lists),
         }

@@ -40,7 +40,7 @@ class ReID(EmbeddingTask):
     name: ClassVar[str] = "reid"
     headline = "mAP"
     metrics_of_training = ("loss", "identity_loss", "metric_loss", "error")
-    data_type: ClassVar[type[Data]] = ReIDData
+    data_type: ClassVar[type] = ReIDData
     name_patterns: ClassVar[Mapping[str, str]] = {"market": r"(?P<identity>-1|\d+)_c(?P<camera>\d+)"}
 
     def __init__(

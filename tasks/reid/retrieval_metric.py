@@ -22,6 +22,7 @@ from relattn.metrics.retrieval import (
     impostor_pairs,
     kept_impostors,
     score,
+    score_names,
     single_shot_cmc,
 )
 
@@ -80,6 +81,15 @@ class RetrievalMetric(Metric):
         self.ranks, self.fprs = ranks, tuple(fprs)
         for name in ("features", "identities", "cameras", "in_query", "indices"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    @property
+    def score_names(self) -> list[str]:
+        """Names of what `compute` gives."""
+        names = [*score_names(fprs=self.fprs), "unmatched"]
+        if self.single_shot:
+            names += [f"rank{rank}_single_shot" for rank in (1, 5, 10)]
+        ways = [way for way, asked in (("reranked", self.reranking), ("expanded", self.expansion)) if asked]
+        return names + [f"{name}_{way}" for way in ways for name in score_names((1,), ())]
 
     def update(self, features: Tensor, identities: Tensor, cameras: Tensor, in_query: Tensor, indices: Tensor) -> None:
         """Add a batch.

@@ -78,8 +78,8 @@ class RandomScaledCrop(A.DualTransform):
 class Pipeline:
     """Turns `(H, W, 3)` uint8 RGB and `(H, W)` uint8 train ids into a float32 image, normalised, and its labels.
 
-    A random scale, padding at the bottom and at the right with 0 (the mean colour) and ignored labels, a random window of
-    `size`, and a flip.
+    A random scale, padding at the bottom and at the right with 0 (the mean colour) and ignored labels, a random window
+    of `size`, and a flip.
     """
 
     def __init__(

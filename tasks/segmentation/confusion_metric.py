@@ -40,6 +40,11 @@ class ConfusionMetric(Metric):
         for name in ("matrices", "indices"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
+    @property
+    def score_names(self) -> list[str]:
+        """Names of what `compute` gives."""
+        return ["mIoU", "pixel_accuracy", "mean_accuracy", *(f"IoU/{name}" for name in self.names)]
+
     def update(self, predictions: Tensor, labels: Tensor, indices: Tensor) -> None:
         """Add a batch.
 

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from torch.utils.data import default_collate
 from relattn.errors import InputError
 from relattn.preprocessing import Preprocessing, Resize
 from relattn.tasks.decoding import decode_wholly, read_image
-from relattn.tasks.files import agrees_with_published, content_of
+from relattn.tasks.files import content_of, origin
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet
 from relattn.tasks.samplers import SampleIndex
@@ -135,27 +135,26 @@ class SegmentationImages(ImageSet):
         return {"image": torch.from_numpy(prepared), "label": torch.from_numpy(label), "index": request.index}
 
 
-def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Stack samples; `image` becomes (B, 3, H, W) and stays channels-last in memory, `label` int64."""
-    batch: dict[str, Tensor] = default_collate(samples)
-    batch["image"], batch["label"] = batch["image"].permute(0, 3, 1, 2), batch["label"].long()
-    return batch
-
-
 class SegmentationData(ImageData):
     """Random windows of the training images, shuffled, and whole images for evaluation."""
 
     label_map: LabelMap
     """The classes, and how label images and predictions hold them."""
 
-    published: ClassVar[Mapping[str, int]] = {}
+    published: Mapping[str, int] = {}
     """How many images each split of the genuine set has that has labels."""
 
     class_weights: Sequence[float] | None = None
     """Weights of the classes in the loss that the paper's settings have for this set."""
 
     ignore_label = IGNORED
-    collate = staticmethod(collate)
+
+    @staticmethod
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Stack samples; `image` becomes (B, 3, H, W) and stays channels-last in memory, `label` int64."""
+        batch: dict[str, Tensor] = default_collate(samples)
+        batch["image"], batch["label"] = batch["image"].permute(0, 3, 1, 2), batch["label"].long()
+        return batch
 
     def __init__(
         self,
@@ -248,7 +247,7 @@ class SegmentationData(ImageData):
     def check_images(self, folder: Path, splits: Mapping[str, list[LabelledImage]]) -> set[tuple[int, int]]:
         """Check the files, warn if there are not as many as published, and give the sizes of images."""
         counts = {split: len(pairs) for split, pairs in splits.items()}
-        self.genuine = agrees_with_published(type(self).__name__, folder, counts, self.published)
+        self.origin = origin(type(self).__name__, folder, counts, self.published)
         everything = sorted({pair for pairs in splits.values() for pair in pairs}, key=lambda pair: pair.image)
         if self.check_files:
             return check_pairs(folder, everything)
@@ -274,6 +273,6 @@ class SegmentationData(ImageData):
             "images": images,
             "classes": self.num_classes,
             "image_scale": self.image_scale,
-            "genuine": self.genuine,
+            **self.origin,
             "fingerprint": fingerprint(self.sets["test"].root, lists),
         }

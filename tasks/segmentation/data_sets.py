@@ -79,10 +79,11 @@ class CamVid(SegmentationData):
     def read_splits(self) -> tuple[Path, dict[str, list[LabelledImage]]]:
         folder = camvid.find_camvid(self.root)
         splits = {split: camvid.read_camvid(folder, split) for split in camvid.PUBLISHED}
-        self.published = {**camvid.PUBLISHED}
+        published = {**camvid.PUBLISHED}
         if self.train_on_val:
             splits["train"] = sorted([*splits["train"], *splits["val"]])
-            self.published["train"] += self.published["val"]
+            published["train"] += published["val"]
+        self.published = published
         splits["predict"] = splits["test"]
         return folder, splits
 

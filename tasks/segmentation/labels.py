@@ -64,7 +64,7 @@ class LabelMap:
         Raises:
             InputError: If there is an id that the set does not have.
         """
-        found: Labels = cv2.LUT(labels, self.table)  # type: ignore[assignment]
+        found: Any = cv2.LUT(labels, self.table)
         wrong = found == UNKNOWN
         if wrong.any():
             ids = np.unique(labels[wrong]).tolist()
@@ -81,7 +81,7 @@ class LabelMap:
             InputError: If a prediction is none of the classes.
         """
         if isinstance(predictions, Tensor):
-            predictions = predictions.to(torch.int64).cpu().numpy()  # type: ignore[assignment]
+            predictions = predictions.to(torch.int64).cpu().numpy()
         found = np.asarray(predictions)
         if found.size and not 0 <= found.min() <= found.max() < len(self.ids):
             raise InputError(

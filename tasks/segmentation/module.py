@@ -13,7 +13,7 @@ from relattn.backbones import dilated
 from relattn.backbones.dilation import FirstDilation
 from relattn.backbones.placement import default_placement
 from relattn.errors import InputError
-from relattn.figures.segmentation import overlay, segmentation
+from relattn.figures.segmentation import Segmented, overlay, segmentation
 from relattn.heads import SegmentationNetwork
 from relattn.heads.convolution import Activation
 from relattn.heads.relation_context import ContextMode
@@ -45,7 +45,7 @@ class Segmentation(Task):
     name: ClassVar[str] = "segmentation"
     headline = "mIoU"
     metrics_of_training = ("loss", "segmentation_loss", "auxiliary_loss", "error")
-    data_type: ClassVar[type[Data]] = SegmentationData
+    data_type: ClassVar[type] = SegmentationData
 
     def __init__(
         self,
@@ -85,8 +85,8 @@ class Segmentation(Task):
             width: Channels of the head's features.
             align_corners: How logits are brought to the image's size, see `SegmentationNetwork`.
             loss: Of the main head: maps logits `(B, classes, H, W)` and labels `(B, H, W)`, 255 where there is none, to
-                a scalar; with class weights it gets them as `weight=`. By default cross entropy; `relattn.losses.OHEMCrossEntropy` counts hard
-                pixels only.
+                a scalar; with class weights it gets them as `weight=`. By default cross entropy;
+                `relattn.losses.OHEMCrossEntropy` counts hard pixels only.
             auxiliary_weight: Weight of the cross entropy of an auxiliary head on the second last stage; 0 for no such
                 head.
             class_weights: Whether the loss weights classes as the data set has weights (Cityscapes: OCNet's).
@@ -96,7 +96,8 @@ class Segmentation(Task):
         """
         super().__init__(backbone, **arguments)
         self.head_name, self.attention_at = head, attention_at
-        self.network_arguments = {
+        self.pool = pool
+        self.network_arguments: dict[str, Any] = {
             "context_mode": context_mode,
             "pool": pool,
             "activation": activation,
@@ -104,7 +105,7 @@ class Segmentation(Task):
             "align_corners": align_corners,
             "auxiliary": auxiliary_weight > 0,
         }
-        self.dilation = {"output_stride": output_stride, "first_dilation": first_dilation}
+        self.dilation: dict[str, Any] = {"output_stride": output_stride, "first_dilation": first_dilation}
         if auxiliary_weight < 0:
             raise InputError(f"Segmentation: auxiliary_weight is {auxiliary_weight}, expected 0 or more.")
         for name, value, least in (
@@ -114,7 +115,11 @@ class Segmentation(Task):
         ):
             if value < least:
                 raise InputError(f"Segmentation: {name} is {value}, expected at least {least}.")
-        self.loss, self.auxiliary_weight, self.class_weights = loss or PixelCrossEntropy(), auxiliary_weight, class_weights
+        self.loss, self.auxiliary_weight, self.class_weights = (
+            loss or PixelCrossEntropy(),
+            auxiliary_weight,
+            class_weights,
+        )
         self.auxiliary_loss = PixelCrossEntropy()
         self.inference, self.protocol, self.pictures = inference, str(inference), pictures
 
@@ -122,7 +127,7 @@ class Segmentation(Task):
         place = self.attention_at
         if place is None and self.attention is not None:
             chosen = self.stages is not None or self.placement is not None
-            belongs = default_placement(self.attention, 512, self.network_arguments["pool"])
+            belongs = default_placement(self.attention, 512, self.pool)
             place = "backbone" if chosen or belongs != "stage" else "context"
         backbone = dilated(
             self.backbone,
@@ -203,8 +208,10 @@ class Segmentation(Task):
         images = self.images_of(stage)
         image, truth = images.read_pair(index)
         label_map = images.label_map
-        picture = segmentation(image, truth, prediction.cpu().numpy(), label_map.palette, label_map.classes)
-        save_picture(self.trainer, picture, stage, str(index), str(images.paths[index]))
+        sample = Segmented(image, prediction.cpu().numpy(), truth)
+        name = images.paths[index].name
+        figure = segmentation([sample], label_map.palette, label_map.classes, title=f"{stage}, image {index}: {name}")
+        save_picture(self.trainer, figure, stage, str(index), str(images.paths[index]))
 
     def images_of(self, split: str) -> SegmentationImages:
         """A split of the data of the run."""

@@ -76,6 +76,10 @@ def check_against(
             assert_near(parameter.grad, other.grad, what=f"gradient of {name}")
 
 
+INVARIANT = {"module.conv_attn.bias"}
+"""Parameters without an effect, whose gradients are rounding at most: a softmax over positions takes out this one."""
+
+
 def check_contract(build: Callable[[], Attention], x: Tensor | None = None, *, exact: float = 1e-10) -> None:
     """Shape, dtype, memory format, autocast, gradients, batch norm alone telling training from eval, state, copies."""
     x = images() if x is None else x
@@ -114,7 +118,7 @@ def check_contract(build: Callable[[], Attention], x: Tensor | None = None, *, e
     trained(x.clone().requires_grad_()).square().sum().backward()
     for name, parameter in trained.named_parameters():
         assert parameter.grad is not None, name
-        assert parameter.grad.any(), name
+        assert parameter.grad.any() or name in INVARIANT, name
 
 
 def recorded(module: Attention, x: Tensor) -> dict[str, Tensor]:

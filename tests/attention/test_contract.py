@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from contract import assert_near, check_contract, images, prepare
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ RECIPES = sorted(catalogue.recipes("attention"))
 
 NEEDED = {
     "Chain": {"modules": [NonLocal, partial(relattn.attention.RGA, mode="spatial")]},
+    "FadeIn": {"attention": partial(relattn.attention.StRA, heads=2)},
     "FixedSize": {"grid": (4, 3), "attention": relattn.attention.RGA},
 }
 """Arguments without which a class cannot be built."""
@@ -51,11 +53,14 @@ SIZED = {"RGA", "FC", "Chain", "rga_c", "rga_cs", "rga_parallel", "rga_s", "rga_
 SIZED |= {"timm:bottleneck"}
 """Those with weights for every position, which need `size` and take no other."""
 
-SLOW_TO_COMPILE = {*RECIPES, "SASA"}
-"""Recipes are their classes with other arguments; SASA is one operation after another for each of 49 neighbours."""
+BLOCKS = {"timm:halo", "timm:bat"}
+"""Those that cut maps into blocks of 4x4."""
 
 each_case = pytest.mark.parametrize("case", CASES)
-each_recipe = pytest.mark.parametrize("recipe", RECIPES)
+each_module = pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow) if case in RECIPES else case for case in CASES]
+)
+"""Recipes are their classes with other arguments, whose forms are tested in the files of the classes."""
 
 
 @functools.cache
@@ -85,12 +90,12 @@ def features(case: str) -> Tensor:
     return images(2, channels_of(case), SIZE)
 
 
-@each_case
+@each_module
 def test_types_formats_gradients_and_batch_norm(case):
     check_contract(built(case), features(case))
 
 
-@each_case
+@each_module
 def test_gradients_equal_finite_differences(case):
     for training in (False, True):
         module = prepare(built(case), training=training)
@@ -103,7 +108,7 @@ def test_gradients_equal_finite_differences(case):
         assert torch.autograd.gradcheck(call, inputs, fast_mode=True)
 
 
-@each_case
+@each_module
 def test_copies_and_pickles_compute_the_same_and_the_device_is_kept(case):
     module = prepare(built(case), training=True)
     module(features(case).requires_grad_()).sum().backward()  # whatever a step leaves behind is copied or left out
@@ -143,7 +148,7 @@ class Saved:
         return found.tensors, found.bytes
 
 
-@each_case
+@each_module
 def test_nothing_is_kept_without_capture(case, monkeypatch):
     module = prepare(built(case), training=True)
     before = Saved.of(module, features(case))
@@ -152,11 +157,45 @@ def test_nothing_is_kept_without_capture(case, monkeypatch):
         module(features(case))
     assert not any(value.requires_grad for found in maps.values() for value in found.values())
     assert all(part.recorder is None for part in module.modules() if isinstance(part, Attention))
-    module.regularization()
     module(features(case).requires_grad_())
     assert kept(module) == []
     monkeypatch.setattr(Attention, "record", lambda *_: None)
     assert before == Saved.of(module.train(), features(case))
+
+
+@each_case
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_position_is_enough(case, dtype):
+    make, channels = factory(case), channels_of(case)
+    if case in BLOCKS:
+        with pytest.raises(InputError, match="into which 1x1 cannot be cut"):
+            make(channels, size=(1, 1))
+        return
+    for training in (True, False):
+        torch.manual_seed(0)
+        module = make(channels, size=(1, 1), dtype=dtype).train(training)
+        x = torch.randn(2, channels, 1, 1).to(dtype).requires_grad_()
+        output = module(x)
+        assert output.shape == x.shape
+        output.float().square().sum().backward()
+        values = [output, x.grad, module.regularization(), *(parameter.grad for parameter in module.parameters())]
+        assert all(value.isfinite().all() for value in values if value is not None)
+
+
+@each_module
+def test_device_and_dtype_are_those_of_timm(case):
+    made = factory(case)(channels_of(case), size=SIZE, device="meta", dtype=torch.bfloat16)
+    state = [*made.parameters(), *(buffer for buffer in made.buffers() if buffer.is_floating_point())]
+    assert all((value.device.type, value.dtype) == ("meta", torch.bfloat16) for value in state)
+    with pytest.raises((TypeError, InputError), match="diameter"):
+        factory(case)(channels_of(case), size=SIZE, diameter=1)
+
+
+def test_timm_builds_them_into_its_networks():
+    options = {"block_args": {"attn_layer": relattn.attention.SqueezeExcitation}, "dtype": torch.bfloat16}
+    network = timm.create_model("test_resnet", **options)
+    assert len(outermost(network)) == 4
+    assert network(torch.randn(2, 3, 32, 32).bfloat16()).dtype == torch.bfloat16
 
 
 @each_case
@@ -205,9 +244,8 @@ def fresh_compiler() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("fresh_compiler")
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=pytest.mark.slow) if case in SLOW_TO_COMPILE else case for case in CASES]
-)
+@pytest.mark.slow  # test_stra.py compiles RGA and StRA each time
+@each_case
 def test_compiles_into_one_graph(case):
     module = prepare(built(case), training=True).float()
     x = features(case).float()
@@ -215,15 +253,15 @@ def test_compiles_into_one_graph(case):
     assert_near(torch.compile(module, backend="eager", fullgraph=True)(x), expected, 1e-6)
 
 
-@each_recipe
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_has_its_place_in_a_network(recipe):
     from relattn.backbones import build
 
-    network = build("resnet18", attention=factory(recipe), size=(64, 32))
+    network = build("test_resnet", attention=factory(recipe), size=(64, 32))
     found = outermost(network)
-    assert len(found) == {"stage": 4, "block": 8, "convolution": 2}[found[0].placement]
+    assert len(found) == {"stage": 4, "block": 4, "convolution": 1}[found[0].placement]
     with torch.no_grad():
-        assert network.eval()(torch.randn(1, 3, 64, 32)).shape == (1, 512)
+        assert network.eval()(torch.randn(1, 3, 64, 32)).shape == (1, 96)
 
 
 def index() -> dict[str, list[str]]:

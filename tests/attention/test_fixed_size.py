@@ -18,7 +18,6 @@ GRID = (4, 3)
 SIZES = [(8, 6), (7, 5), (5, 9), (4, 3), (3, 2), (13, 3), (1, 1)]
 INNER = partial(RGA, embedding_ratio=2, reduction_ratio=2)
 each_size = pytest.mark.parametrize("size", SIZES, ids=str)
-each_restore = pytest.mark.parametrize("restore", ["modulation", "features"])
 
 
 def build(**options) -> FixedSize:
@@ -87,8 +86,7 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @each_size
-@each_restore
-@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize(("restore", "training"), [("modulation", True), ("features", False)])
 def test_any_size_equals_samples_taken_one_at_a_time(size, restore, training):
     module = prepare(partial(build, restore=restore), training=training)
     slow = copy.deepcopy(module)
@@ -125,8 +123,9 @@ def test_what_changes_nothing_on_the_grid_changes_nothing(size):
     torch.testing.assert_close(build(attention=NonLocal)(x), x, rtol=0, atol=0)
 
 
-@each_restore
-@pytest.mark.parametrize("size", [(9, 7), (2, 5), GRID], ids=str)
+@pytest.mark.parametrize(
+    ("size", "restore"), [((9, 7), "modulation"), ((2, 5), "features"), (GRID, "modulation")], ids=str
+)
 def test_contract(size, restore):
     check_contract(partial(build, restore=restore), images(size=size))
 
@@ -153,5 +152,7 @@ def test_the_wrapped_module_records_and_has_the_loss_term():
 def test_what_cannot_be_is_an_error_that_says_so():
     with pytest.raises(InputError, match=r"grid is \(0, 3\)"):
         build(grid=(0, 3))
+    with pytest.raises(InputError, match=r"grid is 4, expected \(height, width\)"):
+        build(grid=4)
     with pytest.raises(InputError, match="restore is 'mask', expected 'modulation' or 'features'"):
         build(restore="mask")

@@ -13,7 +13,7 @@ from relattn.attention.base import outermost
 from relattn.backbones import build
 from relattn.cli.main import run
 from relattn.costs.measure import kept_memory
-from relattn.runs.checkpoints import whole
+from relattn.runs.checkpoints import read_checkpoint
 
 FACTORIES = {"rga": RGA, "parallel": partial(RGA, mode="parallel"), "nl": NonLocal, "stra": StRA, "sasa": SASA}
 
@@ -21,12 +21,12 @@ FACTORIES = {"rga": RGA, "parallel": partial(RGA, mode="parallel"), "nl": NonLoc
 @pytest.mark.parametrize("name", FACTORIES)
 def test_a_step_is_the_same_and_statistics_see_the_batch_once(name: str) -> None:
     torch.manual_seed(0)
-    kept = build("resnet18", attention=FACTORIES[name], size=(64, 32), num_classes=5).double()
+    kept = build("test_resnet", attention=FACTORIES[name], size=(32, 32), num_classes=5).double()
     again = copy.deepcopy(kept)
     modules = outermost(again)
     for module in modules:
         module.recompute = True
-    images = torch.randn(4, 3, 64, 32, dtype=torch.float64)
+    images = torch.randn(4, 3, 32, 32, dtype=torch.float64)
     for network in (kept, again):
         loss = network(images).square().mean()
         terms = [term for module in outermost(network) if (term := module.regularization()) is not None]
@@ -41,14 +41,15 @@ def test_a_step_is_the_same_and_statistics_see_the_batch_once(name: str) -> None
 
 
 def test_rga_keeps_little_beside_the_plain_network() -> None:
-    images = torch.randn(2, 3, 128, 64)
-    plain, kept = (build("resnet50", attention=attention, size=(128, 64)) for attention in (None, RGA))
+    images = torch.randn(2, 3, 64, 64)
+    plain, kept = (build("resnet26", attention=attention, size=(64, 64)) for attention in (None, RGA))
     own = kept_memory(kept, images)
     for module in outermost(kept):
         module.recompute = True
     assert kept_memory(kept, images) < 1.15 * kept_memory(plain, images) < own
 
 
+@pytest.mark.slow
 def test_a_run_with_it_trains_the_same_weights(cifar: Path) -> None:
     found = []
     for name, value in (("kept", "false"), ("again", "true")):
@@ -57,7 +58,10 @@ def test_a_run_with_it_trains_the_same_weights(cifar: Path) -> None:
         assert run(["fit", *options, "--model.recompute_attention", value, "--name", name]) == 0
         folder = Path("runs/classification") / name
         found.append(
-            (whole(folder / "checkpoints/last.ckpt")["state_dict"], json.loads((folder / "result.json").read_text()))
+            (
+                read_checkpoint(folder / "checkpoints/last.ckpt")["state_dict"],
+                json.loads((folder / "result.json").read_text()),
+            )
         )
     assert found[0][1]["scores"] == found[1][1]["scores"]
     assert all(torch.equal(value, found[1][0][key]) for key, value in found[0][0].items())

@@ -91,6 +91,7 @@ def test_the_unfolded_form_has_the_same_outputs():
     assert_near(unfolded(module)(features()), module(features()))
 
 
+@pytest.mark.slow
 def test_compiled_equals_eager():
     torch.compiler.reset()
     module = prepare(make, training=True)
@@ -106,6 +107,7 @@ def test_compiled_equals_eager():
         assert_near(parameter.grad, other.grad)
 
 
+@pytest.mark.slow  # tests/export traces each attention
 def test_exported_with_any_batch_size_equals_eager():
     module = prepare(make)
     shapes = {"x": {0: torch.export.Dim("batch", min=1, max=64)}}

@@ -3,6 +3,8 @@
 import copy
 import json
 import pickle
+import weakref
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -11,7 +13,7 @@ from contract import assert_near, check_against, check_contract, convolve, image
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from relattn.attention import StRA
+from relattn.attention import RGA, Chain, StRA
 from relattn.attention.shifts import Neighbourhood, Window
 from relattn.attention.stra import diversity
 from relattn.cli.main import run
@@ -178,7 +180,8 @@ def test_gradcheck(form):
     def call(x: Tensor, *parameters: Tensor) -> Tensor:
         return functional_call(module, dict(zip(names, parameters, strict=True)), (x,))
 
-    assert torch.autograd.gradcheck(call, (images(2, 4, (2, 2)).requires_grad_(), *module.parameters()))
+    inputs = (images(2, 4, (2, 2)).requires_grad_(), *module.parameters())
+    assert torch.autograd.gradcheck(call, inputs, fast_mode=True)
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
@@ -237,22 +240,64 @@ def test_the_diversity_term_is_its_formula(variant):
     assert diversity(torch.full((1, 4, 2, 2), 0.25)) == 3  # all alike: the maximum, G - 1
 
 
-def test_the_diversity_term_belongs_to_the_last_forward_in_training():
+def test_the_diversity_term_belongs_to_the_last_forward_and_can_be_read_again():
     module = prepare(partial(make, {}), training=True)
     assert module.regularization() is None
     x = features().requires_grad_()
     module(x)
     first = module.regularization()
-    assert module.regularization() is None, "read once, it must not keep the graph"
     module(2 * x)
-    module.eval()(x)
     second = module.regularization()
     assert second != first
+    assert module.regularization() is second
     second.backward()
     assert module.mode.mask.weight.grad.any()
     assert module.local.omega[0][0].weight.grad.any()
-    module(x)
+    assert module.regularization() is second, "also after the backward pass, for a record"
+    module.eval()(x)
     assert module.regularization() is None, "none in evaluation"
+
+
+class Kept:
+    """Counts what autograd keeps for backward passes, as long as it is kept."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+
+    @staticmethod
+    def of(step: Callable[[], None]) -> int:
+        """How much is still kept after a step."""
+        alive: list[weakref.ref[Kept]] = []
+
+        def pack(value: Tensor) -> Kept:
+            kept = Kept(value.detach())  # a value with a graph would keep the graph that keeps it
+            alive.append(weakref.ref(kept))
+            return kept
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept.value):
+            step()
+        assert alive, "the hook sees what is kept"
+        return sum(reference() is not None for reference in alive)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_no_graph_is_kept_longer_than_needed(recompute):
+    module = prepare(partial(make, {}), training=True)
+    module.recompute = recompute
+
+    def step() -> None:
+        output = module(features().requires_grad_())
+        term = module.regularization()
+        (output.sum() + term).backward()
+        assert module.regularization() is term, "computing it again leaves the term of the first pass"
+
+    assert Kept.of(step) == 0
+
+    def unread() -> None:
+        module(features().requires_grad_())
+
+    assert Kept.of(unread) > 0
+    assert Kept.of(lambda: (unread(), module.eval()(features()))) == 0, "the next forward lets it go"
 
 
 @pytest.mark.parametrize("form", [{"parts": "local"}, {"diversity_weight": 0.0}], ids=name_of)
@@ -324,22 +369,36 @@ def test_the_benchmark_sets_the_unfolded_form_beside(tmp_path, capsys):
     assert "x kept" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("form", [{}, {"variant": "released", "gate": "softmax"}], ids=name_of)
-def test_compiled_equals_eager(form):
+@pytest.mark.parametrize(
+    ("form", "backend"),
+    [
+        ({}, "eager"),
+        pytest.param({}, "aot_eager", marks=pytest.mark.slow),
+        pytest.param({"variant": "released", "gate": "softmax"}, "aot_eager", marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_compiled_equals_eager(form, backend):
+    """With RGA in front, which is compiled by this too; a second step has the term of its own images."""
     torch.compiler.reset()
-    module = prepare(partial(with_fixed_biases, form), training=True)
+    parts = [partial(RGA, embedding_ratio=2, reduction_ratio=2), lambda channels, size: with_fixed_biases(form)]
+    module = prepare(partial(Chain, CHANNELS, size=SIZE, modules=parts), training=True)
     eager = copy.deepcopy(module)
-    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
-    found = []
-    for network, source in ((compiled, module), (eager, eager)):
-        x = features().requires_grad_()
-        output = network(x)
-        (output.square().sum() + source.regularization()).backward()
-        found.append([output, x.grad, *(parameter.grad for parameter in source.parameters())])
-    for ours, theirs in zip(*found, strict=True):
-        assert_near(ours, theirs)
+    compiled = torch.compile(module, fullgraph=True, backend=backend)
+    for scale in (1, 2):
+        found = []
+        for network, source in ((compiled, module), (eager, eager)):
+            x = (scale * features()).requires_grad_()
+            output = network(x)
+            term = source.regularization()
+            assert source.regularization() is not None
+            (output.square().sum() + term).backward()
+            found.append([output, term, x.grad, *(parameter.grad for parameter in source.parameters())])
+        for ours, theirs in zip(*found, strict=True):
+            assert_near(ours, theirs)
 
 
+@pytest.mark.slow  # tests/export traces each attention
 def test_exported_with_any_batch_size_equals_eager():
     module = prepare(partial(make, {}))
     shapes = {"x": {0: torch.export.Dim("batch", min=1, max=64)}}

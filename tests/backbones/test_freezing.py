@@ -12,7 +12,8 @@ from relattn.backbones import EarlyStages, build
     [("resnet18", "layer4."), ("mobilenetv2_100", "blocks.5."), ("densenet121", "features.transition3.")],
 )
 def test_all_before_the_last_stage_is_early(name: str, last: str) -> None:
-    network = build(name, size=(64, 32))
+    with torch.device("meta"):
+        network = build(name, size=(64, 32))
     early = {id(parameter) for parameter in EarlyStages(network).parameters}
     names = [key for key, parameter in network.named_parameters() if id(parameter) in early]
     late = [key for key, parameter in network.named_parameters() if id(parameter) not in early]
@@ -24,7 +25,7 @@ def test_all_before_the_last_stage_is_early(name: str, last: str) -> None:
 
 
 def test_attention_is_trained_while_the_stages_rest() -> None:
-    network = build("resnet18", attention=RGA, size=(64, 32))
+    network = build("test_resnet", attention=RGA, size=(64, 32))
     early = EarlyStages(network)
     ids = {id(parameter) for parameter in early.parameters}
     assert not any(id(parameter) in ids for parameter in network.attention.parameters())

@@ -9,7 +9,6 @@ from released_networks import ReleasedNetwork, released_stra, shake
 
 from relattn.cli.main import run
 from relattn.errors import InputError
-from relattn.inference.loading import load_task
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
 

@@ -35,6 +35,7 @@ def test_a_checkpoint_becomes_a_file(checkpoint: Path, capsys: pytest.CaptureFix
     assert (found["task"], found["backbone"], found["output"]["name"]) == ("classification", "resnet8", "logits")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(OLD_TRACE), reason=OLD_TRACE)
 def test_segmentation_takes_another_size(capsys: pytest.CaptureFixture[str]) -> None:
     file = save(Path("streets.ckpt"), "segmentation", backbone="resnet10t", head="fcn")
@@ -50,7 +51,7 @@ def test_segmentation_takes_another_size(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("--ckpt none.ckpt --format torch", "none.ckpt: there is no such checkpoint"),
+        ("--ckpt none.ckpt --format torch", "--ckpt_path none.ckpt: there is no such file"),
         ("--ckpt CKPT --format torch --out a.onnx", "--out a.onnx: the name of a file of torch ends in .pt2"),
         ("--ckpt CKPT --format torch --out there.pt2", "there.pt2 exists, and nothing is overwritten"),
         ("--ckpt CKPT --format torch --out a.pt2 --size 64x64", "takes images of 32x32, as in its training"),

@@ -1,6 +1,5 @@
 """Every attention and every task as ONNX and as a file of torch.export: what the file computes, and what it says."""
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -8,16 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from jsonargparse import ArgumentParser
 from torch import Tensor, nn
 from untrained import OLD_TRACE, build, save, shake
 
 import relattn
-from relattn.attention import RGA, StRA
+from relattn.attention import RGA, Chain, StRA
 from relattn.backbones import AttentionFactory
 from relattn.cli import catalogue
-from relattn.cli.lightning import flags
+from relattn.cli.lightning.recipes import attention_config
 from relattn.export import export, read_metadata
 from relattn.figures import capture
 
@@ -27,7 +25,7 @@ ABOUT = {"input": {"size": [32, 32]}, "output": {"name": "logits", "layout": "NC
 
 RECIPES = catalogue.recipes("attention")
 
-CLASSES = {yaml.safe_load(flags.recipe("attention", name).read_text())["class_path"]: name for name in RECIPES}
+CLASSES = {catalogue.class_path("attention", name): name for name in RECIPES}
 """A recipe of each class of attention."""
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -76,13 +74,14 @@ def compare(kind: str, network: nn.Module, sizes: list[tuple[int, int, int]]) ->
             assert near(run_file(images), network(images)), (kind, count, height, width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", CLASSES.values())
 def test_every_attention_exports(recipe: str) -> None:
     """One of each class between a convolution and a classifier; those of whole networks are below."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--attention", type=AttentionFactory)
-    given = json.loads(flags.attention(recipe, "resnet8"))
-    attention = parser.instantiate(parser.parse_object({"attention": given})).attention(32, size=(8, 6))
+    config = {"attention": attention_config(recipe, "resnet8")}
+    attention = parser.instantiate(parser.parse_object(config)).attention(32, size=(8, 6))
     torch.manual_seed(0)
     stem, classifier = nn.Conv2d(3, 32, 3, stride=2, padding=1), nn.Linear(32, 5)
     network = nn.Sequential(stem, attention, nn.AdaptiveAvgPool2d(1), nn.Flatten(), classifier).eval()
@@ -111,21 +110,12 @@ def check_task(task: str, recipe: str, kinds: Iterable[str]) -> None:
         compare(kind, model.network, [(2, height, width), (5, height, width), *others])
 
 
-QUICK = {"classification": "onnx", "reid": "onnx", "segmentation": "torch", "face": "torch"}
-"""A format of each task; each has both below."""
-
-
-@pytest.mark.parametrize(("task", "kind"), QUICK.items())
-def test_every_task_exports(task: str, kind: str) -> None:
-    if task == "segmentation" and OLD_TRACE:
-        pytest.skip(OLD_TRACE)
-    check_task(task, "rga_sc", [kind])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", [*RECIPES, "none"])
 @pytest.mark.parametrize("task", SMALL)
 def test_every_attention_exports_in_every_task(task: str, recipe: str) -> None:
+    if task == "segmentation" and OLD_TRACE:
+        pytest.skip(OLD_TRACE)
     check_task(task, recipe, FORMATS)
 
 
@@ -149,6 +139,7 @@ def test_segmentation_takes_any_size(attention: str, arguments: dict[str, Any]) 
     compare("onnx", model.network, [(2, 48, 64), (1, 97, 129), (3, 40, 33), (1, 96, 128)])
 
 
+@pytest.mark.slow
 def test_attention_of_one_size_fixes_the_image_s() -> None:
     place = {"attention_at": "backbone", "stages": [4]}
     model = relattn.load(save(Path("network.ckpt"), "segmentation", "rga_sc", **place, **SMALL["segmentation"]))
@@ -159,31 +150,26 @@ def test_attention_of_one_size_fixes_the_image_s() -> None:
         open_torch(Path("a.pt2"))(torch.randn(1, 3, 96, 128))
 
 
-def test_the_network_is_left_as_it_was() -> None:
-    task, _ = build("classification", "rga_sc")
+def test_the_network_is_left_as_it_was_and_real_images_are_compared_on() -> None:
+    task, _ = build("classification", "rga_sc", stages=[3])
     network = task.network
     before = {name: value.clone() for name, value in network.state_dict().items()}
     formats = {name: value.stride() for name, value in network.state_dict().items()}
     images = torch.randn(2, 3, 32, 32)
-    export(network, "a.pt2", format="torch", metadata=ABOUT)
+    photo = torch.linspace(-2, 2, 3 * 32 * 32).view(1, 3, 32, 32)
+    differences = export(network, "a.pt2", format="torch", metadata=ABOUT, images={"photo.png": photo})
+    assert [difference.images for difference in differences] == ["random", "random", "photo.png"]
+    assert str(differences[2]).startswith("photo.png, 1 x 3 x 32 x 32: largest difference ")
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert {name: value.stride() for name, value in network.state_dict().items()} == formats
     with torch.no_grad(), capture(network) as maps:
         network(images)
-    assert maps["attention.stage1"]["spatial"].shape == (2, 1, 32, 32)
+    assert maps["attention.stage3"]["spatial"].shape == (2, 1, 8, 8)
 
 
-def test_real_images_are_compared_on() -> None:
-    task, _ = build("classification", "se")
-    image = torch.linspace(-2, 2, 3 * 32 * 32).view(1, 3, 32, 32)
-    differences = export(task.network, "a.pt2", format="torch", metadata=ABOUT, images={"photo.png": image})
-    assert [difference.images for difference in differences] == ["random", "random", "photo.png"]
-    assert str(differences[2]).startswith("photo.png, 1 x 3 x 32 x 32: largest difference ")
-
-
-@pytest.mark.parametrize("attention", [RGA, StRA])
-def test_modules_alone_export(attention: type) -> None:
-    module = attention(16, size=(6, 5)).eval()
+def test_modules_alone_export() -> None:
+    module = Chain(16, size=(6, 5), modules=[RGA, StRA]).eval()
+    shake(module)
     x = torch.randn(2, 16, 6, 5)
     with torch.no_grad():
         program = torch.export.export(module, (x,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
@@ -191,11 +177,15 @@ def test_modules_alone_export(attention: type) -> None:
         assert near(program.module()(y), module(y))
 
 
-def test_the_file_needs_nothing_of_ours() -> None:
+def test_onnx_computes_the_same_and_needs_nothing_of_ours() -> None:
     """The graph has standard operations alone, and the weights are in the file."""
     onnx = pytest.importorskip("onnx")
     task, _ = build("classification", "se", stages=[3])
     export(task.network, "folder/a.onnx", format="onnx", metadata=ABOUT)
+    run_file = open_onnx(Path("folder/a.onnx"))
+    with torch.no_grad():
+        for images in (torch.randn(2, 3, 32, 32), torch.randn(5, 3, 32, 32)):
+            assert near(run_file(images), task.network(images))
     model = onnx.load("folder/a.onnx")
     onnx.checker.check_model(model)
     assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}

@@ -9,12 +9,12 @@ from relattn.figures import capture
 
 
 def test_capture_records_the_masks_of_every_module() -> None:
-    model = build("resnet18", attention=RGA, stages=[2, 4], size=(64, 32)).eval()
+    model = build("test_resnet", attention=RGA, stages=[2, 4], size=(64, 32)).eval()
     with torch.no_grad(), capture(model) as maps:
         model(torch.randn(2, 3, 64, 32))
     assert set(maps) == {"attention.stage2", "attention.stage4"}
     assert maps["attention.stage2"]["spatial"].shape == (2, 1, 8, 4)
-    assert maps["attention.stage2"]["channel"].shape == (2, 128, 1, 1)
+    assert maps["attention.stage2"]["channel"].shape == (2, 48, 1, 1)
     assert all(0 < float(mask.min()) <= float(mask.max()) < 1 for found in maps.values() for mask in found.values())
 
 

@@ -37,6 +37,7 @@ def test_the_embedding_is_precise_under_autocast() -> None:
         assert head(torch.randn(3, 4, 2, 2).bfloat16()).dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_it_compiles_without_breaks() -> None:
     head = FaceEmbedding(4, (2, 2), dimensions=5).eval()
     x = torch.randn(3, 4, 2, 2)

@@ -30,7 +30,7 @@ def images(batch: int = 2, size: tuple[int, int] = (65, 65)) -> Tensor:
 def network(head: str = "fcn", *, backbone: dict | None = None, **options) -> SegmentationNetwork:
     torch.manual_seed(0)
     options = {"num_classes": 5, "width": 16, "pool": (6, 6), "crop": (65, 65), **options}
-    return SegmentationNetwork(dilated("resnet18", **(backbone or {})), head=head, **options)
+    return SegmentationNetwork(dilated("test_resnet", **(backbone or {})), head=head, **options)
 
 
 def count(*modules: nn.Module) -> int:
@@ -119,8 +119,16 @@ def test_context_concatenates_attention_with_the_original_and_fuses(mode) -> Non
     torch.testing.assert_close(context(x), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("attention", [SMALL_RGA, NonLocal, SqueezeExcitation, partial(FC, ratio=4), Half])
-@pytest.mark.parametrize("mode", ["pooled", "masks", "full"])
+@pytest.mark.parametrize(
+    ("attention", "mode"),
+    [
+        *((SMALL_RGA, mode) for mode in ("pooled", "masks", "full")),
+        (NonLocal, "full"),
+        (SqueezeExcitation, "masks"),
+        (partial(FC, ratio=4), "pooled"),
+        (Half, "full"),
+    ],
+)
 def test_any_attention_takes_the_place_of_rga(attention, mode) -> None:
     model = network(context=attention, context_mode=mode)
     assert isinstance(model.context, RelationContext)
@@ -208,6 +216,7 @@ def test_half_precision_is_interpolated_in_single() -> None:
     torch.testing.assert_close(logits, model(images()), rtol=0.1, atol=0.1)
 
 
+@pytest.mark.slow  # tests/export exports the network of each task
 @pytest.mark.parametrize("head", HEADS)
 def test_exports_with_any_batch(head) -> None:
     model = network(head, context=SMALL_RGA, backbone={"attention": SqueezeExcitation}).eval()
@@ -227,7 +236,7 @@ def test_compiles_without_breaks(head) -> None:
     assert training(images())[0].shape == (2, 5, 65, 65)
 
 
-@pytest.mark.parametrize("name", ["mobilenetv2_100", "regnety_002"])
+@pytest.mark.parametrize("name", ["test_efficientnet", pytest.param("regnety_002", marks=pytest.mark.slow)])
 def test_every_weight_of_any_backbone_is_trained(name) -> None:
     torch.manual_seed(0)
     model = SegmentationNetwork(dilated(name, first_dilation="previous"), num_classes=3, width=8)

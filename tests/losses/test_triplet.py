@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from two_processes import run_in_two
 
 from relattn.errors import InputError
 from relattn.losses import batch_hard_triplet
@@ -49,25 +48,3 @@ def test_distances_are_float32_under_autocast() -> None:
 def test_one_identity_is_refused() -> None:
     with pytest.raises(InputError, match="all 4 images are of one"):
         batch_hard_triplet(torch.randn(4, 3), torch.zeros(4))
-
-
-def of_each_process(rank: int) -> tuple[float, list[list[float]]]:
-    """The loss and the gradient of a layer's weight, of half a batch or, without a group, of the whole one."""
-    torch.manual_seed(0)
-    images, layer = torch.randn(8, 5, dtype=torch.float64), torch.nn.Linear(5, 3, dtype=torch.float64)
-    identities = torch.tensor([0, 0, 1, 1, 0, 2, 2, 1])
-    together = torch.distributed.is_initialized()
-    mine = slice(4 * rank, 4 * rank + 4) if together else slice(None)
-    loss = batch_hard_triplet(layer(images[mine]), identities[mine], 2.0, across_processes=True)
-    loss.backward()
-    return loss.item(), layer.weight.grad.tolist()
-
-
-def test_mined_across_processes_it_is_the_whole_batch_s() -> None:
-    value, gradient = of_each_process(0)
-    found = run_in_two(of_each_process)
-    assert [found[rank][0] for rank in (0, 1)] == pytest.approx([value, value])
-    # The mean over the processes is what a distributed run takes.
-    parts = torch.tensor([found[rank][1] for rank in (0, 1)], dtype=torch.float64)
-    torch.testing.assert_close(parts.mean(0), torch.tensor(gradient, dtype=torch.float64))
-    assert not torch.allclose(parts[0], parts[1])

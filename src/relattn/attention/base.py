@@ -4,7 +4,10 @@ An attention module maps `(B, C, H, W)` to `(B, C, H, W)` with the dtype, device
 Its first positional argument is the number of channels; everything else is keyword-only.
 """
 
-from typing import Any, ClassVar, Literal
+import inspect
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any, ClassVar, Literal, SupportsIndex
 
 import torch
 from torch import Tensor, nn
@@ -15,23 +18,47 @@ from relattn.errors import InputError
 Placement = Literal["stage", "block", "convolution"]
 
 
-class Attention(nn.Module):
+class AttentionType(type):
+    """Builds modules on timm's terms: every class takes `device=` and `dtype=`, beside the arguments of its `__init__`.
+
+    Both hold for whatever a module is made of, so no class has to hand them on to its layers.
+    """
+
+    def __call__(
+        cls, *arguments: Any, device: torch.device | str | None = None, dtype: torch.dtype | None = None, **options: Any
+    ) -> Any:
+        """Build a module with its parameters on `device` and of `dtype`, torch's defaults where they are None."""
+        with nullcontext() if device is None else torch.device(device):
+            module = super().__call__(*arguments, **options)
+        return module if dtype is None else module.to(dtype)
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The arguments of `__init__`, which parsers of configurations read."""
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]  # the class's, not that of an instance
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+class Attention(nn.Module, metaclass=AttentionType):
     """Base of all attention modules.
 
-    A subclass implements `forward`, may record maps with `record`, and may return a loss term of its own from
-    `regularization`.
+    A subclass implements `forward`, may record maps with `record`, and may leave a loss term of its own in `loss_term`.
 
     Attributes:
         placement: Where the module belongs by default: after a `"stage"`, inside each residual `"block"`, or in place
             of a block's spatial `"convolution"`.
         recompute: Whether training computes the module again in the backward pass, in place of keeping its maps.
+        loss_term: The term of the last forward pass, a scalar, or None. It holds a part of that pass's graph, so the
+            next forward pass drops it, and it is neither copied nor pickled.
     """
 
     placement: ClassVar[Placement] = "stage"
     recompute: bool = False
+    loss_term: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Any:
         """Call the module, on `(B, C, H, W)`."""
+        self.loss_term = None
         if self.recompute and self.training and torch.is_grad_enabled():
             return recomputed(self, super().__call__, x)
         return super().__call__(x)
@@ -44,16 +71,18 @@ class Attention(nn.Module):
             size: Height and width of the input, for modules whose weights depend on it.
 
         Raises:
-            InputError: If `channels` or `size` is not positive.
+            InputError: If `channels` is no positive number, or `size` not two of them.
         """
         super().__init__()
-        if channels < 1:
-            raise InputError(f"{type(self).__name__}: channels is {channels}, expected at least 1.")
-        if size is not None and (len(size) != 2 or min(size) < 1):
-            raise InputError(f"{type(self).__name__}: size is {size}, expected (height, width), both at least 1.")
+        if not isinstance(channels, SupportsIndex) or channels < 1:
+            raise InputError(f"{type(self).__name__}: channels is {channels!r}, expected at least 1.")
         self.channels = channels
-        self.size = None if size is None else (int(size[0]), int(size[1]))
+        self.size = None if size is None else height_and_width(f"{type(self).__name__}: size", size)
         self.recorder: dict[str, Tensor] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: everything but the loss term, which belongs to a graph."""
+        return {**self.__dict__, "loss_term": None}
 
     def check(self, x: Tensor, size: tuple[int, int] | None = None) -> None:
         """Raise an InputError unless `x` is what the module was built for.
@@ -76,8 +105,11 @@ class Attention(nn.Module):
             self.recorder[name] = value.detach()
 
     def regularization(self) -> Tensor | None:
-        """Return the module's own loss term of its last forward pass, a scalar, or None if it has none."""
-        return None
+        """Return the module's own loss term of its last forward pass, a scalar, or None if it has none.
+
+        It may be read any number of times until the next forward pass.
+        """
+        return self.loss_term
 
 
 def outermost(module: nn.Module) -> list[Attention]:
@@ -85,6 +117,18 @@ def outermost(module: nn.Module) -> list[Attention]:
     if isinstance(module, Attention):
         return [module]
     return [attention for child in module.children() for attention in outermost(child)]
+
+
+def height_and_width(name: str, value: tuple[int, int]) -> tuple[int, int]:
+    """The height and width that an argument of that display name must be.
+
+    Raises:
+        InputError: If they are not two positive numbers.
+    """
+    pair = list(value) if isinstance(value, Sequence) else []
+    if len(pair) != 2 or not all(isinstance(side, SupportsIndex) and side >= 1 for side in pair):
+        raise InputError(f"{name} is {value!r}, expected (height, width), both at least 1.")
+    return int(pair[0]), int(pair[1])
 
 
 def memory_format_of(x: Tensor) -> torch.memory_format:

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from relattn.attention.base import Attention, memory_format_of
+from relattn.attention.base import Attention, height_and_width, memory_format_of
 from relattn.errors import InputError
 
 Restore = Literal["modulation", "features"]
@@ -66,11 +66,10 @@ class FixedSize(Attention):
         # torchvision takes seconds to import: only who needs it waits for it.
         from torchvision.ops import roi_align  # type: ignore[import-untyped]
 
-        if len(grid) != 2 or min(grid) < 1:
-            raise InputError(f"FixedSize: grid is {grid}, expected (height, width), both at least 1.")
         if restore not in ("modulation", "features"):
             raise InputError(f"FixedSize: restore is {restore!r}, expected 'modulation' or 'features'.")
-        self.grid, self.restore, self.align = (int(grid[0]), int(grid[1])), restore, roi_align
+        self.grid = height_and_width("FixedSize: grid", grid)
+        self.restore, self.align = restore, roi_align
         self.attention = attention(channels, size=self.grid)
 
     def extra_repr(self) -> str:

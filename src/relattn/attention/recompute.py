@@ -1,7 +1,7 @@
 """Attention that is computed again in the backward pass, in place of keeping what its gradient needs.
 
 Chen, Xu, Zhang, Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016. What is computed again leaves the
-running statistics of batch norms as they are: they have seen the batch.
+running statistics of batch norms as they are, which have seen the batch, and so it leaves the loss terms of attention.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,12 +22,16 @@ def recomputed(module: nn.Module, forward: Callable[..., Tensor], *inputs: Tenso
 
 def both_contexts(module: nn.Module) -> tuple[Any, Any]:
     """The contexts of the first pass and of the second."""
-    return nullcontext(), statistics_left_alone(module)
+    return nullcontext(), without_traces(module)
 
 
 @contextmanager
-def statistics_left_alone(module: nn.Module) -> Iterator[None]:
-    """Let batch norms normalise by the batch without counting it."""
+def without_traces(module: nn.Module) -> Iterator[None]:
+    """Let batch norms normalise by the batch without counting it, and keep the loss terms of the first pass.
+
+    A term of the second pass would hold what was computed again until the next forward.
+    """
+    terms = {part: part.loss_term for part in module.modules() if hasattr(part, "loss_term")}
     norms = [norm for norm in module.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
@@ -37,3 +41,5 @@ def statistics_left_alone(module: nn.Module) -> Iterator[None]:
     finally:
         for norm, (momentum, tracked) in zip(norms, before, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, tracked
+        for part, term in terms.items():
+            part.loss_term = term

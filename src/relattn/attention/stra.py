@@ -12,7 +12,7 @@ The published code (`variant="released"`) is not the network of the text: `Relea
 `ReleasedModeAttention` say where they differ, and follow it. Its weights load (`relattn.released.convert_stra`).
 """
 
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
@@ -33,6 +33,9 @@ class StRA(Attention):
     `affinity` `(B, G, K K, H, W)`, the weights of each position's neighbours; `masks`, where each mode is read off;
     `gates`, where it is handed to (the attention coefficients of Fig. 4); `local` and `output`, the mean absolute
     activation of each head after local attention and at the end.
+
+    `regularization()` is the diversity term L_d of the last forward, weighted, a mean over its images. It is None after
+    a forward in evaluation, without masks (`parts="local"`) and with a weight of 0.
 
     Cite: "Structure-Regularized Attention Networks", section 4.
     """
@@ -87,11 +90,6 @@ class StRA(Attention):
         )
         self.local = local(channels, heads=heads, kernel=kernel, reduction=reduction)
         self.mode = None if parts == "local" else mode(channels, heads=heads, gate=gate, interaction=parts == "full")
-        self.diversity: Tensor | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What is copied and pickled: everything but the loss term, which belongs to a graph."""
-        return {**self.__dict__, "diversity": None}
 
     def extra_repr(self) -> str:
         """Show what the module was built for."""
@@ -112,7 +110,7 @@ class StRA(Attention):
             self.record("masks", masks)
             self.record("gates", gates)
             if self.training and self.diversity_weight:
-                self.diversity = self.diversity_weight * diversity(masks)
+                self.loss_term = self.diversity_weight * diversity(masks)
         self.record_activation("output", features)
         return features.to(x.dtype).contiguous(memory_format=memory_format_of(x))
 
@@ -120,19 +118,6 @@ class StRA(Attention):
         """Record how active each head is at each position, `(B, G, H, W)`; paid for under `capture` only."""
         if self.recorder is not None:
             self.record(name, features.detach().unflatten(1, (self.heads, -1)).abs().mean(dim=2))
-
-    def regularization(self) -> Tensor | None:
-        """The diversity term L_d of the last forward in training mode, weighted; a mean over its images.
-
-        Reading it clears it, so that its graph goes when the loss that it was added to goes; unread it goes with the
-        next forward in training mode.
-
-        Returns:
-            A scalar on the device of the features, or None without a forward in training mode since it was last read,
-            without masks (`parts="local"`) or with a weight of 0.
-        """
-        term, self.diversity = self.diversity, None
-        return term
 
 
 def diversity(masks: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from relattn.cli import catalogue
-from relattn.cli.lightning.recipes import attention_config, read_command_line
+from relattn.cli.lightning.command_line import read_command_line
+from relattn.cli.lightning.recipes import attention_config
 from relattn.cli.options import height_and_width, say
 from relattn.errors import InputError
 
@@ -23,7 +24,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="relattn convert",
         description="Convert a released checkpoint of RGA for `relattn test`, `predict`, `embed` and `search`.\n"
-        "Beside it a config.yaml is written. StRA's released weights are reported on: their head has no counterpart here.",
+        "Beside it a config.yaml is written. StRA's released weights are reported on: their head has no counterpart.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -56,8 +57,7 @@ def configuration(options: argparse.Namespace, attention: str) -> dict[str, Any]
     arguments["attention"] = attention_config(attention, arguments["backbone"])
     arguments["pretrained"] = False
     config["data"]["init_args"]["image_size"] = list(options.size)
-    config["recipes"]["attention"] = attention
-    return config
+    return {"recipes": {**line.recipes, "attention": attention}, **config}
 
 
 def main(arguments: list[str]) -> int:
@@ -85,7 +85,8 @@ def main(arguments: list[str]) -> int:
     config = configuration(options, released.attention)
     check_data_of_task(config["model"]["class_path"], config["data"]["class_path"])
     source = str(options.released)
-    task, data = (build_from_config(kind, config[name], source) for kind, name in ((Task, "model"), (Data, "data")))
+    task = build_from_config(Task, config["model"], source)  # type: ignore[type-abstract]
+    data = build_from_config(Data, config["data"], source)  # type: ignore[type-abstract]
     convert = importlib.import_module(f"relattn.tasks.{options.task}.released").convert
     for text in convert(
         options.released, options.out, task=task, data=data, config=config, identities=options.identities

@@ -245,7 +245,7 @@ def measure_apart(options: argparse.Namespace, arguments: list[str]) -> "list[Co
         file = Path(folder) / "cost.json"
         for _ in range(options.apart):
             for one in chosen:
-                command = [sys.executable, "-m", "relattn", "benchmark", *arguments, *one, "--apart", "0"]
+                command = [sys.executable, "-P", "-m", "relattn", "benchmark", *arguments, *one, "--apart", "0"]
                 command += ["--json", str(file)]
                 run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603, it is ours
                 if run.returncode:

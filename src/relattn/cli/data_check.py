@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from relattn.cli import catalogue
-from relattn.cli.lightning.recipes import read_command_line, without
+from relattn.cli.lightning.command_line import read_command_line, without
 from relattn.cli.options import say
 from relattn.cores import available_cores
 from relattn.errors import InputError
@@ -18,7 +18,7 @@ from relattn.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from relattn.cli.lightning.recipes import CommandLine
+    from relattn.cli.lightning.command_line import CommandLine
     from relattn.tasks.data import Data
 
 SHOWN = 20
@@ -143,15 +143,19 @@ def report(console: "Console", data: "Data") -> None:
     """Say what the set holds, split by split."""
     content: dict[str, Any] = data.describe()
     say(console, str(content.pop("data")))
-    genuine, images = content.pop("genuine", None), content.pop("images", {})
+    origin = {name: content.pop(name, None) for name in ("genuine", "as_published")}
+    images = content.pop("images", {})
     width = max(map(len, [*images, *content]), default=0)
     for split, number in images.items():
         say(console, f"  {split:<{width}}  {number:>9,} images")
     for name, value in content.items():
         listed = yaml.safe_dump(value, default_flow_style=True).strip().removesuffix("...").strip()
         say(console, f"  {name:<{width}}  {re.sub(r'[{}]', '', listed)}")
-    if genuine is not None:
-        say(console, f"  counts {'are those of the published set' if genuine else 'differ from the published set'}")
+    if origin["genuine"] is False:
+        say(console, "  rendered by relattn data make: scores compare with no published ones")
+    elif origin["as_published"] is not None:
+        same = "are those of the published set" if origin["as_published"] else "differ from the published set"
+        say(console, f"  counts {same}")
 
 
 def some(items: list[str], indent: str = "") -> str:

@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
 def train(task: str, attention: str, options: argparse.Namespace, console: Any) -> dict[str, Any]:
     """Train one network in a process of its own and return its `result.json`."""
     command = [
-        *(sys.executable, "-m", "relattn", "fit", "--task", str(catalogue.conf() / "demo" / f"{task}.yaml")),
+        *(sys.executable, "-P", "-m", "relattn", "fit", "--task", str(catalogue.conf() / "demo" / f"{task}.yaml")),
         *("--attention", attention, "--data.root", str(options.root), "--runs", str(options.runs)),
         *([f"--trainer.max_epochs={options.epochs}"] if options.epochs else []),
     ]

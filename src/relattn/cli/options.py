@@ -45,8 +45,8 @@ def device_of(gpus: str | None) -> str:
         return "cuda:0" if torch.cuda.is_available() else "cpu"
     if gpus != "1" and not re.fullmatch(r"\d+,", gpus):
         raise InputError(
-            f"--gpus is {gpus!r}, and this command uses one device: give 0 for the CPU, 1 for the first GPU, or an index "
-            "with a comma, such as '2,'."
+            f"--gpus is {gpus!r}, and this command uses one device: give 0 for the CPU, 1 for the first GPU, or an "
+            "index with a comma, such as '2,'."
         )
     from relattn.cli.lightning.commands import check_gpus
 

@@ -1,10 +1,14 @@
-"""`relattn parameters`: what each attention adds to a network, beside the RGA paper's Table 3."""
+"""`relattn parameters`: parameters that each attention adds to a network, beside the RGA paper's Table 3."""
 
 import argparse
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relattn.cli import catalogue
 from relattn.errors import InputError
+from relattn.publish import publish_json
+from relattn.runs.run_folder import RUN_VARIABLE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,12 +28,14 @@ PUBLISHED = {
 
 
 def main(arguments: list[str]) -> int:
-    """Build the networks without weights, count, and print a table."""
+    """Build the networks without weights, count, and print a table; a run of a sweep writes `result.json`."""
     parser = argparse.ArgumentParser(
         prog="relattn parameters",
         description="Parameters of a re-identification network with each attention, beside RGA's Table 3.",
     )
-    parser.add_argument("attention", nargs="*", help="recipes; by default those of the table, then all others")
+    parser.add_argument(
+        "--attention", nargs="+", default=[], help="recipes; by default those of the table, then all others"
+    )
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--identities", type=int, default=751, help="outputs of the classifier")
     options = parser.parse_args(arguments)
@@ -45,15 +51,16 @@ def main(arguments: list[str]) -> int:
     for column in ("attention", "measured", "RGA's Table 3", "added"):
         shown.add_column(column, justify="left" if column == "attention" else "right")
     comparable = options.backbone.partition(".")[0] == "resnet50" and options.identities == 751
+    others = [name for name in catalogue.recipes("attention") if name not in PUBLISHED]
     plain = count(network("none", options))
-    for name in options.attention or [
-        *PUBLISHED,
-        *(other for other in catalogue.recipes("attention") if other not in PUBLISHED),
-    ]:
+    for name in options.attention or [*PUBLISHED, *others]:
         measured = plain if name == "none" else count(network(name, options))
         published = f"{PUBLISHED[name]:.1f}" if comparable and name in PUBLISHED else ""
         shown.add_row(name, f"{measured / 1e6:.2f}", published, f"{(measured - plain) / 1e6:+.2f}")
     Console().print(shown)
+    if folder := os.environ.get(RUN_VARIABLE):
+        content = {"attention": name, "backbone": options.backbone, "parameters": measured, "scores": {}}
+        publish_json(Path(folder) / "result.json", content)
     return 0
 
 

@@ -23,7 +23,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(
         prog="relattn verify",
-        description="Compare two images: print the squared distance of their features, the threshold and the decision.\n"
+        description="Compare two images: print the squared distance of their features, the threshold, the decision.\n"
         "Faces are aligned as those of training are; the centre of each image is taken.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -33,8 +33,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--threshold",
         type=float,
-        help="squared distance, from 0 to 4, below which two images show one identity; by default the checkpoint's: the "
-        "mean threshold of its last validation",
+        help="squared distance, from 0 to 4, below which two images show one identity; by default the checkpoint's: "
+        "the mean threshold of its last validation",
     )
     add_gpus(parser)
     options = parser.parse_args(arguments)
@@ -57,8 +57,8 @@ def threshold_of(task: "EmbeddingTask", options: argparse.Namespace) -> tuple[fl
     threshold = task.threshold_of_decisions()
     if threshold is None:
         raise InputError(
-            f"{options.ckpt_path} has no threshold. Give one with --threshold: for faces `relattn test --ckpt_path RUN` "
-            "finds it and writes it into result.json (test/threshold)."
+            f"{options.ckpt_path} has no threshold. Give one with --threshold: for faces `relattn test --ckpt_path "
+            "RUN` finds it and writes it into result.json (test/threshold)."
         )
     return threshold, "mean of the folds and verification sets of the last validation"
 

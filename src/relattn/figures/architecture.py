@@ -2,20 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from relattn.attention.base import outermost
 from relattn.backbones import stages_of
 from relattn.backbones.stages import modules_of
+from relattn.extras import Lazy
 from relattn.figures.canvas import FAINT, INK, SIZE, SMALL
 from relattn.figures.names import display_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+mpl_figure = Lazy("matplotlib.figure", "suite")
+patches = Lazy("matplotlib.patches", "suite")
 
 PLAIN, ATTENTION = "#8fa3b8", "#d5762c"
 """Colours of stages and of attention; they differ in lightness too."""
@@ -113,7 +118,7 @@ def measure(network: nn.Module, size: tuple[int, int]) -> tuple[dict[str, tuple[
     return shapes, macs
 
 
-def architecture_figure(parts: Sequence[Part], *, title: str, size: tuple[int, int]) -> Figure:
+def architecture_figure(parts: Sequence[Part], *, title: str, size: tuple[int, int]) -> "Figure":
     """Draw the parts of a network: a row of boxes as high as their maps, and a table with bars below it.
 
     Args:
@@ -121,7 +126,7 @@ def architecture_figure(parts: Sequence[Part], *, title: str, size: tuple[int, i
         title: The network's.
         size: Height and width of the images, in pixels.
     """
-    figure = Figure(figsize=(9.4, 2.7 + 0.3 * (len(parts) + 2)), layout="constrained")
+    figure = mpl_figure.Figure(figsize=(9.4, 2.7 + 0.3 * (len(parts) + 2)), layout="constrained")
     boxes, table = figure.subplots(2, 1, height_ratios=[2.1, 0.3 * (len(parts) + 2)])
     figure.suptitle(title, fontsize=SIZE + 2, color=INK, fontweight="bold")
     diagram(boxes, [part for part in parts if part.shape], size)
@@ -129,7 +134,7 @@ def architecture_figure(parts: Sequence[Part], *, title: str, size: tuple[int, i
     return figure
 
 
-def diagram(ax: Axes, parts: Sequence[Part], size: tuple[int, int]) -> None:
+def diagram(ax: "Axes", parts: Sequence[Part], size: tuple[int, int]) -> None:
     """Draw the flow from the image to the last map."""
     ax.set_axis_off()
     step, x, last = 1.0, 0.0, (0.0, 0.0, 0.0)
@@ -139,7 +144,7 @@ def diagram(ax: Axes, parts: Sequence[Part], size: tuple[int, int]) -> None:
         part = parts[index - 1] if index else None
         if part is not None and part.inside:
             left, wide, high = last
-            box = FancyBboxPatch(
+            box = patches.FancyBboxPatch(
                 (left + 0.12, -0.3 * high), wide - 0.24, 0.6 * high, boxstyle="round,pad=0,rounding_size=0.05",
                 fc=ATTENTION, ec="none",
             )  # fmt: skip
@@ -152,7 +157,9 @@ def diagram(ax: Axes, parts: Sequence[Part], size: tuple[int, int]) -> None:
         if index:
             ax.annotate("", (x, 0), (x - (step - 0.62) + 0.02, 0), arrowprops={"arrowstyle": "-|>", "color": FAINT})
         ax.add_patch(
-            FancyBboxPatch((x, -high / 2), wide, high, boxstyle="round,pad=0,rounding_size=0.05", fc=colour, ec="none")
+            patches.FancyBboxPatch(
+                (x, -high / 2), wide, high, boxstyle="round,pad=0,rounding_size=0.05", fc=colour, ec="none"
+            )
         )
         name, shape = ("image", (3, *size)) if part is None else (part.name, part.shape)
         middle = x + wide / 2
@@ -165,7 +172,7 @@ def diagram(ax: Axes, parts: Sequence[Part], size: tuple[int, int]) -> None:
     ax.set_ylim(-0.95, 0.95)
 
 
-def listing(ax: Axes, parts: Sequence[Part]) -> None:
+def listing(ax: "Axes", parts: Sequence[Part]) -> None:
     """Draw the table: a line for each part, and the sum, with bars for the shares."""
     ax.set_axis_off()
     parameters, macs = sum(part.parameters for part in parts), sum(part.macs for part in parts)

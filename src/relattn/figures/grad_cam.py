@@ -7,13 +7,15 @@ Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from relattn.figures.canvas import FAINT, SMALL, Pixels, bar, check_count, grid, head, show_image, show_map
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def grad_cam(score: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor) -> Tensor:
@@ -47,7 +49,7 @@ def grad_cam(score: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor
 
 def grad_cam_figure(
     pixels: Sequence[Pixels], cams: Mapping[str, Tensor], classes: Mapping[str, Sequence[str]]
-) -> Figure:
+) -> "Figure":
     """Draw images with the maps of networks over them, side by side.
 
     Args:

@@ -1,15 +1,18 @@
 """Spatial masks of every stage: Zhang et al., CVPR 2020, Fig. 1 and supplement, Figs. 1 and 2."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from relattn.errors import InputError
 from relattn.figures.canvas import Pixels, bar, check_count, grid, head, limits_of, show_image, show_map
 from relattn.figures.capture import capture
 from relattn.figures.names import last_of_each_stage, present, title_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_COLUMNS = 8
 
@@ -41,7 +44,7 @@ def spatial_masks(network: nn.Module, forward: Callable[[], object]) -> dict[str
     return found
 
 
-def masks_figure(pixels: Sequence[Pixels], masks: Mapping[str, Mapping[str, Tensor]]) -> Figure:
+def masks_figure(pixels: Sequence[Pixels], masks: Mapping[str, Mapping[str, Tensor]]) -> "Figure":
     """Draw images with the masks of one network or several, each column with a colour scale of its own.
 
     Args:

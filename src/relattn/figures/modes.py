@@ -6,9 +6,9 @@ such a network (`stra_local`) beside to have that. How much the heads differ is 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from relattn.attention import StRA
@@ -17,6 +17,9 @@ from relattn.figures.canvas import Pixels, bar, check_count, grid, head, label, 
 from relattn.figures.capture import capture
 from relattn.figures.names import modules_of, present, title_of
 from relattn.figures.spread import spread
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 KINDS = {"local": "local\nattention", "gates": "mode\ncoefficients", "output": "output"}
 
@@ -54,7 +57,7 @@ def head_diversity(maps: Mapping[str, Tensor]) -> dict[str, float]:
     return {kind: float(spread(values.flatten(2)).nanmean()) for kind, values in maps.items()}
 
 
-def modes_figure(pixels: Sequence[Pixels], found: Mapping[str, Mapping[str, Tensor]]) -> Figure:
+def modes_figure(pixels: Sequence[Pixels], found: Mapping[str, Mapping[str, Tensor]]) -> "Figure":
     """Draw the maps of all heads, three rows for each image and network.
 
     Args:

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from relattn.figures.canvas import FAINT, INK, SIZE, Pixels, grid, label
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 GAP = 4
 """White between the two images of a pair, in pixels."""
@@ -45,7 +48,7 @@ def hardest(
     return order[wrong_accepts][:count].tolist(), order[wrong_rejects][::-1][:count].tolist()
 
 
-def pairs_figure(accepts: Sequence[DecidedPair], rejects: Sequence[DecidedPair], *, title: str, note: str) -> Figure:
+def pairs_figure(accepts: Sequence[DecidedPair], rejects: Sequence[DecidedPair], *, title: str, note: str) -> "Figure":
     """Draw pairs that were wrongly accepted above those that were wrongly rejected."""
     columns = max(len(accepts), len(rejects), 2)
     shown = [*accepts, *rejects]

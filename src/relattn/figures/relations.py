@@ -15,15 +15,14 @@ Whether they depend on the target is measured over all targets by `spread`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 from relattn.attention import RGA, Attention, NonLocal, SimplifiedNonLocal
 from relattn.errors import InputError
+from relattn.extras import Lazy
 from relattn.figures.canvas import (
     INK,
     SEQUENTIAL,
@@ -42,6 +41,11 @@ from relattn.figures.canvas import (
 from relattn.figures.capture import capture
 from relattn.figures.names import modules_of, present, title_of
 from relattn.figures.spread import spread
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+patches = Lazy("matplotlib.patches", "suite")
 
 Weights = Literal["relations", "connecting"]
 Target = tuple[float, float]
@@ -151,7 +155,7 @@ def relations_figure(
     targets: Sequence[Target] = TARGETS,
     *,
     title: str = "Relations of all positions to a target",
-) -> Figure:
+) -> "Figure":
     """Draw the weights of all positions for chosen targets, a row for each image and network.
 
     Args:
@@ -206,4 +210,4 @@ def mark(ax: Any, target: int, size: tuple[int, int], image: tuple[int, int]) ->
     row, column = divmod(target, size[1])
     high, wide = image[0] / size[0], image[1] / size[1]
     corner = (column * wide - 0.5, row * high - 0.5)
-    ax.add_patch(Rectangle(corner, wide, high, fill=False, edgecolor=TARGET, linewidth=1.8))
+    ax.add_patch(patches.Rectangle(corner, wide, high, fill=False, edgecolor=TARGET, linewidth=1.8))

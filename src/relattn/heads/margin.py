@@ -32,8 +32,8 @@ LARGEST_COSINE = 1 - 1e-7
 class IdentityClassifier(nn.Module):
     """The base of the classifiers of training.
 
-    `forward` maps features `(B, features)` to logits `(B, identities)` without a margin, by which an image is classified;
-    `with_margin` gives the logits that the cross entropy is taken of.
+    `forward` maps features `(B, features)` to logits `(B, identities)` without a margin, by which an image is
+    classified; `with_margin` gives the logits that the cross entropy is taken of.
     """
 
     def with_margin(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -158,7 +158,8 @@ class ArcFace(CosineClassifier):
             identities: Number of identities.
             s: Scale of the logits.
             m: Margin in radians.
-            past_pi: What replaces cos(theta + m) where theta + m exceeds pi and it would rise again. `linear`: cos theta
+            past_pi: What replaces cos(theta + m) where theta + m exceeds pi and it would rise again. `linear`: cos
+                theta
                 - m sin m, as ArcFace's first code has it; lower than what comes before it, so that a wider angle always
                 costs more. `easy`: the margin is for angles below pi / 2 only, and cos theta stays beyond them. `none`:
                 nothing, as in the authors' later code. With m = 0.15 only angles above 171 degrees are concerned.

@@ -44,13 +44,13 @@ def load_network(checkpoint: Path, *, flip: Any = None, device: str = "cpu") -> 
     task = load_task(checkpoint)
     if not isinstance(task, EmbeddingTask):
         raise InputError(
-            f"{checkpoint} is of the task {task.name}, whose features are not compared. Expected a checkpoint of a task "
-            "that embeds images, such as those of people or of faces."
+            f"{checkpoint} is of the task {task.name}, whose features are not compared. Expected a checkpoint of a "
+            "task that embeds images, such as those of people or of faces."
         )
     if flip is not None:
         task.use_flip(flip)
     metadata = task.provenance(checkpoint)
-    return EmbeddingNetwork(task.to(device, memory_format=torch.channels_last), metadata)  # type: ignore[call-overload]
+    return EmbeddingNetwork(task.to(device, memory_format=torch.channels_last), metadata)
 
 
 class Files(Dataset[dict[str, Any]]):

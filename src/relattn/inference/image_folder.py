@@ -50,9 +50,9 @@ def label_reader(pattern: str, patterns: Mapping[str, str]) -> Callable[[str], t
     """A function that reads identity and camera from an image's relative path; empty texts where it has none.
 
     Args:
-        pattern: One of `patterns` by its name, matched with the beginning of the file's name, where numbers are identities
-            and cameras, the latter counted from 1; `none` for no labels; or a regular expression, sought in the relative
-            path, with the group `identity` and, if there is one, `camera`.
+        pattern: One of `patterns` by its name, matched with the beginning of the file's name, where numbers are
+            identities and cameras, the latter counted from 1; `none` for no labels; or a regular expression, sought in
+            the relative path, with the group `identity` and, if there is one, `camera`.
         patterns: Regular expressions by their names.
 
     Raises:
@@ -75,8 +75,8 @@ def label_reader(pattern: str, patterns: Mapping[str, str]) -> Callable[[str], t
     if "identity" not in expression.groupindex:
         names = [*patterns, "none"]
         raise InputError(
-            f"--pattern {pattern!r} is none of {', '.join(names)}, and as a regular expression it has no group identity: "
-            f"write for example '(?P<identity>[^/]+)/[^/]*$'. {suggest(pattern, names)}"
+            f"--pattern {pattern!r} is none of {', '.join(names)}, and as a regular expression it has no group "
+            f"identity: write for example '(?P<identity>[^/]+)/[^/]*$'. {suggest(pattern, names)}"
         )
 
     def searched(path: str) -> tuple[str, str]:

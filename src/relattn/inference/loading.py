@@ -20,7 +20,7 @@ def load_task(checkpoint: Path | str) -> Task:
     content = read_checkpoint(checkpoint)
     model = section_of(content, "model", str(checkpoint))
     model["init_args"]["pretrained"] = False  # the weights are the checkpoint's
-    task = build_from_config(Task, model, str(checkpoint))
+    task = build_from_config(Task, model, str(checkpoint))  # type: ignore[type-abstract]
     task.assemble(dict(content["specification"]))
     try:
         task.load_state_dict(content["state_dict"])
@@ -42,4 +42,4 @@ def load_data(checkpoint: Path | str, root: Path | str | None = None) -> Data:
     config = section_of(read_checkpoint(checkpoint), "data", str(checkpoint))
     if root is not None:
         config["init_args"]["root"] = str(root)
-    return build_from_config(Data, config, str(checkpoint))
+    return build_from_config(Data, config, str(checkpoint))  # type: ignore[type-abstract]

@@ -5,14 +5,21 @@ authors' code holds several N x N matrices of the N = Q + G images; here the nei
 and everything after them is sparse, so memory grows with Q + G.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 from torch import Tensor
 
 from relattn.errors import InputError
+from relattn.extras import Lazy
 from relattn.metrics.distances import DistanceName, FeatureDistances, check_features, nearest, normalised
+
+if TYPE_CHECKING:
+    from scipy import sparse
+else:
+    sparse = Lazy("scipy.sparse", "suite")
 
 PAIRS = 2**18  # numbers gathered at once where pairs of features are compared: 1 MiB, which stays in a CPU's cache
 
@@ -137,7 +144,7 @@ def find_neighbours(features: Tensor, count: int, chunk: int) -> tuple[NDArray[n
     return neighbours, torch.where(maxima > 0, maxima, 1.0)
 
 
-def adjacency(neighbours: NDArray[np.int32]) -> sparse.csr_array:
+def adjacency(neighbours: NDArray[np.int32]) -> "sparse.csr_array":
     """An `(N, N)` sparse matrix with a 1 at (p, g) for every g among the neighbours `(N, k)` of p."""
     size, count = neighbours.shape
     ones = np.ones(neighbours.size, dtype=np.int32)
@@ -145,13 +152,13 @@ def adjacency(neighbours: NDArray[np.int32]) -> sparse.csr_array:
     return sparse.csr_array((ones, neighbours.ravel(), starts), shape=(size, size))
 
 
-def reciprocal(neighbours: NDArray[np.int32]) -> sparse.csr_array:
+def reciprocal(neighbours: NDArray[np.int32]) -> "sparse.csr_array":
     """The sets R(p, k) of `ReRanked` as an `(N, N)` sparse matrix of ones, from the neighbours `(N, k + 1)`."""
     near = adjacency(neighbours)
     return near.multiply(near.T.tocsr()).tocsr()
 
 
-def expanded(neighbours: NDArray[np.int32], k1: int) -> sparse.csr_array:
+def expanded(neighbours: NDArray[np.int32], k1: int) -> "sparse.csr_array":
     """The sets R*(p) of `ReRanked` as an `(N, N)` sparse matrix, in whose stored places alone there is a meaning.
 
     Args:
@@ -171,7 +178,7 @@ def expanded(neighbours: NDArray[np.int32], k1: int) -> sparse.csr_array:
     return result
 
 
-def encode(features: Tensor, neighbours: NDArray[np.int32], maxima: Tensor, k1: int) -> sparse.csr_array:
+def encode(features: Tensor, neighbours: NDArray[np.int32], maxima: Tensor, k1: int) -> "sparse.csr_array":
     """The vectors V of `ReRanked` before they are averaged, each with the sum 1, as an `(N, N)` sparse float32 matrix.
 
     Args:
@@ -212,7 +219,7 @@ def pair_distances(
     return result
 
 
-def average(encoded: sparse.csr_array, neighbours: NDArray[np.int32]) -> sparse.csr_array:
+def average(encoded: "sparse.csr_array", neighbours: NDArray[np.int32]) -> "sparse.csr_array":
     """Local query expansion: the mean of V `(N, N)` over the neighbours `(N, k2)` of each image."""
     if neighbours.shape[1] == 1:
         return encoded
@@ -221,7 +228,7 @@ def average(encoded: sparse.csr_array, neighbours: NDArray[np.int32]) -> sparse.
     return (near @ encoded).tocsr()
 
 
-def jaccard_distances(query: sparse.csr_array, row: int, inverted: sparse.csc_array) -> NDArray[np.float32]:
+def jaccard_distances(query: "sparse.csr_array", row: int, inverted: "sparse.csc_array") -> NDArray[np.float32]:
     """Jaccard distances of one query to every gallery image: `(G,)`.
 
     Every V has the sum 1, so the sum of maxima is 2 less the sum of minima, and minima differ from 0 only for gallery

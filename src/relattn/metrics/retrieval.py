@@ -48,9 +48,14 @@ class Retrieval:
 
     def scores(self, ranks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
         """The scores by name: `mAP`, `mAP_trapezoid`, `mINP`, `rank1`, ... and `TPR@FPR=...`."""
-        named = {"mAP": self.mean_ap, "mAP_trapezoid": self.mean_ap_trapezoid, "mINP": self.mean_inp}
-        named |= {f"rank{rank}": float(self.cmc[min(rank, len(self.cmc)) - 1]) for rank in ranks}
-        return named | {f"TPR@FPR={fpr:g}": value for fpr, value in self.tpr.items()}
+        means = (self.mean_ap, self.mean_ap_trapezoid, self.mean_inp)
+        curve = (float(self.cmc[min(rank, len(self.cmc)) - 1]) for rank in ranks)
+        return dict(zip(score_names(ranks, list(self.tpr)), (*means, *curve, *self.tpr.values()), strict=True))
+
+
+def score_names(ranks: Sequence[int] = (1, 5, 10), fprs: Sequence[float] = FPRS) -> list[str]:
+    """Names of the scores of a `Retrieval`."""
+    return ["mAP", "mAP_trapezoid", "mINP", *(f"rank{rank}" for rank in ranks), *(f"TPR@FPR={fpr:g}" for fpr in fprs)]
 
 
 def retrieval(

@@ -69,9 +69,13 @@ class Verification:
 
     def scores(self) -> dict[str, float]:
         """The scores by name: `accuracy`, `std`, `TAR@FAR=...`, `EER`, `AUC` and `threshold`."""
-        tar = {f"TAR@FAR={far:g}": value for far, value in self.tar.items()}
-        rest = {"EER": self.eer, "AUC": self.auc, "threshold": self.threshold}
-        return {"accuracy": self.accuracy, "std": self.std, **tar, **rest}
+        values = (self.accuracy, self.std, *self.tar.values(), self.eer, self.auc, self.threshold)
+        return dict(zip(score_names(list(self.tar)), values, strict=True))
+
+
+def score_names(fars: Sequence[float] = FARS) -> list[str]:
+    """Names of the scores of a `Verification`."""
+    return ["accuracy", "std", *(f"TAR@FAR={far:g}" for far in fars), "EER", "AUC", "threshold"]
 
 
 def pair_distances(features: Tensor) -> Tensor:

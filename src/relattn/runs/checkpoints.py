@@ -4,8 +4,6 @@
 whose disk is full, leaves both as they were.
 """
 
-import contextlib
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,39 +14,27 @@ import yaml
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from relattn.errors import InputError, MissingFileError
-
-PREVIOUS = "previous.ckpt"
+from relattn.publish import publishing
+from relattn.runs.checkpoint_files import LAST, PREVIOUS, newest_whole
 
 
 class Checkpoints(TorchCheckpointIO):
-    """Writes checkpoints atomically and reads them without running anything in them."""
+    """Writes checkpoints at once and reads them without running anything in them."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint; the one that it replaces becomes `previous.ckpt`.
+        """Write a checkpoint; `last.ckpt` that it replaces becomes `previous.ckpt`.
 
         Raises:
             InputError: If it cannot be written, for example because the disk is full; what was there stays.
         """
         file = Path(path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_name(f".{file.name}.{os.getpid()}")
         try:
-            with beside.open("wb") as stream:
+            with publishing(file, keep_as=file.with_name(PREVIOUS) if file.name == LAST else None) as stream:
                 torch.save(checkpoint, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            if file.is_file():
-                link = beside.with_name(f"{beside.name}.previous")
-                os.link(file, link)  # at no moment is there neither
-                link.replace(file.with_name(PREVIOUS))
-            beside.replace(file)
-        except (OSError, RuntimeError) as error:
-            with contextlib.suppress(OSError):
-                beside.unlink()
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            kept = f"{file} of an earlier epoch is kept; go on from it" if file.is_file() else "start the run again"
+        except (InputError, RuntimeError) as error:  # torch reports a failed write by a RuntimeError
+            then = "Go on from that of an earlier epoch" if file.is_file() else "Start the run again"
             raise InputError(
-                f"The checkpoint {file} could not be written: {reason}. {kept[0].upper()}{kept[1:]} when there is room."
+                f"The checkpoint {file} could not be written: {error} {then} when there is room."
             ) from error
 
     def load_checkpoint(
@@ -109,28 +95,6 @@ def read_whole(file: Path) -> dict[str, Any]:
         raise InputError(
             f"{error} The checkpoint before it is whole, of epoch {epoch} (from 0): --ckpt_path {previous}."
         ) from None
-
-
-def newest_whole(run: Path) -> Path:
-    """The newest whole checkpoint of a run's folder.
-
-    Raises:
-        MissingFileError: If the run has no checkpoint.
-        InputError: If it has some and none is whole.
-    """
-    files = [run / "checkpoints" / name for name in ("last.ckpt", PREVIOUS)]
-    found = [file for file in files if file.is_file()]
-    if not found:
-        raise MissingFileError(f"{run} has no checkpoint: no epoch of it was finished. Start it again.")
-    errors = []
-    for file in found:
-        try:
-            read_file(file)
-        except InputError as error:
-            errors.append(str(error))
-            continue
-        return file
-    raise InputError(f"No checkpoint of {run} is whole: {' '.join(errors)}")
 
 
 def find_checkpoint(asked: str | Path, *, name: str | None = None, runs: str | Path | None = None) -> Path:

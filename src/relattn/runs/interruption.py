@@ -1,8 +1,8 @@
 """Interruption of a run by a signal: it ends with a checkpoint, and goes on later as if it had never stopped.
 
-Batches and augmentation follow from the seed and the epoch (`relattn.tasks.samplers`), and all that is random within a step,
-such as dropout, from the seed and the step: nothing depends on how often a run was stopped. SIGTERM, which schedulers
-send, a first Ctrl-C, and under SLURM SIGUSR1, end a run after the step that it is at, with a checkpoint.
+Batches and augmentation follow from the seed and the epoch (`relattn.tasks.samplers`), and all that is random within a
+step, such as dropout, from the seed and the step: nothing depends on how often a run was stopped. SIGTERM, which
+schedulers send, a first Ctrl-C, and under SLURM SIGUSR1, end a run after the step that it is at, with a checkpoint.
 """
 
 import os
@@ -130,7 +130,7 @@ class Interruption(Callback):
         self.loaders = loop.get("state_dict", {}).get("combined_loader", [])
 
     def go_on_amid_epoch(self, trainer: Trainer, module: LightningModule) -> None:
-        """Do what Lightning leaves out: the epoch's first hook, the batches that are left, the metrics of the others."""
+        """Do what Lightning leaves out: the epoch's first hook, the batches left, and the metrics of the others."""
         module.on_train_epoch_start()
         # Lightning gives loaders their states when it makes them; those that are made before the checkpoint's loops are
         # read, since the schedule asks for the number of steps, would begin the epoch anew.

@@ -1,4 +1,4 @@
-"""How far a run is, read from its folder."""
+"""How far a run is, read from its folder. No torch in here."""
 
 import csv
 import re
@@ -11,7 +11,9 @@ import yaml
 from relattn.runs import run_folder
 
 HEADLINE = ("test/score", "val/score")
-"""The scores that all tasks have, the last word first."""
+"""The scores that all tasks have, the final one first."""
+
+METRICS = "metrics.csv"
 
 
 @dataclass(frozen=True)
@@ -19,27 +21,28 @@ class Progress:
     """How far a run is.
 
     Attributes:
-        status: What became of it so far.
+        state: Its state.
         epoch: Epochs done.
         epochs: Epochs in all; None if unknown, or if the run is measured in steps.
         score: The headline score so far; None if there is none.
         fraction: Part that is done, from 0 to 1.
     """
 
-    status: run_folder.Status
+    state: run_folder.State
     epoch: int = 0
     epochs: int | None = None
     score: float | None = None
     fraction: float = 0.0
 
 
-def progress(folder: Path, status: run_folder.Status | None = None) -> Progress:
+def progress(folder: Path, state: run_folder.State | None = None) -> Progress:
     """Read how far a run is."""
-    status = status or run_folder.status(folder)
-    if status == "finished":
+    state = state or run_folder.state_of(folder)
+    if state == "finished":
         result = run_folder.read_json(folder / "result.json") or {}
-        score = next((result.get("scores", {})[name] for name in HEADLINE if name in result.get("scores", {})), None)
-        return Progress(status, result.get("epochs", 0), result.get("epochs"), score, 1.0)
+        scores = result.get("scores", {})
+        score = next((scores[name] for name in HEADLINE if name in scores), None)
+        return Progress(state, result.get("epochs", 0), result.get("epochs"), score, 1.0)
     epoch, step, score = 0, 0.0, None
     for row in read_metrics(folder):
         if row.get("epoch") is not None and any(name.startswith("train/") for name in row):
@@ -48,7 +51,7 @@ def progress(folder: Path, status: run_folder.Status | None = None) -> Progress:
         score = row.get("val/score", score)
     epochs, steps = length_of(folder, "epochs"), length_of(folder, "steps")
     fraction = epoch / epochs if epochs else step / steps if steps else 0.0
-    return Progress(status, epoch, epochs, score, min(1.0, fraction))
+    return Progress(state, epoch, epochs, score, min(1.0, fraction))
 
 
 def length_of(folder: Path, unit: str) -> int | None:
@@ -62,34 +65,30 @@ def length_of(folder: Path, unit: str) -> int | None:
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The rows of all parts of a run's metrics in order, without empty values; a run that went on has several."""
-    parts = sorted(folder.glob("metrics-*.csv"), key=lambda path: int(path.stem.rpartition("-")[2]))
-    rows: list[dict[str, float]] = []
-    for path in [*parts, folder / "metrics.csv"]:
-        if not path.is_file():
-            continue
-        with path.open(newline="") as lines:
-            part = [numbers(row) for row in csv.DictReader(lines)]
-        if part and (starts := [row["step"] for row in part if "step" in row]):
-            # What was done after the checkpoint and before the interruption has been done again.
-            rows = [row for row in rows if row.get("step", 0) < min(starts)]
-        rows += part
-    return rows
+    """The rows of a run's metrics in order, without empty values."""
+    path = folder / METRICS
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8", errors="replace") as lines:
+        return [numbers(row) for row in csv.DictReader(lines)]
 
 
 def numbers(row: dict[str, Any]) -> dict[str, float]:
     """The values of a row; the last row of a file that is being written may be cut."""
-    found = {}
+    values = {}
     for name, value in row.items():
         try:
-            found[name] = float(value)
+            values[name] = float(value)
         except (TypeError, ValueError):
             continue
-    return found
+    return values
 
 
 def load_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a run, empty if it has none."""
+    """The configuration of a run, empty if it has none that can be read."""
     path = folder / "config.yaml"
-    content = yaml.safe_load(path.read_text()) if path.is_file() else None
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
     return content if isinstance(content, dict) else {}

@@ -1,64 +1,119 @@
-"""The record of a run: its configuration when it starts, a line for each epoch, and its result when it ends."""
+"""The record of a run: its configuration when it starts, a line for each epoch, and its result when it ends.
+
+Nothing is written before training (or an evaluation) really starts: by then options, data, network, checkpoint and
+optimizer have been found to go together, so that a run that is refused leaves its folder as it was.
+"""
 
 import statistics
 import time
-from functools import cached_property
+import warnings
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+import yaml
 from lightning import __version__
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.cli import SaveConfigCallback
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
 import relattn
 from relattn.costs.measure import count_macs
+from relattn.publish import publish_json, publish_text
 from relattn.runs import wandb_logging
+from relattn.runs.metrics import metrics_logger, row_of_epoch
 from relattn.runs.provenance import git_state, hidden, versions
-from relattn.runs.run_folder import read_json, write_json
+from relattn.runs.run_folder import RunClaim, read_json
 from relattn.tasks.base import Task
 from relattn.tasks.data import Data
 
 
-class RunRecord(SaveConfigCallback):
+class RunRecord(Callback):
     """Keeps what a run is: `config.yaml` and `run.json` when it starts, and `result.json` when it ends."""
 
-    def __init__(self, parser: Any, config: Any, facts: dict[str, Any], asked: Any) -> None:
-        """Keep `facts` for the result, and `asked`, the configuration before the run's own names were filled in."""
-        super().__init__(parser, config, save_to_log_dir=False)
-        self.asked = asked
-        self.facts = facts
+    def __init__(self, config: str, facts: dict[str, Any], claim: RunClaim) -> None:
+        """Prepare the record.
+
+        Args:
+            config: The configuration as YAML, which reproduces the run by itself but for keys and passwords.
+            facts: Entries of the record that are known before it starts.
+            claim: The run's folder, which stays once something is written into it.
+        """
+        super().__init__()
+        self.config, self.facts, self.claim = str(hidden(config)), facts, claim
         self.made: dict[str, Any] = {}
         self.console = Console(stderr=True)
         self.started = time.monotonic()
         self.step_ended: float | None = None
         self.step_seconds: list[float] = []
+        self.resumed_rows: list[dict[str, float]] | None = None
+        self.kept_scores: dict[str, float] = {}
+        self.partial: dict[str, str] = {}
+        """Stages that have seen a part of their images, and which part."""
 
-    @cached_property
-    def text(self) -> str:
-        """The configuration as YAML, which reproduces the run by itself but for keys and passwords, which it lacks."""
-        return str(hidden(self.parser.dump(self.asked, skip_unset=False)))
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        folder = Path(trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(self.text)
+    def begin(self, trainer: Trainer) -> None:
+        """Write what the run is; a rehearsal with `fast_dev_run` leaves nothing."""
         self.made = made(trainer)
+        if not trainer.is_global_zero or rehearses(trainer):
+            return
+        self.claim.started = True
+        folder = Path(trainer.default_root_dir)
+        keep_config(folder / "config.yaml", self.config)
         if before := read_json(folder / "run.json"):  # of a run that goes on
             self.made["earlier"] = [*before.pop("earlier", []), before]
-        write_json(folder / "run.json", {**self.facts, **self.made})
+        publish_json(folder / "run.json", {**self.facts, **self.made})
+        metrics_logger(trainer).begin(self.resumed_rows)
         for logger in wandb_logging.loggers_of(trainer.loggers):
-            wandb_logging.log_start(logger, hidden(self.config.as_dict()), self.facts)
+            wandb_logging.log_start(logger, yaml.safe_load(self.config), {**self.facts, **self.made})
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.begin(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.note_part(trainer, "val", trainer.num_val_batches)
+        if trainer.state.fn == "validate":
+            self.begin(trainer)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.note_part(trainer, "test", trainer.num_test_batches)
+        if not self.made:
+            self.begin(trainer)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.note_part(trainer, "predict", trainer.num_predict_batches)
+        self.begin(trainer)
+
+    def note_part(self, trainer: Trainer, stage: str, batches: Any) -> None:
+        """Remember that a stage sees a part of its images alone."""
+        if trainer.sanity_checking:
+            return
+        loaders = getattr(trainer, f"{stage}_dataloaders")
+        total = sum(len(loader) for loader in (loaders if isinstance(loaders, list) else [loaders]))
+        count = sum(batches) if isinstance(batches, list) else batches
+        if count < total and not rehearses(trainer):
+            self.partial[stage] = f"{count:g} of {total} batches, --trainer.limit_{stage}_batches"
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config"] = self.text
+        """Keep all that a run needs to go on as if it had never stopped, and to be known without its folder."""
+        whole_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        rows = list(metrics_logger(trainer).rows)
+        checkpoint["config"] = self.config
         checkpoint["seconds"] = self.seconds()
+        checkpoint["facts"] = self.facts
+        checkpoint["data"] = {name: self.made.get(name) for name in ("data", "fingerprint")}
+        checkpoint["metrics"] = [*rows, row_of_epoch(trainer)] if whole_epoch else rows
+        checkpoint["scores"] = logged_scores(trainer)
+        checkpoint["progress"] = {
+            "epochs": trainer.fit_loop.epoch_progress.state_dict()["current"]["processed"],
+            "steps": trainer.global_step,
+            "within_epoch": not whole_epoch,
+        }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == "fit":
             self.started -= checkpoint.get("seconds", 0.0)  # a run that goes on has taken that long already
+            self.resumed_rows = checkpoint.get("metrics")
+            self.kept_scores = checkpoint.get("scores", {})
 
     def seconds(self) -> float:
         """Seconds that the run has taken, over all times that it was started."""
@@ -87,56 +142,79 @@ class RunRecord(SaveConfigCallback):
             self.step_seconds.append(now - self.step_ended)
         self.step_ended = now
 
-    def costs(self, module: Task, data: Data) -> dict[str, float]:
-        """What the network costs: multiply-accumulates of an image, and seconds of a step of training (the median)."""
-        found: dict[str, float] = {}
-        if module.compile_mode is None and module.network is not None:
-            training = module.network.training
-            image = torch.zeros(1, 3, *data.image_size, device=module.device)
-            found["macs"] = count_macs(module.network.eval(), image)
-            module.network.train(training)
-        if self.step_seconds:
-            found["seconds_per_step"] = round(statistics.median(self.step_seconds), 6)
-        return found
-
     def write_result(self, trainer: Trainer, module: Task, data: Data, scores: dict[str, float]) -> dict[str, Any]:
-        """Write `result.json` and return its content: what was run, on what, with which outcome."""
+        """Write `result.json` and return its content: the run, its data and its outcome.
+
+        Scores are written first; costs are counted afterwards, and what goes wrong there takes nothing with it.
+        """
+        path = Path(trainer.default_root_dir) / "result.json"
         content = {
             **self.facts,
             **module.describe(),
             **self.made,
-            **self.costs(module, data),
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
             "scores": {name: round(value, 4) for name, value in scores.items()},
+            **({"partial": self.partial} if self.partial else {}),
             "seconds": round(self.seconds(), 1),
         }
-        write_json(Path(trainer.default_root_dir) / "result.json", content)
+        publish_json(path, content)
+        try:
+            costs = self.costs(module, data)
+        except Exception as error:  # whatever a network of the user's own raises for one image
+            warnings.warn(f"The costs of the network could not be counted: {error}", stacklevel=2)
+            return content
+        content = {**content, **costs}
+        publish_json(path, content)
         return content
+
+    def costs(self, module: Task, data: Data) -> dict[str, float]:
+        """The network's costs: multiply-accumulates of an image, and seconds of a step of training (the median)."""
+        costs: dict[str, float] = {}
+        if self.step_seconds:
+            costs["seconds_per_step"] = round(statistics.median(self.step_seconds), 6)
+        if module.compile_mode is None and module.network is not None:
+            dtype = next((p.dtype for p in module.network.parameters() if p.is_floating_point()), torch.float32)
+            image = torch.zeros(1, 3, *data.image_size, device=module.device, dtype=dtype)
+            training = module.network.training
+            costs["macs"] = count_macs(module.network.eval(), image)
+            module.network.train(training)
+        return costs
+
+
+def rehearses(trainer: Trainer) -> bool:
+    """Whether a few batches are run for a trial only."""
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
+
+
+def logged_scores(trainer: Trainer) -> dict[str, float]:
+    """The metrics that were logged last, but for the learning rate."""
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if "/" in name}
+
+
+def keep_config(file: Path, text: str) -> None:
+    """Write a run's configuration; one that it had before is kept as `config-1.yaml` and so on."""
+    if file.is_file() and (before := file.read_text(encoding="utf-8")) != text:
+        number = 1 + len(list(file.parent.glob("config-*.yaml")))
+        publish_text(file.with_name(f"config-{number}.yaml"), before)
+    publish_text(file, text)
 
 
 def made(trainer: Trainer) -> dict[str, Any]:
-    """What a run is made of and with: the data, the numerics, the machine, the code."""
+    """The data, the numerics, the machine and the code of a run."""
     device, data = trainer.strategy.root_device, cast(Data, trainer.datamodule)  # type: ignore[attr-defined]
     deterministic: bool | str = torch.are_deterministic_algorithms_enabled()
     if deterministic and torch.is_deterministic_algorithms_warn_only_enabled():
         deterministic = "warn"
-    own = {"relattn": relattn.__version__, "torch": torch.__version__, "lightning": __version__}
+    packages = {"relattn": relattn.__version__, "torch": torch.__version__, "lightning": __version__}
     if device.type == "cuda":
-        own |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
+        packages |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
     return {
         **data.describe(),
         "deterministic": deterministic,
         "precision": str(trainer.precision),
         "processes": trainer.world_size,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "versions": {**own, **versions()},
+        "versions": {**packages, **versions()},
         "git": git_state(),
     }
-
-
-def keep_metrics(file: Path) -> None:
-    """Put the metrics of a run that goes on aside, as metrics-1.csv and so on: the logger begins a new file."""
-    if file.is_file() and getattr(rank_zero_only, "rank", 0) == 0:
-        number = 1 + len(list(file.parent.glob("metrics-*.csv")))
-        file.rename(file.with_name(f"metrics-{number}.csv"))

@@ -1,54 +1,52 @@
-"""Run folders: each holds all that is known of its run, so that a sweep has no state of its own to lose.
+"""Run folders: each holds all that is known of its run, so that nothing else has a state to lose.
 
-`sweep.json` says what the run is and is there before it starts, `result.json` appears when it has ended well,
-`failed.json` when it has not. `lock` is held by the run's process: a folder with neither result nor failure is
-running if its lock is held, and was interrupted if it is not.
+`config.yaml` says what the run is, `result.json` is there when it has ended well, and `failed.json`, which a sweep
+writes, when it has not. Whoever works on a run holds a lock on the folder itself: a folder with neither result nor
+failure is running if it is locked, and was interrupted if it is not. Programs that a sweep starts inherit the sweep's
+lock and are told their folder by an environment variable.
 """
 
+import contextlib
 import fcntl
 import json
 import os
-import zipfile
 from collections.abc import Iterator
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from relattn.runs.provenance import git_state
-from relattn.sweeps.grid import Planned
+from relattn.errors import InputError
+from relattn.publish import publish_json
 
-Status = Literal["finished", "failed", "interrupted", "running", "waiting"]
+State = Literal["finished", "failed", "interrupted", "running", "waiting"]
 
 RUN_VARIABLE = "RELATTN_RUN"
-"""Environment variable that tells a program its run's folder."""
+"""Environment variable that tells a program its run's folder, which another process has claimed for it."""
 
 LOG_LINES = 20
 """Lines of the log that a failure keeps."""
 
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a file at once: whoever reads it sees all of it, or what was there before."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("w") as file:
-        file.write(json.dumps(content, indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+FILES = ("sweep.json", "result.json", "config.yaml")
+"""Each of these makes a folder a run's."""
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The content of a file, or None if it is missing or not complete."""
+    """The content of a file, or None if it is missing, not complete, or no object."""
     try:
-        content = json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 
 
-def status(folder: Path) -> Status:
-    """What became of the run of a folder."""
-    if read_json(folder / "result.json") is not None:
+def has_result(folder: Path) -> bool:
+    """Whether a folder has a result that can be read."""
+    return read_json(folder / "result.json") is not None
+
+
+def state_of(folder: Path) -> State:
+    """The state of the run of a folder."""
+    if has_result(folder):
         return "finished"
     if is_locked(folder):
         return "running"
@@ -58,12 +56,12 @@ def status(folder: Path) -> Status:
 
 
 def lock(folder: Path) -> int | None:
-    """Hold a folder; returns a descriptor to hand to the run's process, or None if another process holds it.
+    """Lock a folder, without writing into it; returns a descriptor, or None if another process has the lock.
 
     The lock lasts as long as any process has the descriptor open: a run outlives a sweep that is killed, and the sweep
     that is started next waits for it.
     """
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -73,8 +71,8 @@ def lock(folder: Path) -> int | None:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process holds the folder."""
-    if not (folder / "lock").is_file():
+    """Whether a process holds the lock of a folder."""
+    if not folder.is_dir():
         return False
     descriptor = lock(folder)
     if descriptor is None:
@@ -83,23 +81,10 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def prepare(folder: Path, planned: Planned, sweep: str) -> None:
-    """Write down what the run is."""
-    (folder / "failed.json").unlink(missing_ok=True)
-    content = {"sweep": sweep, **asdict(planned), "started": datetime.now(UTC).isoformat(), "git": git_state()}
-    write_json(folder / "sweep.json", content)
-
-
-def checkpoint(folder: Path) -> Path | None:
-    """The checkpoint that a run can go on from; one whose end is missing is none."""
-    path = folder / "checkpoints" / "last.ckpt"
-    return path if path.is_file() and zipfile.is_zipfile(path) else None
-
-
 def record_failure(folder: Path, code: int) -> None:
     """Write down that the run failed, with the end of its log."""
-    why = "it ended without result.json" if code == 0 else f"exit status {code}"
-    write_json(folder / "failed.json", {"exit": code, "why": why, "log": log_tail(folder)})
+    reason = "it ended without result.json" if code == 0 else f"exit status {code}"
+    publish_json(folder / "failed.json", {"exit": code, "why": reason, "log": log_tail(folder)})
 
 
 def log_tail(folder: Path, lines: int = LOG_LINES) -> list[str]:
@@ -116,9 +101,106 @@ def run_folders(places: list[Path]) -> Iterator[Path]:
     """The run folders under some places, each once; those of evaluations inside a run are left out."""
     seen: set[Path] = set()
     for place in places:
-        files = {path for name in ("sweep.json", "result.json", "config.yaml") for path in place.rglob(name)}
-        folders = sorted({path.parent for path in files})
+        folders = sorted({path.parent for name in FILES for path in place.rglob(name)})
         for folder in folders:
             if folder.resolve() not in seen and not any(parent in folders for parent in folder.parents):
                 seen.add(folder.resolve())
                 yield folder
+
+
+@dataclass
+class RunClaim:
+    """The folder of a run that is about to start, locked for this process.
+
+    A run that fails before it starts leaves nothing: folders that were made for it are removed again.
+    """
+
+    folder: Path | None = None
+    started: bool = False
+    """Whether something was written into the folder that is to stay."""
+    made: list[Path] = field(default_factory=list)
+    """Folders that were made, the innermost last."""
+    descriptor: int | None = None
+
+    def new(self, parent: Path, name: str, *, exact: bool) -> Path:
+        """Make and lock a new folder, numbered if the name is taken.
+
+        Args:
+            parent: The folder of the runs of a task, or a run's own for an evaluation.
+            name: The folder's name.
+            exact: Whether the name is the user's, which is not numbered.
+
+        Raises:
+            InputError: If `exact` and the name is taken, or the folder cannot be made.
+        """
+        if claimed := os.environ.get(RUN_VARIABLE):
+            self.folder, self.started = Path(claimed), True
+            return self.folder
+        number = 1
+        while True:
+            folder = parent / (name if number == 1 else f"{name}-{number}")
+            try:
+                self.make(folder)
+            except FileExistsError as error:
+                if exact:
+                    going_on = (
+                        " It can be gone on with: --ckpt_path {folder}." if any(folder.glob("checkpoints/*")) else ""
+                    )
+                    raise InputError(
+                        f"{folder} exists. Choose another --name.{going_on.format(folder=folder)}"
+                    ) from error
+                number += 1
+                continue
+            except OSError as error:
+                raise InputError(
+                    f"The run's folder {folder} cannot be made: {error.strerror}. Choose --runs."
+                ) from error
+            return self.take(folder)
+
+    def existing(self, folder: Path) -> Path:
+        """Lock the folder of a run that goes on.
+
+        Raises:
+            InputError: If another process works on the run.
+        """
+        self.started = True
+        if os.environ.get(RUN_VARIABLE):
+            self.folder = folder
+            return folder
+        return self.take(folder)
+
+    def shared(self, folder: Path) -> Path:
+        """Take a folder that processes which were started together share, whichever of them makes it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.started = folder, True
+        return folder
+
+    def make(self, folder: Path) -> None:
+        """Make a folder and those above it, and remember which of them are new."""
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        for path in reversed(missing[1:]):
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+                self.made.append(path)
+        folder.mkdir()
+        self.made.append(folder)
+
+    def take(self, folder: Path) -> Path:
+        """Lock a folder and tell the processes that this one starts about it."""
+        self.descriptor = lock(folder)
+        if self.descriptor is None:
+            raise InputError(f"Another process works on {folder}: wait for it, or stop it.")
+        self.folder = folder
+        os.environ[RUN_VARIABLE] = str(folder)
+        return folder
+
+    def release(self) -> None:
+        """Unlock the folder, and remove it again if nothing was written into it."""
+        if self.descriptor is not None:
+            os.environ[RUN_VARIABLE] = ""
+            os.close(self.descriptor)
+            self.descriptor = None
+        if not self.started:
+            for path in reversed(self.made):
+                with contextlib.suppress(OSError):
+                    path.rmdir()  # refused by the system unless it is empty

@@ -28,7 +28,7 @@ from relattn.tasks.base import Task
 from relattn.tasks.data import Data
 from relattn.tasks.schedules import Schedule
 
-Built = TypeVar("Built", Task, Data)
+Built = TypeVar("Built", bound=Task | Data)
 
 PACKAGES = ("relattn.tasks", "relattn.attention", "relattn.losses", "relattn.heads", "torch.optim", "torch.nn")
 """Where classes may come from, if they are of one of the kinds."""

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import FrameType
 
 from relattn.runs import run_folder
-from relattn.sweeps.grid import Planned
-from relattn.sweeps.run_process import Attempt
+from relattn.sweeps.plan import Planned
+from relattn.sweeps.run_process import RunProcess
 
-Watch = Callable[[dict[str, run_folder.Status]], None]
-"""Called often with the status of every run that is no longer waiting."""
+Watch = Callable[[dict[Path, run_folder.State]], None]
+"""Called often with the state of every run that is no longer waiting."""
 
 PAUSE = 0.2
 """Seconds between two looks at the processes."""
@@ -42,44 +42,44 @@ class Local:
             variables["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
         return variables
 
-    def launch(self, plan: list[Planned], place: Path, sweep: str, watch: Watch) -> None:
-        """Run everything in `plan`; statuses go to `watch`. Ctrl-C and SIGTERM stop the runs, which can go on later."""
+    def launch(self, plan: list[Planned], watch: Watch) -> None:
+        """Run everything in `plan`; states go to `watch`. Ctrl-C and SIGTERM stop the runs, which can go on later."""
         waiting, slots = deque(plan), dict.fromkeys(range(self.jobs), None)
-        active: dict[int, Attempt | None] = dict(slots)
-        seen: dict[str, run_folder.Status] = {}
+        active: dict[int, RunProcess | None] = dict(slots)
+        seen: dict[Path, run_folder.State] = {}
         with terminated_as_interrupted():
             try:
                 while waiting or any(active.values()):
-                    for slot, attempt in active.items():
-                        if attempt is None and waiting:
+                    for slot, process in active.items():
+                        if process is None and waiting:
                             planned = waiting.popleft()
                             environment = self.environment(slot)
-                            active[slot] = Attempt(planned, place / planned.name, sweep, environment)
-                    for slot, attempt in active.items():
-                        if attempt is None:
+                            active[slot] = RunProcess(planned, environment)
+                    for slot, process in active.items():
+                        if process is None:
                             continue
-                        status = attempt.poll()
-                        if attempt.taken and status == "interrupted":  # the process that had it was killed
-                            waiting.appendleft(attempt.planned)
+                        state = process.poll()
+                        if process.taken and state == "interrupted":  # the process that had it was killed
+                            waiting.appendleft(process.planned)
                             active[slot] = None
                             continue
-                        seen[attempt.planned.name] = status
-                        if status != "running":
+                        seen[process.planned.folder] = state
+                        if state != "running":
                             active[slot] = None
                     watch(seen)
                     time.sleep(PAUSE)
             except KeyboardInterrupt:
-                stop([attempt for attempt in active.values() if attempt is not None])
+                stop([process for process in active.values() if process is not None])
                 raise
 
 
-def stop(attempts: list[Attempt]) -> None:
+def stop(processes: list[RunProcess]) -> None:
     """Stop processes, all asked at once."""
-    for attempt in attempts:
-        if attempt.process is not None and attempt.process.poll() is None:
-            attempt.signal(signal.SIGINT)
-    for attempt in attempts:
-        attempt.stop()
+    for process in processes:
+        if process.process is not None and process.process.poll() is None:
+            process.signal(signal.SIGINT)
+    for process in processes:
+        process.stop()
 
 
 @contextmanager

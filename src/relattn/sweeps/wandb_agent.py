@@ -18,7 +18,7 @@ def registered(sweep: Sweep, arguments: list[str]) -> dict[str, Any]:
         arguments: Options of `relattn sweep` that every run needs: where folders are, and overrides.
     """
     content = {key: value for key, value in sweep.content.items() if key not in {*OWN_KEYS, "program"}}
-    own = [sys.executable, "-m", "relattn", "sweep", str(sweep.path.resolve()), *arguments]
+    own = [sys.executable, "-P", "-m", "relattn", "sweep", str(sweep.path.resolve()), *arguments]
     parameters = {
         name: {"value": values[0]} if len(values) == 1 else {"values": values}
         for name, values in sweep.parameters.items()

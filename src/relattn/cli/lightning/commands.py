@@ -3,19 +3,16 @@
 import logging
 import os
 import re
-import shutil
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 from relattn.cli import catalogue
-from relattn.cli.lightning.recipes import read_command_line, value_of
+from relattn.cli.lightning.command_line import read_command_line, value_of
 from relattn.cli.memory import keep_freed_memory
 from relattn.errors import InputError
-
-RUN_VARIABLE = "RELATTN_RUN"
-"""Environment variable that tells the other processes of a distributed run its folder."""
+from relattn.runs.run_folder import RUN_VARIABLE, RunClaim
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -31,21 +28,21 @@ def main(command: str, arguments: list[str]) -> int:
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from relattn.cli.lightning.checks import misfit
-    from relattn.cli.lightning.suite import SuiteCLI
+    from relattn.cli.lightning.suite import CompleteRun, SuiteCLI
 
-    started_by = os.environ.get(RUN_VARIABLE, "")
+    claim = RunClaim()
     try:
-        SuiteCLI(command, line)
+        SuiteCLI(command, line, claim)
+    except CompleteRun as complete:
+        sys.stderr.write(f"relattn: {complete}\n")
     except (InputError, MisconfigurationException, RuntimeError, KeyError) as error:
-        if not started_by:
-            give_back(os.environ.get(RUN_VARIABLE, ""))
         if isinstance(error, MisconfigurationException):
             raise InputError(f"The trainer cannot run so: {' '.join(str(error).split())}") from error
         if (said := misfit(error, value_of(line.options, "--ckpt_path"))) is not None:
             raise said from error
         raise
     finally:
-        os.environ[RUN_VARIABLE] = started_by
+        claim.release()
     return 0
 
 
@@ -102,48 +99,21 @@ def name_of_run(name: str) -> str:
     return name
 
 
-def claim_folder(parent: Path, name: str, *, exact: bool) -> Path:
-    """Make a new folder for a run, numbered if the name is taken.
+def folder_of_run(claim: RunClaim, parent: Path, name: str, *, exact: bool) -> Path:
+    """Take a new folder for a run; processes that were started together share one.
 
     Raises:
-        InputError: If `exact` and the name is taken, or the folder cannot be made.
+        InputError: If `exact` and the name is taken, the folder cannot be made, or processes have no common name.
     """
-    if claimed := os.environ.get(RUN_VARIABLE):
-        return Path(claimed)
+    if os.environ.get(RUN_VARIABLE):
+        return claim.new(parent, name, exact=exact)
     # Processes started by torchrun or SLURM share no parent that could number the folder: their job does.
     job = os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
     if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1:
         if not exact and job in (None, "none"):
             raise InputError("Processes that were started together need a name for their run: give it with --name.")
-        folder = parent / (name if exact else f"{name}-{job}")
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    number = 1
-    while True:
-        folder = parent / (name if number == 1 else f"{name}-{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError as error:
-            if exact:
-                checkpoint = folder / "checkpoints" / "last.ckpt"
-                hint = f", or go on with that run: --ckpt_path {checkpoint}" if checkpoint.is_file() else ""
-                raise InputError(f"{folder} exists. Choose another --name{hint}.") from error
-            number += 1
-            continue
-        except OSError as error:
-            raise InputError(f"The run's folder {folder} cannot be made: {error.strerror}. Choose --runs.") from error
-        os.environ[RUN_VARIABLE] = str(folder)
-        return folder
-
-
-def give_back(folder: str) -> None:
-    """Remove the folder of a run that could not start, so that its name is free again."""
-    if (
-        folder
-        and Path(folder).is_dir()
-        and {path.name for path in Path(folder).iterdir()} <= {"config.yaml", "run.json"}
-    ):
-        shutil.rmtree(folder)
+        return claim.shared(parent / (name if exact else f"{name}-{job}"))
+    return claim.new(parent, name, exact=exact)
 
 
 def check_gpus(accelerator: str, devices: Any) -> None:

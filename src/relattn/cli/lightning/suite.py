@@ -1,6 +1,8 @@
 """LightningCLI for the suite: every run owns a folder with its configuration, metrics, checkpoints and result."""
 
+import json
 import os
+import re
 from argparse import ArgumentError
 from pathlib import Path
 from typing import Any
@@ -12,40 +14,61 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
+from relattn.cli import catalogue
 from relattn.cli.lightning.checks import check_composition, check_config
-from relattn.cli.lightning.commands import attention_name, check_gpus, claim_folder, name_of_run
+from relattn.cli.lightning.command_line import CommandLine
+from relattn.cli.lightning.commands import attention_name, check_gpus, folder_of_run, name_of_run
 from relattn.cli.lightning.complaints import complaint
-from relattn.cli.lightning.recipes import CommandLine, imported
+from relattn.cli.lightning.paths import with_absolute_paths
+from relattn.cli.lightning.recipes import imported
 from relattn.errors import InputError
 from relattn.runs import wandb_logging
 from relattn.runs.checkpoints import Checkpoints, read_checkpoint, run_of
 from relattn.runs.divergence import Divergence
+from relattn.runs.identity import changes, decisive, identity, label, shown
 from relattn.runs.interruption import Interrupted, Interruption
-from relattn.runs.record import RunRecord, keep_metrics
+from relattn.runs.metrics import MetricsLogger
+from relattn.runs.preflight import Preflight
+from relattn.runs.record import RunRecord, logged_scores, rehearses
+from relattn.runs.resume import ResumedRun, check_length, check_same_run, progress_of
+from relattn.runs.run_folder import RunClaim, read_json
 from relattn.tasks.base import Task
 from relattn.tasks.data import Data
+
+LONGEST_NAME = 100
+"""Characters of a folder's default name; one with more overrides is cut, and its identity added."""
+
+
+class CompleteRun(Exception):  # noqa: N818 (no error)
+    """Raised where a run has nothing left to train; the message says so, and how to go on."""
 
 
 class SuiteCLI(LightningCLI):
     """One Lightning command over the suite's tasks and data sets."""
 
-    def __init__(self, command: str, line: CommandLine) -> None:
+    def __init__(self, command: str, line: CommandLine, claim: RunClaim) -> None:
         """Parse and run.
 
         Args:
             command: `fit`, `validate`, `test` or `predict`.
             line: Its command line.
+            claim: Takes the run's folder.
+
+        Raises:
+            CompleteRun: If the run has nothing left to train.
         """
-        self.command, self.line, self.own = command, line, line.suite
+        self.command, self.line, self.claim = command, line, claim
+        self.resumed: dict[str, Any] | None = None
+        """The checkpoint that training goes on from."""
         super().__init__(
             Task,
             Data,
             subclass_mode_model=True,
             subclass_mode_data=True,
-            save_config_callback=RunRecord,
+            save_config_callback=None,
             trainer_defaults={"enable_progress_bar": os.isatty(2), "enable_model_summary": False},
             seed_everything_default=0,
             auto_configure_optimizers=False,
@@ -58,90 +81,135 @@ class SuiteCLI(LightningCLI):
         """The command that is run: building the parsers of all four takes longer than parsing does."""
         return {self.command: LightningCLI.subcommands()[self.command]}
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Admit the names of recipes, which a run's configuration keeps."""
-        # Not hidden by SUPPRESS: the parser would leave it out of the configuration that it writes.
-        text = "names of the recipes that a configuration comes from; relattn writes them itself"
-        parser.add_argument("--recipes", type=dict[str, str] | None, default=None, help=text)
-
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse without Lightning's warning that `sys.argv` has arguments too: they are the same ones."""
+        """Parse the command line, and find what it overrides of the recipes."""
+        self.config = self.parsed(parser, args)
+        check_config(self.command, self.config[self.command])
+        self.options = decisive(self.content(self.config[self.command]))
+        self.overrides = self.departures(parser)
+
+    def parsed(self, parser: LightningArgumentParser, args: Any) -> Any:
+        """A parsed command line, without Lightning's warning that `sys.argv` has arguments too: they are the same.
+
+        Raises:
+            InputError: With the option that is wrong, and the closest ones.
+        """
         parser.exit_on_error = self._parser(self.command).exit_on_error = False
         try:
-            self.config = parser.parse_args(args)
+            return parser.parse_args(args)
         except ArgumentError as error:
             check_composition(self.line.config)  # options of another data set are a consequence
             raise complaint(str(error), self._parser(self.command), args) from error
-        check_config(self.command, self.config[self.command])
+
+    def dumped(self, config: Any) -> str:
+        """A configuration of the command as YAML."""
+        return str(self._parser(self.command).dump(config, skip_unset=False))
+
+    def content(self, config: Any) -> dict[str, Any]:
+        """A configuration of the command as plain dictionaries, lists, texts and numbers."""
+        content: dict[str, Any] = json.loads(self._parser(self.command).dump(config, format="json", skip_unset=False))
+        return content
+
+    def departures(self, parser: LightningArgumentParser) -> dict[str, Any]:
+        """The options that differ from those of the recipes, with their values."""
+        recipes = self.line.reference(str(self.options.get("model.backbone")))
+        if recipes is None:
+            return {}
+        config = self.parsed(parser, [self.command, *recipes])[self.command]
+        before = decisive(self.content(config))
+        return {name: value for name, (_, value) in changes(before, self.options).items()}
 
     def _parse_ckpt_path(self) -> None:
         """Take nothing from a checkpoint: Lightning would let what it holds override the command line."""
 
     def before_instantiate_classes(self) -> None:
-        """Check the devices and give the run its folder."""
+        """Check the devices and the run, and give it its folder."""
         config = self.config[self.command]
-        trainer = config.trainer
-        check_gpus(trainer.accelerator, trainer.devices)
-        model, data = config.model, config.data
-        arguments = model.init_args
-        if self.command != "fit" and not config.get("ckpt_path") and not arguments.pretrained:
-            raise InputError(f"relattn {self.command} needs a trained network: --ckpt_path FILE.")
-        recipes = config.recipes or {}
-        attention = attention_name(arguments.attention, recipes.get("attention"))
-        task_class = imported(model.class_path)
-        assert task_class is not None
-        assert issubclass(task_class, Task)
-        task = task_class.name
-        data_name = data.class_path.rpartition(".")[2]
-        given = f"{data_name.lower()}-{arguments.backbone}-{attention}-s{config.seed_everything}".replace("/", "_")
-        name = name_of_run(self.own.get("name", given))
-        run = run_of(Path(config.ckpt_path)) if config.get("ckpt_path") else None
-        if self.command == "fit":
-            parent, exact = Path(self.own.get("runs", "runs")) / task, "name" in self.own
-            self.folder = run or claim_folder(parent, name, exact=exact)
-            if run is not None:
-                self.check_same_network(run)
-                keep_metrics(self.folder / "metrics.csv")
+        check_gpus(config.trainer.accelerator, config.trainer.devices)
+        with_absolute_paths(config)
+        arguments = config.model.init_args
+        checkpoint = Path(config.ckpt_path) if config.get("ckpt_path") else None
+        if self.command != "fit" and checkpoint is None and not arguments.pretrained:
+            raise InputError(f"relattn {self.command} needs a trained network: --ckpt_path RUN or FILE.")
+        run = run_of(checkpoint) if checkpoint is not None else None
+        self.facts = self.facts_of_run(checkpoint)
+        runs = Path(self.line.suite.get("runs", "runs"))
+        name = name_of_run(self.line.suite.get("name", default_name(self.facts)))
+        parent = runs / self.facts["task"]
+        if self.command != "fit":
+            folder = folder_of_run(self.claim, run or parent / name, self.command, exact=False)
+        elif checkpoint is not None and run is not None:
+            self.check_resumed(run, checkpoint)
+            folder = self.claim.existing(run)
         else:
-            parent = run or Path(self.own.get("runs", "runs")) / task / name
-            self.folder = claim_folder(parent, self.command, exact=False)
-        asked = config.clone()
+            if checkpoint is not None:
+                self.check_resumed(parent / name, checkpoint)
+            folder = folder_of_run(self.claim, parent, name, exact="name" in self.line.suite)
+        self.folder = folder
+        config.trainer.default_root_dir = str(folder)
+        planned = (read_json(folder / "sweep.json") or {}) if self.command == "fit" else {}
+        self.facts |= {name: planned[name] for name in ("row", "column") if planned.get(name)}
+        trained = folder if self.command == "fit" else folder.parent
+        self.facts["run"] = trained.name
+        recorded = config.clone()
         if self.command == "fit":
-            asked.ckpt_path = None
-        trainer.default_root_dir = str(self.folder)
-        weights = "timm" if arguments.pretrained is True else arguments.pretrained or "random"
-        self.facts = {
-            "task": task,
-            "run": self.folder.name if self.command == "fit" else parent.name,
-            "backbone": arguments.backbone,
-            "attention": attention,
-            "data": data_name,
-            "seed": config.seed_everything,
-            "weights": str(config.get("ckpt_path") or weights),
-            "recipes": dict(recipes),
-        }
-        self.save_config_kwargs = {"facts": self.facts, "asked": asked}
-        loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
+            recorded.ckpt_path = None
+        recorded.trainer.default_root_dir = None
+        recipes = yaml.safe_dump({"recipes": self.line.recipes}) if self.line.recipes else ""
+        self.record = RunRecord(recipes + self.dumped(recorded), self.facts, self.claim)
+        loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
         for logger in loggers:
             if getattr(logger, "class_path", "").endswith(".WandbLogger"):
-                wandb_logging.name_run(logger.init_args, self.folder, self.facts, self.command)
+                wandb_logging.name_run(logger.init_args, folder, self.facts, self.command)
 
-    def check_same_network(self, run: Path) -> None:
-        """Refuse to go on with a run under another name, or with another network."""
-        if "name" in self.own:
+    def facts_of_run(self, checkpoint: Path | None) -> dict[str, Any]:
+        """The entries of the record that are known before a run starts."""
+        config = self.config[self.command]
+        arguments = config.model.init_args
+        recipes = self.line.recipes
+        task = imported(config.model.class_path)
+        assert task is not None
+        assert issubclass(task, Task)
+        weights = "timm" if arguments.pretrained is True else arguments.pretrained or "random"
+        if self.command == "fit" and checkpoint is not None:  # a run that goes on began with what it began with
+            weights = read_checkpoint(checkpoint).get("facts", {}).get("weights", weights)
+        elif checkpoint is not None:
+            weights = str(checkpoint)
+        attention = attention_name(arguments.attention, recipes.get("attention"))
+        return {
+            "task": task.name,
+            "backbone": arguments.backbone,
+            "attention": attention,
+            "data": config.data.class_path.rpartition(".")[2],
+            "seed": config.seed_everything,
+            "weights": str(weights),
+            "recipes": recipes,
+            "overrides": self.overrides,
+            "label": label([catalogue.display_name("attention", attention)], self.overrides),
+            "identity": identity(self.options),
+        }
+
+    def check_resumed(self, run: Path, checkpoint: Path) -> None:
+        """Refuse to go on with a run under another name, as another run, or where nothing is left to train.
+
+        Raises:
+            CompleteRun: If the run is complete.
+        """
+        if "name" in self.line.suite and run_of(checkpoint) is not None:
             raise InputError(f"--name is given, but a run that goes on keeps its folder, {run}: leave one of them out.")
-        checkpoint = self.config[self.command].ckpt_path
-        if "optimizer_states" not in read_checkpoint(checkpoint):
+        content = read_checkpoint(checkpoint)
+        if "optimizer_states" not in content:
             raise InputError(
                 f"{checkpoint} holds weights alone, as `relattn convert` writes them, and no training to go on with: "
                 "use it with relattn test, predict or embed."
             )
-        now = yaml.safe_load(self._parser(self.command).dump(self.config[self.command], skip_unset=False))
-        before = yaml.safe_load((run / "config.yaml").read_text())
-        for key in ("backbone", "attention", "stages", "placement"):
-            was, is_now = (config["model"]["init_args"].get(key) for config in (before, now))
-            if was != is_now:
-                raise InputError(f"{run} has {key} {was}, and {is_now} is asked for: its checkpoint does not fit.")
+        now = self.content(self.config[self.command])
+        before, done = yaml.safe_load(content["config"]), progress_of(content)
+        check_same_run(run, before, now, done)
+        complete = check_length(run, before, now, done)
+        if complete is not None and (run / "result.json").is_file():
+            raise CompleteRun(complete)
+        self.resumed = content
 
     def instantiate_classes(self) -> None:
         """Instantiate; what a class of ours says of its arguments is not buried under what jsonargparse says."""
@@ -159,7 +227,7 @@ class SuiteCLI(LightningCLI):
         """The configured trainer, with the run's loggers and checkpoints."""
         config = self._get(self.config_init, "trainer", default={})
         callbacks: list[Callback] = list(config["callbacks"] or [])
-        loggers: list[Logger] = [CSVLogger(self.folder, name="", version="")]
+        loggers: list[Logger] = [MetricsLogger(self.folder)]
         configured = config["logger"]
         if isinstance(configured, Logger | list):
             loggers += configured if isinstance(configured, list) else [configured]
@@ -170,8 +238,11 @@ class SuiteCLI(LightningCLI):
                 callbacks.append(last)
             interruption = Interruption(place / "last.ckpt" if place else None)
             callbacks += [LearningRateMonitor("epoch"), Divergence(), interruption]
+            if self.resumed is not None:
+                callbacks.append(ResumedRun(self.resumed.get("data", {})))
         else:
             kwargs["enable_checkpointing"] = False
+        callbacks += [Preflight(), self.record]
         plugins = [*(config["plugins"] or []), Checkpoints()]
         if SLURMEnvironment.detect() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
             plugins.append(SLURMEnvironment(auto_requeue=False))  # `Interruption` does that, between two steps
@@ -186,11 +257,11 @@ class SuiteCLI(LightningCLI):
         except Interrupted as interrupted:
             self.say_how_to_go_on(interrupted)
             raise SystemExit(128 + interrupted.told) from None  # the shell's number for this signal
-        scores = self.scores()
-        if self.trainer.fast_dev_run or self.trainer.interrupted:  # type: ignore[attr-defined]
+        scores = self.record.kept_scores | logged_scores(self.trainer)
+        if rehearses(self.trainer) or self.trainer.interrupted:
             return
         self.trainer.test(model, datamodule=options["datamodule"], verbose=False)
-        self.finish({**scores, **self.scores()})
+        self.finish({**scores, **logged_scores(self.trainer)})
 
     def say_how_to_go_on(self, interrupted: Interrupted) -> None:
         """Say where a run was stopped, and the command that continues it."""
@@ -201,32 +272,44 @@ class SuiteCLI(LightningCLI):
 
     def validate(self, model: Task, **options: Any) -> None:
         self.trainer.validate(model, **{**options, "verbose": False})
-        self.finish(self.scores())
+        self.finish(logged_scores(self.trainer))
 
     def test(self, model: Task, **options: Any) -> None:
         self.trainer.test(model, **{**options, "verbose": False})
-        self.finish(self.scores())
+        self.finish(logged_scores(self.trainer))
 
     def predict(self, model: Task, **options: Any) -> None:
         self.trainer.predict(model, **{**options, "return_predictions": False})
         self.finish({})
 
-    def scores(self) -> dict[str, float]:
-        """The metrics that were logged last, but for the learning rate."""
-        return {name: float(value) for name, value in self.trainer.callback_metrics.items() if "/" in name}
-
     def finish(self, scores: dict[str, float]) -> None:
         """Write the result and say where it is."""
         if not self.trainer.is_global_zero:
             return
+        result = None
+        if not rehearses(self.trainer):
+            result = self.record.write_result(self.trainer, self.model, self.datamodule, scores)
         console = Console()
-        (record,) = (callback for callback in self.trainer.callbacks if isinstance(callback, RunRecord))  # type: ignore[attr-defined]
-        result = record.write_result(self.trainer, self.model, self.datamodule, scores)
         width = max(map(len, scores), default=0)
         for name, value in sorted(scores.items()):
             console.print(f"{name:<{width}}  {value:.4f}", highlight=False)
+        for stage, part in self.record.partial.items():
+            sentence = f"partial: {stage} saw a part of its images ({part})"
+            console.print(sentence, highlight=False, soft_wrap=True)
         if self.model.protocol:
             console.print(f"protocol: {self.model.protocol}", highlight=False)
+        if result is None:
+            return
         console.print(f"run: {self.folder}", highlight=False, soft_wrap=True)
         for logger in wandb_logging.loggers_of(self.trainer.loggers):
             wandb_logging.log_end(logger, scores, result)
+
+
+def default_name(facts: dict[str, Any]) -> str:
+    """The name of a run's folder that has none of the user's: its recipes, its overrides and its seed."""
+    overrides = [shown(name, value) for name, value in facts["overrides"].items()]
+    parts = [facts["data"].lower(), facts["backbone"], Path(facts["attention"]).stem, *overrides]
+    name = re.sub(r"[^\w.,+-]+", "_", "-".join(parts).replace("w/o ", "no_")).strip("_.")
+    if len(name) > LONGEST_NAME:
+        name = f"{name[:LONGEST_NAME]}-{facts['identity'][:6]}"
+    return f"{name}-s{facts['seed']}"

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from relattn.extras import Lazy
 from relattn.synthetic.faces.head import Head
 from relattn.synthetic.faces.people import GREY, Appearance, Colour, Identity, Image
+
+cv2 = Lazy("cv2", "suite")
 
 Places = npt.NDArray[np.float64]
 SIDE = 1.66  # angle at which the face ends and hair or ear begins

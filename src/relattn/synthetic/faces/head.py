@@ -1,4 +1,4 @@
-"""The head of a drawn face: a surface, turned and brought to its place (`relattn.synthetic.faces.render`; units as there)."""
+"""The head of a drawn face: a surface, turned and brought to its place, for `render`; units as there."""
 
 import math
 

@@ -7,17 +7,19 @@ two people of a different pair are of one sex and look much alike. Nobody in a p
 
 import math
 import pickle
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from relattn.errors import InputError
+from relattn.extras import Lazy
 from relattn.synthetic.faces.people import Appearance, Identity, Image, choose, draw_appearance, draw_identity
 from relattn.synthetic.faces.render import render
+from relattn.synthetic.staging import staged
+
+cv2 = Lazy("cv2", "suite")
 
 PACKS = ("lfw", "cplfw", "calfw", "cfp_fp", "agedb_30")
 ALIKE = ("cplfw", "calfw")
@@ -65,15 +67,10 @@ def write_faces(
             raise InputError(f"faces: {what} is {value}, expected {least} or more.")
     if pairs % (2 * FOLDS):
         raise InputError(f"faces: pairs is {pairs}, expected a multiple of {2 * FOLDS}: ten folds, half of each same.")
-    folder = root / "faces"
-    if folder.exists():
-        raise InputError(f"{folder} exists and is not overwritten; remove it or write to another root.")
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".faces-", dir=root) as temporary:
-        staged = Path(temporary) / "faces"
+    with staged(root, "faces") as folder:
         for number in range(identities):
             person = draw_identity(np.random.default_rng((seed, 0, number)))
-            (home := staged / "train" / f"{number + 1:05d}").mkdir(parents=True)
+            (home := folder / "train" / f"{number + 1:05d}").mkdir(parents=True)
             for image in range(images_per_identity):
                 look = training_appearance(np.random.default_rng((seed, 1, number, image)), person)
                 (home / f"{image + 1:03d}.jpg").write_bytes(encoded(render(person, look, size=size)))
@@ -82,10 +79,9 @@ def write_faces(
             for label, photographs in pack_pairs(name, pairs, seed):
                 bins += [encoded(render(*photograph, size=size)) for photograph in photographs]
                 same.append(label)
-            with (staged / f"{name}.bin").open("wb") as file:
+            with (folder / f"{name}.bin").open("wb") as file:
                 pickle.dump((bins, same), file, protocol=4)
-        staged.rename(folder)
-    return folder
+    return root / folder.name
 
 
 def encoded(image: Image) -> bytes:

@@ -1,4 +1,4 @@
-"""Who is drawn (`Identity`) and how on one photograph (`Appearance`), for `relattn.synthetic.faces.render`; units as there."""
+"""Who is drawn (`Identity`) and how on one photograph (`Appearance`), for `render`; units as there."""
 
 import math
 from collections.abc import Sequence

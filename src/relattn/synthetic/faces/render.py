@@ -10,15 +10,17 @@ Lengths are in pixels of a frontal face in 112x112 pixels, angles in radians, co
 x to the right in the image and y down, from between the eyes, and z towards the camera.
 """
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from relattn.extras import Lazy
 from relattn.synthetic.faces.canvas import Canvas
 from relattn.synthetic.faces.features import beard, eye, eyebrow, face, mouth, nose, skin_marks, wrinkles
 from relattn.synthetic.faces.head import Head
 from relattn.synthetic.faces.people import Appearance, Identity, Image
 from relattn.synthetic.faces.wear import background, behind, ear, front_hair, glasses, headwear, obstacle
+
+cv2 = Lazy("cv2", "suite")
 
 
 def render(person: Identity, look: Appearance, *, size: int = 112) -> Image:

@@ -1,11 +1,13 @@
 """What is around a drawn face and on it: background, neck, hair, ears, glasses, hats and hands."""
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from relattn.extras import Lazy
 from relattn.synthetic.faces.canvas import CIRCLE, HIDDEN, ROUND, SIDE, Canvas, mixed, toned
 from relattn.synthetic.faces.people import CLOTHES, choose
+
+cv2 = Lazy("cv2", "suite")
 
 LONG = ("long", "bob")
 OVER_EARS = (*LONG, "curly")

@@ -6,7 +6,6 @@ torchvision uses too, reads both alike.
 """
 
 import pickle
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ import numpy as np
 
 from relattn.errors import InputError
 from relattn.synthetic.objects.render import OBJECTS, PATTERNS, SHAPES, SIDE, render
+from relattn.synthetic.staging import staged
 
 
 def write_cifar(
@@ -44,18 +44,11 @@ def write_cifar(
     for split, count in (("train", train), ("test", test)):
         if count < classes:
             raise InputError(f"write_cifar: {split} is {count}, expected at least {classes}, an image of each class.")
-    folder = root / ("cifar-10-batches-py" if name == "cifar10" else "cifar-100-python")
-    if folder.exists():
-        raise InputError(f"{folder} exists and is not overwritten; remove it or write to another root.")
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=root) as temporary:
-        staged = Path(temporary) / folder.name
-        staged.mkdir()
+    with staged(root, "cifar-10-batches-py" if name == "cifar10" else "cifar-100-python") as folder:
         for file, content in _files(classes, (train, test), seed):
-            with (staged / file).open("wb") as stream:
+            with (folder / file).open("wb") as stream:
                 pickle.dump(content, stream, protocol=2)
-        staged.rename(folder)
-    return folder
+    return root / folder.name
 
 
 def write_cifar10(root: Path, *, train: int = 50_000, test: int = 10_000, seed: int = 0) -> Path:

@@ -7,10 +7,12 @@ import itertools
 import math
 from collections.abc import Iterator
 
-import cv2
 import numpy as np
 
+from relattn.extras import Lazy
 from relattn.synthetic.people.render import DEEP, WIDE, Camera, Colour, Image, Look, choose, draw_person, fill, render
+
+cv2 = Lazy("cv2", "suite")
 
 CAMERAS = {"market1501": 6, "duke": 8, "cuhk03": 10, "msmt17": 15}
 

@@ -5,20 +5,22 @@ A loader of a genuine set reads these. People of training and test differ, and t
 
 import itertools
 import math
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
-import h5py
 import numpy as np
-import scipy.io
 
 from relattn.errors import InputError
+from relattn.extras import Lazy
 from relattn.synthetic.people.cameras import World, draw_looks
 from relattn.synthetic.people.render import Image, choose, draw_person, render
+from relattn.synthetic.staging import staged
+
+cv2 = Lazy("cv2", "suite")
+h5py = Lazy("h5py", "suite")
+mat_files = Lazy("scipy.io", "suite")
 
 ANY = math.inf  # no upper bound
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
@@ -35,13 +37,8 @@ def _staged(root: Path, name: str, train: int, test: int, seed: int, **more: tup
         if not least <= value <= most:
             expected = f"{least} or more" if most == ANY else f"{least} to {most}"
             raise InputError(f"{name}: {what} is {value}, expected {expected}.")
-    if (root / name).exists():
-        raise InputError(f"{root / name} exists and is not overwritten; remove it or write to another root.")
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as temporary:
-        (staged := Path(temporary) / name).mkdir()
-        yield staged
-        staged.rename(root / name)
+    with staged(root, name) as folder:
+        yield folder
 
 
 def _save(file: Path, image: Image) -> None:
@@ -189,7 +186,7 @@ def write_cuhk03(root: Path, *, train_identities: int = 150, test_identities: in
                 config = {"filelist": names.astype(object), "labels": np.uint16(labels), "camId": np.uint8(views)}
                 for split in ("train", "query", "gallery"):
                     config[f"{split}_idx"] = (np.argwhere(splits[:, :1] == split)[:, :1] + 1).astype(np.uint16)
-                scipy.io.savemat(folder / f"cuhk03_new_protocol_config_{boxes}.mat", config)
+                mat_files.savemat(folder / f"cuhk03_new_protocol_config_{boxes}.mat", config)
             drawn = [np.argsort(world.rng(6, test).random(people))[: min(100, people // 2)] for test in range(20)]
             sets = [[[places[person][0] + 1, places[person][1] + 1] for person in sorted(test)] for test in drawn]
             put([[put(np.array(pairs, dtype=np.float64), "double")] for pairs in sets], name="testsets")
@@ -215,7 +212,9 @@ PREVIEWED = 8
 
 
 def preview(name: str, file: Path, *, cameras: int | None = None, seed: int = 0, **counts: int) -> None:
-    """Write a contact sheet: a row for each of the first people, a column a camera, whether the set has the image or not.
+    """Write a contact sheet with a row for each of the first people and a column for each camera.
+
+    Images that the set leaves out are drawn too.
 
     Args:
         name: The data set, as in `write_<name>`.

@@ -13,9 +13,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+
+from relattn.extras import Lazy
+
+cv2 = Lazy("cv2", "suite")
 
 Choice = TypeVar("Choice")
 Image = npt.NDArray[np.uint8]
@@ -137,7 +140,7 @@ def render(person: Person | None, camera: Camera, look: Look, *, size: tuple[int
     left = round(wide * (1 + right) + look.place * (WIDE - 3 * wide))
     top = round(min(max(FEET - BODY / 2 - high / 2 + down * high, 0), DEEP - high))
     window = camera.scene[top : top + high, left : left + wide]
-    canvas: Image = cv2.resize(window, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+    canvas: Image = cv2.resize(window, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
     factor = 2 * height / high
     x, y, scale = wide * (0.5 - right) * factor, (FEET - top) * factor, BODY * factor / math.cos(camera.elevation)
 

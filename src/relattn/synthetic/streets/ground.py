@@ -2,12 +2,14 @@
 
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from relattn.extras import Lazy
 from relattn.synthetic.streets.labels import ID
 from relattn.synthetic.streets.view import EYE, Colour, Floats, View
+
+cv2 = Lazy("cv2", "suite")
 
 TILE = 256
 FAR = 130.0

@@ -5,16 +5,18 @@
 void. Deviation: there is no `_gtFine_polygons.json`, since streets are drawn in pixels.
 """
 
-import tempfile
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from relattn.errors import InputError
+from relattn.extras import Lazy
+from relattn.synthetic.staging import staged
 from relattn.synthetic.streets.labels import ID, LABELS
 from relattn.synthetic.streets.render import RARE, render
+
+cv2 = Lazy("cv2", "suite")
 
 CITIES = {
     "train": ("aachen", "bochum", "bremen", "cologne", "hamburg", "ulm"),
@@ -36,8 +38,8 @@ def write_cityscapes(
 ) -> Path:
     """Draw streets and write them in the layout of Cityscapes, all of them or nothing.
 
-    Rare kinds are in fixed parts of a split's streets (`relattn.synthetic.streets.render.RARE`), and in one at least, so that
-    small sets too have every class in training and validation.
+    Rare kinds are in fixed parts of a split's streets (`relattn.synthetic.streets.render.RARE`), and in one at least,
+    so that small sets too have every class in training and validation.
 
     Args:
         root: Folder to write to; made where it does not exist.
@@ -58,28 +60,22 @@ def write_cityscapes(
     ):  # fmt: skip
         if value < least:
             raise InputError(f"cityscapes: {what} is {value}, expected {least} or more.")
-    folder = root / "cityscapes"
-    if folder.exists():
-        raise InputError(f"{folder} exists and is not overwritten; remove it or write to another root.")
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".cityscapes-", dir=root) as temporary:
-        staged = Path(temporary) / folder.name
+    with staged(root, "cityscapes") as folder:
         for place, (split, count) in enumerate(zip(SPLITS, (train, val, test), strict=True)):
             for number, rare in enumerate(_rare(count, np.random.default_rng((seed, place)))):
                 scene = render((seed, place, number), rare=rare, size=size)
                 city = CITIES[split][number % len(CITIES[split])]
                 name = f"{split}/{city}/{city}_{number // len(CITIES[split]):06d}_000019"
-                _save(staged / f"leftImg8bit/{name}_leftImg8bit.png", scene.image[..., ::-1])
+                _save(folder / f"leftImg8bit/{name}_leftImg8bit.png", scene.image[..., ::-1])
                 labels, instances = scene.labels, scene.instances
                 if split == "test":
                     labels = np.where(labels == ID["ego vehicle"], labels, ID["unlabeled"]).astype(np.uint8)
                     instances = labels.astype(np.uint16)
                 opaque = np.full((*size, 1), 255, np.uint8)
-                _save(staged / f"gtFine/{name}_gtFine_labelIds.png", labels)
-                _save(staged / f"gtFine/{name}_gtFine_instanceIds.png", instances)
-                _save(staged / f"gtFine/{name}_gtFine_color.png", np.dstack([COLOURS[labels][..., ::-1], opaque]))
-        staged.rename(folder)
-    return folder
+                _save(folder / f"gtFine/{name}_gtFine_labelIds.png", labels)
+                _save(folder / f"gtFine/{name}_gtFine_instanceIds.png", instances)
+                _save(folder / f"gtFine/{name}_gtFine_color.png", np.dstack([COLOURS[labels][..., ::-1], opaque]))
+    return root / folder.name
 
 
 def _rare(count: int, rng: np.random.Generator) -> list[frozenset[str]]:

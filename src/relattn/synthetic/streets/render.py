@@ -1,4 +1,4 @@
-"""Streets seen from a car, drawn with their labels: what stands in for Cityscapes (`relattn.synthetic.streets.layouts`).
+"""Streets seen from a car, drawn with their labels, as Cityscapes has them.
 
 A street is a plane with two walls of houses, trees and fences, whose pixels are found by casting a ray each
 (`street_ground`, `street_walls`), and things painted over it from far to near (`street_vehicles`, `street_objects`).
@@ -11,10 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from relattn.extras import Lazy
 from relattn.synthetic.streets.ground import Layout, draw_ground, draw_layout, draw_sky, grain
 from relattn.synthetic.streets.labels import ID, LABELS
 from relattn.synthetic.streets.objects import (
@@ -28,6 +28,8 @@ from relattn.synthetic.streets.objects import (
 from relattn.synthetic.streets.vehicles import draw_vehicle
 from relattn.synthetic.streets.view import Floats, Light, Pixels, Spot, View, pick
 from relattn.synthetic.streets.walls import draw_walls
+
+cv2 = Lazy("cv2", "suite")
 
 RARE = {
     "train": 0.06, "bus": 0.12, "truck": 0.15, "motorcycle": 0.15, "rider": 0.4, "wall": 0.35, "fence": 0.35,
@@ -78,7 +80,7 @@ def render(seed: int | tuple[int, ...], *, rare: frozenset[str] = frozenset(), s
     _border(image, marks)
     known = np.array([label.id for label in LABELS] + [number // 1000 for number in view.things], np.uint8)
     numbers = np.array([label.id for label in LABELS] + view.things, np.uint16)
-    return Scene(image, cv2.LUT(marks, np.pad(known, (0, 256 - len(known)))), numbers[marks])  # type: ignore[arg-type]
+    return Scene(image, cv2.LUT(marks, np.pad(known, (0, 256 - len(known)))), numbers[marks])
 
 
 def draw_light(rng: np.random.Generator) -> Light:
@@ -232,4 +234,4 @@ def finish(view: View, rng: np.random.Generator, texture: Floats, size: tuple[in
     spread = int(rng.integers(2, 6))
     return cv2.subtract(
         cv2.add(picture, noise[0] // np.uint8(256 // (2 * spread))), noise[1] // np.uint8(256 // (2 * spread))
-    )  # type: ignore[return-value]
+    )

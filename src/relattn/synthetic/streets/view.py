@@ -7,11 +7,13 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from relattn.extras import Lazy
 from relattn.synthetic.streets.labels import LABELS
+
+cv2 = Lazy("cv2", "suite")
 
 Choice = TypeVar("Choice")
 Pixels = npt.NDArray[np.uint8]

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from two_processes import run_in_two
 
 from relattn.errors import InputError
 from relattn.metrics.distances import FeatureDistances
@@ -70,23 +69,3 @@ def test_nothing_to_search_is_an_error(rows: slice, name: str) -> None:
     metric.reset()
     with pytest.raises(InputError, match="no query images"):
         metric.compute()
-
-
-def one_process(rank: int) -> dict[str, float]:
-    torch.set_num_threads(1)
-    from relattn.metrics import ranks
-
-    ranks.CHUNK, ranks.ROWS = 1, 64  # three chunks for two processes
-    metric = RetrievalMetric(reranking=True, single_shot=2)
-    count = QUERIES + IMAGES
-    even, odd = torch.arange(0, count, 2), torch.arange(1, count, 2)
-    mine = (torch.cat((even, odd[-20:], torch.arange(5))), odd[:-20])[rank]  # of different numbers, and with repeats
-    feed(metric, mine, batch=31)
-    return {name: float(value) for name, value in metric.compute().items()}
-
-
-def test_two_processes_give_the_numbers_of_one() -> None:
-    found = run_in_two(one_process)
-    alone = RetrievalMetric(reranking=True, single_shot=2)
-    feed(alone, torch.arange(QUERIES + IMAGES))
-    assert found[0] == found[1] == {name: float(value) for name, value in alone.compute().items()}

@@ -37,7 +37,7 @@ QUICK: dict[str, tuple[list[str], set[str], float]] = {
     "allocator": ([], {"memory kept", "memory returned"}, 0),
     "segmentation_memory": ([], {"pooled", "plain", "full", "full, materialised"}, 1e-4),
 }
-SLOW = ("allocator", "segmentation_memory")  # processes of their own, which import torch
+EACH_TIME = ("retrieval", "stra", "verification")  # each of the others takes seconds
 UNCOMPARED = ("attention_steps", "start_up", "allocator")  # sides that do not compute the same
 
 
@@ -68,7 +68,7 @@ def test_every_script_is_run_and_tested() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in sorted(QUICK)]
+    "script", [name if name in EACH_TIME else pytest.param(name, marks=pytest.mark.slow) for name in sorted(QUICK)]
 )
 def test_a_script_writes_both_sides_and_their_ratio(
     script: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -1,0 +1,129 @@
+"""One way to write a file: whoever reads it sees all of the new content, or what was there before.
+
+The content goes to a temporary file of a unique name in the same folder, is brought to the disk, and takes the place of
+the old file at once. A process that is killed leaves a temporary file at most, which the next writer of the same file
+recognises (nobody holds its lock) and removes. Where the disk is full, the old file stays.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from relattn.errors import InputError
+
+SUFFIX = ".tmp"
+
+YOUNGEST_LEFTOVER = 5.0
+"""Seconds that a temporary file without a lock may be old: it may have been made and not been locked yet."""
+
+
+@contextlib.contextmanager
+def publishing(path: Path | str, *, keep_as: Path | None = None) -> Iterator[IO[bytes]]:
+    """Write a file.
+
+    Args:
+        path: The file; its folder is made where there is none.
+        keep_as: Where the file that is replaced is kept, in the same folder; None to drop it.
+
+    Yields:
+        A binary stream; the file appears when the context ends without an exception.
+
+    Raises:
+        InputError: If it cannot be written; what was there stays.
+    """
+    file = Path(path)
+    temporary: Path | None = None
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(file)
+        descriptor, name = tempfile.mkstemp(SUFFIX, f".{file.name}.", file.parent)
+        temporary = Path(name)
+        with os.fdopen(descriptor, "wb") as stream:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.fchmod(descriptor, 0o666 & ~umask())
+            yield stream
+            stream.flush()
+            os.fsync(descriptor)
+            if keep_as is not None and file.is_file():
+                keep(file, keep_as)
+            temporary.replace(file)
+        sync_folder(file.parent)
+    except OSError as error:
+        kept = " What was there before is kept." if file.is_file() else ""
+        raise InputError(f"{file} cannot be written: {error.strerror or error}.{kept}") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()  # it is not there any more unless something failed
+
+
+def keep(file: Path, name: Path) -> None:
+    """Give a file a second name, in place of whatever had that name; at no moment is there neither.
+
+    Two names of one file, which a process leaves that is killed in between, are no obstacle to doing it again: `rename`
+    of one of them onto the other does nothing, so that the link that is left is removed here.
+    """
+    remove_leftovers(name)
+    with tempfile.TemporaryDirectory(prefix=f".{name.name}.", suffix=SUFFIX, dir=file.parent) as folder:
+        link = Path(folder) / name.name
+        os.link(file, link)
+        link.replace(name)
+
+
+def remove_leftovers(file: Path) -> None:
+    """Remove temporary files that killed writers of a file have left."""
+    for leftover in file.parent.glob(f".{glob_escaped(file.name)}.*{SUFFIX}"):
+        with contextlib.suppress(OSError):
+            if leftover.is_dir():
+                if time.time() - leftover.stat().st_mtime > YOUNGEST_LEFTOVER:
+                    for link in leftover.iterdir():
+                        link.unlink()
+                    leftover.rmdir()
+                continue
+            with leftover.open("rb") as stream:
+                fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)  # a writer that is alive holds it
+                if time.time() - os.fstat(stream.fileno()).st_mtime > YOUNGEST_LEFTOVER:
+                    leftover.unlink()
+
+
+def glob_escaped(name: str) -> str:
+    """A file's name in which nothing is a pattern."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in name)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def umask() -> int:
+    """The permissions that new files of this process do not have."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def publish_bytes(path: Path | str, content: bytes) -> None:
+    """Write a file of bytes; see `publishing`."""
+    with publishing(path) as stream:
+        stream.write(content)
+
+
+def publish_text(path: Path | str, content: str) -> None:
+    """Write a text file in UTF-8; see `publishing`."""
+    publish_bytes(path, content.encode())
+
+
+def publish_json(path: Path | str, content: Any) -> None:
+    """Write a JSON file; see `publishing`."""
+    publish_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

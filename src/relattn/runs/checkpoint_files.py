@@ -1,0 +1,48 @@
+"""The checkpoint files of a run: which there are, which of them are whole, and which to go on from. No torch in here.
+
+A checkpoint of PyTorch is a zip archive whose members carry checksums, so that damage shows without the file being
+understood.
+"""
+
+import zipfile
+from pathlib import Path
+
+from relattn.errors import InputError, MissingFileError
+
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+"""The checkpoint of the last epoch (or of an interruption), and the one that it replaced."""
+
+
+def damage_of(file: Path) -> str | None:
+    """Why a checkpoint file is not whole; None if it is.
+
+    Raises:
+        MissingFileError: If there is no such file.
+    """
+    if not file.is_file():
+        raise MissingFileError(f"{file}: there is no such checkpoint.")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            bad = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
+        return str(error) or type(error).__name__
+    return None if bad is None else f"its member {bad} is damaged"
+
+
+def newest_whole(run: Path) -> Path:
+    """The checkpoint to go on from: the newest whole one of a run's folder.
+
+    Raises:
+        MissingFileError: If the run has no checkpoint.
+        InputError: If it has some and none is whole.
+    """
+    files = [file for name in (LAST, PREVIOUS) if (file := run / "checkpoints" / name).is_file()]
+    if not files:
+        raise MissingFileError(f"{run} has no checkpoint: no epoch of it was finished. Start it again.")
+    damaged = []
+    for file in files:
+        damage = damage_of(file)
+        if damage is None:
+            return file
+        damaged.append(f"{file} ({damage})")
+    raise InputError(f"No checkpoint of {run} is whole: {', '.join(damaged)}. Start the run again.")

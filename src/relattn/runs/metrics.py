@@ -1,0 +1,107 @@
+"""The metrics of a run as `metrics.csv` in its folder: written by a logger, read by whoever follows the run.
+
+The rows are part of every checkpoint, so that a run that goes on has the file of one that was never interrupted.
+"""
+
+import csv
+import io
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from relattn.publish import publish_text
+from relattn.runs.progress import METRICS
+
+Row = dict[str, float]
+
+
+class MetricsLogger(Logger):
+    """Writes what is logged to `metrics.csv`, a row for each call; nothing is written before `begin`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Log into a run's folder."""
+        super().__init__()
+        self.folder = folder
+        self.rows: list[Row] = []
+        self.columns: list[str] = []
+        self.written = 0
+        """Rows that are in the file."""
+        self.begun = False
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.folder.name
+
+    @property
+    def version(self) -> str:
+        """There is one version only."""
+        return ""
+
+    @property
+    def log_dir(self) -> str:
+        """The run's folder."""
+        return str(self.folder)
+
+    @property
+    def save_dir(self) -> str:
+        """The run's folder."""
+        return str(self.folder)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *arguments: Any, **options: Any) -> None:
+        """Nothing: `config.yaml` has the configuration."""
+
+    @rank_zero_only
+    def begin(self, rows: list[Row] | None = None) -> None:
+        """Start to write: a new file, or for a run that goes on one with the rows of its checkpoint."""
+        self.rows = [*(rows or []), *self.rows]
+        self.begun, self.written, self.columns = True, 0, []
+        self.save()
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Add a row."""
+        values = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
+        self.rows.append({**values, "step": len(self.rows) if step is None else step})
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the rows that are new: appended, unless there are new columns."""
+        if not self.begun or self.written == len(self.rows):
+            return
+        columns = sorted(set(self.columns).union(*self.rows[self.written :]))
+        new = self.rows[self.written :]
+        if columns == self.columns:
+            with (self.folder / METRICS).open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, columns).writerows(new)
+        else:
+            text = io.StringIO(newline="")
+            writer = csv.DictWriter(text, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+            publish_text(self.folder / METRICS, text.getvalue())
+        self.columns, self.written = columns, len(self.rows)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write what is left."""
+        self.save()
+
+
+def metrics_logger(trainer: Trainer) -> MetricsLogger:
+    """The logger of a run's `metrics.csv`."""
+    (logger,) = (one for one in trainer.loggers if isinstance(one, MetricsLogger))
+    return logger
+
+
+def row_of_epoch(trainer: Trainer) -> Row:
+    """The row that Lightning logs of an epoch of training after its last checkpoint is written."""
+    # What is logged at the end of an epoch has no public name before it is logged.
+    values = trainer._logger_connector.metrics["log"]
+    numbers = {name: float(value) for name, value in values.items()}
+    return {**numbers, "epoch": trainer.current_epoch, "step": trainer.fit_loop.epoch_loop._batches_that_stepped - 1}

@@ -1,0 +1,75 @@
+"""What is checked when everything is built and nothing is written: names that callbacks watch, parts of a data set."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from relattn.errors import InputError, suggest
+from relattn.tasks.base import Task
+
+COUNTERS = {"epoch", "step"}
+"""What a `ModelCheckpoint` may watch beside metrics."""
+
+
+class Preflight(Callback):
+    """Refuses before the first step what would stop a run at the end of its first epoch, or of the last."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check what callbacks watch, and parts of validation and test."""
+        if isinstance(pl_module, Task):
+            check_monitors(trainer.callbacks, pl_module)  # type: ignore[attr-defined]
+            check_parts(trainer, pl_module, ("val", "test"))
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check a part of validation."""
+        if trainer.state.fn == "validate" and isinstance(pl_module, Task):
+            check_parts(trainer, pl_module, ("val",))
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check a part of the test."""
+        if isinstance(pl_module, Task):
+            check_parts(trainer, pl_module, ("test",))
+
+
+def check_monitors(callbacks: Sequence[Callback], task: Task) -> None:
+    """Refuse a name that a callback watches and nothing logs.
+
+    Where a callback or the task is none of Lightning's or the suite's, its own code may log more names, and nothing is
+    refused.
+
+    Raises:
+        InputError: With the closest names.
+    """
+    names = task.logged_names()
+    if names is None or any(type(one).__module__.split(".")[0] not in ("lightning", "relattn") for one in callbacks):
+        return
+    for callback in callbacks:
+        monitor = getattr(callback, "monitor", None)
+        if monitor is not None and monitor not in names | COUNTERS:
+            raise InputError(
+                f"{type(callback).__name__}: monitor is {monitor!r}, which {type(task).__name__} does not log. "
+                f"{suggest(str(monitor), sorted(names))}"
+            )
+
+
+def check_parts(trainer: Trainer, task: Task, stages: Sequence[str]) -> None:
+    """Refuse a part of the images for a metric that needs all.
+
+    Raises:
+        InputError: With the option.
+    """
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return
+    metrics = dict(task.metrics)
+    for stage in stages:
+        option = f"limit_{stage}_batches"
+        limit: Any = getattr(trainer, option)
+        if limit == 0 or not getattr(metrics.get(stage), "needs_all_images", False):
+            continue
+        loader = getattr(trainer.datamodule, f"{stage}_dataloader")()  # type: ignore[attr-defined]
+        if limit < 1 if isinstance(limit, float) else limit < len(loader):
+            instead = "leave it out, or give 0 to leave validation out." if stage == "val" else "leave it out."
+            name = type(metrics[stage]).__name__
+            raise InputError(f"--trainer.{option} is {limit}, and {name} scores a set as a whole: {instead}")

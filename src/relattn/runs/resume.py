@@ -1,0 +1,163 @@
+"""Going on with a run: what may differ from before, what is refused, and how a new plan is applied.
+
+A run that goes on is one run: its network, its optimizer, its seed and its data stay. Its length, learning rate,
+schedule, batch size and accumulation may change; they hold from where it goes on, and the schedule is that of the whole
+run as it is now planned, at the part of it that is done.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from relattn.errors import InputError
+from relattn.runs.run_folder import read_json
+from relattn.tasks.base import Task
+
+SAME_MODEL = ("backbone", "attention", "stages", "placement")
+"""Arguments of a task that make the network, and need not show in the shapes of its weights."""
+
+SAME_WITHIN_EPOCH = (("data", "init_args", "batch_size"), ("trainer", "accumulate_grad_batches"))
+"""Options that say which images an epoch's steps have."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the run of a checkpoint is.
+
+    Attributes:
+        epochs: Epochs that are whole.
+        steps: Steps of the optimizer.
+        within_epoch: Whether it was stopped amid an epoch.
+    """
+
+    epochs: int
+    steps: int
+    within_epoch: bool
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        amid = f", amid epoch {self.epochs + 1}" if self.within_epoch else ""
+        return f"{self.epochs} epochs, {self.steps} steps{amid}"
+
+
+def progress_of(checkpoint: Mapping[str, Any]) -> Progress:
+    """How far the run of a checkpoint is."""
+    content = checkpoint.get("progress") or {}
+    return Progress(
+        int(content.get("epochs", checkpoint.get("epoch", 0))),
+        int(content.get("steps", checkpoint.get("global_step", 0))),
+        bool(content.get("within_epoch", False)),
+    )
+
+
+def at(config: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    """The value of a nested configuration; None where there is none."""
+    value: Any = config
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def check_same_run(run: Path, before: Mapping[str, Any], now: Mapping[str, Any], done: Progress) -> None:
+    """Refuse to go on with a run as another one.
+
+    Args:
+        run: The run's folder.
+        before: The configuration of its checkpoint.
+        now: The configuration that is asked for.
+        done: How far it is.
+
+    Raises:
+        InputError: With the option, both values, and what to do instead.
+    """
+    model_before, model_now = (at(config, ("model", "init_args")) or {} for config in (before, now))
+    differing = [("model", at(before, ("model", "class_path")), at(now, ("model", "class_path")))]
+    differing += [(f"model.{name}", model_before.get(name), model_now.get(name)) for name in SAME_MODEL]
+    differing += [("data", at(before, ("data", "class_path")), at(now, ("data", "class_path")))]
+    differing += [("seed_everything", before.get("seed_everything"), now.get("seed_everything"))]
+    for option, was, is_now in differing:
+        if was != is_now:
+            raise InputError(
+                f"--{option} is {is_now}, and {run} has {was}: a run that goes on keeps it. Start a new run, from the "
+                f"weights of this one with --model.pretrained {run} if they fit."
+            )
+    optimizers = [at(config, ("model", "init_args", "optimizer", "class_path")) for config in (before, now)]
+    if optimizers[0] != optimizers[1]:
+        raise InputError(
+            f"--model.optimizer is {optimizers[1]}, and {run} was trained with {optimizers[0]}, whose state does not "
+            "fit another. Its learning rate, weight decay and so on can be changed."
+        )
+    if done.within_epoch:
+        for path in SAME_WITHIN_EPOCH:
+            was, is_now = at(before, path), at(now, path)
+            if was != is_now:
+                name = ".".join(part for part in path if part != "init_args")
+                raise InputError(
+                    f"--{name} is {is_now}, and {run} was stopped amid an epoch with {was}: it can change when "
+                    "that epoch is over. Go on without the option first."
+                )
+
+
+def check_length(run: Path, before: Mapping[str, Any], now: Mapping[str, Any], done: Progress) -> str | None:
+    """Whether there is anything left to train.
+
+    Returns:
+        None if there is; else a sentence that says that the run is complete, and how to go on with it.
+
+    Raises:
+        InputError: If the run is asked to be shorter than it is.
+    """
+    asked = {unit: at(now, ("trainer", f"max_{unit}")) for unit in ("epochs", "steps")}
+    planned = {unit: at(before, ("trainer", f"max_{unit}")) for unit in ("epochs", "steps")}
+    for unit, number in (("epochs", done.epochs), ("steps", done.steps)):
+        limit = asked[unit]
+        if limit is None or limit < 0:
+            continue
+        if limit < number:
+            raise InputError(
+                f"--trainer.max_{unit} is {limit}, and {run} has {number} {unit} already: a run cannot become shorter."
+            )
+        if limit == number and not done.within_epoch:
+            return (
+                f"{run} is complete: {number} of {limit} {unit}. To go on, plan more: --trainer.max_{unit} {2 * limit}."
+            )
+    if asked == planned and read_json(run / "result.json") is not None:
+        # Something else ended it, such as EarlyStopping or --trainer.max_time.
+        unit = "epochs" if (asked["epochs"] or -1) > 0 else "steps"
+        return (
+            f"{run} has ended after {done.epochs} epochs and {done.steps} steps. To go on, plan more: "
+            f"--trainer.max_{unit} {2 * (asked[unit] or 1)}."
+        )
+    return None
+
+
+class ResumedRun(Callback):
+    """Applies the plan of a run that goes on: options of the optimizer, and the schedule at the part that is done."""
+
+    def __init__(self, description: Mapping[str, Any]) -> None:
+        """Keep `description`, the entry of the run's record on its data, which must be those it had before."""
+        super().__init__()
+        self.before = description
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse other data.
+
+        Raises:
+            InputError: If the files or labels of the data set are others than before.
+        """
+        now = trainer.datamodule.describe()  # type: ignore[attr-defined]
+        if "fingerprint" in self.before and self.before["fingerprint"] != now.get("fingerprint"):
+            raise InputError(
+                f"The data are others than the run's: {now.get('data')} with fingerprint {now.get('fingerprint')}, not "
+                f"{self.before.get('data')} with {self.before['fingerprint']}. A run that goes on keeps its data; to "
+                "train its network on others, start a new run with --model.pretrained RUN."
+            )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set the options of the optimizer, and the schedule."""
+        if isinstance(pl_module, Task):
+            pl_module.apply_plan()
