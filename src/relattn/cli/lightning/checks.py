@@ -82,6 +82,14 @@ def check_optimizer(optimizer: Any) -> None:
         raise InputError(f"--model.optimizer {optimizer.class_path}: {error}.") from error
 
 
+def check_composition(config: dict[str, Any]) -> None:
+    """Refuse a task with data of another, as far as recipes and files name both; raises as `check_data_of_task`."""
+    sections = [config.get("model"), config.get("data")]
+    paths = [section.get("class_path") for section in sections if isinstance(section, dict)]
+    if len(paths) == 2 and all(paths):
+        check_data_of_task(*paths)
+
+
 def check_data_of_task(model: str, data: str) -> None:
     """Refuse data that the task cannot be trained on.
 

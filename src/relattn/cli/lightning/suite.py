@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from relattn.cli import catalogue
-from relattn.cli.lightning.checks import check_config
+from relattn.cli.lightning.checks import check_composition, check_config
 from relattn.cli.lightning.command_line import CommandLine
 from relattn.cli.lightning.commands import attention_name, check_gpus, folder_of_run, name_of_run
 from relattn.cli.lightning.complaints import complaint
@@ -100,6 +100,7 @@ class SuiteCLI(LightningCLI):
         try:
             return parser.parse_args(args)
         except ArgumentError as error:
+            check_composition(self.line.config)  # options of another data set are a consequence
             raise complaint(str(error), self._parser(self.command), args) from error
 
     def dumped(self, config: Any) -> str:
