@@ -85,9 +85,9 @@ def check_optimizer(optimizer: Any) -> None:
 def check_composition(config: dict[str, Any]) -> None:
     """Refuse a task with data of another, as far as recipes and files name both; raises as `check_data_of_task`."""
     sections = [config.get("model"), config.get("data")]
-    paths = [section.get("class_path") for section in sections if isinstance(section, dict)]
-    if len(paths) == 2 and all(paths):
-        check_data_of_task(*paths)
+    model, data = (section.get("class_path") if isinstance(section, dict) else None for section in sections)
+    if model and data:
+        check_data_of_task(model, data)
 
 
 def check_data_of_task(model: str, data: str) -> None:
