@@ -9,7 +9,11 @@ DATA = (
     Case("no root", "{C} --data.root nowhere", r"CIFAR10 was not found.*relattn data make cifar10 --root nowhere"),
     Case("empty root", "{R} --data.root data", r"Market-1501 was not found.*bounding_box_train", "empty_root"),
     Case("root in a file", "{S} --data.root file.txt", r"Cityscapes was not found", "text"),
-    Case("faces nowhere", "{F} --data.root nowhere --data.verification_sets null", r"A verification set of faces was not found.*relattn data make faces"),
+    Case(
+        "faces nowhere",
+        "{F} --data.root nowhere --data.verification_sets null",
+        r"A verification set of faces was not found.*relattn data make faces",
+    ),
     Case("half a set", R_COPY, r"is incomplete: query missing. Unpack", "no_queries"),
     Case("half of CIFAR", "{C} --data.root data", r"is incomplete: data_batch_3 missing", "half_cifar"),
     Case("labels not unpacked", "{S} --data.root data", r"has leftImg8bit and no gtFine", "no_labels"),

@@ -69,9 +69,15 @@ CONFIGURATION = (
     Case("class of another kind", "{C} --attention torch.nn.Linear", r"--model.attention is 'torch.nn.Linear', exp"),
     Case("missing argument", "{S} --data Folders", r"--data.classes is not given, and .*Folders needs it"),
     Case(
-        "data of another task", "{R} --data CIFAR10", r"CIFAR10 has not what ReID is trained on.*Choose one of CUHK03, DukeMTMC"
+        "data of another task",
+        "{R} --data CIFAR10",
+        r"CIFAR10 has not what ReID is trained on.*Choose one of CUHK03, DukeMTMC",
     ),
-    Case("task of other data", "{F} --data Cityscapes", r"Cityscapes has not what Face is trained on.*Choose one of Faces"),
+    Case(
+        "task of other data",
+        "{F} --data Cityscapes",
+        r"Cityscapes has not what Face is trained on.*Choose one of Faces",
+    ),
     Case("missing configuration", "fit --config nowhere.yaml", r"--config .*nowhere.yaml: there is no such file"),
     Case("missing recipe", "fit --task nowhere.yaml", r"--task nowhere.yaml: no such file"),
     Case("empty configuration", "fit --config bad.yaml", r"bad.yaml is empty, expected options", "empty_yaml"),
@@ -85,7 +91,9 @@ CONFIGURATION = (
     Case(
         "runs in a file", "{C} --runs file.txt", r"file.txt/.* cannot be made: Not a directory. Choose --runs", "text"
     ),
-    Case("margin without one", "{F} --model.loss relattn.heads.Softmax --model.loss.m 0.1", r"no option --model.loss.m"),
+    Case(
+        "margin without one", "{F} --model.loss relattn.heads.Softmax --model.loss.m 0.1", r"no option --model.loss.m"
+    ),
 )
 
 NUMBERS = (

@@ -15,7 +15,6 @@ import yaml
 from lightning import __version__
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from rich.console import Console
 
 import relattn
 from relattn.costs.measure import count_macs
@@ -42,7 +41,6 @@ class RunRecord(Callback):
         super().__init__()
         self.config, self.facts, self.claim = str(hidden(config)), facts, claim
         self.made: dict[str, Any] = {}
-        self.console = Console(stderr=True)
         self.started = time.monotonic()
         self.step_ended: float | None = None
         self.step_seconds: list[float] = []
@@ -60,7 +58,6 @@ class RunRecord(Callback):
             return
         self.claim.started = True
         if beginning := getattr(trainer.lightning_module, "beginning", ""):
-            self.console.print(f"{self.facts['weights']}: {beginning}", highlight=False, soft_wrap=True)
             self.made["beginning"] = beginning
         folder = Path(trainer.default_root_dir)
         keep_config(folder / "config.yaml", self.config)
@@ -123,19 +120,6 @@ class RunRecord(Callback):
     def seconds(self) -> float:
         """Seconds that the run has taken, over all times that it was started."""
         return time.monotonic() - self.started
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say where the run is, one line an epoch, where no progress bar does."""
-        if trainer.is_global_zero and trainer.progress_bar_callback is None:
-            metrics = trainer.callback_metrics.items()
-            task = cast(Task, pl_module)
-            wanted = {"lr", *(f"train/{name}" for name in ("loss", "error"))}
-            wanted |= {f"val/{score.name}" for score in task.scores()} | {"val/score"}
-            shown = {name: float(value) for name, value in metrics if name in wanted}
-            values = "  ".join(f"{name} {value:.4g}" for name, value in sorted(shown.items()))
-            epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
-            line = f"epoch {trainer.current_epoch + 1}/{epochs}  {values}  {self.seconds():.0f} s"
-            self.console.print(line, highlight=False, soft_wrap=True)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.step_ended = None  # what lies between two epochs is no step

@@ -155,6 +155,9 @@ def read_command_line(arguments: list[str]) -> CommandLine:
         if (value := value_of(arguments, f"--{flag}")) is not None:
             suite[flag] = value
             arguments = without(arguments, f"--{flag}")
+    if "--quiet" in arguments:
+        suite["quiet"] = "true"
+        arguments = [argument for argument in arguments if argument != "--quiet"]
     arguments = with_test_data(arguments, suite)
     names = {flag: value for flag in RECIPE_FLAGS if (value := value_of(arguments, f"--{flag}")) is not None}
     files = values_of(arguments, "--config")

@@ -1,7 +1,6 @@
 """LightningCLI for the suite: every run owns a folder with its configuration, metrics, checkpoints and result."""
 
 import json
-import os
 import re
 from argparse import ArgumentError
 from pathlib import Path
@@ -12,17 +11,17 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
-from rich.table import Table
 
 from relattn.cli import catalogue
 from relattn.cli.lightning.checks import check_composition, check_config
 from relattn.cli.lightning.command_line import CommandLine
 from relattn.cli.lightning.commands import attention_name, check_gpus, folder_of_run, name_of_run
 from relattn.cli.lightning.complaints import complaint
+from relattn.cli.lightning.display import Display, next_commands, show_scores, table_of_sets
 from relattn.cli.lightning.paths import with_absolute_paths
 from relattn.cli.lightning.recipes import imported
 from relattn.cli.lightning.test_sets import build_all, named_like, test_entries
@@ -71,7 +70,7 @@ class SuiteCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=None,
-            trainer_defaults={"enable_progress_bar": os.isatty(2), "enable_model_summary": False},
+            trainer_defaults={"enable_progress_bar": False, "enable_model_summary": False},
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
@@ -259,7 +258,9 @@ class SuiteCLI(LightningCLI):
                 callbacks.append(ResumedRun(self.resumed.get("data", {})))
         else:
             kwargs["enable_checkpointing"] = False
-        callbacks += [Preflight(), self.record]
+        own_bar = bool(config["enable_progress_bar"]) or any(isinstance(one, ProgressBar) for one in callbacks)
+        self.display = Display(self.facts, self.folder, quiet="quiet" in self.line.suite, bar=not own_bar)
+        callbacks += [Preflight(), self.display, self.record]
         plugins = [*(config["plugins"] or []), Checkpoints()]
         if SLURMEnvironment.detect() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
             plugins.append(SLURMEnvironment(auto_requeue=False))  # `Interruption` does that, between two steps
@@ -267,8 +268,6 @@ class SuiteCLI(LightningCLI):
 
     def fit(self, model: Task, **options: Any) -> None:
         """Train; test the last epoch once; write down the outcome."""
-        if self.facts["weights"] == "random" and self.trainer.is_global_zero:
-            Console(stderr=True).print(f"{model.backbone} starts from random weights.", highlight=False)
         try:
             self.trainer.fit(model, **options)
         except Interrupted as interrupted:
@@ -284,7 +283,7 @@ class SuiteCLI(LightningCLI):
         if self.trainer.is_global_zero:
             checkpoint = interrupted.checkpoint
             then = f"Go on with: relattn fit --ckpt_path {self.folder}" if checkpoint else "There is no checkpoint."
-            Console(stderr=True).print(f"{interrupted} {then}", highlight=False, soft_wrap=True)
+            self.display.line(f"{interrupted} {then}")
 
     def validate(self, model: Task, **options: Any) -> None:
         self.trainer.validate(model, **{**options, "verbose": False})
@@ -319,34 +318,22 @@ class SuiteCLI(LightningCLI):
         result = None
         if not rehearses(self.trainer):
             result = self.record.write_result(self.trainer, self.model, self.datamodule, scores)
-        console = Console()
-        width = max(map(len, scores), default=0)
-        for name, value in sorted(scores.items()):
-            console.print(f"{name:<{width}}  {value:.4f}", highlight=False)
+        console = Console(quiet=self.display.quiet)
+        show_scores(console, scores, wandb_logging.tables(scores))
         if self.test_sets:
-            console.print(self.table_of_sets(scores))
+            own = self.same_set[0] if self.same_set else self.facts["data"]
+            console.print(table_of_sets(type(self.model), scores, own, self.test_sets))
         for stage, part in self.record.partial.items():
-            sentence = f"partial: {stage} saw a part of its images ({part})"
-            console.print(sentence, highlight=False, soft_wrap=True)
+            self.display.line(f"partial: {stage} saw a part of its images ({part})")
         if self.model.protocol:
             console.print(f"protocol: {self.model.protocol}", highlight=False)
         if result is None:
             return
         console.print(f"run: {self.folder}", highlight=False, soft_wrap=True)
+        for number, line in enumerate(next_commands(self.command, self.folder)):
+            self.display.line(f"{'next:' if number == 0 else '     '} {line}")
         for logger in wandb_logging.loggers_of(self.trainer.loggers):
             wandb_logging.log_end(logger, scores, result)
-
-    def table_of_sets(self, scores: dict[str, float]) -> Table:
-        """A row for each test set, a column for each score of the task."""
-        names = [score.name for score in type(self.model).scores() if "/" not in score.name]
-        table = Table("test set", *names)
-        own = self.same_set[0] if self.same_set else self.facts["data"]
-        rows = {own: {name: f"test/{name}" for name in names}}
-        rows |= {one: {name: f"test/{name_in_set(name, one)}" for name in names} for one in self.test_sets}
-        for row, keys in rows.items():
-            values = (scores.get(keys[name]) for name in names)
-            table.add_row(row, *("" if value is None else f"{value:.2f}" for value in values))
-        return table
 
 
 def default_name(facts: dict[str, Any]) -> str:
