@@ -298,7 +298,9 @@ class Task(LightningModule):
         """The entry of a run's record on its network."""
         parameters = sum(parameter.numel() for parameter in self.parameters())
         protocol = {"protocol": self.protocol} if self.protocol else {}
-        return {"backbone": self.backbone, "parameters": parameters, "headline": self.headline, **protocol}
+        columns = [{"name": score.name, "lower": score.lower_is_better} for score in self.scores()]
+        known = {"backbone": self.backbone, "parameters": parameters, "headline": self.headline}
+        return {**known, "columns": columns, **protocol}
 
     # --- Use ----------------------------------------------------------------------------------------------------------
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure as MatplotlibFigure
-    from PIL import Image
+    from matplotlib.figure import Figure
 
     from relattn.tasks.base import Task
     from relattn.tasks.data import Data
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 class MeasuredFigure:
     """A figure with what was measured for it."""
 
-    figure: "MatplotlibFigure | Image.Image"
+    figure: "Figure"
     measures: Mapping[str, float] = field(default_factory=dict)
 
 

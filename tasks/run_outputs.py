@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 from lightning.pytorch import Trainer
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from matplotlib.figure import Figure
 
 
-def save_picture(trainer: Trainer, picture: "Image.Image", stage: str, name: str, caption: str = "") -> None:
-    """Write a picture as `pictures/<stage>_<name>.jpg`, and show it to loggers that take images, such as W&B's."""
+def save_picture(trainer: Trainer, figure: "Figure", stage: str, name: str, caption: str = "") -> None:
+    """Write a figure as `pictures/<stage>_<name>.jpg`, and show it to loggers that take images, such as W&B's."""
+    from relattn.figures.canvas import as_image
+
     folder = Path(trainer.default_root_dir) / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
+    picture = as_image(figure)
     picture.save(folder / f"{stage}_{name}.jpg", quality=90)
     for logger in trainer.loggers:
         if hasattr(logger, "log_image"):

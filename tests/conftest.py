@@ -1,16 +1,36 @@
-"""Fixtures that all tests share: a quiet environment and small generated data."""
+"""What all tests share: a quiet environment, small generated data, and one short run of each task on them."""
 
+import fcntl
 import logging
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 os.environ["WANDB_MODE"] = "offline"
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"  # Lightning's calls, which are not ours to change
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # tiny tensors; threads of several test processes only wait for each other
+
+
+# --- Data -------------------------------------------------------------------------------------------------------------
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first of several test processes fills, while the others wait for it; to be read only."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            make(folder)
+            (folder / "made").touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -18,10 +38,11 @@ def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with small generated CIFAR-10 and CIFAR-100."""
     from relattn.synthetic.objects.layouts import write_cifar
 
-    root = tmp_path_factory.mktemp("data")
-    write_cifar(root, "cifar10", train=200, test=50)
-    write_cifar(root, "cifar100", train=300, test=101)
-    return root
+    def make(root: Path) -> None:
+        write_cifar(root / "data", "cifar10", train=200, test=50)
+        write_cifar(root / "data", "cifar100", train=300, test=101)
+
+    return made_once(tmp_path_factory, "cifar", make) / "data"
 
 
 @pytest.fixture(scope="session")
@@ -29,19 +50,21 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with a small generated Market-1501."""
     from relattn.synthetic.people.layouts import write_market1501
 
-    root = tmp_path_factory.mktemp("people")
-    write_market1501(root, train_identities=12, test_identities=10, junk=5, distractors=8)
-    return root
+    def make(root: Path) -> None:
+        write_market1501(root / "data", train_identities=12, test_identities=6, junk=3, distractors=4)
+
+    return made_once(tmp_path_factory, "people", make) / "data"
 
 
 @pytest.fixture(scope="session")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with a few generated faces to train with, and the five packs of pairs."""
+    """A root with a few generated faces to train with, and the five verification sets."""
     from relattn.synthetic.faces.layouts import write_faces
 
-    root = tmp_path_factory.mktemp("faces")
-    write_faces(root, identities=8, images_per_identity=4, pairs=20)
-    return root
+    def make(root: Path) -> None:
+        write_faces(root / "data", identities=8, images_per_identity=4, pairs=20, size=64)
+
+    return made_once(tmp_path_factory, "faces", make) / "data"
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +72,63 @@ def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with a small generated Cityscapes."""
     from relattn.synthetic.streets.layouts import write_cityscapes
 
-    root = tmp_path_factory.mktemp("streets")
-    write_cityscapes(root, train=8, val=3, test=2, size=(64, 128))
-    return root
+    def make(root: Path) -> None:
+        write_cityscapes(root / "data", train=8, val=3, test=2, size=(64, 128))
+
+    return made_once(tmp_path_factory, "streets", make) / "data"
+
+
+# --- Runs -------------------------------------------------------------------------------------------------------------
+
+
+def trained(factory: pytest.TempPathFactory, task: str, root: Path) -> Path:
+    """Train the small run of a task (`small_runs.RUNS`); return its folder, which no test may change."""
+    from small_runs import RUNS
+
+    from relattn.cli.main import run
+
+    def train(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.setenv("RELATTN_RUN", "")
+            patch.setattr(logging, "raiseExceptions", False)
+            assert run([*RUNS[task], "--data.root", str(root), "--name", "small"]) == 0
+
+    return made_once(factory, f"{task}_run", train) / "runs" / task / "small"
+
+
+@pytest.fixture(scope="session")
+def classification_run(cifar: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of classification, with RGA; to be read only."""
+    return trained(tmp_path_factory, "classification", cifar)
+
+
+@pytest.fixture(scope="session")
+def reid_run(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of re-identification, with RGA; to be read only."""
+    return trained(tmp_path_factory, "reid", people)
+
+
+@pytest.fixture(scope="session")
+def segmentation_run(streets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of segmentation, with RGA; to be read only."""
+    return trained(tmp_path_factory, "segmentation", streets)
+
+
+@pytest.fixture(scope="session")
+def face_run(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of face verification, with StRA; to be read only."""
+    return trained(tmp_path_factory, "face", faces)
+
+
+@pytest.fixture
+def copy_of() -> Callable[[Path], Path]:
+    """Copies a finished run to its place, `runs/<task>/small`, in the test's own folder, where it may be changed."""
+
+    def copy(run: Path) -> Path:
+        return Path(shutil.copytree(run, Path("runs") / run.parent.name / run.name))
+
+    return copy
 
 
 @pytest.fixture(autouse=True)

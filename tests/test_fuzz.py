@@ -16,15 +16,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from relattn.cli.lightning import flags
+from relattn.cli.lightning.recipes import read_command_line, read_config
 from relattn.errors import InputError
-from relattn.inference.embed import listed_images, reader
-from relattn.inference.inspection import decoded
-from relattn.metrics.confusion import confusion_matrix, score
+from relattn.inference.image_folder import label_reader, listed_images
+from relattn.metrics.confusion import confusion_matrix, score_confusion
 from relattn.metrics.verification import verification
-from relattn.tasks.classification.cifar import read
+from relattn.tasks.classification.cifar import read_batches
+from relattn.tasks.decoding import decode_wholly
 from relattn.tasks.face.pairs import read_pairs
 from relattn.tasks.face.sources import read_exclusions
+from relattn.tasks.reid import ReID
 from relattn.tasks.reid.manifest import numbering, read_manifest
 from relattn.tasks.reid.market1501 import MARKET, read_folder
 from relattn.tasks.reid.msmt17 import read_list
@@ -67,7 +68,7 @@ def nothing_but_ours() -> Iterator[None]:
 def test_whatever_cifar_s_pickle_holds(tmp_path: Path, content: object) -> None:
     (tmp_path / "train").write_bytes(pickle.dumps(content, protocol=2))
     with nothing_but_ours():
-        images, labels = read(tmp_path, {"train": ""}, "labels", 10)
+        images, labels = read_batches(tmp_path, {"train": ""}, "labels", 10)
         assert images.shape == (len(labels), 32, 32, 3)
         assert labels.dtype == torch.int64
 
@@ -82,7 +83,7 @@ def test_however_cifar_s_pickle_is_damaged(tmp_path: Path, data: st.DataObject) 
         content[place : place + 1 or None] = data.draw(st.binary(max_size=3))
     (tmp_path / "train").write_bytes(bytes(content[: data.draw(st.none() | st.integers(0, len(content)))]))
     with nothing_but_ours():
-        read(tmp_path, {"train": ""}, "labels", 10)
+        read_batches(tmp_path, {"train": ""}, "labels", 10)
 
 
 CELLS = st.sampled_from(
@@ -187,7 +188,7 @@ def test_whatever_a_list_of_msmt17_holds(tmp_path: Path, text: str | bytes) -> N
 @given(st.text(max_size=20) | st.sampled_from(["(?P<identity>a{99999999999999})", "(?P<identity>", "(?P<identity>.)"]))
 def test_whatever_a_pattern_is(pattern: str) -> None:
     with nothing_but_ours():
-        assert len(reader(pattern)("anna/0001_c1s1.jpg")) == 2
+        assert len(label_reader(pattern, ReID.name_patterns)("anna/0001_c1s1.jpg")) == 2
 
 
 @quick
@@ -196,9 +197,11 @@ def test_whatever_a_configuration_holds(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "config.yaml"
     file.write_bytes(content)
     with nothing_but_ours():
-        assert isinstance(flags.configuration(file), dict)
+        assert isinstance(read_config(file), dict)
     with nothing_but_ours():
-        flags.configured(["--config", str(file)])
+        read_command_line(["--config", str(file)])
+    with nothing_but_ours():
+        read_command_line(["--task", str(file), "--data", "CIFAR10", "--attention", "se"])
 
 
 @quick
@@ -209,7 +212,7 @@ def test_however_an_image_is_damaged(data: st.DataObject, faces: Path) -> None:
     for _ in range(data.draw(st.integers(0, 5))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     with nothing_but_ours():
-        pixels = decoded(bytes(content[: data.draw(st.none() | st.integers(0, len(content)))]))
+        pixels = decode_wholly(bytes(content[: data.draw(st.none() | st.integers(0, len(content)))]))
         assert pixels.ndim == 3
 
 
@@ -277,7 +280,7 @@ def test_evaluation_leaves_no_image_out(count: int, processes: int) -> None:
     st.lists(st.integers(0, 8), min_size=1, max_size=60),
     st.integers(1, 24),
     st.integers(1, 5),
-    st.sampled_from(["identities", "chunks"]),
+    st.sampled_from(["identities", "images"]),
     st.integers(1, 2),
 )
 def test_batches_of_identities_are_whole_or_refused(
@@ -289,7 +292,7 @@ def test_batches_of_identities_are_whole_or_refused(
                 identities,
                 batch_size=batch_size,
                 images=images,
-                epoch=kind,
+                epoch_over=kind,
                 rank=rank,
                 world_size=processes,  # type: ignore[arg-type]
             )
@@ -298,8 +301,8 @@ def test_batches_of_identities_are_whole_or_refused(
         for sampler in samplers:
             draws = [identities[draw.index] for draw in sampler]
             assert len(draws) == len(sampler) == sampler.steps() * batch_size // processes
-            for start in range(0, len(draws), sampler.share):
-                who = Counter(draws[start : start + sampler.share])
+            for start in range(0, len(draws), sampler.per_process):
+                who = Counter(draws[start : start + sampler.per_process])
                 assert set(who.values()) == {images}
 
 
@@ -322,10 +325,10 @@ def test_a_confusion_is_the_sum_of_its_parts_and_scores_lie_in_range(
     assert torch.equal(whole, parts)
     assert int(whole.sum()) == int((label != 255).sum())
     with nothing_but_ours():  # where no pixel is labelled
-        scores = score(whole)
+        scores = score_confusion(whole)
         for values in (scores.iou, scores.accuracy):
             assert ((values >= 0) & (values <= 100) | values.isnan()).all()
-        perfect = score(confusion_matrix(label.clamp(max=classes - 1), label, classes)).iou
+        perfect = score_confusion(confusion_matrix(label.clamp(max=classes - 1), label, classes)).iou
         assert ((perfect == 100) | perfect.isnan()).all()
 
 

@@ -17,9 +17,9 @@ import relattn
 from relattn.attention.base import Attention
 from relattn.cli.main import run
 from relattn.errors import InputError
-from relattn.inference.embed import listed_images
-from relattn.inference.figure_images import data_of
-from relattn.runs.stored_config import TRUSTED, check
+from relattn.inference.image_folder import listed_images
+from relattn.inference.loading import load_data, load_task
+from relattn.runs.stored_config import TRUSTED, check_classes
 from relattn.tasks.embeddings import Embedding, Entry
 from relattn.tasks.files import inside
 from relattn.tasks.reid.cuhk03_mat import held
@@ -57,10 +57,10 @@ class Runs:
         return os.mkdir, ("pwned",)
 
 
-@pytest.mark.parametrize("content", [Runs(), {"config": Runs(), "shapes": {}, "state_dict": {}}])
+@pytest.mark.parametrize("content", [Runs(), {"config": Runs(), "specification": {}, "state_dict": {}}])
 def test_nothing_in_a_checkpoint_is_run(content: Any) -> None:
     torch.save(content, "hostile.ckpt")
-    for read in (load, relattn.load, data_of):
+    for read in (load_task, relattn.load, load_data):
         with pytest.raises(InputError, match=r"hostile\.ckpt cannot be read as a checkpoint"):
             read("hostile.ckpt")
     assert not Path("pwned").exists()
@@ -102,7 +102,7 @@ def test_a_checkpoint_names_no_class_of_its_choice(
     monkeypatch.syspath_prepend(".")
     file = stored(part, where, value)
     with pytest.raises(InputError, match=r"hostile\.ckpt: its configuration"):
-        load(file) if part == "model" else data_of(file)
+        load_task(file) if part == "model" else load_data(file)
     assert not Path("pwned").exists()
 
 
@@ -111,12 +111,12 @@ def test_a_configuration_that_is_none_is_refused(config: str) -> None:
     file = save(Path("odd.ckpt"), "classification")
     torch.save({**torch.load(file, weights_only=True), "config": config}, file)
     with pytest.raises(InputError, match=r"odd\.ckpt holds no configuration of the model"):
-        load(file)
+        load_task(file)
 
 
 def test_arguments_that_do_not_fit_are_one_message() -> None:
     with pytest.raises(InputError, match=r"hostile\.ckpt: its configuration does not fit"):
-        load(stored("model", ["init_args", "channels_last"], "perhaps"))
+        load_task(stored("model", ["init_args", "channels_last"], "perhaps"))
 
 
 @pytest.mark.parametrize("task", MODELS)
@@ -124,30 +124,30 @@ def test_checkpoints_of_the_suite_are_as_good_as_before(task: str) -> None:
     optimizer = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.1}}
     schedule = {"class_path": "relattn.tasks.schedules.Constant"}
     file = save(Path("good.ckpt"), task, "rga_sc", optimizer=optimizer, schedule=schedule)
-    assert type(load(file)).__name__.lower() == task
-    assert data_of(file).image_size
+    assert type(load_task(file)).__name__.lower() == task
+    assert load_data(file).image_size
 
 
 def test_a_class_of_one_s_own_counts_where_it_was_imported_or_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    check({"class_path": f"{__name__}.Mine"}, "a.ckpt")
+    check_classes({"class_path": f"{__name__}.Mine"}, "a.ckpt")
     Path("own_package.py").write_text(
         "from relattn.attention import RGA\nclass Own(RGA): ...\nclass NotOurs:\n    def __init__(self, **a): ...\n"
     )
     monkeypatch.syspath_prepend(".")
     for name in ("own_package.Own", "own_package.NotOurs"):
         with pytest.raises(InputError, match=r"names own_package\.\w+, .*RELATTN_TRUSTED=own_package"):
-            check({"class_path": name}, "a.ckpt")
+            check_classes({"class_path": name}, "a.ckpt")
     monkeypatch.setenv(TRUSTED, "another, own_package")
-    check({"class_path": "own_package.Own"}, "a.ckpt")
+    check_classes({"class_path": "own_package.Own"}, "a.ckpt")
     with pytest.raises(InputError, match="NotOurs"):
-        check({"class_path": "own_package.NotOurs"}, "a.ckpt")
+        check_classes({"class_path": "own_package.NotOurs"}, "a.ckpt")
 
 
 @pytest.mark.parametrize("text", ["resnet50.tv_in1k", "names.txt", "data.csv", "a/b.c", "0.5", "hf-hub:a/b.c"])
 def test_names_and_files_are_no_classes(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("data").mkdir()  # a folder is a package to Python where it is on the path
     monkeypatch.syspath_prepend(".")
-    check({"backbone": text, "train": [text]}, "a.ckpt")
+    check_classes({"backbone": text, "train": [text]}, "a.ckpt")
 
 
 # --- Packs ------------------------------------------------------------------------------------------------------------
@@ -285,12 +285,12 @@ def test_no_text_of_a_run_is_markup() -> None:
     assert "<b>" not in page.partition("<body>")[2]
 
 
-def test_shapes_and_weights_that_do_not_fit_are_one_message() -> None:
+def test_specifications_and_weights_that_do_not_fit_are_one_message() -> None:
     file = save(Path("odd.ckpt"), "classification")
     content = torch.load(file, weights_only=True)
-    torch.save({**content, "shapes": [1]}, file)
+    torch.save({**content, "specification": [1]}, file)
     with pytest.raises(InputError, match="no checkpoint of `relattn fit`"):
-        load(file)
+        load_task(file)
     torch.save({**content, "state_dict": {}}, file)
     with pytest.raises(InputError, match=r"odd\.ckpt: its weights are not those of its network"):
-        load(file)
+        load_task(file)

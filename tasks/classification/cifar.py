@@ -130,8 +130,9 @@ class CIFAR(Data):
             name: hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest() for name in published
         }
         self.origin = {"genuine": not is_generated(folder), "as_published": self.digests == published}
-        parts = {"train": train, "val": held_out, "test": test}
-        self.sets = {split: CIFARImages(*part) for split, part in parts.items()}
+        scored = CIFARImages(*test)
+        val = CIFARImages(*held_out) if self.validation else scored
+        self.sets = {"train": CIFARImages(*train), "val": val, "test": scored}
 
     def read_class_names(self, folder: Path) -> list[str]:
         """The names of the classes, from the file of the set that has them.

@@ -19,6 +19,7 @@ from relattn.tasks.embedding_task import EmbeddingTask
 from relattn.tasks.face.data import FaceData
 from relattn.tasks.face.figures import FIGURES
 from relattn.tasks.face.verification_metric import VerificationMetric
+from relattn.tasks.face.verification_sets import OFFICIAL
 from relattn.tasks.figure import TaskFigure
 from relattn.tasks.score import Score
 
@@ -145,7 +146,7 @@ class Face(EmbeddingTask):
 
     @classmethod
     def scores(cls) -> tuple[Score, ...]:
-        return (Score("accuracy", "mean accuracy"), Score("EER", lower_is_better=True))
+        return (Score("accuracy", "mean accuracy"), *(Score(f"accuracy/{name}", name) for name in OFFICIAL))
 
     @classmethod
     def figures(cls) -> Mapping[str, TaskFigure]:

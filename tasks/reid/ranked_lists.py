@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
@@ -13,10 +14,13 @@ from relattn.tasks.figure import evenly_spread
 from relattn.tasks.reid.data import ReIDImages
 from relattn.tasks.reid.retrieval_metric import RetrievalMetric
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 def ranked_lists(
     metric: RetrievalMetric, people: ReIDImages, *, queries: int | Sequence[int] = 4, results: int = 8
-) -> Image.Image:
+) -> "Figure":
     """Draw queries and their nearest gallery images.
 
     Images of the query's identity by its camera are left out where the scores leave them out.

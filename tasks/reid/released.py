@@ -53,4 +53,6 @@ def convert(
     out.parent.mkdir(parents=True, exist_ok=True)
     torch.save(checkpoint, out)
     (out.parent / "config.yaml").write_text(text)
-    return [loaded.report(), f"{out}: {loaded.attention}, {data.num_classes:,} identities, {type(data).__name__}"]
+    size = "x".join(map(str, specification["image_size"]))
+    made = f"{out}: {loaded.attention}, {data.num_classes:,} identities, {type(data).__name__}, {size}"
+    return [loaded.report(), made]

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from relattn.errors import InputError
-from relattn.figures.segmentation import segmentation as panel
+from relattn.figures.segmentation import Segmented
+from relattn.figures.segmentation import segmentation as draw
 from relattn.tasks.data import Data
 from relattn.tasks.decoding import Pixels, read_image
 from relattn.tasks.figure import FigureOptions, MeasuredFigure, TaskFigure, evenly_spread
@@ -24,18 +24,13 @@ def segmentation(task: "Task", data: Data, options: FigureOptions) -> MeasuredFi
     if segment is None:
         raise InputError(f"segmentation draws networks that segment images, and this is one of {task.name}.")
     palette, names = np.array(task.specification["palette"], np.uint8), task.specification["class_names"]
-    panels = []
+    samples = []
     with torch.no_grad():
         for image, truth in images_with_truth(data, options):
             prepared = torch.from_numpy(data.preprocessing().normalise(image)).permute(2, 0, 1)[None]
             classes = segment(prepared.to(task.device))[0].cpu().numpy()
-            panels.append(panel(image, truth, classes, palette, names))
-    sheet = Image.new("RGB", (max(one.width for one in panels), sum(one.height for one in panels)), "white")
-    top = 0
-    for one in panels:
-        sheet.paste(one, (0, top))
-        top += one.height
-    return MeasuredFigure(sheet)
+            samples.append(Segmented(image, classes, truth))
+    return MeasuredFigure(draw(samples, palette, names, title="Segmentation"))
 
 
 def images_with_truth(data: Data, options: FigureOptions) -> Iterator[tuple[Pixels, Labels | None]]:

@@ -13,7 +13,7 @@ from relattn.backbones import dilated
 from relattn.backbones.dilation import FirstDilation
 from relattn.backbones.placement import default_placement
 from relattn.errors import InputError
-from relattn.figures.segmentation import overlay, segmentation
+from relattn.figures.segmentation import Segmented, overlay, segmentation
 from relattn.heads import SegmentationNetwork
 from relattn.heads.convolution import Activation
 from relattn.heads.relation_context import ContextMode
@@ -208,8 +208,10 @@ class Segmentation(Task):
         images = self.images_of(stage)
         image, truth = images.read_pair(index)
         label_map = images.label_map
-        picture = segmentation(image, truth, prediction.cpu().numpy(), label_map.palette, label_map.classes)
-        save_picture(self.trainer, picture, stage, str(index), str(images.paths[index]))
+        sample = Segmented(image, prediction.cpu().numpy(), truth)
+        name = images.paths[index].name
+        figure = segmentation([sample], label_map.palette, label_map.classes, title=f"{stage}, image {index}: {name}")
+        save_picture(self.trainer, figure, stage, str(index), str(images.paths[index]))
 
     def images_of(self, split: str) -> SegmentationImages:
         """A split of the data of the run."""

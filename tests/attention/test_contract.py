@@ -34,6 +34,7 @@ RECIPES = sorted(catalogue.recipes("attention"))
 
 NEEDED = {
     "Chain": {"modules": [NonLocal, partial(relattn.attention.RGA, mode="spatial")]},
+    "FadeIn": {"attention": partial(relattn.attention.StRA, heads=2)},
     "FixedSize": {"grid": (4, 3), "attention": relattn.attention.RGA},
 }
 """Arguments without which a class cannot be built."""

@@ -7,7 +7,7 @@ import pytest
 from paper_tables import TABLES, numbers
 
 from relattn.cli import catalogue
-from relattn.cli.lightning import flags
+from relattn.cli.lightning.recipes import attention_config, read_command_line
 from relattn.sweeps import grid
 from relattn.sweeps.table import fill
 

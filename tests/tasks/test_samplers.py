@@ -14,10 +14,10 @@ SIZES = [1, 2, 3, 4, 5, 8, 9, 17, 40, 4, 4, 4]
 IDENTITIES = [100 + number for number, size in enumerate(SIZES) for _ in range(size)]
 
 
-def batches(sampler: IdentityBatches | Shuffled) -> list[list[Draw]]:
+def batches(sampler: IdentityBatches | Shuffled) -> list[list[SampleIndex]]:
     draws = list(sampler)
     assert len(draws) == len(sampler)
-    return [draws[start : start + sampler.share] for start in range(0, len(draws), sampler.share)]
+    return [draws[start : start + sampler.per_process] for start in range(0, len(draws), sampler.per_process)]
 
 
 def test_an_epoch_of_identities_has_each_at_most_once_with_different_images() -> None:
@@ -65,9 +65,9 @@ def test_chunks_make_the_most_batches_there_can_be(sizes: list[int], images: int
     assert all(count == 1 for index, count in drawn.items() if sizes[identities[index]] >= images)
 
 
-@pytest.mark.parametrize("kind", ["identities", "chunks"])
+@pytest.mark.parametrize("kind", ["identities", "images"])
 def test_processes_share_the_batches_of_one(kind: str) -> None:
-    options = {"batch_size": 16, "images": 4, "epoch": kind, "seed": 3}
+    options = {"batch_size": 16, "images": 4, "epoch_over": kind, "seed": 3}
     whole = IdentityBatches(IDENTITIES, **options)
     parts = [IdentityBatches(IDENTITIES, **options, rank=rank, world_size=2) for rank in (0, 1)]
     for sampler in (whole, *parts):

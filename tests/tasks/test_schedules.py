@@ -4,9 +4,8 @@ from itertools import pairwise
 
 import pytest
 import torch
-import yaml
 
-from relattn.cli.catalogue import conf
+from relattn.cli.lightning.recipes import task_recipe
 from relattn.tasks.schedules import Constant, MultiStep, OneCycle, Polynomial
 
 STEPS_PER_EPOCH = 391
@@ -14,7 +13,7 @@ RESNET_STEPS = 164 * STEPS_PER_EPOCH
 
 
 def recipe(name: str) -> tuple[MultiStep, float, int]:
-    content = yaml.safe_load((conf() / "task" / f"{name}.yaml").read_text())
+    content = task_recipe(name)
     arguments = content["model"]["init_args"]
     schedule = MultiStep(**arguments["schedule"]["init_args"])
     return schedule, arguments["optimizer"]["init_args"]["lr"], content["trainer"]["max_epochs"]

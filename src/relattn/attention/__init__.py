@@ -3,6 +3,7 @@
 from relattn.attention.base import Attention
 from relattn.attention.cbam import CBAM
 from relattn.attention.chain import Chain
+from relattn.attention.fade_in import FadeIn
 from relattn.attention.fc import FC
 from relattn.attention.fixed_size import FixedSize
 from relattn.attention.non_local import NonLocal, SimplifiedNonLocal
@@ -19,6 +20,7 @@ __all__ = [
     "SASA",
     "Attention",
     "Chain",
+    "FadeIn",
     "FixedSize",
     "NonLocal",
     "SimplifiedNonLocal",

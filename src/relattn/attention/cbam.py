@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from relattn.attention.base import Attention
+from relattn.attention.mask_init import MaskInit, begin, check_mask_init
 from relattn.errors import InputError
 
 Mode = Literal["channel_spatial", "spatial_channel", "spatial", "channel"]
@@ -29,12 +30,12 @@ MODES = ("channel_spatial", "spatial_channel", "spatial", "channel")
 class ChannelGate(nn.Module):
     """Eq. (2): `(B, C, H, W)` to the mask `(B, C, 1, 1)`."""
 
-    def __init__(self, channels: int, reduction: int) -> None:
+    def __init__(self, channels: int, reduction: int, mask_init: MaskInit) -> None:
         super().__init__()
         hidden = max(1, channels // reduction)
-        self.layers = nn.Sequential(  # W0 and W1
-            nn.Linear(channels, hidden, bias=False), nn.ReLU(inplace=True), nn.Linear(hidden, channels, bias=False)
-        )
+        squeeze, score = nn.Linear(channels, hidden, bias=False), nn.Linear(hidden, channels, bias=False)
+        self.layers = nn.Sequential(squeeze, nn.ReLU(inplace=True), score)  # W0 and W1
+        begin(score, mask_init)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mask of the channels."""
@@ -45,10 +46,11 @@ class ChannelGate(nn.Module):
 class SpatialGate(nn.Module):
     """Eq. (3): `(B, C, H, W)` to the mask `(B, 1, H, W)`."""
 
-    def __init__(self, kernel: int) -> None:
+    def __init__(self, kernel: int, mask_init: MaskInit) -> None:
         super().__init__()
         self.score = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)  # f
         self.norm = nn.BatchNorm2d(1)
+        begin(self.norm, mask_init)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mask of the positions."""
@@ -75,6 +77,7 @@ class CBAM(Attention):
         mode: Mode = "channel_spatial",
         reduction: int = 8,
         kernel: int = 7,
+        mask_init: MaskInit = "released",
     ) -> None:
         """Build the gates that `mode` asks for.
 
@@ -86,9 +89,12 @@ class CBAM(Attention):
             reduction: By which the channel gate's hidden layer is narrower than the input; its width is at least 1.
                 The original has 16.
             kernel: Side of the spatial gate's convolution.
+            mask_init: How masks begin: as `"released"` by the authors, or as a start of this suite (`mask_init`).
+                Without a bias, channel gates can begin at 1/2 but not open.
 
         Raises:
-            InputError: If `mode` is unknown, `reduction` is below 1, or `kernel` is not odd.
+            InputError: If `mode` or `mask_init` is unknown, `reduction` is below 1, `kernel` is not odd, or channel
+                gates are to begin elsewhere than at 1/2.
         """
         super().__init__(channels, size=size)
         if mode not in MODES:
@@ -97,9 +103,10 @@ class CBAM(Attention):
             raise InputError(f"CBAM: reduction is {reduction}, expected at least 1.")
         if kernel < 1 or kernel % 2 == 0:
             raise InputError(f"CBAM: kernel is {kernel}, expected an odd number, so that the map keeps its size.")
+        check_mask_init("CBAM", mask_init)
         self.mode = mode
-        self.channel = ChannelGate(channels, reduction) if mode != "spatial" else None
-        self.spatial = SpatialGate(kernel) if mode != "channel" else None
+        self.channel = ChannelGate(channels, reduction, mask_init) if mode != "spatial" else None
+        self.spatial = SpatialGate(kernel, mask_init) if mode != "channel" else None
 
     def extra_repr(self) -> str:
         """Show what the module was built for."""

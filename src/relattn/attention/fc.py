@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from relattn.attention.base import Attention
+from relattn.attention.mask_init import MaskInit, begin, check_mask_init
 from relattn.attention.rga import Pointwise
 from relattn.errors import InputError
 
@@ -32,13 +33,13 @@ MODES = ("spatial", "channel", "parallel", "spatial_channel", "channel_spatial")
 class SpatialGate(nn.Module):
     """FC-S: `(B, C, H, W)` to the mask `(B, 1, H, W)`."""
 
-    def __init__(self, channels: int, positions: int, ratio: int) -> None:
+    def __init__(self, channels: int, positions: int, ratio: int, mask_init: MaskInit) -> None:
         super().__init__()
         hidden = max(1, positions // ratio)
         self.embed = Pointwise(channels, max(1, channels // ratio))
-        self.layers = nn.Sequential(  # W1 and W2
-            nn.Linear(positions, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, positions)
-        )
+        squeeze, score = nn.Linear(positions, hidden), nn.Linear(hidden, positions)
+        self.layers = nn.Sequential(squeeze, nn.ReLU(inplace=True), score)  # W1 and W2
+        begin(score, mask_init)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mask of the positions."""
@@ -50,11 +51,12 @@ class SpatialGate(nn.Module):
 class ChannelGate(nn.Module):
     """FC-C: `(B, C, H, W)` to the mask `(B, C, 1, 1)`."""
 
-    def __init__(self, channels: int, ratio: int) -> None:
+    def __init__(self, channels: int, ratio: int, mask_init: MaskInit) -> None:
         super().__init__()
         width = max(1, channels // ratio)
         self.embed = Pointwise(channels, width)
         self.score = nn.Linear(width, channels)  # W
+        begin(self.score, mask_init)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mask of the channels."""
@@ -79,6 +81,7 @@ class FC(Attention):
         mode: Mode = "parallel",
         ratio: int = 8,
         fusion: Fusion = "average",
+        mask_init: MaskInit = "released",
     ) -> None:
         """Build the masks that `mode` asks for.
 
@@ -90,9 +93,12 @@ class FC(Attention):
             ratio: By which embeddings and hidden layers are narrower than what they read; widths are at least 1.
             fusion: How the parallel mode joins its masks, which the paper leaves open: their mean, as RGA does here,
                 or their product.
+            mask_init: How masks begin: `"released"`, which here is as PyTorch draws the last layer, or a start of this
+                suite (`mask_init`).
 
         Raises:
-            InputError: If `size` is missing where it is needed, `mode` or `fusion` is unknown, or `ratio` is below 1.
+            InputError: If `size` is missing where it is needed, `mode`, `fusion` or `mask_init` is unknown, or `ratio`
+                is below 1.
         """
         super().__init__(channels, size=size)
         if mode not in MODES:
@@ -101,6 +107,7 @@ class FC(Attention):
             raise InputError(f"FC: fusion is {fusion!r}, expected 'average' or 'product'.")
         if ratio < 1:
             raise InputError(f"FC: ratio is {ratio}, expected at least 1.")
+        check_mask_init("FC", mask_init)
         self.mode, self.fusion = mode, fusion
         self.spatial: SpatialGate | None = None
         if mode != "channel":
@@ -109,8 +116,8 @@ class FC(Attention):
                     f"FC with mode={mode!r} has weights of its own for every position: pass size=(height, width), for "
                     f"example FC({channels}, size=(64, 32)), or use mode='channel'."
                 )
-            self.spatial = SpatialGate(channels, self.size[0] * self.size[1], ratio)
-        self.channel = ChannelGate(channels, ratio) if mode != "spatial" else None
+            self.spatial = SpatialGate(channels, self.size[0] * self.size[1], ratio, mask_init)
+        self.channel = ChannelGate(channels, ratio, mask_init) if mode != "spatial" else None
 
     def extra_repr(self) -> str:
         """Show what the module was built for."""

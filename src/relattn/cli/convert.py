@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from relattn.cli import catalogue
-from relattn.cli.lightning.recipes import attention_config, read_command_line
+from relattn.cli.lightning.command_line import read_command_line
+from relattn.cli.lightning.recipes import attention_config
 from relattn.cli.options import height_and_width, say
 from relattn.errors import InputError
 
@@ -56,8 +57,7 @@ def configuration(options: argparse.Namespace, attention: str) -> dict[str, Any]
     arguments["attention"] = attention_config(attention, arguments["backbone"])
     arguments["pretrained"] = False
     config["data"]["init_args"]["image_size"] = list(options.size)
-    config["recipes"]["attention"] = attention
-    return config
+    return {"recipes": {**line.recipes, "attention": attention}, **config}
 
 
 def main(arguments: list[str]) -> int:

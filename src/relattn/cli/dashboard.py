@@ -13,8 +13,9 @@ from relattn.cli import catalogue
 from relattn.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
+    from relattn.sweeps.grid import Sweep
     from relattn.tasks.base import Task
 
 ACCOUNT = """W&B needs an account to keep a workspace. Either
@@ -27,10 +28,16 @@ Without an account, `relattn dashboard --dry_run` prints what would be made, and
 from the folders of runs."""
 
 EXAMPLES = """examples:
-  relattn dashboard --project relattn                    all runs of a project
-  relattn dashboard --project relattn --group rga_table1  those of a sweep
-  relattn dashboard --dry_run                            what would be made, as JSON
+  relattn dashboard --project relattn             all runs of a project; seeds of one experiment are averaged
+  relattn dashboard --project relattn rga_table1  those of a sweep, by the rows and columns of its table
+  relattn dashboard rga_table1 --dry_run          what would be made, as JSON
 """
+
+SAME_EXPERIMENT = ("identity", "fingerprint")
+"""Entries of a run's record that seeds of one experiment share: all options that decide the outcome, and the data."""
+
+EXPERIMENT = ("task", "data", "backbone", "label", *SAME_EXPERIMENT)
+"""The same with entries before it that people can read."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,10 @@ def curves(*metrics: str) -> tuple[Panel, ...]:
     return tuple(Panel("line", metric, (metric,)) for metric in metrics)
 
 
-def sections_of(tasks: "Iterable[type[Task]]") -> tuple[Section, ...]:
-    """The workspace: panels of all tasks, of training and of cost, a section for each task, and pictures."""
+def sections_of(tasks: "Sequence[type[Task]]") -> tuple[Section, ...]:
+    """Panels of all tasks, of training and of cost, a section for each task, pictures and figures."""
+    from relattn.inference.figures import GENERAL
+
     costs = (
         ("parameters", "parameters"),
         ("macs", "multiply-accumulates of an image"),
@@ -75,7 +84,47 @@ def sections_of(tasks: "Iterable[type[Task]]") -> tuple[Section, ...]:
         scores = [score.name for score in task.scores()]
         bars = Panel("bar", "test", tuple(f"test/{name}" for name in scores))
         sections.append(Section(task.name, (*curves(*(f"val/{name}" for name in scores)), bars)))
-    return (*sections, Section("Pictures", (Panel("media", "pictures", ("test/pictures", "val/pictures")),)))
+    drawings = dict.fromkeys((*GENERAL, *(name for task in tasks for name in task.figures())))
+    pictures = Panel("media", "pictures", ("test/pictures", "val/pictures"))
+    figures = Panel("media", "figures", tuple(f"figures/{name}" for name in drawings))
+    return (*sections, Section("Pictures", (pictures, figures)))
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """A workspace: which runs it shows, what of them is averaged, and its panels.
+
+    Attributes:
+        group: The group of runs on W&B, a sweep's name; None for all.
+        group_by: Entries of a run's record; runs with the same ones are averaged.
+        sections: Its panels.
+    """
+
+    group: str | None
+    group_by: tuple[str, ...]
+    sections: tuple[Section, ...]
+
+
+def of_project() -> Dashboard:
+    """The workspace of all runs."""
+    return Dashboard(None, EXPERIMENT, sections_of(tasks_of_recipes()))
+
+
+def of_sweep(sweep: "Sweep") -> Dashboard:
+    """The workspace of a sweep: a line for each cell of its table, which averages over seeds alone."""
+    from relattn.sweeps.layout import layout_of, scores_of
+
+    sections = sections_of(tasks_of_recipes())
+    if "table" not in sweep.content:
+        return Dashboard(sweep.name, ("row", *SAME_EXPERIMENT), sections)
+    layout = layout_of(sweep)
+    bars = [
+        Panel("bar", f"{score.label}{', lower is better' if score.lower else ''}", (score.metric,))
+        for score in scores_of(layout)
+        if score.metric is not None and score.test is None
+    ]
+    table = Section(str(layout.get("title", sweep.name)), (*bars, *curves("val/score")))
+    return Dashboard(sweep.name, ("column", "row", *SAME_EXPERIMENT), (table, *sections[1:]))
 
 
 def tasks_of_recipes() -> "list[type[Task]]":
@@ -100,24 +149,28 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--project", default=os.environ.get("WANDB_PROJECT", "relattn"))
     parser.add_argument("--entity", default=os.environ.get("WANDB_ENTITY"), help="the team; by default your own")
     parser.add_argument("--name", help="of the workspace; by default relattn, and the group")
-    parser.add_argument("--group", help="show one group's runs: a sweep's name")
+    parser.add_argument("sweep", nargs="?", help="a sweep file, or the name of one in conf/sweep: its runs alone")
     parser.add_argument("--dry_run", "--dry-run", action="store_true", help="print what would be made, as JSON")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str]) -> int:
     """Make the workspace and say where it is."""
+    from relattn.cli.sweep import find
+    from relattn.sweeps import grid
+
     options = parse(arguments)
-    name = options.name or " ".join(["relattn", *([options.group] if options.group else [])])
+    sweep = grid.load(find(options.sweep)) if options.sweep else None
+    name = options.name or " ".join(["relattn", *([sweep.name] if sweep else [])])
+    if not options.dry_run:
+        check_account(options.project)
+        if find_spec("wandb_workspaces") is None:
+            raise MissingFileError("relattn dashboard needs W&B's workspaces: pip install wandb-workspaces.")
+    dashboard = of_sweep(sweep) if sweep else of_project()
     if options.dry_run:
-        sections = [asdict(section) for section in sections_of(tasks_of_recipes())]
-        shown = {"name": name, "project": options.project, "group": options.group, "sections": sections}
-        print(json.dumps(shown, indent=2))  # noqa: T201
+        print(json.dumps({"name": name, "project": options.project, **asdict(dashboard)}, indent=2))  # noqa: T201
         return 0
-    check_account(options.project)
-    if find_spec("wandb_workspaces") is None:
-        raise MissingFileError("relattn dashboard needs W&B's package for workspaces: pip install wandb-workspaces.")
-    made = workspace(options.entity or own_entity(), options.project, name, options.group)
+    made = workspace(options.entity or own_entity(), options.project, name, dashboard)
     made.save()
     print(f"workspace: {made.url}")  # noqa: T201
     return 0
@@ -151,8 +204,8 @@ def own_entity() -> str:
     return str(entity)
 
 
-def workspace(entity: str, project: str, name: str, group: str | None) -> Any:
-    """The workspace as W&B's package has it; groups by task, backbone and attention average over seeds."""
+def workspace(entity: str, project: str, name: str, dashboard: Dashboard) -> Any:
+    """The workspace as W&B's package has it."""
     reports: Any = import_module("wandb_workspaces.reports.v2")
     workspaces: Any = import_module("wandb_workspaces.workspaces")
     both: Any = import_module("wandb_workspaces.expr").And
@@ -170,7 +223,7 @@ def workspace(entity: str, project: str, name: str, group: str | None) -> Any:
 
     sections = [
         workspaces.Section(section.name, panels=[panel(content) for content in section.panels], is_open=number < 3)
-        for number, section in enumerate(sections_of(tasks_of_recipes()))
+        for number, section in enumerate(dashboard.sections)
     ]
     return workspaces.Workspace(
         entity=entity,
@@ -179,7 +232,7 @@ def workspace(entity: str, project: str, name: str, group: str | None) -> Any:
         sections=sections,
         settings=workspaces.WorkspaceSettings(x_axis="epoch", group_by_prefix="first"),
         runset_settings=workspaces.RunsetSettings(
-            groupby=[workspaces.Config(f"run.{name}") for name in ("task", "backbone", "attention")],
-            filters=both(workspaces.Metric("Group") == group) if group else "",
+            groupby=[workspaces.Config(f"run.{name}") for name in dashboard.group_by],
+            filters=both(workspaces.Metric("Group") == dashboard.group) if dashboard.group else "",
         ),
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from relattn.cli import catalogue
-from relattn.cli.lightning.recipes import read_command_line, without
+from relattn.cli.lightning.command_line import read_command_line, without
 from relattn.cli.options import say
 from relattn.cores import available_cores
 from relattn.errors import InputError
@@ -18,7 +18,7 @@ from relattn.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from relattn.cli.lightning.recipes import CommandLine
+    from relattn.cli.lightning.command_line import CommandLine
     from relattn.tasks.data import Data
 
 SHOWN = 20

@@ -37,7 +37,7 @@ def run(demos: "Mapping[str, type[TaskDemo]]", *, root: Path, runs: Path, epochs
     from rich.console import Console
 
     from relattn.cli import report, sweep
-    from relattn.sweeps import grid, records, table
+    from relattn.sweeps import grid, records
 
     console = Console()
     jobs = max(1, min(MOST_JOBS, available_cores()))
@@ -49,8 +49,9 @@ def run(demos: "Mapping[str, type[TaskDemo]]", *, root: Path, runs: Path, epochs
     changes = [f"data.root={root}", *([f"trainer.max_epochs={epochs}"] if epochs else [])]
     settings = [part for change in changes for part in ("--set", change)]
     status = sweep.main([str(file), "--runs", str(runs), "--jobs", str(jobs), *settings])
-    filled = table.fill(grid.load(file), found := records.read([file.parent]))
-    console.print(f"report: {report.write([filled], found, runs / 'report')}", highlight=False, soft_wrap=True)
+    found = records.read([file.parent])
+    tables = report.tables_of([grid.load(file)], found)
+    console.print(f"report: {report.write(tables, found, runs / 'report')}", highlight=False, soft_wrap=True)
     return status
 
 

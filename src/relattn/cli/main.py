@@ -129,3 +129,6 @@ def main() -> int:
     except KeyboardInterrupt:
         print("relattn: interrupted", file=sys.stderr)  # noqa: T201
         return 130
+    except BrokenPipeError:  # whoever reads the output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

@@ -2,21 +2,24 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from relattn.cli import catalogue
 from relattn.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from relattn.sweeps.grid import Sweep
-    from relattn.sweeps.records import Record
+    from relattn.sweeps.records import Records
     from relattn.sweeps.table import Table
 
 EXAMPLES = """examples:
+  relattn report runs/reid                              runs side by side, seeds averaged
   relattn report runs/sweeps/rga_table1
-  relattn report runs/sweeps/rga_table1 runs/sweeps/rga_table2 --table rga_table2 --output report/table2
+  relattn report runs/sweeps/rga_table1 runs/sweeps/rga_table2 --table rga_table2 --out report/table2
 """
 
 
@@ -24,13 +27,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(
         prog="relattn report",
-        description="Write report.html, and each table as Markdown and CSV, from the folders of runs.",
+        description="Write report.html, and each table as Markdown, CSV and LaTeX, from the folders of runs.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folders", nargs="+", type=Path, help="folders of runs, or of sweeps")
     parser.add_argument("--table", action="append", default=[], help="a sweep file or its name; by default the runs'")
-    parser.add_argument("--output", type=Path, default=Path("report"), help="folder to write")
+    parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write")
     return parser.parse_args(arguments)
 
 
@@ -43,47 +46,75 @@ def main(arguments: list[str]) -> int:
     from rich.console import Console
 
     from relattn.cli.sweep import find
-    from relattn.sweeps import comparability, grid, records, table
+    from relattn.sweeps import grid, records
 
     found = records.read(options.folders)
-    if not found:
+    if not found.runs:
         raise InputError(f"relattn report: no runs are in {', '.join(map(str, options.folders))}.")
     files = [find(name) for name in options.table] or files_of(found)
     sweeps = [grid.load(file) for file in files]
-    tables = [table.fill(sweep, found) for sweep in sweeps if options.table or "table" in sweep.content]
+    tables = tables_of([sweep for sweep in sweeps if options.table or "table" in sweep.content], found)
     console = Console()
-    written = write(tables, found, options.output)
+    written = write(tables, found, options.out)
     for filled in tables:
         print_table(filled, console)
-    in_tables = {id(record) for filled in tables for record in filled.records}
-    for warning in comparability.differences([record for record in found if id(record) not in in_tables]):
-        console.print(warning, style="yellow", markup=False, highlight=False)
+    for run in found.runs:
+        if run.damage:
+            console.print(f"{run.folder}: {run.why}", style="yellow", markup=False, highlight=False)
     console.print(f"report: {written}", highlight=False, soft_wrap=True)
     return 0
 
 
-def write(tables: "list[Table]", found: "list[Record]", folder: Path) -> Path:
-    """Write the page, and each table as Markdown and CSV; returns the page's path."""
+def tables_of(sweeps: "Sequence[Sweep]", found: "Records") -> "list[Table]":
+    """The tables of sweeps, then those of runs that belong to none, by task."""
+    from relattn.sweeps import comparison, table
+
+    tables = [table.fill(sweep, found, cells_of(sweep, found)) for sweep in sweeps]
+    placed = {id(record) for filled in tables for record in filled.records}
+    return [*tables, *comparison.compare([run for run in found.runs if id(run) not in placed])]
+
+
+def cells_of(sweep: "Sweep", found: "Records") -> "dict[tuple[str, str], Any] | None":
+    """The options of a sweep's cells, where runs of others may belong to them and no plan says them; else None."""
+    from relattn.cli.sweep import resolver
+    from relattn.sweeps import plan
+    from relattn.sweeps.ledger import Ledger
+
+    known = found.ledgers.get(sweep.name, Ledger())
+    foreign = (run for run in found.runs if run.sweep.get("sweep") != sweep.name)
+    others = [run for run in foreign if run.folder.resolve() not in known.runs]
+    if known.cells or not any(run.decisive for run in others):
+        return None
+    runs = plan.plan(sweep, Path("runs"), resolver(with_data=False))
+    return {(run.row, run.column): run.cell_options for run in runs}
+
+
+def write(tables: "list[Table]", found: "Records", folder: Path) -> Path:
+    """Write the page, and each table as Markdown, CSV and LaTeX; returns the page's path."""
+    from relattn.publish import publish_text
     from relattn.sweeps import page, text
 
-    folder.mkdir(parents=True, exist_ok=True)
     for filled in tables:
-        (folder / f"{filled.sweep.name}.md").write_text(text.markdown(filled))
-        (folder / f"{filled.sweep.name}.csv").write_text(text.comma_separated(filled))
-    (folder / "report.html").write_text(page.render(tables, found))
+        publish_text(folder / f"{filled.name}.md", text.markdown(filled))
+        publish_text(folder / f"{filled.name}.csv", text.comma_separated(filled))
+        publish_text(folder / f"{filled.name}.tex", text.latex(filled))
+    publish_text(folder / "report.html", page.render(tables, found.runs))
     return folder / "report.html"
 
 
-def files_of(records: "list[Record]") -> list[Path]:
+def files_of(found: "Records") -> list[Path]:
     """The sweep files of runs: those of the catalogue, which may say more by now, or as they were when they ran."""
     files = {}
-    for record in records:
-        name = str(record.sweep.get("sweep", ""))
-        if Path(name).name != name:
-            raise InputError(f"{record.folder / 'sweep.json'}: sweep is {name!r}, expected the name of a file.")
-        current, copy = catalogue.conf() / "sweep" / f"{name}.yaml", record.folder.parent / f"{name}.yaml"
-        if name and (current.is_file() or copy.is_file()):
-            files[name] = current if current.is_file() else copy
+    places = dict.fromkeys(found.ledgers) | {str(run.sweep.get("sweep", "")): run for run in found.runs}
+    for name, run in places.items():
+        if not name or Path(name).name != name:
+            continue
+        current = catalogue.conf() / "sweep" / f"{name}.yaml"
+        copies = [run.folder.parent / f"{name}.yaml"] if run is not None else []
+        for file in (current, *copies):
+            if file.is_file():
+                files[name] = file
+                break
     return list(files.values())
 
 
@@ -91,7 +122,7 @@ def show(sweep: "Sweep", places: list[Path], console: "Console") -> None:
     """Print the table of a sweep so far."""
     from relattn.sweeps import records, table
 
-    print_table(table.fill(sweep, records.read(places), sweep.plan()), console)
+    print_table(table.fill(sweep, records.read(places)), console)
 
 
 def print_table(filled: "Table", console: "Console") -> None:
@@ -110,5 +141,10 @@ def print_table(filled: "Table", console: "Console") -> None:
     for column, score in places:
         shown.add_column(escape(filled.heading(column, score)), justify="right")
     for row in filled.rows:
-        shown.add_row(escape(filled.label(row)), *(compared(filled.cells[row, c, s.label], "\n") for c, s in places))
+        texts = []
+        for column, score in places:
+            cell = filled.cells[row, column, score.label]
+            text = escape(compared(filled, cell, "\n"))
+            texts.append(f"[bold]{text}[/]" if cell.best else text)
+        shown.add_row(escape(filled.label(row)), *texts)
     console.print(shown)

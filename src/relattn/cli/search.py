@@ -155,6 +155,7 @@ def row_of(entry: dict[str, Any], search: "Search", missing: list[Path]) -> "Row
 
 def draw(entries: list[dict[str, Any]], search: "Search", note: str, folder: Path) -> list[Path]:
     """Write the sheets, say in each entry which one it is on, and return the images that could not be read."""
+    from relattn.figures.canvas import save
     from relattn.figures.contact_sheet import contact_sheet, layout
 
     lines = max(max(1, -(-len(entry["ranking"]) // COLUMNS)) for entry in entries)
@@ -169,10 +170,10 @@ def draw(entries: list[dict[str, Any]], search: "Search", note: str, folder: Pat
             aspect = width / height
         numbered = f"{note}; sheet {number} of {len(pages)}" if len(pages) > 1 else note
         sheet = contact_sheet(rows, title="Nearest gallery images", note=numbered, columns=COLUMNS, aspect=aspect)
-        name = f"sheet-{number:0{max(2, len(str(len(pages))))}}.png"
-        sheet.save(folder / name)
+        name = f"sheet-{number:0{max(2, len(str(len(pages))))}}"
+        save(sheet, folder, name, ("png",))
         for entry in page:
-            entry["sheet"] = name
+            entry["sheet"] = f"{name}.png"
     return missing
 
 

@@ -1,23 +1,31 @@
-"""`relattn sweep`: run all of a sweep file, a table of the papers for example."""
+"""`relattn sweep`: run all of one or more sweep files, tables of the papers for example."""
 
 import argparse
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from relattn.cli import catalogue
 from relattn.errors import InputError, MissingFileError, suggest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
-    from relattn.sweeps.grid import Planned, Sweep
+    from relattn.sweeps.grid import Sweep
+    from relattn.sweeps.plan import Planned, Resolve
+
+ALL = "all"
+"""Stands for all tables in `conf/sweep`."""
 
 EXAMPLES = """examples:
   relattn sweep                                    the tables that there are
-  relattn sweep rga_table1 --dry_run               what would be run
+  relattn sweep rga_table1 --dry_run               what would be run; every cell is checked
   relattn sweep rga_table1 --devices 0,1,2,3       four runs at once, each on its GPU
+  relattn sweep rga_table1 rga_table2              both tables; runs that they share are run once
+  relattn sweep all --dry_run                      every table
   relattn sweep stra_table3a --set seed_everything=0 --set trainer.max_epochs=2 --set data.root=data/generated
   relattn sweep rga_arxiv_table7 --launcher ray --gpus_per_run 1
   relattn sweep rga_table1 --launcher wandb        the same file as a sweep on W&B, with an agent here
@@ -28,11 +36,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(
         prog="relattn sweep",
-        description="Run a W&B sweep file of method grid. Runs that have finished are skipped, interrupted ones go on.",
+        description="Run sweep files in W&B's format. Runs that have finished are skipped, interrupted ones go on.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", nargs="?", help="a file, or the name of one in conf/sweep; without it, their list")
+    parser.add_argument(
+        "files", nargs="*", metavar="file", help="a file, the name of one in conf/sweep, or all; without it, their list"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--runs", type=Path, default=Path("runs/sweeps"), help="a folder of runs goes there")
     parser.add_argument("--dry_run", "--dry-run", action="store_true", help="list the runs and their commands")
@@ -48,6 +58,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.jobs is not None and options.jobs < 1:
         raise InputError(f"--jobs is {options.jobs}, expected at least 1.")
+    for alone, why in ((options.run is not None, "--run"), (options.launcher == "wandb", "--launcher wandb")):
+        if alone and (len(options.files) != 1 or options.files == [ALL]):
+            raise InputError(f"{why} takes one sweep file, and not {len(options.files)}.")
     return options
 
 
@@ -68,55 +81,109 @@ def find(name: str) -> Path:
 
 
 def main(arguments: list[str]) -> int:
-    """Run a sweep; the exit status is 1 if a run has failed."""
+    """Run sweeps; the exit status is 1 if a run has failed or was left out."""
     options = parse(arguments)
-    if options.file is None:
+    if not options.files:
         width = max(map(len, catalogue.recipes("sweep")), default=0)
         for name, summary in catalogue.recipes("sweep").items():
             print(f"{name:<{width}}  {summary}")  # noqa: T201
         return 0
     from relattn.sweeps import grid
 
-    sweep = grid.load(find(options.file), grid.parse_overrides(options.overrides))
-    place = options.runs / sweep.name
+    names = list(catalogue.recipes("sweep")) if ALL in options.files else list(dict.fromkeys(options.files))
+    overrides = grid.parse_overrides(options.overrides)
+    sweeps = [grid.load(find(name), overrides) for name in names]
+    if len(sweeps) > 1:
+        sweeps = [with_applicable(sweep) for sweep in sweeps]
+    if repeated := sorted({one.name for one in sweeps if [other.name for other in sweeps].count(one.name) > 1}):
+        raise InputError(f"Two of the sweep files are named {repeated[0]!r}: their runs would share a folder.")
     if options.run is not None:
-        return run_one(sweep, options.run, place)
-    plan = sweep.plan(catalogue.conf())
-    if options.dry_run:
-        return dry_run(plan, place)
+        return run_one(sweeps[0], options.run, options.runs / sweeps[0].name)
     if options.launcher == "wandb":
         from relattn.sweeps import wandb_agent
 
         passed = ["--runs", str(options.runs.resolve())]
         passed += [part for entry in options.overrides for part in ("--set", entry)]
-        return wandb_agent.launch(sweep, passed, project=options.project, entity=options.entity)
-    return launch(sweep, plan, place, options)
+        return wandb_agent.launch(sweeps[0], passed, project=options.project, entity=options.entity)
+    for sweep in sweeps:
+        if sweep.content["method"] != "grid":
+            raise InputError(f"{sweep.path}: method {sweep.content['method']} needs W&B: --launcher wandb.")
+    plans = {sweep.name: (sweep, made) for sweep, made in zip(sweeps, planned(sweeps, options.runs), strict=True)}
+    return dry_run(plans) if options.dry_run else launch(plans, options)
 
 
-def keep_file(sweep: "Sweep", place: Path) -> None:
-    """Keep the sweep's file beside its runs, for `relattn report`."""
-    place.mkdir(parents=True, exist_ok=True)
-    (place / f"{sweep.name}.yaml").write_text(sweep.path.read_text())
+def with_applicable(sweep: "Sweep") -> "Sweep":
+    """A sweep of several without options of `relattn fit` where it runs another command; says which are left out."""
+    from dataclasses import replace
+
+    command = [str(part) for part in sweep.content.get("command", [])][:2]
+    if command in ([], ["relattn", "fit"]):
+        return sweep
+    kept = {name: value for name, value in sweep.overrides.items() if name in sweep.content["parameters"]}
+    if dropped := [f"{name}={value}" for name, value in sweep.overrides.items() if name not in kept]:
+        print(f"{sweep.name} runs {' '.join(command)}, without --set {', '.join(dropped)}")  # noqa: T201
+    return replace(sweep, overrides=kept)
 
 
-def dry_run(plan: "list[Planned]", place: Path) -> int:
-    """List the runs: what became of them, and their commands."""
-    from relattn.runs import run_folder
+def planned(sweeps: "Sequence[Sweep]", runs: Path) -> "list[list[Planned]]":
+    """The runs of each sweep; every cell is checked, and runs that sweeps share have one folder.
 
-    for planned in plan:
-        state = run_folder.state_of(place / planned.name)
-        print(f"{planned.name}  [{state}]\n  {shlex.join(planned.command)}")  # noqa: T201
-    print(f"{len(plan)} runs, in {place}")  # noqa: T201
+    Raises:
+        InputError: If a cell cannot be run.
+    """
+    from rich.console import Console
+
+    from relattn.sweeps import plan
+
+    with Console(stderr=True).status("Checking every cell ..."):
+        plans = [plan.plan(sweep, runs / sweep.name, resolver()) for sweep in sweeps]
+    shared = iter(plan.share([run for runs_of_one in plans for run in runs_of_one], runs))
+    return [[next(shared) for _ in runs_of_one] for runs_of_one in plans]
+
+
+def resolver(*, with_data: bool = True) -> "Resolve":
+    """What understands the command lines of a sweep; Lightning is imported only where they train."""
+
+    def resolve(lines: "Sequence[list[str]]") -> "list[Any]":
+        from relattn.sweeps.plan import Resolution
+
+        if all(line[:1] != ["fit"] for line in lines):
+            return [Resolution({"command": list(line)}) for line in lines]
+        from relattn.cli.lightning.commands import quieten
+
+        quieten()
+        from relattn.cli.lightning.resolve import resolve as resolve_fits
+
+        return resolve_fits(lines, with_data=with_data)
+
+    return resolve
+
+
+def dry_run(plans: "dict[str, tuple[Sweep, list[Planned]]]") -> int:
+    """List the runs: their states, their commands, and the tests that follow them."""
+    everything = [run for _, runs in plans.values() for run in runs]
+    seen: set[Path] = set()
+    for run in everything:
+        shared = f"  the run of {run.folder}" if run.folder in seen or run.folder.name != run.name else ""
+        print(f"{run.name}  [{run.state}]{shared}\n  {shlex.join(run.command)}")  # noqa: T201
+        for test in run.tests:
+            print(f"  {shlex.join(test.command)}")  # noqa: T201
+        if run.missing:
+            print(f"  cannot run here: {run.missing}")  # noqa: T201
+        seen.add(run.folder)
+    places = ", ".join(sorted({str(run.folder.parent) for run in everything}))
+    print(f"{len(everything)} runs, {len(seen)} of them distinct, in {places}")  # noqa: T201
     return 0
 
 
-def launch(sweep: "Sweep", plan: "list[Planned]", place: Path, options: argparse.Namespace) -> int:
+def launch(plans: "dict[str, tuple[Sweep, list[Planned]]]", options: argparse.Namespace) -> int:
     """Run what is not finished, and say what came out."""
     from rich.console import Console
 
-    from relattn.runs import run_folder
+    from relattn.sweeps import ledger
     from relattn.sweeps.live import Board
     from relattn.sweeps.local import Local
+    from relattn.sweeps.plan import unique
     from relattn.sweeps.ray_cluster import Ray
 
     console = Console()
@@ -127,60 +194,109 @@ def launch(sweep: "Sweep", plan: "list[Planned]", place: Path, options: argparse
         if options.launcher == "ray"
         else Local(jobs, devices)
     )
-    keep_file(sweep, place)
-    todo = [planned for planned in plan if run_folder.state_of(place / planned.name) != "finished"]
-    if len(todo) < len(plan):
-        console.print(f"{len(plan) - len(todo)} of {len(plan)} runs have finished before.", highlight=False)
-    board = Board(sweep.name, plan, place, console, jobs)
+    everything = unique(run for _, runs in plans.values() for run in runs)
+    todo = [run for run in everything if run.state != "finished"]
+    say_missing(todo, console)
+    todo = [run for run in todo if not run.missing]
+    if not todo and any(run.state != "finished" for run in everything):
+        raise InputError("No run is left: the data of all of them are missing.")
+    for name, (sweep, runs) in plans.items():
+        keep_file(sweep, options.runs / name)
+        ledger.write(options.runs / name, runs)
+    if finished := sum(run.state == "finished" for run in everything):
+        console.print(f"{finished} of {len(everything)} runs have finished before.", highlight=False)
+    board = Board(next(iter(plans)) if len(plans) == 1 else f"{len(plans)} sweeps", everything, console, jobs)
     try:
         with board:
-            launcher.launch(todo, place, sweep.name, board.watch)
+            launcher.launch(todo, board.watch)
     except KeyboardInterrupt:
-        console.print(f"Stopped; the same command goes on: {place}", highlight=False, soft_wrap=True)
+        console.print(f"Stopped; the same command goes on: {options.runs}", highlight=False, soft_wrap=True)
         raise
-    return outcome(sweep, plan, place, console)
+    return outcome(plans, everything, options.runs, console)
 
 
-def outcome(sweep: "Sweep", plan: "list[Planned]", place: Path, console: "Console") -> int:
-    """Say what failed, and print the table so far."""
+def say_missing(runs: "Sequence[Planned]", console: "Console") -> None:
+    """Say which runs are left out because their data are not there."""
+    reasons: dict[str, list[str]] = {}
+    for run in runs:
+        if run.missing:
+            reasons.setdefault(run.missing, []).append(run.name)
+    for reason, names in reasons.items():
+        sentence = f"{len(names)} runs are left out, {names[0]} and so on: {reason}"
+        console.print(sentence, style="yellow", highlight=False, markup=False)
+
+
+def keep_file(sweep: "Sweep", place: Path) -> None:
+    """Keep the sweep's file beside its runs, for `relattn report`."""
+    from relattn.publish import publish_text
+
+    publish_text(place / f"{sweep.name}.yaml", sweep.path.read_text(encoding="utf-8"))
+
+
+def outcome(
+    plans: "dict[str, tuple[Sweep, list[Planned]]]", everything: "Sequence[Planned]", place: Path, console: "Console"
+) -> int:
+    """Say what failed, and print the tables so far."""
     from rich.markup import escape
 
     from relattn.cli.report import show
     from relattn.runs import run_folder
 
-    states = {planned.name: run_folder.state_of(place / planned.name) for planned in plan}
-    failed = [planned for planned in plan if states[planned.name] == "failed"]
+    states = {run.folder: run.state for run in everything}
+    for run in everything:
+        if states[run.folder] == "failed":
+            record = run_folder.read_json(run.folder / "failed.json") or {}
+            console.rule(f"[red]failed[/]: {run.name}, {record.get('why')}")
+            console.print(escape("\n".join(record.get("log", []))), highlight=False, soft_wrap=True)
+    for name, (sweep, _) in plans.items():
+        if "table" in sweep.content:
+            show(sweep, [place / name], console)
     finished = list(states.values()).count("finished")
-    for planned in failed:
-        record = run_folder.read_json(place / planned.name / "failed.json") or {}
-        console.rule(f"[red]failed[/]: {planned.name}, {record.get('why')}")
-        console.print(escape("\n".join(record.get("log", []))), highlight=False, soft_wrap=True)
-    if "table" in sweep.content:
-        show(sweep, [place], console)
-    console.print(f"{finished} of {len(plan)} runs finished: {place}", highlight=False, soft_wrap=True)
-    return 0 if finished == len(plan) else 1
+    console.print(f"{finished} of {len(everything)} runs finished: {place}", highlight=False, soft_wrap=True)
+    return 0 if finished == len(everything) else 1
 
 
 def run_one(sweep: "Sweep", given: list[str], place: Path) -> int:
-    """Start the run of some values, as an agent of W&B gives them."""
-    from relattn.runs import run_folder
-    from relattn.sweeps.grid import text
+    """Start the run of some values, as an agent of W&B gives them.
+
+    Raises:
+        InputError: If a parameter is missing, or has a value that the file does not list.
+    """
+    from relattn.sweeps import ledger, plan
     from relattn.sweeps.local import Local
 
+    point = point_of(sweep, given)
+    (run,) = plan.plan_points(sweep, [point], place, resolver())
+    (run,) = plan.share([run], place.parent)
+    fits = run.command[:2] == ["relattn", "fit"]
+    if "WANDB_SWEEP_ID" in os.environ and "logger" not in run.options and fits:
+        run.command.append("--logger=wandb")
+    keep_file(sweep, place)
+    ledger.write(place, [run])
+    if run.state != "finished":
+        Local().launch([run], lambda seen: None)
+    return 0 if run.state == "finished" else 1
+
+
+def point_of(sweep: "Sweep", given: list[str]) -> dict[str, Any]:
+    """The values of a sweep's parameters, from `--name=value`; those of a distribution may be any.
+
+    Raises:
+        InputError: If a parameter is missing, or has a value that the file does not list.
+    """
+    import yaml
+
+    from relattn.sweeps.grid import text
+
     written = dict(entry.removeprefix("--").split("=", 1) for entry in given if "=" in entry)
-    parameters = {}
-    for name, values in sweep.parameters.items():
+    point = {}
+    for name in sweep.content["parameters"]:
+        values = sweep.parameters[name]
         chosen = [value for value in values if written.get(name) in (text(value), str(value))]
+        if not values and name in written:
+            chosen = [yaml.safe_load(written[name])]
         if not chosen:
             known = suggest(str(written.get(name)), map(str, values))
             raise InputError(f"--run: {name} is {written.get(name)!r}. {known}")
-        parameters[name] = chosen[0]
-    planned = sweep.planned(parameters, catalogue.conf())
-    if "WANDB_SWEEP_ID" in os.environ and "logger" not in planned.options and planned.command[:2] == ["relattn", "fit"]:
-        planned.command.append("--logger=wandb")
-    keep_file(sweep, place)
-    folder = place / planned.name
-    if run_folder.state_of(folder) == "finished":
-        return 0
-    Local().launch([planned], place, sweep.name, lambda seen: None)
-    return 0 if run_folder.state_of(folder) == "finished" else 1
+        point[name] = chosen[0]
+    return point

@@ -1,36 +1,54 @@
-"""Contact sheets: a query at the left of its row, and the nearest gallery images with what is known of them."""
+"""Contact sheets: a query at the left of its row, and the nearest gallery images with what is known of them.
 
-import unicodedata
+A sheet holds a hundred images, for which matplotlib's layout takes many seconds, so positions are computed here: all is
+drawn on one axes that covers the figure and counts in pixels from the upper left corner.
+"""
+
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from statistics import median
+from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-Colour = tuple[int, int, int]
+from relattn.figures.lettering import FONT, legible, shortened, text_width
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom, in pixels; right and bottom are outside."""
 
-SAME, OTHER, UNKNOWN, QUERY = (24, 138, 72), (200, 45, 42), (150, 155, 163), (48, 53, 62)
+SAME, OTHER, UNKNOWN, QUERY = "#1f9d57", "#b8201d", "#969ba3", "#30353e"
 """Colours of the frames; SAME and OTHER differ in lightness too, and a check mark or a cross says it again."""
-PAPER, INK, FAINT, RULE, EMPTY = (255, 255, 255), (28, 31, 36), (100, 106, 115), (222, 225, 229), (240, 241, 243)
+PAPER, INK, FAINT, RULE, EMPTY = "#ffffff", "#1c1f24", "#646a73", "#dee1e5", "#f0f1f3"
 
+DPI = 128
+"""Pixels of an inch; sizes in inches are exact, as it is a power of two."""
 HEIGHT = 240
 """Height of an image, in pixels."""
 FRAME, MAT = 5, 2
 """Widths of a frame, and of the white between it and the image."""
 MARGIN, GAP, ASIDE = 36, 18, 42
 """Around the sheet, between columns, and between the query and its results."""
-LEADING, TEXT, TITLE = 18, 12, 23
-"""Height of a line, and sizes of fonts."""
+LEADING, TEXT, NOTE, TITLE = 19, 12, 13, 22
+"""Height of a line, and sizes of fonts, in pixels."""
+BADGE = 14
+"""Diameter of a mark."""
 CAPTION = 2 * LEADING + 8
-LEAST = 152
+LEAST = 168
 """Least width of a column, which a caption needs: `0002_c1s1_000451_03.jpg`."""
 WIDEST = 1000
-"""A note that is longer is shortened, unless the rows are as wide."""
-SAMPLES = 4
-"""Marks are drawn so many times as large, and made smaller: lines alone have ragged edges."""
+"""A title or note that is longer is shortened, unless the rows are as wide."""
+
+STROKES = {
+    True: [[(0.26, 0.53), (0.43, 0.7), (0.75, 0.33)]],
+    False: [[(0.33, 0.33), (0.67, 0.67)], [(0.33, 0.67), (0.67, 0.33)]],
+    None: [[(0.28, 0.5), (0.72, 0.5)]],
+}
+"""Lines of a mark, in parts of its diameter: a check mark (same identity), a cross (another), a dash (not known)."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +75,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything is on a sheet.
+    """Positions of everything on a sheet.
 
     Results that do not fit beside their query go on below the first ones.
     """
@@ -69,7 +87,7 @@ class Layout:
     size: tuple[int, int]
     """Height and width of an image, in pixels."""
     top: int
-    """Where the rows begin, below the header."""
+    """Upper edge of the first row, below the header."""
 
     @property
     def column(self) -> int:
@@ -86,17 +104,22 @@ class Layout:
         """Width of the rows, with the margins."""
         return 2 * MARGIN + self.column + ASIDE + self.columns * (self.column + GAP) - GAP
 
+    @property
+    def height(self) -> int:
+        """Height of the sheet."""
+        return self.row_top(len(self.lines)) + MARGIN - 2 * GAP
+
     def row_top(self, row: int) -> int:
-        """Upper edge of a row; for the number of rows, the lower edge of the sheet."""
+        """Upper edge of a row; for the number of rows, that of the next one."""
         return self.top + sum(count * (self.line + GAP) + GAP for count in self.lines[:row])
 
     def query(self, row: int) -> Box:
         """The frame of a row's query, its width included."""
         return self.frame(MARGIN, self.row_top(row))
 
-    def result(self, row: int, place: int) -> Box:
+    def result(self, row: int, index: int) -> Box:
         """The frame of a row's result, counted from 0."""
-        line, column = divmod(place, self.columns)
+        line, column = divmod(index, self.columns)
         left = MARGIN + self.column + ASIDE + column * (self.column + GAP)
         return self.frame(left, self.row_top(row) + line * (self.line + GAP))
 
@@ -113,7 +136,7 @@ def contact_sheet(
     note: str = "",
     columns: int = 10,
     aspect: float | None = None,
-) -> Image.Image:
+) -> "Figure":
     """Draw queries with their results.
 
     Args:
@@ -124,43 +147,46 @@ def contact_sheet(
         aspect: Width over height of the area that each image is fitted into; by default the images' median.
 
     Returns:
-        An RGB image, on white.
+        A figure with 128 pixels to the inch, on white.
     """
-    place = layout(rows, columns, aspect)
+    positions = layout(rows, columns, aspect)
+    known = all(tile.same is not None for row in rows for tile in row.results)
     key = [("query", QUERY, None), ("same identity", SAME, True), ("another identity", OTHER, False)]
-    if any(tile.same is None for row in rows for tile in row.results):
-        key.append(("identity not known", UNKNOWN, None))
-    key_width = sum(30 + round(font(TEXT).getlength(text)) + 20 for text, *_ in key)
-    header = max(key_width, *(round(font(size).getlength(text)) for text, size in ((title, TITLE), (note, TEXT + 1))))
-    width = max(place.width, 2 * MARGIN + min(header, WIDEST))
-    sheet = Image.new("RGB", (width, place.row_top(len(rows)) + MARGIN - 2 * GAP), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN, MARGIN + 20), legible(title), INK, font(TITLE), anchor="ls")
-    draw.text((MARGIN, MARGIN + 46), shortened(note, width - 2 * MARGIN, TEXT + 1), FAINT, font(TEXT + 1), anchor="ls")
+    key += [] if known else [("identity not known", UNKNOWN, None)]
+    steps = [24 + math.ceil(text_width(text, TEXT)) + 20 for text, *_ in key]
+    header = max(
+        sum(steps), *(math.ceil(text_width(legible(text), size)) for text, size in ((title, TITLE), (note, NOTE)))
+    )
+    width = max(positions.width, 2 * MARGIN + min(header, WIDEST))
+    ax = blank(width, positions.height)
+    across = width - 2 * MARGIN
+    write(ax, MARGIN, MARGIN + 20, shortened(title, across, TITLE), size=TITLE)
+    write(ax, MARGIN, MARGIN + 46, shortened(note, across, NOTE), size=NOTE, colour=FAINT)
     left, middle = MARGIN, MARGIN + 68
-    for text, colour, same in key:
-        if text == "query":
-            draw.rectangle((left, middle - 8, left + 15, middle + 7), outline=colour, width=3)
+    for (text, colour, same), step in zip(key, steps, strict=True):
+        if colour == QUERY:
+            fill(ax, (left, middle - 8, left + 16, middle + 8), colour)
+            fill(ax, (left + 3, middle - 5, left + 13, middle + 5), PAPER)
         else:
-            sheet.paste(mark(same, 16), (left, middle - 8))
-        draw.text((left + 24, middle), text, INK, font(TEXT), anchor="lm")
-        left += 44 + round(font(TEXT).getlength(text))
+            mark(ax, left + 1, middle - BADGE // 2, same)
+        write(ax, left + 24, middle + 4, text)
+        left += step
     for number, row in enumerate(rows):
         if number:
-            edge = place.row_top(number) - GAP
-            draw.line((MARGIN, edge, width - MARGIN - 1, edge), RULE)
-        draw_tile(sheet, place.query(number), place.column, row.query, QUERY)
+            edge = positions.row_top(number) - GAP
+            fill(ax, (MARGIN, edge, width - MARGIN, edge + 1), RULE)
+        draw_tile(ax, positions.query(number), positions.column, row.query, QUERY)
         for index, tile in enumerate(row.results):
             colour = UNKNOWN if tile.same is None else SAME if tile.same else OTHER
-            draw_tile(sheet, place.result(number, index), place.column, tile, colour, marked=True)
+            draw_tile(ax, positions.result(number, index), positions.column, tile, colour, marked=True)
         if not row.results:
-            box = place.result(number, 0)
-            draw.text((box[0], (box[1] + box[3]) // 2), "no gallery image is left", FAINT, font(TEXT), anchor="lm")
-    return sheet
+            left, top, _, bottom = positions.result(number, 0)
+            write(ax, left, (top + bottom) // 2, "no gallery image is left", colour=FAINT)
+    return ax.get_figure()  # type: ignore[return-value]
 
 
 def layout(rows: Sequence[Row], columns: int = 10, aspect: float | None = None) -> Layout:
-    """Where `contact_sheet` puts everything, for the same arguments."""
+    """Positions of what `contact_sheet` draws for the same arguments."""
     images = [tile.image for row in rows for tile in (row.query, *row.results) if tile.image is not None]
     if aspect is None:
         aspect = median(image.width / image.height for image in images) if images else 0.5
@@ -170,87 +196,83 @@ def layout(rows: Sequence[Row], columns: int = 10, aspect: float | None = None) 
     return Layout(lines, max(1, min(columns, longest)), (HEIGHT, round(HEIGHT * aspect)), MARGIN + 100)
 
 
-def draw_tile(sheet: Image.Image, box: Box, column: int, tile: Tile, colour: Colour, *, marked: bool = False) -> None:
+def blank(width: int, height: int) -> "Axes":
+    """Axes that cover a figure of this size, and count in pixels from the upper left corner."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set_axis_off()
+    ax.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
+    return ax
+
+
+def draw_tile(ax: "Axes", box: Box, column: int, tile: Tile, colour: str, *, marked: bool = False) -> None:
     """Draw an image in its frame, with its caption below it.
 
     Args:
-        sheet: Where to draw.
+        ax: As of `blank`.
         box: The frame, its width included.
         column: Width of the column.
         tile: What to draw.
         colour: Of the frame.
         marked: Whether a mark beside the note says what the frame's colour does.
     """
-    draw = ImageDraw.Draw(sheet)
     left, top, right, bottom = box
-    draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=FRAME)
     inset = FRAME + MAT
-    area = (right - left - 2 * inset, bottom - top - 2 * inset)
-    draw.rectangle((left + inset, top + inset, right - inset - 1, bottom - inset - 1), fill=EMPTY)
+    inside = (left + inset, top + inset, right - inset, bottom - inset)
+    fill(ax, box, colour)
+    fill(ax, (left + FRAME, top + FRAME, right - FRAME, bottom - FRAME), PAPER)
+    fill(ax, inside, EMPTY)
     if tile.image is None:
-        draw.text(((left + right) // 2, (top + bottom) // 2), "no image", FAINT, font(TEXT), anchor="mm")
+        write(ax, (left + right) // 2, (top + bottom) // 2, "no image", colour=FAINT, align="center")
     else:
-        scale = min(area[0] / tile.image.width, area[1] / tile.image.height)
-        size = (max(1, round(tile.image.width * scale)), max(1, round(tile.image.height * scale)))
-        shown = tile.image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
-        sheet.paste(shown, (left + inset + (area[0] - size[0]) // 2, top + inset + (area[1] - size[1]) // 2))
-    first = bottom + 8 + LEADING // 2
-    draw.text((left, first), shortened(tile.name, column, TEXT), INK, font(TEXT), anchor="lm")
-    badge = 20 if marked else 0
+        paste(ax, inside, tile.image)
+    first = bottom + 8 + LEADING * 3 // 4
+    write(ax, left, first, shortened(tile.name, column, TEXT))
+    indent = BADGE + 6 if marked else 0
     if marked:
-        sheet.paste(mark(tile.same, 14), (left, first + LEADING - 7))
-    draw.text(
-        (left + badge, first + LEADING), shortened(tile.note, column - badge, TEXT), FAINT, font(TEXT), anchor="lm"
-    )
+        mark(ax, left, first + LEADING - 11, tile.same)
+    write(ax, left + indent, first + LEADING, shortened(tile.note, column - indent, TEXT), colour=FAINT)
 
 
-@lru_cache
-def mark(same: bool | None, size: int) -> Image.Image:
-    """A disc with a check mark (same), a cross (not the same) or a dash (not known), `size` pixels wide, on white."""
+def paste(ax: "Axes", box: Box, image: Image.Image) -> None:
+    """Show an image in the middle of a box, as large as fits in."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    scale = min(width / image.width, height / image.height)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    left, top = box[0] + (width - size[0]) // 2, box[1] + (height - size[1]) // 2
+    shown = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    extent = (left, left + size[0], top + size[1], top)
+    # It has its final size already: matplotlib neither resamples it nor merges it with others in a PDF.
+    ax.imshow(shown, extent=extent, origin="upper", aspect="auto", interpolation="none", zorder=1.5)  # above areas
+
+
+def fill(ax: "Axes", box: Box, colour: str) -> None:
+    """Draw an area."""
+    from matplotlib.patches import Rectangle
+
+    left, top, right, bottom = box
+    ax.add_artist(Rectangle((left, top), right - left, bottom - top, facecolor=colour, linewidth=0))
+
+
+def mark(ax: "Axes", left: int, top: int, same: bool | None) -> None:
+    """Draw a disc with a check mark (same), a cross (not the same) or a dash (not known)."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Circle
+
     colour = UNKNOWN if same is None else SAME if same else OTHER
-    side = size * SAMPLES
-    large = Image.new("RGB", (side, side), PAPER)
-    draw = ImageDraw.Draw(large)
-    draw.ellipse((0, 0, side - 1, side - 1), fill=colour)
-    strokes = [[(0.28, 0.5), (0.72, 0.5)]]
-    if same is not None:
-        strokes = [[(0.33, 0.33), (0.67, 0.67)], [(0.33, 0.67), (0.67, 0.33)]]
-    if same:
-        strokes = [[(0.26, 0.53), (0.43, 0.7), (0.75, 0.33)]]
-    for stroke in strokes:
-        draw.line([(x * side, y * side) for x, y in stroke], PAPER, width=round(side * 0.13), joint="curve")
-    return large.resize((size, size), Image.Resampling.LANCZOS)
+    ax.add_artist(Circle((left + BADGE / 2, top + BADGE / 2), BADGE / 2, facecolor=colour, linewidth=0))
+    for stroke in STROKES[same]:
+        xs, ys = [left + x * BADGE for x, _ in stroke], [top + y * BADGE for _, y in stroke]
+        ax.add_artist(Line2D(xs, ys, color=PAPER, linewidth=0.13 * BADGE * 72 / DPI))
 
 
-@lru_cache
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font, which is on every machine."""
-    return ImageFont.load_default(size)
-
-
-@lru_cache(maxsize=4096)
-def has_glyph(character: str) -> bool:
-    """Whether the font can draw a character."""
-    missing, drawn = (font(TEXT).getmask(text) for text in ("\uffff", character))
-    return missing.size != drawn.size or bytes(missing) != bytes(drawn)
-
-
-def legible(text: str) -> str:
-    """The text in characters that the font has: letters without their accents, and `?` where that does not help."""
-    plain = []
-    for character in text:
-        base = character if has_glyph(character) else unicodedata.normalize("NFKD", character)[0]
-        plain.append(base if has_glyph(base) else "?")
-    return "".join(plain)
-
-
-def shortened(text: str, width: int, size: int) -> str:
-    """The text, its middle replaced by an ellipsis if it is wider than `width` pixels in the font of `size`."""
-    text = legible(text)
-    if font(size).getlength(text) <= width:
-        return text
-    for kept in range(len(text) - 1, 0, -1):
-        candidate = f"{text[: kept // 2]}…{text[len(text) - (kept + 1) // 2 :]}"
-        if font(size).getlength(candidate) <= width:
-            return candidate
-    return "…"
+def write(
+    ax: "Axes", x: int, baseline: int, text: str, *, size: int = TEXT, colour: str = INK, align: str = "left"
+) -> None:
+    """Write a line of text as it is: a `$` in the name of a file begins no formula."""
+    ax.text(
+        x, baseline, text, fontsize=size * 72 / DPI, color=colour, ha=align, va="baseline", family=FONT,
+        parse_math=False,
+    )  # fmt: skip

@@ -1,22 +1,39 @@
 """What a network sees in a street: an image, its true classes, the predicted ones, and where the two differ."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-Pixels = NDArray[np.uint8]
+from relattn.figures.canvas import DPI, FAINT, INK, SIZE, SMALL, Pixels, grid, show_image
+from relattn.figures.lettering import text_width
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Classes = NDArray[np.integer[Any]]
 
-PAPER, INK = (255, 255, 255), (28, 31, 36)
 VOID, RIGHT, WRONG = (60, 60, 64), (235, 238, 241), (205, 45, 42)
 """Colours of pixels without a label, of right ones and of wrong ones."""
-MARGIN, GAP, TEXT, SWATCH = 16, 10, 13, 12
-"""Around the picture, between its parts, size of the font, and side of a legend's square, in pixels."""
-LEAST = 320
-"""Width of a part, at least; smaller images are enlarged by whole factors."""
+ERRORS = "errors (red: wrong, dark: unlabelled)"
+LARGE, SMALLER = 3.2, 1.9
+"""Side of a square picture, in inches: of one image, and of several below each other."""
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """An image with its classes."""
+
+    image: Pixels
+    """(H, W, 3) uint8 RGB."""
+    prediction: Classes
+    """(H, W)."""
+    truth: Classes | None = None
+    """(H, W), 255 where there is no label; None if it is not known, which leaves two pictures."""
 
 
 def paint(classes: Classes, palette: Pixels) -> Pixels:
@@ -32,59 +49,85 @@ def overlay(image: Pixels, classes: Classes, palette: Pixels, opacity: float = 0
     return mixed.round().astype(np.uint8)
 
 
-def segmentation(
-    image: Pixels, truth: Classes | None, prediction: Classes, palette: Pixels, names: Sequence[str]
-) -> Image.Image:
-    """Draw an image, its truth, the prediction and the errors side by side, with a legend of the classes in them.
+def segmentation(samples: Sequence[Segmented], palette: Pixels, names: Sequence[str], *, title: str = "") -> "Figure":
+    """Draw images, their truth, the prediction and the errors, with one legend of the classes in them.
+
+    One image has two pictures side by side and two below; several have a row each.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        truth: (H, W) classes, 255 where there is no label; None if it is not known, which leaves two parts.
-        prediction: (H, W) classes.
+        samples: The images.
         palette: (C, 3) uint8, the colours of the classes.
         names: Their names, C of them.
+        title: The line above.
     """
-    parts = {"image": image, "prediction": overlay(image, prediction, palette)}
-    seen = set(np.unique(prediction).tolist())
-    if truth is not None:
-        labelled = truth < len(names)
-        wrong = labelled & (truth != prediction)
-        error = np.where(wrong[..., None], WRONG, RIGHT).astype(np.uint8)
-        error[~labelled] = VOID
-        share = 100 * wrong.sum() / max(labelled.sum(), 1)
-        parts = {"image": image, "truth": overlay(image, truth, palette), **parts}
-        parts[f"errors: {share:.1f} % of the labelled pixels"] = error
-        seen |= set(np.unique(truth[labelled]).tolist())
-    factor = max(1, -(-LEAST // image.shape[1]))
-    pictures = {
-        title: Image.fromarray(part).resize((part.shape[1] * factor, part.shape[0] * factor), Image.Resampling.NEAREST)
-        for title, part in parts.items()
-    }
-    return assemble(pictures, [(names[index], tuple(palette[index].tolist())) for index in sorted(seen)])
+    pictures = [parts(sample, palette, len(names)) for sample in samples]
+    titles = max(pictures, key=len)
+    single = len(samples) == 1
+    shape = (-(-len(titles) // 2), 2) if single else (len(samples), len(titles))
+    aspect = fmean(sample.image.shape[1] / sample.image.shape[0] for sample in samples)
+    figure, axes = grid(*shape, aspect=aspect, title=title, lines=1, side=LARGE if single else SMALLER)
+    pixels = DPI * figure.get_figwidth() / shape[1]
+    places = [axes.flat] if single else axes
+    for number, (row, shown, sample) in enumerate(zip(places, pictures, samples, strict=True)):
+        for ax, name in zip(row, titles, strict=True):
+            if name in shown:
+                show_image(ax, reduced(shown[name], pixels))
+            if number == 0:
+                ax.set_title(name, fontsize=SIZE, color=INK)
+            if name == ERRORS and sample.truth is not None:
+                ax.set_xlabel(wrong_share(sample, len(names)), fontsize=SMALL, color=FAINT)
+    legend(figure, {names[index]: palette[index] for index in classes_in(samples, len(names))})
+    return figure
 
 
-def assemble(pictures: dict[str, Image.Image], legend: Sequence[tuple[str, tuple[int, ...]]]) -> Image.Image:
-    """Put pictures of one size side by side, two to a row, with their titles above and a legend below."""
-    font = ImageFont.load_default(TEXT)
-    width, height = next(iter(pictures.values())).size
-    columns, line = 2, TEXT + 8
-    rows = -(-len(pictures) // columns)
-    total = 2 * MARGIN + columns * width + (columns - 1) * GAP
-    places, x, y = [], MARGIN, MARGIN + rows * (line + height + GAP)
-    for name, _ in legend:
-        step = SWATCH + 6 + round(font.getlength(name)) + 16
-        if x + step > total - MARGIN and x > MARGIN:
-            x, y = MARGIN, y + line
-        places.append((x, y))
-        x += step
-    sheet = Image.new("RGB", (total, y + line + MARGIN), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    for place, (title, picture) in enumerate(pictures.items()):
-        left = MARGIN + place % columns * (width + GAP)
-        top = MARGIN + place // columns * (line + height + GAP)
-        draw.text((left, top), title, fill=INK, font=font)
-        sheet.paste(picture, (left, top + line))
-    for (name, colour), (left, top) in zip(legend, places, strict=True):
-        draw.rectangle((left, top + 2, left + SWATCH, top + 2 + SWATCH), fill=colour, outline=INK)
-        draw.text((left + SWATCH + 6, top), name, fill=INK, font=font)
-    return sheet
+def parts(sample: Segmented, palette: Pixels, classes: int) -> dict[str, Pixels]:
+    """The pictures of an image by their titles."""
+    image, truth = sample.image, sample.truth
+    prediction = {"prediction": overlay(image, sample.prediction, palette)}
+    if truth is None:
+        return {"image": image, **prediction}
+    errors = np.where((truth != sample.prediction)[..., None], WRONG, RIGHT).astype(np.uint8)
+    errors[truth >= classes] = VOID
+    return {"image": image, "truth": overlay(image, truth, palette), **prediction, ERRORS: errors}
+
+
+def wrong_share(sample: Segmented, classes: int) -> str:
+    """How many of the labelled pixels are wrong, in words."""
+    assert sample.truth is not None
+    labelled = sample.truth < classes
+    wrong = labelled & (sample.truth != sample.prediction)
+    return f"{100 * wrong.sum() / max(labelled.sum(), 1):.1f} % of the labelled pixels are wrong"
+
+
+def classes_in(samples: Sequence[Segmented], classes: int) -> list[int]:
+    """The classes in truth and predictions, sorted."""
+    maps = [found for sample in samples for found in (sample.prediction, sample.truth) if found is not None]
+    return [index for index in sorted({int(index) for found in maps for index in np.unique(found)}) if index < classes]
+
+
+def reduced(pixels: Pixels, width: float) -> Pixels:
+    """The picture at about `width` pixels, if it is wider: matplotlib is slow with large ones."""
+    factor = int(pixels.shape[1] / width)
+    return np.asarray(Image.fromarray(pixels).reduce(factor)) if factor > 1 else pixels
+
+
+def legend(figure: "Figure", colours: dict[str, Pixels]) -> None:
+    """Write the names of the classes beside their colours, below the pictures, as many in a line as fit."""
+    from matplotlib.patches import Patch
+
+    patches = [
+        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor=FAINT, linewidth=0.5, label=name)
+        for name, colour in colours.items()
+    ]
+    widest = max(text_width(name, SMALL) for name in colours) + 4 * SMALL  # with the square, and space around it
+    figure.legend(
+        handles=patches,
+        loc="outside lower center",
+        ncols=min(max(1, int(72 * figure.get_figwidth() / widest)), len(patches)),
+        fontsize=SMALL,
+        labelcolor=INK,
+        frameon=False,
+        handlelength=1.0,
+        handleheight=1.0,
+        columnspacing=1.5,
+    )

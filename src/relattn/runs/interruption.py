@@ -2,8 +2,7 @@
 
 Batches and augmentation follow from the seed and the epoch (`relattn.tasks.samplers`), and all that is random within a
 step, such as dropout, from the seed and the step: nothing depends on how often a run was stopped. SIGTERM, which
-    schedulers
-send, a first Ctrl-C, and under SLURM SIGUSR1, end a run after the step that it is at, with a checkpoint.
+schedulers send, a first Ctrl-C, and under SLURM SIGUSR1, end a run after the step that it is at, with a checkpoint.
 """
 
 import os
@@ -20,6 +19,7 @@ import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import CombinedLoader
 from torchmetrics import Metric
 
 STEPS_BETWEEN_AGREEMENTS = 5
@@ -44,6 +44,8 @@ class Interruption(Callback):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         self.told: signal.Signals | None = None
         self.metrics: dict[str, dict[str, Any]] = {}
+        self.loaders: list[dict[str, Any]] = []
+        """States of the loaders of training, in the checkpoint that a run goes on from."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over from Lightning, whose handlers talk to other processes, or save, amid a step."""
@@ -124,10 +126,18 @@ class Interruption(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self.metrics = checkpoint.get("training_metrics", {})
+        loop = checkpoint.get("loops", {}).get("fit_loop", {})
+        self.loaders = loop.get("state_dict", {}).get("combined_loader", [])
 
     def go_on_amid_epoch(self, trainer: Trainer, module: LightningModule) -> None:
-        """Do what Lightning leaves out: the hook of the epoch's start, and the metrics of the batches before."""
+        """Do what Lightning leaves out: the epoch's first hook, the batches left, and the metrics of the others."""
         module.on_train_epoch_start()
+        # Lightning gives loaders their states when it makes them; those that are made before the checkpoint's loops are
+        # read, since the schedule asks for the number of steps, would begin the epoch anew.
+        loaders = CombinedLoader(trainer.train_dataloader).flattened
+        stateful = [loader for loader in loaders if hasattr(loader, "load_state_dict")]
+        for loader, state in zip(stateful, self.loaders, strict=True):
+            loader.load_state_dict(state)
         if not trainer.is_global_zero:
             return  # what all processes have summed up counts once
         for name, metric in metrics_of(module):

@@ -64,7 +64,7 @@ class RunRecord(Callback):
         publish_json(folder / "run.json", {**self.facts, **self.made})
         metrics_logger(trainer).begin(self.resumed_rows)
         for logger in wandb_logging.loggers_of(trainer.loggers):
-            wandb_logging.log_start(logger, yaml.safe_load(self.config), self.facts)
+            wandb_logging.log_start(logger, yaml.safe_load(self.config), {**self.facts, **self.made})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.begin(trainer)

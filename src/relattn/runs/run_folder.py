@@ -39,9 +39,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def has_result(folder: Path) -> bool:
+    """Whether a folder has a result that can be read."""
+    return read_json(folder / "result.json") is not None
+
+
 def state_of(folder: Path) -> State:
     """The state of the run of a folder."""
-    if read_json(folder / "result.json") is not None:
+    if has_result(folder):
         return "finished"
     if is_locked(folder):
         return "running"

@@ -65,7 +65,7 @@ def build_from_config(base: type[Built], config: dict[str, Any], source: str) ->
 
     Raises:
         InputError: If the configuration names anything but classes of the kinds that belong in one, or their arguments
-            are others.
+            are others, or refused by them.
     """
     check_classes(config, source)
     parser = ArgumentParser(exit_on_error=False)
@@ -75,8 +75,20 @@ def build_from_config(base: type[Built], config: dict[str, Any], source: str) ->
     except argparse.ArgumentError as error:
         raise InputError(f"{source}: its configuration does not fit: {error}") from error
     check_classes(parsed.as_dict(), source)  # once more as it was understood, before anything is called
-    made: Built = parser.instantiate(parsed).part
+    try:
+        made: Built = parser.instantiate(parsed).part
+    except (ValueError, TypeError) as error:  # of the parser, around what a class says of its arguments
+        reason = next(cause for cause in causes(error) if isinstance(cause, InputError) or cause.__cause__ is None)
+        raise InputError(f"{source}: {config['class_path']} cannot be built: {reason}") from error
     return made
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, and those that it was raised from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
 def check_classes(config: Any, source: str) -> None:

@@ -15,8 +15,8 @@ from rich.console import Console
 COSTS = ("parameters", "macs", "seconds_per_step", "seconds", "epochs")
 """What `result.json` says beside scores, and a run's summary has."""
 
-LONGEST_TAG = 64
-"""W&B refuses tags with more characters."""
+LONGEST_TAG, LONGEST_GROUP = 64, 128
+"""W&B refuses tags and groups with more characters."""
 
 
 def has_account() -> bool:
@@ -31,15 +31,21 @@ def name_run(arguments: Any, folder: Path, facts: Mapping[str, Any], command: st
     Args:
         arguments: Those of the logger; what they say already stays.
         folder: The run's folder.
-        facts: Its task, backbone, attention and data set.
+        facts: Of the run's record; in a sweep with the row and column of its table.
         command: `fit`, `test`, ...; the job type of the first is `train`.
     """
-    tags = [str(facts[name])[:LONGEST_TAG] for name in ("task", "backbone", "attention", "data")]
+    tags = [
+        str(facts[name])[:LONGEST_TAG]
+        for name in ("task", "data", "backbone", "label", "row", "column")
+        if facts.get(name)
+    ]
     trained = folder if command == "fit" else folder.parent
     arguments.name = arguments.get("name") or (folder.name if command == "fit" else f"{trained.name}-{folder.name}")
     arguments.tags = arguments.get("tags") or tags
     # A sweep gives its name; by hand, runs that differ in the seed alone are a group, whose mean W&B can draw.
-    by_hand = "-".join((str(facts["data"]).lower(), *tags[1:3]))
+    by_hand = ", ".join(str(facts[name]) for name in ("data", "backbone", "label"))
+    if len(by_hand) > LONGEST_GROUP:
+        by_hand = f"{by_hand[: LONGEST_GROUP - 14]} {facts['identity']}"
     arguments.group = arguments.get("group") or os.environ.get("WANDB_RUN_GROUP") or by_hand
     arguments.job_type = arguments.get("job_type") or ("train" if command == "fit" else command)
     arguments.save_dir = str(folder.resolve())  # W&B writes from a process of its own, which may have started elsewhere
@@ -74,31 +80,36 @@ def log_start(logger: WandbLogger, config: dict[str, Any], facts: Mapping[str, A
 
 
 def log_end(logger: WandbLogger, scores: Mapping[str, float], result: Mapping[str, Any]) -> None:
-    """Log scores by class or set as tables, bring the costs into the summary, and end the run."""
+    """Log scores by class or set as tables, bring the costs into the summary, and end the run.
+
+    A run that saw a part of its images has the tag `partial`, and its summary says which part.
+    """
     for key, (columns, rows) in tables(scores).items():
         logger.log_table(key, columns=columns, data=rows)
     logger.experiment.summary.update({name: result[name] for name in COSTS if name in result})
+    if partial := result.get("partial"):
+        logger.experiment.tags = (*(logger.experiment.tags or ()), "partial")
+        logger.experiment.summary.update({f"partial/{stage}": part for stage, part in partial.items()})
     logger.experiment.finish()
 
 
 def tables(scores: Mapping[str, float]) -> dict[str, tuple[list[str], list[list[Any]]]]:
     """Columns and rows of tables of the scores by class or by set of pairs, by the name that each is logged under.
 
-    A family `test/IoU/<class>` has a row for each class; sets of faces, which have `test/<set>` and
-    `test/<set>_tar@far=...`, a row for each set with a column for each score.
+    Scores `<stage>/<family>/<member>`, such as `test/IoU/road`, make a row for each member; families of the same
+    members, such as those of sets of faces, are columns of one table, which has the first one's name.
     """
-    found: dict[str, tuple[list[str], list[list[Any]]]] = {}
+    families: dict[tuple[str, str], dict[str, float]] = {}
     for name, value in scores.items():
-        if match := re.fullmatch(r"(\w+)/(\w+)/(.+)", name):
-            stage, family, member = match.groups()
-            _, rows = found.setdefault(f"{stage}/{family}_table", (["class", family], []))
-            rows.append([member, value])
-    for stage in {name.partition("/")[0] for name in scores}:
-        own = {name.partition("/")[2]: value for name, value in scores.items() if name.startswith(f"{stage}/")}
-        sets = [name.removesuffix("_std") for name in own if name.endswith("_std")]
-        if not sets:
-            continue
-        kinds = [name.removeprefix(f"{sets[0]}_") for name in own if name.startswith(f"{sets[0]}_")]
-        rows = [[name, own[name], *(own[f"{name}_{kind}"] for kind in kinds)] for name in sets]
-        found[f"{stage}/sets_table"] = (["set", "accuracy", *kinds], rows)
-    return found
+        if match := re.fullmatch(r"([^/]+)/([^/]+)/(.+)", name):
+            families.setdefault((match[1], match[2]), {})[match[3]] = value
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (stage, family), members in families.items():
+        alike.setdefault((stage, tuple(members)), []).append(family)
+    return {
+        f"{stage}/{names[0]}_table": (
+            ["name", *names],
+            [[member, *(families[stage, name][member] for name in names)] for member in members],
+        )
+        for (stage, members), names in alike.items()
+    }

@@ -1,61 +1,95 @@
-"""Charts as inline SVG: colours are the page's, so that they follow light and dark."""
+"""Charts as inline SVG, drawn by matplotlib and made part of the page: its fonts, and its colours in light and dark."""
 
-import math
+import re
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from io import StringIO
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 Point = tuple[float, float]
+Curve = Sequence[Point]
 
+MAIN, BASE, SOFT, INK, LINE = "#000001", "#000002", "#000003", "#000004", "#000005"
+VARIABLES = {MAIN: "--main", BASE: "--base", SOFT: "--soft", INK: "--ink", LINE: "--line"}
+"""The page's variables that take the place of the colours which matplotlib draws with."""
 
-@dataclass(frozen=True)
-class Line:
-    """One curve: its points, its CSS class, and what is said when it is pointed at."""
-
-    points: Sequence[Point]
-    style: str
-    title: str
+SVG = "http://www.w3.org/2000/svg"
+UNIT = 72
+"""Units of an SVG's `viewBox` to the inch: fonts and lines are measured in points."""
+SMALL, DIGIT = 11, 7
+"""Size of fonts, and width of a digit at most."""
+CURVES, SCATTER = (300, 150), (400, 290)
+"""Width and height of charts."""
+TOP, RIGHT, BOTTOM = 8, 8, 20
+"""Margins, without the name of an axis."""
+DISC = 7
+"""Diameter of a point of a scatter chart."""
+MOST_LINES = 12
+"""A name stands at most so many lines above or below its point."""
 
 
 @dataclass(frozen=True)
 class Dot:
-    """One point of a scatter chart."""
+    """One point of a scatter chart: a mean, and the standard deviation over seeds if there are several."""
 
     x: float
     y: float
     label: str
+    spread: float | None = None
 
 
-@dataclass(frozen=True)
-class Frame:
-    """Where values lie on a chart: ranges of both axes, and the margins in pixels."""
+def curves(
+    seeds: Sequence[Curve],
+    title: str,
+    *,
+    baseline: Sequence[Curve] = (),
+    x: tuple[float, float],
+    y: tuple[float, float],
+) -> str:
+    """A small chart of curves over epochs: each seed thin, their mean thick, the baseline's mean in grey.
 
-    x: tuple[float, float]
-    y: tuple[float, float]
-    width: int
-    height: int
-    left: int = 44
-    right: int = 10
-    top: int = 8
-    bottom: int = 24
+    A curve of one epoch is a point.
 
-    def at(self, point: Point) -> Point:
-        """The position of a value in pixels."""
-        across = (point[0] - self.x[0]) / ((self.x[1] - self.x[0]) or 1)
-        up = (point[1] - self.y[0]) / ((self.y[1] - self.y[0]) or 1)
-        inner = self.width - self.left - self.right, self.height - self.top - self.bottom
-        return self.left + across * inner[0], self.top + (1 - up) * inner[1]
+    Args:
+        seeds: The curve of each seed.
+        title: What screen readers say.
+        baseline: Curves of the baseline's seeds.
+        x: First and last epoch, which several charts share.
+        y: Least and greatest value, which several charts share.
+    """
+    figure, ax = blank(CURVES, span(x, 0.02), span(y), whole=True)
+    line(ax, mean(baseline), BASE, 1.6)
+    if len(seeds) > 1:
+        for curve in seeds:
+            line(ax, curve, MAIN, 0.9, alpha=0.6)
+    line(ax, mean(seeds), MAIN, 2.2)
+    return inline(figure, title)
 
 
-def ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Round numbers between two values."""
-    if not high > low:
-        return [low]
-    rough = (high - low) / count
-    power = 10 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)
-    first = math.ceil(low / step)
-    return [number * step for number in range(first, math.floor(high / step) + 1)]
+def scatter(dots: Sequence[Dot], title: str, x_label: str) -> str:
+    """A chart of points with their names; vertical bars are the standard deviation over seeds."""
+    ends = [dot.y + sign * (dot.spread or 0) for dot in dots for sign in (-1, 1)]
+    figure, ax = blank(SCATTER, span([dot.x for dot in dots], 0.12), span(ends, 0.12), x_label=x_label)
+    for dot in dots:
+        if dot.spread:
+            line(ax, [(dot.x, dot.y - dot.spread), (dot.x, dot.y + dot.spread)], MAIN, 1.4, alpha=0.6)
+        line(ax, [(dot.x, dot.y)], MAIN, DISC / 3)
+    name_points(figure, ax, dots)
+    return inline(figure, title)
+
+
+def mean(curves: Sequence[Curve]) -> list[Point]:
+    """The mean of several curves, at the epochs that all of them have."""
+    values = [dict(curve) for curve in curves]
+    shared = set.intersection(*(set(curve) for curve in values)) if values else set()
+    return [(x, statistics.fmean(curve[x] for curve in values)) for x in sorted(shared)]
 
 
 def span(values: Sequence[float], margin: float = 0.05) -> tuple[float, float]:
@@ -65,70 +99,156 @@ def span(values: Sequence[float], margin: float = 0.05) -> tuple[float, float]:
     return low - room, high + room
 
 
-def axes(frame: Frame, x_label: str = "") -> str:
-    """Grid lines with their numbers."""
-    parts = []
-    for value in ticks(*frame.y):
-        _, y = frame.at((frame.x[0], value))
-        parts.append(
-            f'<line class="grid" x1="{frame.left}" x2="{frame.width - frame.right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        )
-        parts.append(f'<text class="tick" x="{frame.left - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
-    base = frame.height - frame.bottom
-    for value in ticks(*frame.x):
-        x, _ = frame.at((value, frame.y[0]))
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{base + 15}" text-anchor="middle">{value:g}</text>')
-    if x_label:
-        middle = (frame.left + frame.width - frame.right) / 2
-        parts.append(f'<text class="tick" x="{middle}" y="{frame.height - 2}" text-anchor="middle">{x_label}</text>')
-    return "".join(parts)
+def blank(
+    size: tuple[int, int], x: tuple[float, float], y: tuple[float, float], *, whole: bool = False, x_label: str = ""
+) -> "tuple[Figure, Axes]":
+    """A chart without frame, with horizontal lines.
+
+    Args:
+        size: Width and height.
+        x: Range of the horizontal axis.
+        y: Range of the vertical axis.
+        whole: Whether only whole numbers are marked on the horizontal axis.
+        x_label: Name of the horizontal axis.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    width, height = size
+    figure = Figure(figsize=(width / UNIT, height / UNIT), dpi=UNIT)
+    figure.patch.set_visible(False)
+    vertical = MaxNLocator(nbins=4)
+    left = DIGIT * max(len(f"{value:.6g}") for value in vertical.tick_values(*y)) + 5
+    bottom = BOTTOM + (SMALL + 4 if x_label else 0)
+    ax = figure.add_axes(
+        (left / width, bottom / height, (width - left - RIGHT) / width, (height - TOP - bottom) / height), frameon=False
+    )
+    ax.set(xlim=x, ylim=y, autoscale_on=False)
+    ax.grid(axis="y", color=LINE, linewidth=1)
+    ax.tick_params(length=0, labelsize=SMALL, labelcolor=SOFT)
+    ax.set_xlabel(x_label, fontsize=SMALL, color=SOFT)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole))
+    ax.yaxis.set_major_locator(vertical)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    return figure, ax
 
 
-def svg(frame: Frame, title: str, body: str) -> str:
-    """A chart as an element that keeps its shape at any width."""
-    size = f'viewBox="0 0 {frame.width} {frame.height}"'
-    return f'<svg {size} role="img" aria-label="{escape(title)}">{body}</svg>'
+def line(ax: "Axes", curve: Curve, colour: str, width: float, alpha: float = 1.0) -> None:
+    """Draw a curve, or a disc where it has one point."""
+    if len(curve) == 1:  # a line without length has two round ends
+        curve, width = [*curve, *curve], 3 * width
+    xs, ys = [x for x, _ in curve], [y for _, y in curve]
+    ax.plot(xs, ys, color=colour, linewidth=width, alpha=alpha, clip_on=False, solid_capstyle="round")
 
 
-def curves(lines: Sequence[Line], title: str, y: tuple[float, float] | None = None) -> str:
-    """A small line chart; `y` is a range that several charts share."""
-    points = [point for line in lines for point in line.points if math.isfinite(point[1])]
-    if not points:
-        return ""
-    x = (min(point[0] for point in points), max(point[0] for point in points))
-    frame = Frame(x if x[1] > x[0] else span(x), y or span([value for _, value in points]), 300, 150)
-    parts = [axes(frame)]
-    for line in lines:
-        placed = [frame.at(point) for point in line.points if math.isfinite(point[1])]
-        if not placed:
-            continue
-        path = " ".join(f"{across:.1f},{down:.1f}" for across, down in placed)
-        hint = f"<title>{escape(line.title)}</title>"
-        if len(placed) == 1:
-            across, down = placed[0]
-            parts.append(f'<circle class="dot {line.style}" cx="{across:.1f}" cy="{down:.1f}" r="3">{hint}</circle>')
-        else:
-            parts.append(f'<polyline class="curve {line.style}" points="{path}">{hint}</polyline>')
-    return svg(frame, title, "".join(parts))
+def name_points(figure: "Figure", ax: "Axes", dots: Sequence[Dot]) -> None:
+    """Write the name of each point where it covers nothing and stays inside, with a line to it unless it is beside it.
+
+    Points in the middle come first, and names that must give way go up above the middle and down below it, so that
+    lines to them do not cross. Widths are those of matplotlib's font, which is wider than the page's.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.transforms import Bbox
+
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    inside, half = ax.get_window_extent(renderer), DISC / 2
+    at, back = ax.transData.transform, ax.transData.inverted().transform
+    taken = []
+    for dot in dots:
+        (x, y), (_, top) = at((dot.x, dot.y)), at((dot.x, dot.y + (dot.spread or 0)))
+        taken.append(Bbox([[x - half, y - half], [x + half, y + half]]))
+        taken.append(Bbox([[x - 1, 2 * y - top], [x + 1, top]]))
+    middle = statistics.median(dot.y for dot in dots)
+    for dot in sorted(dots, key=lambda dot: abs(dot.y - middle)):
+        text = ax.text(dot.x, dot.y, dot.label, fontsize=SMALL, color=INK, va="center", parse_math=False)
+        x, y = at((dot.x, dot.y))
+        box = free_box((x, y), text.get_window_extent(renderer), inside, taken, up=dot.y >= middle)
+        taken.append(box)
+        align, edge = ("left", box.x0) if box.x0 > x else ("right", box.x1) if box.x1 < x else ("center", x)
+        text.set(ha=align, position=back((edge, (box.y0 + box.y1) / 2)))
+        if not box.y0 - half <= y <= box.y1 + half:
+            end = back((min(max(x, box.x0), box.x1), box.y0 if box.y0 > y else box.y1))
+            line(ax, [(dot.x, dot.y), tuple(end)], SOFT, 0.7)
 
 
-def scatter(dots: Sequence[Dot], title: str, x_label: str) -> str:
-    """A chart of labelled points; labels that would cover others are left to the pointer."""
-    x, y = span([dot.x for dot in dots], 0.12), span([dot.y for dot in dots], 0.12)
-    frame = Frame(x, y, 420, 280, bottom=38)
-    parts = [axes(frame, x_label)]
-    taken: list[tuple[float, float, float, float]] = []
-    for dot in sorted(dots, key=lambda dot: -dot.y):
-        across, down = frame.at((dot.x, dot.y))
-        hint = f"<title>{escape(dot.label)}: {dot.x:g}, {dot.y:g}</title>"
-        parts.append(f'<circle class="dot main" cx="{across:.1f}" cy="{down:.1f}" r="4">{hint}</circle>')
-        width = 7.8 * len(dot.label)  # at most: capitals are wide
-        beyond = across + 7 + width > frame.width  # then the label goes to the left of its point
-        left = across - 7 - width if beyond else across + 7
-        box = (left, down - 8, left + width, down + 5)
-        free = all(box[2] < o[0] or o[2] < box[0] or box[3] < o[1] or o[3] < box[1] for o in taken)
-        if free and left > frame.left:
-            taken.append(box)
-            place = f'x="{across - 7:.1f}" text-anchor="end"' if beyond else f'x="{left:.1f}"'
-            parts.append(f'<text class="name" {place} y="{down + 4:.1f}">{escape(dot.label)}</text>')
-    return svg(frame, title, "".join(parts))
+def free_box(point: Point, box: "Bbox", inside: "Bbox", taken: "Sequence[Bbox]", *, up: bool) -> "Bbox":
+    """The nearest place of a text that covers nothing, or else the one that covers least.
+
+    Args:
+        point: What the text is the name of.
+        box: The text's size.
+        inside: What it may not leave.
+        taken: What it may not cover.
+        up: Whether it goes up rather than down, if it must.
+    """
+    from matplotlib.transforms import Bbox
+
+    def overlap(one: Bbox, other: Bbox) -> float:
+        common = Bbox.intersection(one, other)
+        return 0.0 if common is None else common.width * common.height
+
+    width, height, gap = box.width, box.height, DISC / 2 + 4
+    lines = sorted(range(-MOST_LINES, MOST_LINES + 1), key=lambda number: (abs(number), (number < 0) == up))
+    lefts = (point[0] + gap, point[0] - gap - width, point[0] - width / 2)
+    boxes = [
+        Bbox.from_bounds(left, point[1] + number * (height + 1) - height / 2, width, height)
+        for number in lines
+        for left in lefts
+    ]
+    costs = (sum(overlap(one, other) for other in taken) + width * height - overlap(one, inside) for one in boxes)
+    best, least = boxes[0], float("inf")
+    for one, cost in zip(boxes, costs, strict=True):
+        if cost < least - 1e-6:
+            best, least = one, cost
+        if cost < 1e-6:
+            break
+    return best
+
+
+def inline(figure: "Figure", title: str) -> str:
+    """A chart as an element of a page that keeps its shape at any width.
+
+    What matplotlib writes for a file that stands alone is left out: size, metadata, style sheet, names of groups and
+    clipping. Fonts are inherited, and colours are the page's variables.
+    """
+    import matplotlib as mpl
+
+    file = StringIO()
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    ElementTree.register_namespace("", SVG)
+    root = ElementTree.fromstring(file.getvalue())  # noqa: S314 - matplotlib wrote it
+    shape = root.attrib["viewBox"]
+    keep(root)
+    root.attrib = {"viewBox": shape, "role": "img", "aria-label": title, "style": "stroke-linejoin:round"}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def keep(element: ElementTree.Element) -> bool:
+    """Reduce an element to what a page needs; whether anything is left of it."""
+    kind = element.tag.removeprefix(f"{{{SVG}}}")
+    if kind not in ("svg", "g", "path", "text"):
+        return False
+    element[:] = [child for child in element if keep(child)]
+    if kind != "text":
+        element.text = None
+    element.tail = None
+    attributes = {name: value for name, value in element.items() if name in ("d", "x", "y", "style")}
+    element.attrib = {name: SHORTER[name](value) for name, value in attributes.items()}
+    return kind in ("path", "text") or len(element) > 0
+
+
+def rounded(numbers: str) -> str:
+    """Coordinates with one decimal place."""
+    return re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.1f}", " ".join(numbers.split()))
+
+
+def adapted(style: str) -> str:
+    """A style with the page's font and colours."""
+    text = ";".join(part.replace(": ", ":") for part in style.split("; ") if not part.startswith("font-family"))
+    return re.sub(r"#00000[1-5]", lambda colour: f"var({VARIABLES[colour[0]]})", text)
+
+
+SHORTER = {"d": rounded, "x": rounded, "y": rounded, "style": adapted}
+"""What attributes become."""

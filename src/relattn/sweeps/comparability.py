@@ -16,7 +16,7 @@ ASKED = {
     "deterministic mode": "trainer.deterministic",
     "number of processes": "trainer.devices",
 }
-"""Options that ask for a difference: where runs were given different values of one, it is what they compare."""
+"""Options of a sweep that ask for a difference: where runs were given different values of one, they compare it."""
 
 
 def differences(records: Sequence[Record]) -> list[str]:
@@ -26,7 +26,8 @@ def differences(records: Sequence[Record]) -> list[str]:
     for record in finished:
         for what, value in facts(record).items():
             found.setdefault(what, {}).setdefault(value, []).append(record.folder.name)
-    wanted = {what for what, option in ASKED.items() if len({str(r.options.get(option)) for r in finished}) > 1}
+    options = [run.sweep.get("options") or {} for run in finished]
+    wanted = {what for what, option in ASKED.items() if len({str(one.get(option)) for one in options}) > 1}
     return [sentence(what, runs) for what, runs in found.items() if len(runs) > 1 and what not in wanted]
 
 

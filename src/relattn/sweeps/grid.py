@@ -1,24 +1,22 @@
-"""Sweep files: W&B's own format with `method: grid`, and two sections of ours.
+"""Sweep files: W&B's own format, and two sections of ours.
 
 `options` says what a parameter's value stands for where it is more than itself; `table` says how the runs make a table
-of a paper (`relattn.sweeps.table`). W&B is given the file without them (`relattn.sweeps.wandb_agent`).
+of a paper (`relattn.sweeps.layout`). W&B is given the file without them (`relattn.sweeps.wandb_agent`). A file of
+method `grid` can be run anywhere; `random` and `bayes` need W&B, which chooses the values.
 """
 
-import hashlib
 import itertools
 import json
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from relattn.errors import InputError, MissingFileError, suggest
-
-SEED = "seed_everything"
-"""The parameter over which scores are averaged."""
+from relattn.runs.identity import SEED
 
 WANDB_KEYS = {
     *("program", "command", "method", "name", "description", "project", "entity", "metric", "parameters"),
@@ -26,38 +24,19 @@ WANDB_KEYS = {
 }
 """The top level of W&B's format."""
 
+METHODS = ("grid", "random", "bayes")
+
+PLACES = {"data.root", "data.manifest", "logger"}
+"""Options that say where things are: none of them makes a run depart from its cell."""
+
+RESERVED = {"name", "runs", "ckpt_path", "config"}
+"""Options that `--set` cannot give."""
+
 OWN_KEYS = {"options", "table"}
 """The sections that W&B does not know."""
 
-NOT_HASHED = ("logger",)
-"""Options that change where numbers are written, and not the numbers."""
-
-RECIPE_OPTIONS = ("task", "attention", "trainer")
-"""Options whose value may be the name of a recipe, `conf/<option>/<value>.yaml`."""
-
 VARIABLE = re.compile(r"\$\{envvar:(\w+)\}")
 """W&B's macro for a variable of the environment: replaced when the run starts, so that no file holds its value."""
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One run of a sweep.
-
-    Attributes:
-        name: The name of its folder: what varies in the sweep, and the beginning of its fingerprint.
-        parameters: The values of the sweep's parameters.
-        options: What they stand for on the command line, overrides included.
-        command: What is run; its options are in `options`' order, names of recipes first.
-        fingerprint: A hash of what decides the outcome: command, options, and the recipes they name.
-        overrides: What `--set` changed.
-    """
-
-    name: str
-    parameters: dict[str, Any]
-    options: dict[str, Any]
-    command: list[str]
-    fingerprint: str
-    overrides: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -78,8 +57,8 @@ class Sweep:
 
     @property
     def parameters(self) -> dict[str, list[Any]]:
-        """The values of each parameter, overrides of parameters included."""
-        values = {name: values_of(name, entry) for name, entry in self.content["parameters"].items()}
+        """The values of each parameter, overrides of parameters included; none for one that W&B draws."""
+        values = {name: listed(entry) for name, entry in self.content["parameters"].items()}
         given = {name: as_list(value) for name, value in self.overrides.items() if name in values or is_grid(value)}
         return {**values, **given}
 
@@ -100,26 +79,19 @@ class Sweep:
         options.update({name: value for name, value in self.overrides.items() if name not in self.parameters})
         return dict(sorted(options.items(), key=lambda item: "." in item[0]))
 
-    def plan(self, conf: Path | None = None) -> list[Planned]:
-        """All runs; `conf` is the folder of recipes, which are part of what a run is."""
-        return [self.planned(point, conf) for point in self.grid()]
+    def filed_options_of(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """What the cell of some values stands for as the file has it, without what `--set` changed.
 
-    def planned(self, parameters: dict[str, Any], conf: Path | None = None) -> Planned:
-        """The run of one combination."""
-        options = self.options_of(parameters)
-        command = self.command(options)
-        decisive = {name: value for name, value in options.items() if name not in NOT_HASHED}
-        content = {"command": self.command(decisive), "recipes": recipes_of(decisive, conf)}
-        fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
-        # A part of the sweep, chosen with --set, has the folders that all of it has.
-        listed = {name: values_of(name, entry) for name, entry in self.content["parameters"].items()}
-        varies = {name for values in (listed, self.parameters) for name in values if len(values[name]) > 1}
-        varying = [name for name in self.parameters if name in varies and name != SEED]
-        parts = [slug(parameters[name]) for name in varying] or [self.name]
-        if SEED in parameters:
-            parts.append(f"s{parameters[SEED]}")
-        name = "-".join([*parts, fingerprint[:6]])
-        return Planned(name, parameters, options, command, fingerprint, self.overrides)
+        A parameter with one value, such as the task, is the file's; others are what the combination says.
+        """
+        entries = self.content["parameters"]
+        values = {}
+        for name, value in parameters.items():
+            known = listed(entries.get(name))
+            if name in entries or name == SEED:
+                values[name] = known[0] if len(known) == 1 and name != SEED else value
+        filed = replace(self, overrides={name: self.overrides[name] for name in PLACES & self.overrides.keys()})
+        return filed.options_of(values)
 
     def command(self, options: dict[str, Any]) -> list[str]:
         """The command line, with W&B's macros replaced; by default `relattn fit ${args}`."""
@@ -175,22 +147,25 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> Sweep:
     for key in content:
         if key not in WANDB_KEYS | OWN_KEYS:
             raise InputError(f"{path} has {key!r}, which is not known. {suggest(key, WANDB_KEYS | OWN_KEYS)}")
-    if content.get("method") != "grid":
-        raise InputError(f"{path}: method is {content.get('method')!r}; only grid can be run here. Others need W&B.")
-    for name, entry in content["parameters"].items():
-        values_of(name, entry)
+    if content.get("method") not in METHODS:
+        raise InputError(f"{path}: method is {content.get('method')!r}, expected one of {', '.join(METHODS)}.")
+    if content["method"] == "grid":
+        for name, entry in content["parameters"].items():
+            values_of(name, entry)
     for name, named in content.get("options", {}).items():
         if name not in content["parameters"]:
             known = suggest(name, content["parameters"])
             raise InputError(f"{path}: options describes {name!r}, which is no parameter. {known}")
-        unused = [value for value in named if value not in values_of(name, content["parameters"][name])]
+        unused = [value for value in named if value not in listed(content["parameters"][name])]
         if unused:
             raise InputError(f"{path}: options describes {name} {unused[0]!r}, which is none of its values.")
     name = str(content.get("name") or path.stem)
     if name in (".", "..") or Path(name).name != name:
         raise InputError(f"{path}: name is {name!r}, expected the name of a folder: its runs' folder has it.")
     sweep = Sweep(path, name, content, overrides or {})
-    for name, values in sweep.parameters.items():
+    for name in RESERVED & sweep.overrides.keys():
+        raise InputError(f"--set {name}={sweep.overrides[name]}: a sweep names the folders of its runs itself.")
+    for name, values in sweep.parameters.items() if content["method"] == "grid" else ():
         known_values = values_of(name, content["parameters"][name]) if name in content["parameters"] else values
         named = content.get("options", {}).get(name, {})
         stands_for_others = named and all(is_name(value) and value in named for value in known_values)
@@ -211,6 +186,13 @@ def values_of(name: str, entry: Any) -> list[Any]:
     if not isinstance(values, list) or not values:
         raise InputError(f"Parameter {name}: `values` is {values!r}, expected a list that is not empty.")
     return values
+
+
+def listed(entry: Any) -> list[Any]:
+    """The values that a parameter lists; none for a distribution."""
+    if not isinstance(entry, dict):
+        return []
+    return [entry["value"]] if "value" in entry else list(entry.get("values") or [])
 
 
 def parse_overrides(given: list[str]) -> dict[str, Any]:
@@ -247,18 +229,3 @@ def text(value: Any) -> str:
     if isinstance(value, list | dict) or value is None:
         return json.dumps(value)
     return str(value)
-
-
-def slug(value: Any) -> str:
-    """A value as part of a folder's name."""
-    return re.sub(r"[^a-z0-9_.]+", "_", text(value).lower()).strip("_") or "empty"
-
-
-def recipes_of(options: dict[str, Any], conf: Path | None) -> dict[str, Any]:
-    """The content of the recipes that options name: when one changes, the run is another."""
-    found = {}
-    for option in RECIPE_OPTIONS:
-        path = conf / option / f"{options.get(option)}.yaml" if conf else None
-        if path is not None and path.is_file():
-            found[option] = yaml.safe_load(path.read_text())
-    return found

@@ -1,11 +1,15 @@
 """How a sweep's runs make a table: the `table` section of its file."""
 
 import itertools
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from relattn.errors import InputError, suggest
-from relattn.sweeps.grid import Sweep
+from relattn.sweeps.grid import Sweep, listed
+
+SCORE_KEYS = {"metric", "better", "scale", "digits", "test"}
 
 KEYS = {"title", "rows", "columns", "scores", "labels", "baseline", "published", "given", "note"}
 
@@ -20,6 +24,7 @@ class Score:
         lower: Whether lower is better.
         scale: What it is multiplied by.
         digits: Decimal places.
+        test: Options of a test of its own that the score is from; None for the run's.
     """
 
     label: str
@@ -27,6 +32,14 @@ class Score:
     lower: bool = False
     scale: float = 1.0
     digits: int = 2
+    test: dict[str, Any] | None = None
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of its test, inside the run's; empty for the run's own."""
+        if self.test is None:
+            return ""
+        return "-".join(["test", *(re.sub(r"[^\w.]+", "_", str(value)) for value in self.test.values())])
 
 
 def layout_of(sweep: Sweep) -> dict[str, Any]:
@@ -48,7 +61,30 @@ def layout_of(sweep: Sweep) -> dict[str, Any]:
     for name in axis(layout, "rows") + axis(layout, "columns"):
         if name not in parameters:
             raise InputError(f"{sweep.path}: table names {name!r}, which is no parameter. {suggest(name, parameters)}")
+    rows, columns = keys_of(sweep, "rows"), keys_of(sweep, "columns")
+    check_keys(f"{sweep.path}: table, labels", layout.get("labels", {}), {*rows, *columns, *layout.get("given", {})})
+    for source, entries in layout.get("published", {}).items():
+        check_keys(f"{sweep.path}: table, published, {source}", entries, set(rows))
+        for row, entry in entries.items():
+            within = set(columns) if columns != [""] else set(map(str, layout["scores"]))
+            check_keys(f"{sweep.path}: table, published, {source}, {row}", entry, within)
+    if "baseline" in layout and str(layout["baseline"]) not in rows:
+        raise InputError(f"{sweep.path}: baseline is {layout['baseline']!r}. {suggest(str(layout['baseline']), rows)}")
     return layout
+
+
+def check_keys(where: str, entries: Iterable[Any], known: set[str]) -> None:
+    """Raise an InputError if a part of a table has a key that is not known."""
+    for key in map(str, entries):
+        if key not in known:
+            raise InputError(f"{where}: {key!r} is not known. {suggest(key, sorted(known))}")
+
+
+def keys_of(sweep: Sweep, name: str) -> list[str]:
+    """The keys of all rows or columns of a table, as its file lists their values; one empty key for no columns."""
+    parameters = sweep.content["parameters"]
+    values = [[str(value) for value in listed(parameters[one])] for one in axis(sweep.content["table"], name)]
+    return [", ".join(combination) for combination in itertools.product(*values)]
 
 
 def axis(layout: dict[str, Any], name: str) -> list[str]:
@@ -67,9 +103,19 @@ def scores_of(layout: dict[str, Any]) -> list[Score]:
     found = []
     for label, entry in layout["scores"].items():
         given = entry if isinstance(entry, dict) else {"metric": entry}
+        for key in given:
+            if key not in SCORE_KEYS:
+                raise InputError(f"Score {label} of the table has {key!r}. {suggest(key, SCORE_KEYS)}")
         lower = given.get("better", "higher") == "lower"
-        found.append(Score(label, given.get("metric"), lower, float(given.get("scale", 1)), given.get("digits", 2)))
+        scale, digits = float(given.get("scale", 1)), int(given.get("digits", 2))
+        found.append(Score(str(label), given.get("metric"), lower, scale, digits, given.get("test")))
     return found
+
+
+def label_of(layout: dict[str, Any], key: str) -> str:
+    """The heading of a row or column: as the table's labels have it, or its key."""
+    labels = {str(name): str(value) for name, value in layout.get("labels", {}).items()}
+    return labels.get(key, key)
 
 
 def ordered(sweep: Sweep, names: list[str], keys: list[str]) -> list[str]:

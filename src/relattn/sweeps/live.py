@@ -11,7 +11,7 @@ from rich.table import Table
 
 from relattn.runs import run_folder
 from relattn.runs.progress import Progress, progress
-from relattn.sweeps.grid import Planned
+from relattn.sweeps.plan import Planned
 
 COLOURS = {"finished": "green", "failed": "red", "running": "cyan", "interrupted": "yellow", "waiting": "dim"}
 
@@ -28,30 +28,30 @@ def duration(seconds: float | None) -> str:
 
 @dataclass
 class Board:
-    """The state of all runs of a sweep.
+    """The state of all runs of one or more sweeps.
 
     Attributes:
-        name: The sweep's name.
-        plan: All its runs.
-        place: The folder of their folders.
+        name: The name of the sweep, or of all.
+        plan: All runs.
         console: Where it is shown.
         jobs: Runs at once.
     """
 
     name: str
     plan: list[Planned]
-    place: Path
     console: Console
     jobs: int = 1
-    runs: dict[str, Progress] = field(default_factory=dict)
-    began: dict[str, tuple[float, float]] = field(default_factory=dict)
+    runs: dict[Path, Progress] = field(default_factory=dict)
+    names: dict[Path, str] = field(default_factory=dict)
+    began: dict[Path, tuple[float, float]] = field(default_factory=dict)
     """When each run of this session was first seen running, and how far it was."""
     refreshed: float = 0.0
     live: Live | None = None
 
     def __post_init__(self) -> None:
         for planned in self.plan:
-            self.runs[planned.name] = progress(self.place / planned.name)
+            self.runs[planned.folder] = progress(planned.folder, planned.state)
+            self.names[planned.folder] = planned.name
 
     def __enter__(self) -> "Board":
         if self.console.is_terminal:
@@ -63,46 +63,47 @@ class Board:
         if self.live is not None:
             self.live.stop()
 
-    def watch(self, seen: dict[str, run_folder.State]) -> None:
+    def watch(self, seen: dict[Path, run_folder.State]) -> None:
         """Take in the states that the launcher reports; show what is new."""
-        changed = {name: state for name, state in seen.items() if state != self.runs[name].state}
+        changed = {folder: state for folder, state in seen.items() if state != self.runs[folder].state}
         due = time.monotonic() - self.refreshed > 1
         if not changed and not (due and self.live is not None):
             return
         self.refreshed = time.monotonic()
-        for name, state in seen.items():
-            if name in changed or state == "running":
-                self.runs[name] = progress(self.place / name, state)
+        for folder, state in seen.items():
+            if folder in changed or state == "running":
+                self.runs[folder] = progress(folder, state)
             if state == "running":
-                self.began.setdefault(name, (time.monotonic(), self.runs[name].fraction))
+                self.began.setdefault(folder, (time.monotonic(), self.runs[folder].fraction))
         if self.live is not None:
             self.live.update(self.table())
         else:
-            for name, state in changed.items():
-                self.console.print(self.line(name, state), highlight=False, soft_wrap=True)
+            for folder, state in changed.items():
+                self.console.print(self.line(folder, state), highlight=False, soft_wrap=True)
 
-    def line(self, name: str, state: str) -> str:
+    def line(self, folder: Path, state: str) -> str:
         """One line about a run whose state has changed."""
         ended = sum(run.state in ("finished", "failed") for run in self.runs.values())
-        score = self.runs[name].score
+        score = self.runs[folder].score
         shown = f"  score {score:.2f}" if score is not None else ""
-        return f"[{COLOURS[state]}]{state:<11}[/] {name}{shown}  ({ended} of {len(self.plan)} runs have ended)"
+        so_far = f"{ended} of {len(self.plan)} runs have ended"
+        return f"[{COLOURS[state]}]{state:<11}[/] {self.names[folder]}{shown}  ({so_far})"
 
-    def left(self, name: str) -> float | None:
-        """Seconds that a run still needs, from how it went in this session."""
-        state = self.runs[name]
-        if state.state != "running" or name not in self.began:
+    def left(self, folder: Path) -> float | None:
+        """Seconds that a run still needs, from how it went since it was started."""
+        run = self.runs[folder]
+        if run.state != "running" or folder not in self.began:
             return None
-        since, fraction = self.began[name]
-        done = state.fraction - fraction
-        return (time.monotonic() - since) / done * (1 - state.fraction) if done > 0 else None
+        since, fraction = self.began[folder]
+        done = run.fraction - fraction
+        return (time.monotonic() - since) / done * (1 - run.fraction) if done > 0 else None
 
     def all_left(self) -> float | None:
         """Seconds that the sweep still needs, if every waiting run takes as long as those that ended."""
-        results = [run_folder.read_json(self.place / name / "result.json") for name in self.runs]
+        results = [run_folder.read_json(folder / "result.json") for folder in self.runs]
         lasted = [result["seconds"] for result in results if result and "seconds" in result]
-        waiting = sum(state.state in ("waiting", "interrupted") for state in self.runs.values())
-        running = [self.left(name) for name, state in self.runs.items() if state.state == "running"]
+        waiting = sum(run.state in ("waiting", "interrupted") for run in self.runs.values())
+        running = [self.left(folder) for folder, run in self.runs.items() if run.state == "running"]
         if (waiting and not lasted) or None in running:
             return None
         seconds = sum(left for left in running if left is not None)
@@ -119,14 +120,14 @@ class Board:
         for column in ("epoch", "left", "score"):
             shown.add_column(column, justify="right")
         hidden = 0
-        for name, state in self.runs.items():
-            if self.live is not None and len(self.runs) > self.console.height - 8 and state.state == "waiting":
+        for folder, run in self.runs.items():
+            if self.live is not None and len(self.runs) > self.console.height - 8 and run.state == "waiting":
                 hidden += 1
                 continue
-            epoch = f"{state.epoch}/{state.epochs}" if state.epochs else f"{state.fraction:.0%}"
-            score = "" if state.score is None else f"{state.score:.2f}"
-            status = f"[{COLOURS[state.state]}]{state.state}[/]"
-            shown.add_row(name, status, epoch, duration(self.left(name)), score)
+            epoch = f"{run.epoch}/{run.epochs}" if run.epochs else f"{run.fraction:.0%}"
+            score = "" if run.score is None else f"{run.score:.2f}"
+            state = f"[{COLOURS[run.state]}]{run.state}[/]"
+            shown.add_row(self.names[folder], state, epoch, duration(self.left(folder)), score)
         if hidden:
             shown.add_row(f"... and {hidden} that wait", "", "", "", "", style="dim")
         return shown

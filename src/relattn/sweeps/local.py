@@ -11,10 +11,10 @@ from pathlib import Path
 from types import FrameType
 
 from relattn.runs import run_folder
-from relattn.sweeps.grid import Planned
+from relattn.sweeps.plan import Planned
 from relattn.sweeps.run_process import RunProcess
 
-Watch = Callable[[dict[str, run_folder.State]], None]
+Watch = Callable[[dict[Path, run_folder.State]], None]
 """Called often with the state of every run that is no longer waiting."""
 
 PAUSE = 0.2
@@ -42,11 +42,11 @@ class Local:
             variables["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
         return variables
 
-    def launch(self, plan: list[Planned], place: Path, sweep: str, watch: Watch) -> None:
+    def launch(self, plan: list[Planned], watch: Watch) -> None:
         """Run everything in `plan`; states go to `watch`. Ctrl-C and SIGTERM stop the runs, which can go on later."""
         waiting, slots = deque(plan), dict.fromkeys(range(self.jobs), None)
         active: dict[int, RunProcess | None] = dict(slots)
-        seen: dict[str, run_folder.State] = {}
+        seen: dict[Path, run_folder.State] = {}
         with terminated_as_interrupted():
             try:
                 while waiting or any(active.values()):
@@ -54,7 +54,7 @@ class Local:
                         if process is None and waiting:
                             planned = waiting.popleft()
                             environment = self.environment(slot)
-                            active[slot] = RunProcess(planned, place / planned.name, sweep, environment)
+                            active[slot] = RunProcess(planned, environment)
                     for slot, process in active.items():
                         if process is None:
                             continue
@@ -63,7 +63,7 @@ class Local:
                             waiting.appendleft(process.planned)
                             active[slot] = None
                             continue
-                        seen[process.planned.name] = state
+                        seen[process.planned.folder] = state
                         if state != "running":
                             active[slot] = None
                     watch(seen)
@@ -73,12 +73,12 @@ class Local:
                 raise
 
 
-def stop(attempts: list[RunProcess]) -> None:
+def stop(processes: list[RunProcess]) -> None:
     """Stop processes, all asked at once."""
-    for process in attempts:
+    for process in processes:
         if process.process is not None and process.process.poll() is None:
             process.signal(signal.SIGINT)
-    for process in attempts:
+    for process in processes:
         process.stop()
 
 

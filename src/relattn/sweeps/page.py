@@ -1,7 +1,6 @@
 """The report as one HTML page that needs nothing else: style, charts and pictures are inside."""
 
-import base64
-import html
+import math
 import re
 import statistics
 from pathlib import Path
@@ -10,16 +9,13 @@ from typing import Any
 import jinja2
 
 from relattn.sweeps import charts
-from relattn.sweeps.comparability import commit, differences
+from relattn.sweeps.comparability import commit
 from relattn.sweeps.live import duration
+from relattn.sweeps.pictures import pictures
 from relattn.sweeps.records import Record
 from relattn.sweeps.table import Cell, Table
-from relattn.sweeps.text import measured, number, other_numbers, printed
+from relattn.sweeps.text import count, explanation, measured, number, other_numbers, printed
 
-PICTURES = 6
-"""Pictures of a run that are shown."""
-PICTURE_BYTES = 2 * 2**20
-"""Pictures that are larger are named and not shown."""
 CURVES = ("train/loss", "val/score")
 COSTS = {
     "parameters": ("parameters, millions", 1e-6),
@@ -36,21 +32,19 @@ def render(tables: list[Table], records: list[Record]) -> str:
     """The page."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["measured"] = measured
+    environment.filters["count"] = count
     environment.filters["difference"] = lambda cell: number(cell.difference, cell.score.digits, sign=True)
     environment.filters["change"] = change
     environment.filters["tone"] = tone
     environment.filters["plain"] = printed
     template = environment.from_string((Path(__file__).parent / "report.html.jinja").read_text())
-    in_tables = {id(record) for table in tables for record in table.records}
-    rest = [record for record in records if id(record) not in in_tables]
     return template.render(
         tables=[{"table": table, **parts(table)} for table in tables],
         other_numbers=other_numbers,
-        warnings=differences(rest),
+        explanation=explanation,
         generated=sum(record.generated for record in records),
+        damaged=sum(bool(record.damage) for record in records),
         runs=[summary(record) for record in records],
-        rest=len(rest) if tables else 0,
-        breakdowns=breakdowns(records),
         pictures=pictures(records),
         finished=sum(record.result is not None for record in records),
     )
@@ -71,8 +65,8 @@ def tone(value: float | None, lower: bool) -> str:
 
 
 def parts(table: Table) -> dict[str, Any]:
-    """The charts of a table."""
-    return {"curves": row_curves(table), "costs": costs(table)}
+    """The charts of a table, and its scores by class or set."""
+    return {"curves": row_curves(table), "costs": costs(table), "families": families(table)}
 
 
 def row_records(table: Table, row: str, column: str) -> list[Record]:
@@ -84,31 +78,28 @@ def row_records(table: Table, row: str, column: str) -> list[Record]:
 
 
 def points(record: Record, metric: str) -> list[charts.Point]:
-    """A run's curve over epochs."""
-    return [(row["epoch"] + 1, row[metric]) for row in record.curves if metric in row and "epoch" in row]
+    """A run's curve over epochs, where it is finite."""
+    rows = [row for row in record.curves if metric in row and "epoch" in row]
+    return [(row["epoch"] + 1, row[metric]) for row in rows if math.isfinite(row[metric])]
 
 
 def row_curves(table: Table) -> list[dict[str, Any]]:
-    """Small charts: one for each place and curve, all of a column on one scale, the baseline in grey."""
+    """Small charts: one for each place and curve, all of a column on one scale, with the baseline."""
     groups = []
     for column in table.columns:
         for metric in CURVES:
-            lines = {
-                row: [(record, points(record, metric)) for record in row_records(table, row, column)]
-                for row in table.rows
-            }
-            values = [value for runs in lines.values() for _, curve in runs for _, value in curve]
-            if not values:
+            runs = {row: [points(record, metric) for record in row_records(table, row, column)] for row in table.rows}
+            lines = {row: [curve for curve in curves if curve] for row, curves in runs.items() if any(curves)}
+            every = [point for curves in lines.values() for curve in curves for point in curve]
+            if not every:
                 continue
-            under = lines.get(table.baseline or "", [])
+            xs, ys = zip(*every, strict=True)
+            ranges = {"x": (min(xs), max(xs)), "y": (min(ys), max(ys))}
             small = []
-            for row, runs in lines.items():
-                drawn = [charts.Line(curve, "main", f"seed {record.seed}") for record, curve in runs if curve]
-                if not drawn:
-                    continue
-                grey = [charts.Line(curve, "base", "baseline") for _, curve in under if curve and row != table.baseline]
-                chart = charts.curves([*grey, *drawn], f"{metric}, {table.label(row)}", charts.span(values))
-                small.append((table.label(row), chart))
+            for row, curves in lines.items():
+                below = lines.get(table.baseline or "", []) if row != table.baseline else []
+                title = f"{metric}, {table.label(row)}"
+                small.append((table.label(row), charts.curves(curves, title, baseline=below, **ranges)))
             heading = " · ".join(part for part in (table.label(column), metric) if part)
             groups.append({"heading": heading, "charts": small})
     return groups
@@ -127,7 +118,7 @@ def costs(table: Table) -> list[dict[str, str]]:
                 cell = table.cells[row, column, scores[0].label]
                 values = [value for record in cell.records if (value := record.value(name)) is not None]
                 if values and cell.mean is not None:
-                    dots.append(charts.Dot(statistics.fmean(values) * scale, cell.mean, table.label(row)))
+                    dots.append(charts.Dot(statistics.fmean(values) * scale, cell.mean, table.label(row), cell.spread))
             heading = f"{table.heading(column, scores[0])} against {label}"
             if dots:
                 found.append({"heading": heading, "chart": charts.scatter(dots, heading, label)})
@@ -136,40 +127,25 @@ def costs(table: Table) -> list[dict[str, str]]:
     return found
 
 
-def breakdowns(records: list[Record]) -> list[dict[str, Any]]:
-    """Scores by class or verification set: families `test/<family>/<member>` and sets that a task names itself."""
-    families: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
-    for record in records:
-        result = record.result or {}
-        for name, value in result.get("scores", {}).items():
-            match = re.fullmatch(r"test/(?:(?P<family>\w+)/)?(?P<member>[\w .-]+)", name)
-            if match is None or (match["family"] is None and result.get("task") != "face"):
-                continue
-            family = match["family"] or "accuracy by set"
-            if match["family"] is None and match["member"] in ("score", "accuracy", "loss"):
-                continue
-            title = f"{result.get('task', '')}: {family}"
-            families.setdefault((title, family), {}).setdefault(record.folder.name, {})[match["member"]] = value
+def families(table: Table) -> list[dict[str, Any]]:
+    """Scores by class or verification set, `test/<family>/<member>`: a column for each row of the table, over seeds."""
     found = []
-    for (title, _), runs in families.items():
-        members = list(dict.fromkeys(member for scores in runs.values() for member in scores))
-        lines = [{"member": member, "values": [scores.get(member) for scores in runs.values()]} for member in members]
-        found.append({"title": title, "runs": list(runs), "lines": lines})
-    return found
-
-
-def pictures(records: list[Record]) -> list[dict[str, Any]]:
-    """Example pictures of runs, as data in the page."""
-    found = []
-    for record in records:
-        shown = []
-        for path in record.pictures[:PICTURES]:
-            kind = "png" if path.suffix == ".png" else "jpeg"
-            if path.stat().st_size <= PICTURE_BYTES:
-                data = base64.b64encode(path.read_bytes()).decode()
-                shown.append({"name": path.stem, "data": f"data:image/{kind};base64,{data}"})
-        if record.pictures:
-            found.append({"run": record.folder.name, "shown": shown, "more": len(record.pictures) - len(shown)})
+    for column in table.columns:
+        runs = {row: row_records(table, row, column) for row in table.rows}
+        runs = {row: records for row, records in runs.items() if records}
+        values: dict[str, dict[str, dict[str, list[float]]]] = {}
+        for row, records in runs.items():
+            for record in records:
+                for name, value in (record.result or {"scores": {}})["scores"].items():
+                    if (match := re.fullmatch(r"test/([^/]+)/(.+)", name)) and isinstance(value, int | float):
+                        values.setdefault(match[1], {}).setdefault(match[2], {}).setdefault(row, []).append(value)
+        for family, members in values.items():
+            lines = [
+                {"member": member, "values": [statistics.fmean(by_row[row]) if row in by_row else None for row in runs]}
+                for member, by_row in members.items()
+            ]
+            heading = " · ".join(part for part in (table.label(column), family) if part)
+            found.append({"heading": heading, "rows": [table.label(row) for row in runs], "lines": lines})
     return found
 
 
@@ -179,7 +155,7 @@ def summary(record: Record) -> dict[str, Any]:
     known = result.get("versions", {})
     versions = ", ".join(f"{name} {known[name]}" for name in VERSIONS if name in known)
     return {
-        "name": record.folder.name,
+        "name": record.name,
         "state": record.state,
         "data": f"{result.get('data', '')}{', generated' if record.generated else ''}",
         "weights": Path(record.weights).name,
@@ -189,14 +165,5 @@ def summary(record: Record) -> dict[str, Any]:
         "commit": commit(record.git) if record.git else "",
         "versions": versions,
         "score": number(record.value("test/score")),
-        "why": failure(record),
+        "why": record.why or (f"tested on {record.partial}" if record.partial else ""),
     }
-
-
-def failure(record: Record) -> str:
-    """The last line of a failed run's log."""
-    from relattn.runs import run_folder
-
-    content = run_folder.read_json(record.folder / "failed.json") if record.state == "failed" else None
-    lines = [line for line in (content or {}).get("log", []) if line.strip()]
-    return html.unescape(lines[-1]) if lines else ""

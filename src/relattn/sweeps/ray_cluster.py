@@ -1,23 +1,23 @@
 """Runs of a sweep as tasks of Ray, over a cluster or this machine. Ray is imported when it is used."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from relattn.errors import InputError
 from relattn.runs import run_folder
-from relattn.sweeps.grid import Planned
 from relattn.sweeps.local import PAUSE, Watch, terminated_as_interrupted
+from relattn.sweeps.plan import Planned
 from relattn.sweeps.run_process import RunProcess
 
 RETRIES = 3
 """How often a run is started again when its machine is lost; it goes on from its checkpoint."""
 
 
-def attend(planned: Planned, folder: str, sweep: str) -> str:
+def attend(planned: Planned) -> str:
     """Run one in a worker of Ray, and wait for it; a task that is cancelled stops its process."""
-    process = RunProcess(planned, Path(folder), sweep)
+    process = RunProcess(planned)
     try:
         while (state := process.poll()) == "running":
             time.sleep(PAUSE)
@@ -41,7 +41,7 @@ class Ray:
     gpus: float = 0
     address: str | None = None
 
-    def launch(self, plan: list[Planned], place: Path, sweep: str, watch: Watch) -> None:
+    def launch(self, plan: list[Planned], watch: Watch) -> None:
         """Run everything in `plan`; states go to `watch`.
 
         Raises:
@@ -56,11 +56,11 @@ class Ray:
             self.check(ray.cluster_resources())
             options = {"num_cpus": self.cpus, "num_gpus": self.gpus, "max_retries": RETRIES}
             remote = ray.remote(**options)(attend)
-            place = place.resolve()
-            tasks = {remote.remote(planned, str(place / planned.name), sweep): planned for planned in plan}
+            # Workers have a working directory of their own.
+            tasks = {remote.remote(replace(run, folder=run.folder.resolve())): run for run in plan}
             with terminated_as_interrupted():
                 try:
-                    self.wait(ray, tasks, place, watch)
+                    self.wait(ray, tasks, watch)
                 except KeyboardInterrupt:
                     for task in tasks:
                         ray.cancel(task, force=False)
@@ -75,20 +75,20 @@ class Ray:
             if wanted > resources.get(name, 0):
                 raise InputError(f"Each run is to have {wanted:g} {name}, and Ray has {resources.get(name, 0):g}.")
 
-    def wait(self, ray: Any, tasks: dict[Any, Planned], place: Path, watch: Watch) -> None:
+    def wait(self, ray: Any, tasks: dict[Any, Planned], watch: Watch) -> None:
         """Wait for all tasks."""
-        unfinished, seen = list(tasks), {}
+        unfinished = list(tasks)
+        seen: dict[Path, run_folder.State] = {}
         while unfinished:
             done, unfinished = ray.wait(unfinished, num_returns=len(unfinished), timeout=5 * PAUSE)
             for task in done:
                 planned = tasks[task]
                 try:
-                    seen[planned.name] = ray.get(task)
+                    seen[planned.folder] = ray.get(task)
                 except ray.exceptions.RayError:  # the worker died every time
-                    run_folder.record_failure(place / planned.name, -1)
-                    seen[planned.name] = "failed"
+                    run_folder.record_failure(planned.folder, -1)
+                    seen[planned.folder] = "failed"
             for task in unfinished:
-                state = run_folder.state_of(place / tasks[task].name)
-                if state != "waiting":
-                    seen[tasks[task].name] = state
+                if (state := tasks[task].state) != "waiting":
+                    seen[tasks[task].folder] = state
             watch(seen)

@@ -1,12 +1,11 @@
-"""The process of a run: it has a folder, a log and a lock, and can be waited for and stopped."""
+"""The process of a run and of the tests that follow it, with its folder, log and lock."""
 
 import contextlib
 import os
 import signal
 import subprocess
 import sys
-import time
-from dataclasses import asdict
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,43 +14,63 @@ from relattn.publish import publish_json
 from relattn.runs import run_folder
 from relattn.runs.checkpoint_files import newest_whole
 from relattn.runs.provenance import git_state
-from relattn.sweeps.grid import VARIABLE, Planned
+from relattn.sweeps.grid import VARIABLE
+from relattn.sweeps.plan import Planned
 
 PATIENCE = 20.0
 """Seconds that a process may take to end when it is asked to."""
 
 
 class RunProcess:
-    """A running process of a planned run."""
+    """A planned run that is worked on: its process, then those of its tests, one after the other."""
 
-    def __init__(self, planned: Planned, folder: Path, sweep: str, environment: dict[str, str] | None = None) -> None:
-        """Start it; check `taken` first.
+    def __init__(self, planned: Planned, environment: Mapping[str, str] | None = None) -> None:
+        """Start it, unless another process has it (`taken`).
 
         Args:
             planned: What to run.
-            folder: Its folder.
-            sweep: Name of the sweep, which is the group of its runs on W&B.
             environment: Variables beside those of this process.
         """
-        self.planned, self.folder = planned, folder
-        self.started = time.monotonic()
-        folder.mkdir(parents=True, exist_ok=True)
+        self.planned, self.environment = planned, dict(environment or {})
         self.process: subprocess.Popen[bytes] | None = None
-        held = run_folder.lock(folder)
-        self.taken = held is None
-        if held is None:
-            return
+        self.folder = planned.folder
+        """The folder that the current process writes its result into."""
+        planned.folder.mkdir(parents=True, exist_ok=True)
+        self.held = run_folder.lock(planned.folder)
+        self.taken = self.held is None
+        if not self.taken:
+            self.start_next()
+
+    def start_next(self) -> bool:
+        """Start what has no result yet: the run, or a test; False if there is nothing."""
+        steps = [(self.planned.folder, self.planned.command)]
+        steps += [(self.planned.folder / test.name, test.command) for test in self.planned.tests]
+        for folder, command in steps:
+            if not run_folder.has_result(folder):
+                folder.mkdir(exist_ok=True)
+                self.folder = folder
+                self.start(command)
+                return True
+        self.let_go()
+        return False
+
+    def start(self, command: list[str]) -> None:
+        """Start the process of a command, which writes its output into the log of its folder."""
+        assert self.held is not None
+        (self.folder / "failed.json").unlink(missing_ok=True)
+        if self.folder == self.planned.folder:
+            times = {"started": datetime.now(UTC).isoformat(), "git": git_state()}
+            publish_json(self.folder / "sweep.json", {**self.planned.entry(), **times})
+        command = command_of(command, self.folder)
+        variables = {
+            "WANDB_RUN_GROUP": self.planned.sweep,
+            "WANDB_JOB_TYPE": "train" if self.folder == self.planned.folder else "test",
+            **os.environ,
+            **self.environment,
+            run_folder.RUN_VARIABLE: str(self.folder.resolve()),
+        }
         try:
-            prepare(folder, planned, sweep)
-            command = command_of(planned, folder)
-            variables = {
-                "WANDB_RUN_GROUP": sweep,
-                "WANDB_JOB_TYPE": "train",
-                **os.environ,
-                **(environment or {}),
-                run_folder.RUN_VARIABLE: str(folder.resolve()),
-            }
-            with (folder / "log.txt").open("ab") as log:
+            with (self.folder / "log.txt").open("ab") as log:
                 log.write(f"$ {' '.join(command)}\n".encode())
                 log.flush()
                 # A group of its own: Ctrl-C in the terminal reaches the sweep alone, which then stops it.
@@ -62,38 +81,41 @@ class RunProcess:
                     stderr=subprocess.STDOUT,
                     env=variables,
                     start_new_session=True,
-                    pass_fds=(held,),
+                    pass_fds=(self.held,),
                 )
         except OSError as error:
-            with (folder / "log.txt").open("a") as log:
+            with (self.folder / "log.txt").open("a") as log:
                 log.write(f"{error}\n")
-            run_folder.record_failure(folder, 127)
-        finally:
-            os.close(held)
+            run_folder.record_failure(self.folder, 127)
+            self.let_go()
 
     def poll(self) -> run_folder.State:
-        """The run's state; a failure is written down when it is first seen."""
+        """The run's state; a failure is written down when it is first seen, and a test that follows is started."""
         if self.process is None:
-            return run_folder.state_of(self.folder)
+            return self.planned.state
         code = self.process.poll()
         if code is None:
             return "running"
-        if run_folder.read_json(self.folder / "result.json") is not None:
-            return "finished"
+        if run_folder.has_result(self.folder):
+            return "running" if self.held is not None and self.start_next() else "finished"
         if not (self.folder / "failed.json").is_file():
             run_folder.record_failure(self.folder, code)
+            if self.folder != self.planned.folder:
+                content = run_folder.read_json(self.folder / "failed.json") or {}
+                publish_json(self.planned.folder / "failed.json", {**content, "test": self.folder.name})
+        self.let_go()
         return "failed"
 
     def stop(self, patience: float = PATIENCE) -> None:
         """Ask the process and those it started to end; insist after `patience` seconds."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.signal(signal.SIGINT)
-        try:
-            self.process.wait(patience)
-        except subprocess.TimeoutExpired:
-            self.signal(signal.SIGKILL)
-            self.process.wait()
+        if self.process is not None and self.process.poll() is None:
+            self.signal(signal.SIGINT)
+            try:
+                self.process.wait(patience)
+            except subprocess.TimeoutExpired:
+                self.signal(signal.SIGKILL)
+                self.process.wait()
+        self.let_go()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process's group."""
@@ -101,12 +123,11 @@ class RunProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
-
-def prepare(folder: Path, planned: Planned, sweep: str) -> None:
-    """Write down what the run is."""
-    (folder / "failed.json").unlink(missing_ok=True)
-    content = {"sweep": sweep, **asdict(planned), "started": datetime.now(UTC).isoformat(), "git": git_state()}
-    publish_json(folder / "sweep.json", content)
+    def let_go(self) -> None:
+        """Give up the lock of this process; a child that lives keeps it."""
+        if self.held is not None:
+            os.close(self.held)
+            self.held = None
 
 
 def with_variables(command: list[str]) -> list[str]:
@@ -115,9 +136,8 @@ def with_variables(command: list[str]) -> list[str]:
     return [os.environ.get(variable[1], "") if variable else part for part, variable in found]
 
 
-def command_of(planned: Planned, folder: Path) -> list[str]:
+def command_of(command: list[str], folder: Path) -> list[str]:
     """The command, of this installation, with the checkpoint to go on from if there is one."""
-    command = list(planned.command)
     if command[0] != "relattn":
         return command
     going_on: list[str] = []

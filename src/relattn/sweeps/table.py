@@ -1,17 +1,21 @@
 """A table of a paper, from a sweep file's `table` section and run folders: measured beside published.
 
 A cell is a row, a column and a score. Scores of one cell are averaged over seeds; runs that differ in anything else
-are never averaged together, and runs on generated data are never compared with published numbers.
+are never averaged together. Runs on generated data, and runs that depart from the table's recipe, are never compared
+with published numbers.
 """
 
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from relattn.sweeps.comparability import differences, silent
-from relattn.sweeps.grid import SEED, Planned, Sweep
-from relattn.sweeps.layout import Score, axis, given, key_of, layout_of, ordered, published, scores_of
-from relattn.sweeps.records import PLACES, Record, modified
+from relattn.sweeps.grid import Sweep
+from relattn.sweeps.layout import Score, axis, given, key_of, label_of, layout_of, ordered, published, scores_of
+from relattn.sweeps.ledger import Ledger
+from relattn.sweeps.placing import Cells, Placed, place
+from relattn.sweeps.records import Record, Records, modified
 
 
 @dataclass
@@ -19,19 +23,24 @@ class Cell:
     """Measured and published values of one score at one place of the table.
 
     Attributes:
+        score: The score.
         values: Measured, by seed.
         records: The runs they come from.
+        departure: In what these depart from the table's recipe, in a few words; empty if in nothing.
         published: The papers' numbers, by source; the first one is compared with.
         baseline: The cell of the row that others are compared with.
         planned: Runs that the sweep has for this cell.
+        best: Whether its mean is the best among the cells of its column that it compares with.
     """
 
     score: Score
     values: dict[Any, float] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
+    departure: str = ""
     published: dict[str, float] = field(default_factory=dict)
     baseline: "Cell | None" = None
     planned: int = 0
+    best: bool = False
 
     @property
     def generated(self) -> bool:
@@ -55,16 +64,16 @@ class Cell:
 
     @property
     def difference(self) -> float | None:
-        """Measured less published, on genuine data."""
-        if self.mean is None or self.paper is None or self.generated:
+        """Measured less published, where the run is the paper's: on genuine data, without departure."""
+        if self.mean is None or self.paper is None or self.generated or self.departure:
             return None
         return self.mean - self.paper
 
     @property
     def change(self) -> float | None:
-        """Measured less the baseline measured on the same data."""
+        """Measured less the baseline measured on the same data, with the same departures."""
         other = self.baseline
-        if other is None or self.mean is None or other.mean is None or self.generated != other.generated:
+        if other is None or self.mean is None or other.mean is None or not self.compares_with(other):
             return None
         return self.mean - other.mean
 
@@ -77,53 +86,48 @@ class Cell:
         other = self.baseline.published.get(source)
         return None if other is None else value - other
 
+    def compares_with(self, other: "Cell") -> bool:
+        """Whether two cells were measured on the same kind of data with the same departures."""
+        return (self.generated, self.departure) == (other.generated, other.departure)
+
 
 @dataclass
 class Table:
     """A table with what has been measured.
 
     Attributes:
-        sweep: The sweep.
+        name: Its name, which its files have.
+        title: Its title.
         rows: Keys of the rows, in order.
         columns: Keys of the columns; one empty key where there are none.
         scores: The scores of each column.
         cells: By row, column and score.
-        notes: What must be known to read it.
+        labels: Headings of rows and columns, by their keys.
+        baseline: Key of the row that others are compared with.
+        sources: The papers' tables that numbers are from.
+        notes: What a reader must know.
         missing: What has not been measured.
-        differing: In what runs differ that should be alike.
+        records: All runs that belong to it, measured or not.
+        differing: In what its runs differ that should be alike.
     """
 
-    sweep: Sweep
+    name: str
+    title: str
     rows: list[str]
     columns: list[str]
     scores: list[Score]
     cells: dict[tuple[str, str, str], Cell]
-    notes: list[str]
-    missing: list[str]
-    records: list[Record]
-    differing: list[str]
-
-    @property
-    def layout(self) -> dict[str, Any]:
-        return self.sweep.content["table"]
-
-    @property
-    def title(self) -> str:
-        return str(self.layout.get("title", self.sweep.name))
-
-    @property
-    def baseline(self) -> str | None:
-        return str(self.layout["baseline"]) if "baseline" in self.layout else None
-
-    @property
-    def sources(self) -> list[str]:
-        """The papers' tables that numbers are from."""
-        return list(self.layout.get("published", {}))
+    labels: Mapping[str, str] = field(default_factory=dict)
+    baseline: str | None = None
+    sources: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
 
     def label(self, key: str) -> str:
         """The heading of a row or column."""
-        labels = {str(name): str(value) for name, value in self.layout.get("labels", {}).items()}
-        return labels.get(key, key)
+        return self.labels.get(key, key)
 
     def heading(self, column: str, score: Score) -> str:
         """The heading of a score under a column: the column's alone if there is one score."""
@@ -131,104 +135,158 @@ class Table:
             return self.label(column)
         return " ".join(part for part in (self.label(column), score.label) if part)
 
+    @property
+    def departures(self) -> list[str]:
+        """The departures of cells, each once, in order; their place is the mark that stands beside the numbers."""
+        return list(dict.fromkeys(cell.departure for cell in self.cells.values() if cell.departure))
 
-def agrees(planned: Planned, record: Record, axes: set[str]) -> bool:
-    """Whether a run is one that the table plans; seeds, and what was overridden beside the axes, are free."""
-    free = {SEED, *PLACES, *((planned.overrides.keys() | record.sweep.get("overrides", {}).keys()) - axes)}
-    given = record.options
-    wanted = {name: value for name, value in planned.options.items() if name not in free}
-    if not record.sweep:  # how long it trained is said in the table, and its recipe's name is not recorded
-        wanted = {name: value for name, value in wanted.items() if not name.startswith("trainer.")}
-        wanted["task"] = str(wanted.get("task", given.get("task"))).partition("_")[0]
-        return all(str(given.get(name)) == str(value) for name, value in wanted.items() if name in given)
-    others = {name: value for name, value in given.items() if name not in free}
-    return wanted == others
+    def mark(self, cell: Cell) -> str:
+        """The letter of a cell's departure."""
+        return chr(ord("a") + self.departures.index(cell.departure) % 26) if cell.departure else ""
 
 
-def fill(sweep: Sweep, records: list[Record], plan: list[Planned] | None = None) -> Table:
-    """Make the table of a sweep from runs; those that belong to none of its cells are left out."""
+def fill(sweep: Sweep, records: Records, cells: Cells | None = None) -> Table:
+    """Make the table of a sweep from runs; those that belong to none of its cells are left out.
+
+    Args:
+        sweep: The sweep.
+        records: Runs.
+        cells: The decisive options of each cell; by default those of the plan in the sweep's folder.
+    """
     layout = layout_of(sweep)
     rows_by, columns_by = axis(layout, "rows"), axis(layout, "columns")
-    plan = plan or sweep.plan()
-    axes = {*rows_by, *columns_by}
-    scores = scores_of(layout)
-    cells: dict[tuple[str, str, str], Cell] = {}
-    notes: list[str] = []
-    missing: list[str] = []
-    used: list[Record] = []
-    places: dict[tuple[str, str], list[Planned]] = {}
-    for planned in plan:
-        place = key_of(rows_by, planned.parameters), key_of(columns_by, planned.parameters)
-        places.setdefault(place, []).append(planned)
-    rows = ordered(sweep, rows_by, [row for row, _ in places])
-    columns = ordered(sweep, columns_by, [column for _, column in places])
+    ledger = records.ledgers.get(sweep.name, Ledger())
+    planned: dict[tuple[str, str], int] = {}
+    for point in sweep.grid():
+        where = key_of(rows_by, point), key_of(columns_by, point)
+        planned[where] = planned.get(where, 0) + 1
+    known = {where: dict((cells or ledger.cells).get(where, {})) for where in planned}
+    placed, notes = place(records.runs, sweep.name, known, ledger)
+    rows = ordered(sweep, rows_by, [row for row, _ in planned])
+    columns = ordered(sweep, columns_by, [column for _, column in planned])
+    table = Table(
+        sweep.name,
+        str(layout.get("title", sweep.name)),
+        rows,
+        columns,
+        scores_of(layout),
+        {},
+        {key: label_of(layout, key) for key in (*rows, *columns, *map(str, layout.get("given", {})))},
+        str(layout["baseline"]) if "baseline" in layout else None,
+        [str(source) for source in layout.get("published", {})],
+        notes,
+    )
     for row in rows:
         for column in columns:
-            planned_here = places.get((row, column), [])
-            found = [r for r in records if any(agrees(planned, r, axes) for planned in planned_here)]
-            chosen, note = alike([record for record in found if record.result is not None])
-            where = " / ".join(part for part in (row, column) if part)
-            notes += [f"{where}: {note}"] if note else []
-            used += [record for record in found if record not in used]
-            missing += what_is_missing(where, planned_here, found, chosen)
-            for score in scores:
-                cell = Cell(score, planned=len(planned_here))
-                for record in chosen:
-                    value = record.value(score.metric) if score.metric else None
-                    if value is not None:
-                        cell.values[record.seed] = value * score.scale
-                        cell.records.append(record)
-                cell.published = published(layout, row, column, score.label)
-                cells[row, column, score.label] = cell
-    baseline = str(layout.get("baseline"))
-    for (row, column, score_label), cell in cells.items():
-        cell.baseline = cells.get((baseline, column, score_label)) if row != baseline else None
+            number = planned.get((row, column), 0)
+            fill_cells(table, row, column, placed.get((row, column), []), number)
+            for score in table.scores:
+                table.cells[row, column, score.label].published = published(layout, row, column, score.label)
     for row in layout.get("given", {}):
         for column in columns:
-            for score in scores:
+            for score in table.scores:
                 value = given(layout, row, column, score.label)
-                cells[row, column, score.label] = Cell(score, {} if value is None else {"given": value}, planned=1)
-    rows = [*layout.get("given", {}), *rows]
-    chosen_records = [record for cell in cells.values() for record in cell.records]
-    shown = list({id(record): record for record in chosen_records}.values())
-    notes = reading_notes(layout, chosen_records) + notes + [note for note in (silent(shown),) if note]
-    return Table(sweep, rows, columns, scores, cells, notes, missing, used, differences(shown))
+                values = {} if value is None else {"given": value}
+                table.cells[row, column, score.label] = Cell(score, values, planned=1)
+    table.rows = [*layout.get("given", {}), *rows]
+    finish(table, [str(layout["note"])] if layout.get("note") else [])
+    return table
 
 
-def alike(records: list[Record]) -> tuple[list[Record], str]:
-    """Those runs that have the newest one's settings, one for each seed, and a note if others were left out."""
-    if not records:
-        return [], ""
-    records = sorted(records, key=modified)
-    settings = records[-1].settings
-    chosen = {record.seed: record for record in records if record.settings == settings}
-    others = [record for record in records if record.settings != settings]
-    if not others:
-        return list(chosen.values()), ""
-    names = {name for record in others for name in {**record.settings, **settings}}
-    differ = sorted(name for name in names if any(r.settings.get(name) != settings.get(name) for r in others))
-    return list(chosen.values()), f"{len(others)} runs with other {', '.join(differ)} are left out."
+def fill_cells(table: Table, row: str, column: str, placed: Sequence[Placed], planned: int) -> None:
+    """Make the cells of a place of a table from its runs."""
+    where = " / ".join(part for part in (table.label(row), table.label(column)) if part)
+    finished = [one for one in placed if one.record.result is not None]
+    chosen, notes = alike(finished)
+    table.notes += [f"{where}: {note}" if where else note for note in notes]
+    table.records += [one.record for one in placed if one.record not in table.records]
+    table.missing += missing_runs(where, planned, [one.record for one in placed], len(chosen))
+    for score in table.scores:
+        cell = Cell(score, planned=planned, departure=chosen[0].departure if chosen else "")
+        for one in chosen:
+            value = one.record.value(score.metric, score.folder) if score.metric else None
+            if value is not None:
+                cell.values[one.record.seed] = value * score.scale
+                cell.records.append(one.record)
+        table.cells[row, column, score.label] = cell
 
 
-def what_is_missing(where: str, planned: list[Planned], found: list[Record], chosen: list[Record]) -> list[str]:
-    """What is said of runs that are not there."""
-    lacking = len(planned) - len(chosen)
+def finish(table: Table, notes: Sequence[str] = ()) -> None:
+    """Compare the cells of a table with each other, and add what its reader must know."""
+    for (row, column, label), cell in table.cells.items():
+        cell.baseline = table.cells.get((table.baseline or "", column, label)) if row != table.baseline else None
+    for column in table.columns:
+        for score in table.scores:
+            mark_best([table.cells[row, column, score.label] for row in table.rows])
+    records = [record for cell in table.cells.values() for record in cell.records]
+    shown = list({id(record): record for record in records}.values())
+    table.notes = [*reading_notes(table, shown), *notes, *table.notes, *filter(None, [silent(shown)])]
+    table.differing = differences(shown)
+
+
+def mark_best(cells: Sequence[Cell]) -> None:
+    """Mark the best of those cells of a column that compare with each other, if there are two; ties are all marked."""
+    measured = [cell for cell in cells if cell.mean is not None and cell.records]
+    groups = [[other for other in measured if other.compares_with(cell)] for cell in measured]
+    largest = max(groups, key=len, default=[])
+    means = [cell.mean for cell in largest if cell.mean is not None]
+    if len(means) > 1:
+        best = (min if largest[0].score.lower else max)(means)
+        for cell in largest:
+            cell.best = cell.mean == best
+
+
+def alike(placed: Sequence[Placed]) -> tuple[list[Placed], list[str]]:
+    """Those runs of a place that can be averaged, one for each seed, and sentences on what is left out.
+
+    They depart from the cell as the newest one does, and are of the same data.
+    """
+    notes = [
+        f"{one.record.name} was tested on a part of the test set ({one.record.partial}), and is left out."
+        for one in placed
+        if one.record.partial
+    ]
+    whole = sorted((one for one in placed if not one.record.partial), key=lambda one: modified(one.record))
+    if not whole:
+        return [], notes
+    newest = whole[-1]
+    same = [one for one in whole if kind(one) == kind(newest)]
+    for other in [one for one in whole if one not in same]:
+        what = other.departure or "no departure from the recipe"
+        data = " on generated data" if other.record.generated else ""
+        notes.append(f"{other.record.name} ({what}{data}) is left out: it does not average with the newest run.")
+    chosen = {one.record.seed: one for one in same}
+    if repeated := len(same) - len(chosen):
+        notes.append(f"{repeated} runs have the seed of a newer run, and are left out.")
+    return list(chosen.values()), notes
+
+
+def kind(placed: Placed) -> tuple[Any, ...]:
+    """What runs of a cell share that are averaged."""
+    result = placed.record.result or {}
+    return placed.departure, placed.record.generated, result.get("data"), result.get("fingerprint")
+
+
+def missing_runs(where: str, planned: int, found: Sequence[Record], chosen: int) -> list[str]:
+    """A sentence on runs of a place that are not there."""
+    lacking = planned - chosen
     if lacking <= 0:
         return []
     states = [record.state for record in found if record.result is None]
     listed = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
-    unstarted = lacking - len(states)
+    unstarted = planned - len(found)
     listed += [f"{unstarted} not started"] if unstarted > 0 else []
-    return [f"{where}: {lacking} of {len(planned)} runs ({', '.join(listed)})"]
+    return [f"{where}: {lacking} of {planned} runs" + (f" ({', '.join(listed)})" if listed else "")]
 
 
-def reading_notes(layout: dict[str, Any], records: list[Record]) -> list[str]:
-    """What the table must say of itself."""
+def reading_notes(table: Table, records: Sequence[Record]) -> list[str]:
+    """Sentences that the marks of a table's numbers need."""
     notes = []
     if any(record.generated for record in records):
         notes.append("† on generated data: not comparable with published numbers, so no difference is given.")
-    if any(record.weights == "random" for record in records) and layout.get("published"):
+    for number, departure in enumerate(table.departures):
+        letter = chr(ord("a") + number % 26)
+        notes.append(f"{letter}: departs from the recipe of the table in {departure}.")
+    if any(record.weights == "random" for record in records) and table.sources:
         notes.append("Some runs began with random weights, see the list of runs.")
-    if layout.get("note"):
-        notes.append(str(layout["note"]))
     return notes

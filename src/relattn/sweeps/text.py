@@ -1,7 +1,8 @@
-"""A table as Markdown and as CSV, in the paper's layout."""
+"""A table as Markdown, CSV and LaTeX, in the paper's layout."""
 
 import csv
 import io
+import re
 from html import escape
 
 from relattn.sweeps.table import Cell, Table
@@ -13,14 +14,20 @@ def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
 
 
 def measured(cell: Cell) -> str:
-    """Mean, spread and number of seeds; a dagger for generated data."""
+    """Mean and spread; a dagger for generated data."""
     if cell.mean is None:
         return "-"
     digits = cell.score.digits
     spread = f" ± {number(cell.spread, digits)}" if cell.spread is not None else ""
-    dagger = "†" if cell.generated else ""
-    incomplete = f" ({len(cell.values)} of {cell.planned} runs)" if len(cell.values) < cell.planned else ""
-    return f"{number(cell.mean, digits)}{dagger}{spread}{incomplete}"
+    return f"{number(cell.mean, digits)}{'†' if cell.generated else ''}{spread}"
+
+
+def count(cell: Cell) -> str:
+    """The number of seeds, and of how many that are planned."""
+    if not cell.records:
+        return ""
+    planned = f" of {cell.planned}" if len(cell.values) < cell.planned else ""
+    return f"n={len(cell.values)}{planned}"
 
 
 def printed(value: float) -> str:
@@ -28,9 +35,10 @@ def printed(value: float) -> str:
     return f"{value:.1f}" if value == round(value, 1) else f"{value:g}"
 
 
-def compared(cell: Cell, between: str = "; ") -> str:
-    """Measured, then the paper's number with the difference to it, and the change against the baseline."""
-    parts = [measured(cell)]
+def compared(table: Table, cell: Cell, between: str = "; ") -> str:
+    """Measured, number of seeds, then the paper's number with the difference to it, and the change to the baseline."""
+    mark = f" [{table.mark(cell)}]" if cell.departure and cell.mean is not None else ""
+    parts = [" ".join(part for part in (measured(cell) + mark, count(cell)) if part)]
     if cell.paper is not None:
         difference = number(cell.difference, cell.score.digits, sign=True)
         parts.append(f"paper {printed(cell.paper)}" + (f", {difference}" if difference else ""))
@@ -40,6 +48,18 @@ def compared(cell: Cell, between: str = "; ") -> str:
             f"Δ {number(cell.change, cell.score.digits, sign=True)}" + (f" (paper {theirs})" if theirs else "")
         )
     return between.join(parts)
+
+
+def explanation(table: Table) -> str:
+    """What the numbers of a table are."""
+    what = "Measured: mean ± standard deviation over n seeds."
+    if any(cell.best for cell in table.cells.values()):
+        what += " The best of a column is marked."
+    if table.sources:
+        what += f" Paper: {table.sources[0]}; then measured less published."
+    if table.baseline is not None:
+        what += f" Δ: change against {table.label(table.baseline)}."
+    return what
 
 
 def markdown(table: Table) -> str:
@@ -52,21 +72,21 @@ def markdown(table: Table) -> str:
         f"|---|{'---|' * len(places)}",
     ]
     for row in table.rows:
-        cells = [compared(table.cells[row, column, score.label]) for column, score in places]
-        lines.append(f"| {table.label(row)} | {' | '.join(cells)} |")
-    lines.append("")
-    what = "Measured: mean ± standard deviation over seeds."
-    if table.sources:
-        what += f" Paper: {table.sources[0]}; then measured less published."
-    if table.baseline is not None:
-        what += f" Δ: change against {table.label(table.baseline)}."
-    lines += [what, ""]
+        cells = [table.cells[row, column, score.label] for column, score in places]
+        lines.append(f"| {table.label(row)} | {' | '.join(markdown_cell(table, cell) for cell in cells)} |")
+    lines += ["", explanation(table), ""]
     for source in table.sources[1:]:
         lines += [f"- {source}: {other_numbers(table, source)}"]
     lines += [f"- {escape(note, quote=False)}" for note in (*table.notes, *table.differing)]
     if table.missing:
         lines += ["", "Missing:", "", *(f"- {entry}" for entry in table.missing)]
     return "\n".join(lines) + "\n"
+
+
+def markdown_cell(table: Table, cell: Cell) -> str:
+    """A cell as Markdown, the best in bold."""
+    text = compared(table, cell)
+    return f"**{measured(cell)}**{text.removeprefix(measured(cell))}" if cell.best else text
 
 
 def other_numbers(table: Table, source: str) -> str:
@@ -83,21 +103,33 @@ def other_numbers(table: Table, source: str) -> str:
 def comma_separated(table: Table) -> str:
     """The table as CSV, one line a cell and a published source."""
     file = io.StringIO()
-    names = ["row", "column", "score", "mean", "spread", "seeds", "generated", "source", "published", "difference"]
+    names = [
+        "row",
+        "column",
+        "score",
+        "mean",
+        "spread",
+        "seeds",
+        "generated",
+        "departure",
+        "best",
+        "source",
+        "published",
+    ]
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*names, "change", "published_change", "runs"])
+    writer.writerow([*names, "difference", "change", "published_change", "runs"])
     for (row, column, label), cell in table.cells.items():
         published: list[tuple[str, float | None]] = [*cell.published.items()] or [("", None)]
-        runs = " ".join(record.folder.name for record in cell.records)
+        runs = " ".join(record.name for record in cell.records)
         for source, value in published:
-            same = cell.mean is not None and value is not None and not cell.generated
+            same = cell.mean is not None and value is not None and not cell.generated and not cell.departure
             difference = cell.mean - value if same and cell.mean is not None and value is not None else None
             first = source == next(iter(cell.published), "")
             writer.writerow(
                 [
-                    *(row, column, label, exact(cell.mean), exact(cell.spread), len(cell.values)),
-                    *(cell.generated, source, exact(value), exact(difference), exact(cell.change)),
-                    *(exact(cell.paper_change) if first else "", runs),
+                    *(table.label(row), table.label(column), label, exact(cell.mean), exact(cell.spread)),
+                    *(len(cell.values), cell.generated, cell.departure, cell.best, source, exact(value)),
+                    *(exact(difference), exact(cell.change), exact(cell.paper_change) if first else "", runs),
                 ]
             )
     return file.getvalue()
@@ -106,3 +138,39 @@ def comma_separated(table: Table) -> str:
 def exact(value: float | None) -> str:
     """A number for machines."""
     return "" if value is None else f"{value:.6g}"
+
+
+def latex(table: Table) -> str:
+    """The table as LaTeX (`booktabs`): mean and spread, the best in bold; notes are comments above it."""
+    places = [(column, score) for column in table.columns for score in table.scores]
+    lines = [f"% {line}" for line in (table.title, explanation(table), *table.notes, *table.differing, *table.missing)]
+    lines += [rf"\begin{{tabular}}{{l{'c' * len(places)}}}", r"\toprule"]
+    if len(table.scores) > 1 and table.columns != [""]:
+        over = [rf"\multicolumn{{{len(table.scores)}}}{{c}}{{{tex(table.label(column))}}}" for column in table.columns]
+        lines += [f" & {' & '.join(over)} \\\\", f" & {' & '.join(tex(score.label) for _, score in places)} \\\\"]
+    else:
+        lines.append(f" & {' & '.join(tex(table.heading(column, score)) for column, score in places)} \\\\")
+    lines.append(r"\midrule")
+    for row in table.rows:
+        cells = [tex_cell(table, table.cells[row, column, score.label]) for column, score in places]
+        lines.append(f"{tex(table.label(row))} & {' & '.join(cells)} \\\\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def tex_cell(table: Table, cell: Cell) -> str:
+    """A cell as LaTeX."""
+    if cell.mean is None:
+        return "--"
+    digits = cell.score.digits
+    value = number(cell.mean, digits)
+    value = rf"\textbf{{{value}}}" if cell.best else value
+    spread = rf" $\pm$ {number(cell.spread, digits)}" if cell.spread is not None else ""
+    marks = [r"\dagger"] if cell.generated else []
+    marks += [table.mark(cell)] if cell.departure else []
+    return value + (f"$^{{{','.join(marks)}}}$" if marks else "") + spread
+
+
+def tex(text: str) -> str:
+    """A text in which nothing is a command of LaTeX."""
+    plain = re.sub(r"([&%$#_{}])", r"\\\1", text.replace("\\", r"\textbackslash "))
+    return plain.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from relattn.cli import catalogue
-from relattn.cli.lightning.recipes import read_command_line, value_of
+from relattn.cli.lightning.command_line import read_command_line, value_of
 from relattn.cli.memory import keep_freed_memory
 from relattn.errors import InputError
 from relattn.runs.run_folder import RUN_VARIABLE, RunClaim

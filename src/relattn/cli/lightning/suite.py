@@ -1,7 +1,9 @@
 """LightningCLI for the suite: every run owns a folder with its configuration, metrics, checkpoints and result."""
 
+import json
 import os
-from argparse import SUPPRESS, ArgumentError
+import re
+from argparse import ArgumentError
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +17,29 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
+from relattn.cli import catalogue
 from relattn.cli.lightning.checks import check_config
+from relattn.cli.lightning.command_line import CommandLine
 from relattn.cli.lightning.commands import attention_name, check_gpus, folder_of_run, name_of_run
 from relattn.cli.lightning.complaints import complaint
 from relattn.cli.lightning.paths import with_absolute_paths
-from relattn.cli.lightning.recipes import CommandLine, imported
+from relattn.cli.lightning.recipes import imported
 from relattn.errors import InputError
 from relattn.runs import wandb_logging
 from relattn.runs.checkpoints import Checkpoints, read_checkpoint, run_of
 from relattn.runs.divergence import Divergence
+from relattn.runs.identity import changes, decisive, identity, label, shown
 from relattn.runs.interruption import Interrupted, Interruption
 from relattn.runs.metrics import MetricsLogger
 from relattn.runs.preflight import Preflight
 from relattn.runs.record import RunRecord, logged_scores, rehearses
 from relattn.runs.resume import ResumedRun, check_length, check_same_run, progress_of
-from relattn.runs.run_folder import RunClaim
+from relattn.runs.run_folder import RunClaim, read_json
 from relattn.tasks.base import Task
 from relattn.tasks.data import Data
+
+LONGEST_NAME = 100
+"""Characters of a folder's default name; one with more overrides is cut, and its identity added."""
 
 
 class CompleteRun(Exception):  # noqa: N818 (no error)
@@ -52,7 +60,7 @@ class SuiteCLI(LightningCLI):
         Raises:
             CompleteRun: If the run has nothing left to train.
         """
-        self.command, self.suite_flags, self.claim = command, line.suite, claim
+        self.command, self.line, self.claim = command, line, claim
         self.resumed: dict[str, Any] | None = None
         """The checkpoint that training goes on from."""
         super().__init__(
@@ -69,18 +77,46 @@ class SuiteCLI(LightningCLI):
             args=[command, *line.arguments()],
         )
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Admit the names of recipes, which a run's configuration keeps."""
-        parser.add_argument("--recipes", type=dict[str, str] | None, default=None, help=SUPPRESS)
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The command that is run: building the parsers of all four takes longer than parsing does."""
+        return {self.command: LightningCLI.subcommands()[self.command]}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse without Lightning's warning that `sys.argv` has arguments too: they are the same ones."""
+        """Parse the command line, and find what it overrides of the recipes."""
+        self.config = self.parsed(parser, args)
+        check_config(self.command, self.config[self.command])
+        self.options = decisive(self.content(self.config[self.command]))
+        self.overrides = self.departures(parser)
+
+    def parsed(self, parser: LightningArgumentParser, args: Any) -> Any:
+        """A parsed command line, without Lightning's warning that `sys.argv` has arguments too: they are the same.
+
+        Raises:
+            InputError: With the option that is wrong, and the closest ones.
+        """
         parser.exit_on_error = self._parser(self.command).exit_on_error = False
         try:
-            self.config = parser.parse_args(args)
+            return parser.parse_args(args)
         except ArgumentError as error:
             raise complaint(str(error), self._parser(self.command), args) from error
-        check_config(self.command, self.config[self.command])
+
+    def dumped(self, config: Any) -> str:
+        """A configuration of the command as YAML."""
+        return str(self._parser(self.command).dump(config, skip_unset=False))
+
+    def content(self, config: Any) -> dict[str, Any]:
+        """A configuration of the command as plain dictionaries, lists, texts and numbers."""
+        content: dict[str, Any] = json.loads(self._parser(self.command).dump(config, format="json", skip_unset=False))
+        return content
+
+    def departures(self, parser: LightningArgumentParser) -> dict[str, Any]:
+        """The options that differ from those of the recipes, with their values."""
+        recipes = self.line.reference(str(self.options.get("model.backbone")))
+        if recipes is None:
+            return {}
+        config = self.parsed(parser, [self.command, *recipes])[self.command]
+        before = decisive(self.content(config))
+        return {name: value for name, (_, value) in changes(before, self.options).items()}
 
     def _parse_ckpt_path(self) -> None:
         """Take nothing from a checkpoint: Lightning would let what it holds override the command line."""
@@ -96,8 +132,8 @@ class SuiteCLI(LightningCLI):
             raise InputError(f"relattn {self.command} needs a trained network: --ckpt_path RUN or FILE.")
         run = run_of(checkpoint) if checkpoint is not None else None
         self.facts = self.facts_of_run(checkpoint)
-        runs = Path(self.suite_flags.get("runs", "runs"))
-        name = name_of_run(self.suite_flags.get("name", default_name(self.facts)))
+        runs = Path(self.line.suite.get("runs", "runs"))
+        name = name_of_run(self.line.suite.get("name", default_name(self.facts)))
         parent = runs / self.facts["task"]
         if self.command != "fit":
             folder = folder_of_run(self.claim, run or parent / name, self.command, exact=False)
@@ -107,16 +143,19 @@ class SuiteCLI(LightningCLI):
         else:
             if checkpoint is not None:
                 self.check_resumed(parent / name, checkpoint)
-            folder = folder_of_run(self.claim, parent, name, exact="name" in self.suite_flags)
+            folder = folder_of_run(self.claim, parent, name, exact="name" in self.line.suite)
         self.folder = folder
         config.trainer.default_root_dir = str(folder)
+        planned = (read_json(folder / "sweep.json") or {}) if self.command == "fit" else {}
+        self.facts |= {name: planned[name] for name in ("row", "column") if planned.get(name)}
         trained = folder if self.command == "fit" else folder.parent
         self.facts["run"] = trained.name
         recorded = config.clone()
         if self.command == "fit":
             recorded.ckpt_path = None
-        text = self._parser(self.command).dump(recorded, skip_unset=False)
-        self.record = RunRecord(text, self.facts, self.claim)
+        recorded.trainer.default_root_dir = None
+        recipes = yaml.safe_dump({"recipes": self.line.recipes}) if self.line.recipes else ""
+        self.record = RunRecord(recipes + self.dumped(recorded), self.facts, self.claim)
         loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
         for logger in loggers:
             if getattr(logger, "class_path", "").endswith(".WandbLogger"):
@@ -126,7 +165,7 @@ class SuiteCLI(LightningCLI):
         """The entries of the record that are known before a run starts."""
         config = self.config[self.command]
         arguments = config.model.init_args
-        recipes = dict(config.recipes or {})
+        recipes = self.line.recipes
         task = imported(config.model.class_path)
         assert task is not None
         assert issubclass(task, Task)
@@ -135,14 +174,18 @@ class SuiteCLI(LightningCLI):
             weights = read_checkpoint(checkpoint).get("facts", {}).get("weights", weights)
         elif checkpoint is not None:
             weights = str(checkpoint)
+        attention = attention_name(arguments.attention, recipes.get("attention"))
         return {
             "task": task.name,
             "backbone": arguments.backbone,
-            "attention": attention_name(arguments.attention, recipes.get("attention")),
+            "attention": attention,
             "data": config.data.class_path.rpartition(".")[2],
             "seed": config.seed_everything,
             "weights": str(weights),
             "recipes": recipes,
+            "overrides": self.overrides,
+            "label": label([catalogue.display_name("attention", attention)], self.overrides),
+            "identity": identity(self.options),
         }
 
     def check_resumed(self, run: Path, checkpoint: Path) -> None:
@@ -151,7 +194,7 @@ class SuiteCLI(LightningCLI):
         Raises:
             CompleteRun: If the run is complete.
         """
-        if "name" in self.suite_flags and run_of(checkpoint) is not None:
+        if "name" in self.line.suite and run_of(checkpoint) is not None:
             raise InputError(f"--name is given, but a run that goes on keeps its folder, {run}: leave one of them out.")
         content = read_checkpoint(checkpoint)
         if "optimizer_states" not in content:
@@ -159,7 +202,7 @@ class SuiteCLI(LightningCLI):
                 f"{checkpoint} holds weights alone, as `relattn convert` writes them, and no training to go on with: "
                 "use it with relattn test, predict or embed."
             )
-        now = yaml.safe_load(self._parser(self.command).dump(self.config[self.command], skip_unset=False))
+        now = self.content(self.config[self.command])
         before, done = yaml.safe_load(content["config"]), progress_of(content)
         check_same_run(run, before, now, done)
         complete = check_length(run, before, now, done)
@@ -262,5 +305,10 @@ class SuiteCLI(LightningCLI):
 
 
 def default_name(facts: dict[str, Any]) -> str:
-    """The name of a run's folder that has none of the user's."""
-    return f"{facts['data'].lower()}-{facts['backbone']}-{facts['attention']}-s{facts['seed']}".replace("/", "_")
+    """The name of a run's folder that has none of the user's: its recipes, its overrides and its seed."""
+    overrides = [shown(name, value) for name, value in facts["overrides"].items()]
+    parts = [facts["data"].lower(), facts["backbone"], Path(facts["attention"]).stem, *overrides]
+    name = re.sub(r"[^\w.,+-]+", "_", "-".join(parts).replace("w/o ", "no_")).strip("_.")
+    if len(name) > LONGEST_NAME:
+        name = f"{name[:LONGEST_NAME]}-{facts['identity'][:6]}"
+    return f"{name}-s{facts['seed']}"

@@ -1,0 +1,331 @@
+"""From a command line with short flags to one configuration and Lightning's own options.
+
+Recipes and the files of `--config` are merged in this order: the checkpoint's configuration, the task's recipe on its
+base, the user's files, overlays of the trainer and the logger, the recipe of the data set, the attention's recipe.
+Options that stand on the command line win over all of them, since the parser reads them last.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from relattn.cli import catalogue
+from relattn.cli.lightning.recipes import (
+    NONE,
+    Config,
+    attention_config,
+    is_class_path,
+    is_subclass,
+    merge,
+    read_config,
+    recipe_file,
+    same_class,
+    shared_arguments,
+    task_recipe,
+    with_data_of,
+)
+from relattn.errors import InputError
+
+SUITE_FLAGS = ("name", "runs")
+"""Flags of the suite itself, which Lightning does not see."""
+
+RECIPE_FLAGS = ("task", "data", "attention", "trainer", "logger")
+"""Flags that name recipes, or files in their form."""
+
+CLASS_OPTIONS = ("model", "data", "model.attention", "model.optimizer", "model.schedule", "model.loss")
+"""Options that choose a class; its arguments are options below them."""
+
+
+@dataclass
+class CommandLine:
+    """A command line of Lightning's, and what the suite itself reads of it.
+
+    Attributes:
+        config: The merged configuration of recipes and files.
+        options: Options for the parser, which win over `config`.
+        recipes: Names of the recipes in `config`, by their flags.
+        suite: Values of the suite's own flags.
+        dropped: Sentences on arguments of recipes that another class on the command line does not inherit.
+    """
+
+    config: Config
+    options: list[str]
+    recipes: dict[str, str] = field(default_factory=dict)
+    suite: dict[str, str] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)
+
+    def arguments(self) -> list[str]:
+        """The arguments for the parser: the configuration as text, then the options."""
+        return [*as_argument(self.config), *self.options]
+
+    def reference(self, backbone: str) -> list[str] | None:
+        """The arguments for the recipes alone, without any override, which departures are measured against.
+
+        Args:
+            backbone: The network that the attention's recipe is fitted to.
+
+        Returns:
+            None where the task's recipe is not known, or not there any more.
+        """
+        if "task" not in self.recipes:
+            return None
+        try:
+            plain = CommandLine(task_recipe(self.recipes["task"]), [])
+            choose_data(plain, self.recipes.get("data"))
+            choose_attention(plain, self.recipes.get("attention"), backbone)
+        except InputError:
+            return None
+        return as_argument(plain.config)
+
+
+def kept_name(kind: str, name: str) -> str:
+    """A recipe's name, or the absolute path of a file, which means the same from any working directory."""
+    return name if name in catalogue.recipes(kind) else str(recipe_file(kind, name).absolute())
+
+
+def as_argument(config: Config) -> list[str]:
+    """A configuration as an argument for the parser."""
+    return ["--config", yaml.safe_dump(config, sort_keys=False, allow_unicode=True)] if config else []
+
+
+# --- Arguments ------------------------------------------------------------------------------------------------------
+
+
+def value_of(arguments: list[str], flag: str) -> str | None:
+    """The last value of `--flag value` or `--flag=value`, or None.
+
+    Raises:
+        InputError: If the flag stands at the end, without a value.
+    """
+    value = None
+    for position, argument in enumerate(arguments):
+        if argument == flag:
+            if position + 1 == len(arguments):
+                raise InputError(f"{flag} needs a value.")
+            value = arguments[position + 1]
+        elif argument.startswith(f"{flag}="):
+            value = argument.partition("=")[2]
+    return value
+
+
+def values_of(arguments: list[str], flag: str) -> list[str]:
+    """All values of `--flag value` and `--flag=value`, in their order."""
+    values = []
+    for position, argument in enumerate(arguments):
+        if argument == flag:
+            if position + 1 == len(arguments):
+                raise InputError(f"{flag} needs a value.")
+            values.append(arguments[position + 1])
+        elif argument.startswith(f"{flag}="):
+            values.append(argument.partition("=")[2])
+    return values
+
+
+def without(arguments: list[str], flag: str) -> list[str]:
+    """The arguments without `--flag value` and `--flag=value`."""
+    kept, skip = [], False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument == flag:
+            skip = True
+        elif not argument.startswith(f"{flag}="):
+            kept.append(argument)
+    return kept
+
+
+# --- The command line -----------------------------------------------------------------------------------------------
+
+
+def read_command_line(arguments: list[str]) -> CommandLine:
+    """Merge what a command line of a trainer command names.
+
+    Args:
+        arguments: What follows the command's name.
+
+    Raises:
+        InputError: If a name is unknown, a file cannot be read, or a flag lacks its value.
+    """
+    suite: dict[str, str] = {}
+    for flag in SUITE_FLAGS:
+        if (value := value_of(arguments, f"--{flag}")) is not None:
+            suite[flag] = value
+            arguments = without(arguments, f"--{flag}")
+    names = {flag: value for flag in RECIPE_FLAGS if (value := value_of(arguments, f"--{flag}")) is not None}
+    files = values_of(arguments, "--config")
+    for flag in (*RECIPE_FLAGS, "config"):
+        arguments = without(arguments, f"--{flag}")
+    arguments, checkpoint_config = with_checkpoint(arguments, suite, own_config="task" not in names and not files)
+    line = CommandLine(checkpoint_config, [], checkpoint_config.pop("recipes", None) or {}, suite)
+    if "task" in names:
+        line.config = merge(line.config, task_recipe(names["task"]))
+        line.recipes = {"task": kept_name("task", names["task"])}
+    for file in files:
+        content = read_config(Path(file))
+        line.recipes |= content.pop("recipes", None) or {}
+        line.config = merge(with_data_of(line.config, content), content)
+    for overlay in ("trainer", "logger"):
+        if overlay in names:
+            line.config = merge(line.config, read_config(recipe_file(overlay, names[overlay])))
+            line.recipes[overlay] = kept_name(overlay, names[overlay])
+    choose_data(line, names.get("data"))
+    rest = choose_classes(line, arguments)
+    flags = ("--backbone", "--model.backbone", "--model.init_args.backbone")
+    backbone = next((value for flag in flags if (value := value_of(rest, flag)) is not None), None)
+    choose_attention(line, names.get("attention"), backbone)
+    line.options = expand_short_flags(rest)
+    asks_for_help = any(argument.partition("=")[0].endswith(("-h", "help")) for argument in arguments)
+    if not (names_model(line.config) or value_of(rest, "--model") or asks_for_help):
+        raise InputError(f"Choose what to run: --task {' | '.join(catalogue.recipes('task'))}, or --config FILE.")
+    return line
+
+
+def names_model(config: Config) -> bool:
+    """Whether a configuration says which task is run."""
+    model = config.get("model")
+    return isinstance(model, str) or (isinstance(model, dict) and "class_path" in model)
+
+
+def with_checkpoint(arguments: list[str], suite: dict[str, str], *, own_config: bool) -> tuple[list[str], Config]:
+    """The arguments with the path of the checkpoint that `--ckpt_path` means, and the configuration that it brings.
+
+    Args:
+        arguments: Of the command.
+        suite: The suite's own flags; `last` takes the name out, since a run that goes on keeps its folder.
+        own_config: Whether the checkpoint's configuration is wanted: neither a recipe nor a file is named.
+    """
+    asked = value_of(arguments, "--ckpt_path")
+    if asked is None:
+        return arguments, {}
+    from relattn.runs.checkpoints import config_of, find_checkpoint
+
+    checkpoint = find_checkpoint(
+        asked, name=suite.pop("name", None) if asked == "last" else None, runs=suite.get("runs")
+    )
+    arguments = [*without(arguments, "--ckpt_path"), "--ckpt_path", str(checkpoint)]
+    return arguments, config_of(checkpoint) if own_config else {}
+
+
+def choose_data(line: CommandLine, name: str | None) -> None:
+    """Put the data set into the configuration: that of `--data`, or of the task's recipe, or none.
+
+    The task's recipe says how its data sets are trained on (`data.init_args`), whichever it is; that holds for the data
+    sets of the task, and not for a class of another kind.
+    """
+    section = line.config.get("data") or {}
+    if not isinstance(section, dict):
+        return
+    training = section.get("init_args") or {}
+    recipe = section.pop("recipe", None)
+    if name is None and recipe is None:
+        return
+    chosen: Config
+    if name is None or not (is_class_path(name) or name.startswith("{")):
+        line.recipes["data"] = kept_name("data", str(name or recipe))
+        chosen = yaml.safe_load(recipe_file("data", line.recipes["data"]).read_text())
+    else:
+        line.recipes.pop("data", None)
+        chosen = yaml.safe_load(name) if name.startswith("{") else {"class_path": name}
+    if name is not None:  # another one than the task's recipe has, or the run whose configuration it is
+        before = section if recipe is None else yaml.safe_load(recipe_file("data", str(recipe)).read_text())
+        training = shared_arguments({**before, "init_args": training}, chosen)
+    line.config["data"] = merge(chosen, {"init_args": training}) if training else chosen
+
+
+def choose_classes(line: CommandLine, arguments: list[str]) -> list[str]:
+    """Drop arguments of recipes where an option chooses another class; the option itself is left to the parser."""
+    for option in CLASS_OPTIONS:
+        value = value_of(arguments, f"--{option}")
+        if value is not None and option == "model.attention":
+            line.recipes.pop("attention", None)
+        if value in NONE:
+            arguments = [*without(arguments, f"--{option}"), f"--{option}", "null"]
+        if value is None or value in NONE or value.startswith("{"):
+            continue
+        holder, key = line.config, option
+        *path, last = option.split(".")
+        for name in path:
+            holder = holder.get(name) or {}
+        if path:
+            holder = holder.get("init_args") or {}
+        key = last
+        section = holder.get(key)
+        if not isinstance(section, dict) or same_class(str(section.get("class_path", "")), value):
+            continue
+        if option in ("model", "data") and is_subclass(value, str(section.get("class_path"))):
+            holder[key] = {**section, "class_path": value}
+            arguments = without(arguments, f"--{option}")
+            continue
+        dropped = section.get("init_args") or {}
+        del holder[key]
+        if dropped:
+            name = str(section["class_path"]).rpartition(".")[2]
+            listed = ", ".join(f"{key} {value}" for key, value in dropped.items())
+            line.dropped.append(
+                f"--{option} {value} starts from its own defaults, without the recipe's {name} ({listed})."
+            )
+    return arguments
+
+
+def choose_attention(line: CommandLine, name: str | None, backbone: str | None) -> None:
+    """Put the attention of `--attention` into the configuration of the model."""
+    if name is None:
+        return
+    model = line.config.setdefault("model", {})
+    arguments = model.setdefault("init_args", {})
+    backbone = backbone or arguments.get("backbone")
+    if name.startswith("{"):
+        line.recipes.pop("attention", None)
+        arguments["attention"] = json.loads(name)
+    elif is_class_path(name):
+        line.recipes.pop("attention", None)
+        arguments["attention"] = {"class_path": name}
+    else:
+        arguments["attention"] = attention_config(name, backbone)
+        line.recipes["attention"] = "none" if name in NONE else kept_name("attention", name)
+
+
+def expand_short_flags(arguments: list[str]) -> list[str]:
+    """Replace `--backbone`, `--gpus` and `--figures` by Lightning's options."""
+    expanded: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        flag, equals, value = argument.partition("=")
+        if flag not in ("--backbone", "--gpus", "--figures"):
+            expanded.append(argument)
+            continue
+        if not equals and (value := next(rest, "")) == "":
+            raise InputError(f"{flag} needs a value.")
+        if flag == "--backbone":
+            expanded += ["--model.backbone", value]
+        elif flag == "--figures":
+            callback = {
+                "class_path": "relattn.inference.figures.FiguresDuringTraining",
+                "init_args": {"figures": value.split(",")},
+            }
+            expanded += ["--trainer.callbacks+", json.dumps(callback)]
+        else:
+            expanded += gpus(value)
+    return expanded
+
+
+def gpus(value: str) -> list[str]:
+    """Lightning's options for `--gpus`: a count, a list of indices, or `all`.
+
+    Raises:
+        InputError: If it is none of them.
+    """
+    if value == "all":
+        devices = "-1"
+    elif re.fullmatch(r"\d+", value):
+        if value == "0":
+            return ["--trainer.accelerator", "cpu", "--trainer.devices", "1"]
+        devices = value
+    elif re.fullmatch(r"\d+(,\d*)+", value):
+        devices = json.dumps([int(index) for index in value.split(",") if index])
+    else:
+        raise InputError(f"--gpus is {value!r}, expected a count such as 2, indices such as 0,2, or all.")
+    return ["--trainer.accelerator", "gpu", "--trainer.devices", devices]

@@ -1,0 +1,122 @@
+"""Command lines of `relattn fit` checked and understood without a run: what a sweep asks before it starts."""
+
+import json
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch.cli import LightningArgumentParser
+
+from relattn.backbones import build
+from relattn.cli.lightning.checks import check_config
+from relattn.cli.lightning.command_line import read_command_line
+from relattn.cli.lightning.suite import SuiteCLI
+from relattn.errors import InputError, MissingFileError
+from relattn.runs.identity import decisive
+from relattn.runs.run_folder import RunClaim
+from relattn.sweeps.plan import Resolution
+from relattn.tasks.data import Data
+
+PLACES = ("root", "manifest")
+"""Arguments of data that say where they are."""
+
+
+class Resolver(SuiteCLI):
+    """Parses many command lines of `relattn fit` with one parser, and starts nothing."""
+
+    def __init__(self, lines: Sequence[list[str]], *, with_data: bool) -> None:
+        """Resolve `lines`, arguments after `fit`; `with_data` says whether their data are read and checked."""
+        self.lines, self.with_data = lines, with_data
+        self.found: list[Resolution] = []
+        self.missing: dict[str, str] = {}
+        """Why data cannot be read, by their configuration; empty if they can."""
+        self.built: set[str] = set()
+        """Networks that have been built, by what makes them."""
+        super().__init__("fit", read_command_line(["--help"]), RunClaim())
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Resolve all lines."""
+        self.found = [self.resolution(parser, line) for line in self.lines]
+        self.config = {"subcommand": None}
+
+    def _set_seed(self) -> None:
+        """Nothing: there is no run."""
+
+    def before_instantiate_classes(self) -> None:
+        """Nothing: there is no run."""
+
+    def instantiate_classes(self) -> None:
+        """Nothing: there is no run."""
+
+    def resolution(self, parser: LightningArgumentParser, line: list[str]) -> Resolution:
+        """What one line amounts to."""
+        try:
+            arguments = ["fit", *read_command_line(line).arguments()]
+            config = self.parsed(parser, arguments)["fit"]
+            check_config("fit", config)
+            content = self.content(config)
+            data = self.check_network(config, content)
+            missing = self.check_data(content["data"], data) if self.with_data else ""
+        except InputError as error:
+            return Resolution({}, problem=str(error))
+        inner = content["data"].get("init_args") or {}
+        places = {f"data.{name}": str(inner[name]) for name in PLACES if inner.get(name) is not None}
+        return Resolution(decisive(content), places, missing=missing)
+
+    def check_network(self, config: Any, content: dict[str, Any]) -> Data:
+        """Build the backbone with its attention where nothing is computed; returns the data, which are not read.
+
+        Raises:
+            InputError: If the backbone, the attention or its place is refused.
+        """
+        try:
+            made = self._parser("fit").instantiate_classes(Namespace(model=config.model, data=config.data))
+            size = getattr(made.data, "image_size", None)
+            arguments = content["model"].get("init_args") or {}
+            network = {name: arguments.get(name) for name in ("backbone", "attention", "stages", "placement")}
+            if size is not None and (key := json.dumps([network, size])) not in self.built:
+                self.built.add(key)
+                with torch.device("meta"):
+                    task: Any = made.model
+                    place = {"stages": task.stages, "placement": task.placement}
+                    build(task.backbone, attention=task.attention, **place, size=tuple(size))
+        except InputError:
+            raise
+        except (ValueError, TypeError) as error:
+            raise InputError(" ".join(str(error).split())) from error
+        except NotImplementedError:  # a module of the user's own that computes when it is built
+            pass
+        data: Data = made.data
+        return data
+
+    def check_data(self, section: dict[str, Any], data: Data) -> str:
+        """Read and check data, once for each configuration; returns why they are not there, empty if they are.
+
+        Raises:
+            InputError: If they are there and cannot be trained with.
+        """
+        key = json.dumps(section, sort_keys=True, default=str)
+        if key not in self.missing:
+            self.missing[key] = ""
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # each run says it
+                    data.setup("fit")
+                    data.check()
+            except MissingFileError as error:
+                self.missing[key] = str(error)
+        return self.missing[key]
+
+
+def resolve(lines: Sequence[list[str]], *, with_data: bool = True) -> list[Resolution]:
+    """What command lines of `relattn fit` amount to, or why they cannot be run.
+
+    Args:
+        lines: Arguments after `relattn`; those of other commands than `fit` are taken as they are.
+        with_data: Whether data are read and checked.
+    """
+    fits = [line[1:] for line in lines if line[:1] == ["fit"]]
+    resolved = iter(Resolver(fits, with_data=with_data).found if fits else [])
+    return [next(resolved) if line[:1] == ["fit"] else Resolution({"command": list(line)}) for line in lines]

@@ -1,0 +1,145 @@
+"""What a run is: its whole recipe with every override, but for what changes no number (and the seed).
+
+Two runs with one identity are seeds of one experiment. Short labels are made from what differs.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+SEED = "seed_everything"
+
+INCIDENTAL = {
+    "trainer": {
+        *("accelerator", "devices", "num_nodes", "strategy", "plugins", "use_distributed_sampler", "barebones"),
+        *("logger", "default_root_dir", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"),
+        *("log_every_n_steps", "profiler", "detect_anomaly", "num_sanity_val_steps", "benchmark", "deterministic"),
+        *("check_val_every_n_epoch", "val_check_interval", "limit_val_batches", "limit_test_batches"),
+        *("limit_predict_batches", "fast_dev_run", "inference_mode", "enable_autolog_hparams", "model_registry"),
+        *("max_time", "reload_dataloaders_every_n_epochs"),
+    },
+    "data": {"root", "workers", "check_files", "eval_batch_size", "seed"},
+    "model": {"channels_last", "compile_mode", "recompute_attention"},
+}
+"""Options of each section that say where and how fast a run is made, and what is looked at, and not what is trained."""
+
+OPTIMIZER_IMPLEMENTATION = {"fused", "foreach", "capturable", "differentiable"}
+"""Options of torch's optimizers that choose between implementations of the same steps."""
+
+WATCHING_CALLBACKS = {
+    *("ModelCheckpoint", "LearningRateMonitor", "RichProgressBar", "TQDMProgressBar", "RichModelSummary"),
+    *("ModelSummary", "DeviceStatsMonitor", "Timer", "ThroughputMonitor", "FiguresDuringTraining"),
+}
+"""Callbacks that look at training and change nothing of it."""
+
+UNCLEAR = {"lr", "warmup", "of", "size", "name", "start", "end", "seed", "weight", "margin", "scale"}
+"""Names of options that are shown with what they belong to."""
+
+Decisive = dict[str, Any]
+"""Options by name, `init_args` left out of the names: `model.attention.relation`; a class by the name that holds it."""
+
+
+def decisive(config: Mapping[str, Any]) -> Decisive:
+    """The options of a configuration that decide the outcome, but for the seed; options that are null are left out."""
+    options: Decisive = {}
+
+    def walk(name: str, value: Any) -> None:
+        if value is None or ("." in name and is_incidental(name)):
+            return
+        if isinstance(value, Mapping):
+            if "class_path" in value:
+                options[name] = str(value["class_path"])
+                parts = {**(value.get("init_args") or {}), **(value.get("dict_kwargs") or {})}
+            else:
+                parts = dict(value)
+            for key, part in parts.items():
+                walk(f"{name}.{key}", part)
+        else:
+            options[name] = value
+
+    for section in ("model", "data", "trainer"):
+        content = config.get(section)
+        if not isinstance(content, Mapping):
+            continue
+        content = dict(content)
+        if section == "trainer":
+            content["callbacks"] = training_callbacks(content.get("callbacks"))
+        walk(section, content)
+    return {name: value for name, value in sorted(options.items()) if not name.startswith("trainer.callbacks.")}
+
+
+def is_incidental(name: str) -> bool:
+    """Whether an option changes no number."""
+    section, _, rest = name.partition(".")
+    if name.startswith("model.optimizer."):
+        return name.rpartition(".")[2] in OPTIMIZER_IMPLEMENTATION
+    return rest.partition(".")[0] in INCIDENTAL[section]
+
+
+def training_callbacks(callbacks: Any) -> list[Any] | None:
+    """Those callbacks that may change training; None if there are none."""
+    listed = callbacks if isinstance(callbacks, Sequence) and not isinstance(callbacks, str) else [callbacks]
+    kept = [one for one in listed if one and class_name(one) not in WATCHING_CALLBACKS]
+    return kept or None
+
+
+def class_name(entry: Any) -> str:
+    """Short name of the class of an entry of a configuration, or of a class path."""
+    path = entry.get("class_path", "") if isinstance(entry, Mapping) else entry
+    return str(path).rpartition(".")[2]
+
+
+def identity(options: Decisive) -> str:
+    """Twelve hexadecimal digits that runs with the same decisive options share."""
+    text = json.dumps(options, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def changes(before: Decisive, after: Decisive) -> dict[str, tuple[Any, Any]]:
+    """The options that differ, with both values; None stands for an option that is not there.
+
+    Arguments of a class that the other side does not have are left out: the class says it.
+    """
+    names = [name for name in sorted({**before, **after}) if before.get(name) != after.get(name)]
+    classes = [
+        name for name in names if all(is_class_path(one[name]) for one in (before, after) if one.get(name) is not None)
+    ]
+    return {
+        name: (before.get(name), after.get(name))
+        for name in names
+        if not any(name.startswith(f"{other}.") for other in classes if other not in ("model", "data"))
+    }
+
+
+def short(name: str) -> str:
+    """Display name of an option: its last part, with the part before where that alone says little."""
+    *parts, last = name.removeprefix("trainer.max_").removeprefix("trainer.").split(".")
+    return f"{parts[-1]}.{last}" if last in UNCLEAR and len(parts) > 1 else last
+
+
+def shown(name: str, value: Any) -> str:
+    """An option with its value, as short as it can be understood: `w/o relation`, `16 heads`, `lr 0.1`."""
+    if isinstance(value, bool):
+        return short(name) if value else f"w/o {short(name)}"
+    if value is None:
+        return f"w/o {short(name)}"
+    if is_class_path(value):
+        return class_name(value) if name.count(".") < 2 else f"{short(name)} {class_name(value)}"
+    if isinstance(value, int) and (counted := short(name)).endswith("s") and "_" not in counted:
+        return f"{value} {counted if value != 1 else counted[:-1]}"
+    if isinstance(value, int | float):
+        return f"{short(name)} {value:g}"
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f"{short(name)} {text}"
+
+
+def label(names: Iterable[str], overrides: Mapping[str, Any]) -> str:
+    """A short label: names of recipes, then each override."""
+    return ", ".join([*(name for name in names if name), *(shown(name, value) for name, value in overrides.items())])
+
+
+def is_class_path(value: Any) -> bool:
+    """Whether a value looks like the path of a class."""
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value) is not None

@@ -1,0 +1,74 @@
+"""`plan.json` in a sweep's folder: its cells, and where the runs of each are, in folders of other sweeps too."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from relattn.publish import publish_json
+from relattn.runs import run_folder
+from relattn.runs.identity import Decisive
+from relattn.sweeps.plan import Planned
+
+FILE = "plan.json"
+
+
+@dataclass
+class Place:
+    """Where a run stands in a table.
+
+    Attributes:
+        row: Key of the row.
+        column: Key of the column.
+        cell: Identity of the cell as the sweep's file has it.
+        departures: The options in which the run departs from it, with both values.
+    """
+
+    row: str
+    column: str
+    cell: str
+    departures: dict[str, list[Any]]
+
+
+@dataclass
+class Ledger:
+    """The plan of a sweep, as it was launched.
+
+    Attributes:
+        cells: The decisive options of each cell, by row and column.
+        runs: The place of each run, by its folder.
+    """
+
+    cells: dict[tuple[str, str], Decisive] = field(default_factory=dict)
+    runs: dict[Path, Place] = field(default_factory=dict)
+
+
+def write(place: Path, runs: Sequence[Planned]) -> None:
+    """Add a plan to the one that a sweep's folder has."""
+    content = run_folder.read_json(place / FILE) or {}
+    cells = {(cell["row"], cell["column"]): cell for cell in content.get("cells", [])}
+    cells |= {
+        (run.row, run.column): {"row": run.row, "column": run.column, "options": run.cell_options} for run in runs
+    }
+    entries = content.get("runs", {})
+    for run in runs:
+        entry = {"row": run.row, "column": run.column, "cell": run.cell, "departures": run.departures}
+        entries[run.name] = {"folder": os.path.relpath(run.folder, place), **entry}
+    publish_json(place / FILE, {"cells": list(cells.values()), "runs": entries})
+
+
+def read(place: Path) -> Ledger:
+    """The ledger of a sweep's folder; empty if there is none that can be read."""
+    content = run_folder.read_json(place / FILE) or {}
+    ledger = Ledger()
+    try:
+        for cell in content.get("cells", []):
+            ledger.cells[str(cell["row"]), str(cell["column"])] = dict(cell["options"])
+        for entry in content.get("runs", {}).values():
+            departures = dict(entry["departures"])
+            where = Place(str(entry["row"]), str(entry["column"]), str(entry["cell"]), departures)
+            ledger.runs[(place / entry["folder"]).resolve()] = where
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return Ledger()
+    return ledger

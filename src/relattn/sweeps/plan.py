@@ -1,0 +1,260 @@
+"""The runs of a sweep: what each is, in which folder, and in what it departs from the sweep's file."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from relattn.errors import InputError
+from relattn.runs import run_folder
+from relattn.runs.identity import SEED, Decisive, changes, identity
+from relattn.sweeps.grid import Sweep, listed, text
+from relattn.sweeps.layout import axis, key_of, label_of, layout_of, scores_of
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A command line as the command understands it.
+
+    Attributes:
+        options: The options that decide the outcome, but for the seed.
+        places: Options that say where the data are.
+        problem: Why it cannot be run at all; empty if it can.
+        missing: Why its data cannot be read here; empty if they can.
+    """
+
+    options: Decisive
+    places: dict[str, str] = field(default_factory=dict)
+    problem: str = ""
+    missing: str = ""
+
+
+Resolve = Callable[[Sequence[list[str]]], list[Resolution]]
+"""Resolves command lines of `relattn`, without `relattn` itself."""
+
+
+@dataclass(frozen=True)
+class PlannedTest:
+    """A test of a run's network that follows it: the name of its folder inside the run's, and its command."""
+
+    name: str
+    command: list[str]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a sweep.
+
+    Attributes:
+        sweep: Name of the sweep.
+        name: Name of the run: what varies in the sweep, the seed, and the beginning of its key.
+        folder: Its folder, in another sweep's place if that has the same run.
+        parameters: The values of the sweep's parameters.
+        options: What they stand for on the command line, `--set` included.
+        command: What is run.
+        cell: Identity of the cell as the file has it, without `--set`.
+        cell_options: The decisive options behind `cell`.
+        key: What runs share that are the same but for their seed: decisive options and the places of data.
+        row: Key of its row in the table; empty without a table.
+        column: Key of its column.
+        labels: Their headings, by `row` and `column`.
+        departures: The decisive options in which it departs from the cell, with both values.
+        tests: What is tested after it.
+        missing: Why its data cannot be read here.
+    """
+
+    sweep: str
+    name: str
+    folder: Path
+    parameters: dict[str, Any]
+    options: dict[str, Any]
+    command: list[str]
+    cell: str = ""
+    cell_options: Decisive = field(default_factory=dict)
+    key: str = ""
+    row: str = ""
+    column: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    departures: dict[str, list[Any]] = field(default_factory=dict)
+    tests: tuple[PlannedTest, ...] = ()
+    missing: str = ""
+
+    @property
+    def seed(self) -> Any:
+        """The seed; None for a sweep without seeds."""
+        return self.parameters.get(SEED)
+
+    @property
+    def state(self) -> run_folder.State:
+        """The state of the run; one whose tests have not all finished is interrupted."""
+        state = run_folder.state_of(self.folder)
+        if state != "finished" or all(run_folder.has_result(self.folder / test.name) for test in self.tests):
+            return state
+        return "running" if run_folder.is_locked(self.folder) else "interrupted"
+
+    def entry(self) -> dict[str, Any]:
+        """What the run's folder keeps of the plan, in `sweep.json`."""
+        names = ("sweep", "name", "parameters", "options", "command", "cell", "key", "row", "column", "labels")
+        return {**{name: getattr(self, name) for name in names}, "seed": self.seed, "departures": self.departures}
+
+
+def plan(sweep: Sweep, place: Path, resolve: Resolve) -> list[Planned]:
+    """All runs of a sweep of method grid.
+
+    Args:
+        sweep: The sweep.
+        place: Folder of the sweep's runs.
+        resolve: Resolves command lines of `relattn fit`.
+
+    Raises:
+        InputError: If a cell cannot be run, with all that is wrong, or its table names what the sweep does not have.
+    """
+    return plan_points(sweep, sweep.grid(), place, resolve)
+
+
+def plan_points(sweep: Sweep, points: Sequence[dict[str, Any]], place: Path, resolve: Resolve) -> list[Planned]:
+    """The runs of some combinations of parameters; see `plan`."""
+    layout = layout_of(sweep) if "table" in sweep.content else {}
+    rows, columns = axis(layout, "rows"), axis(layout, "columns")
+    asked = [sweep.command(sweep.options_of(point)) for point in points]
+    as_filed = [sweep.command(sweep.filed_options_of(point)) for point in points]
+    resolved = resolutions([*asked, *as_filed], resolve)
+    problems: dict[str, list[str]] = {}
+    runs = []
+    for point, command, filed in zip(points, asked, as_filed, strict=True):
+        run, cell = resolved[without_seed(command)], resolved[without_seed(filed)]
+        if run.problem:
+            problems.setdefault(run.problem, []).append("-".join(name_of(sweep, point, "")[1]))
+            continue
+        key = hashlib.sha256(json.dumps([run.options, run.places], sort_keys=True, default=str).encode()).hexdigest()
+        name, varying = name_of(sweep, point, key[:6])
+        row, column = key_of(rows, point), key_of(columns, point)
+        labels = {"row": label_of(layout, row), "column": label_of(layout, column)}
+        if not layout:
+            labels["row"] = ", ".join(varying)
+        departures = changes(cell.options, run.options) if not cell.problem else {}
+        planned = Planned(
+            sweep.name,
+            name,
+            place / name,
+            point,
+            sweep.options_of(point),
+            command,
+            identity(cell.options),
+            cell.options,
+            key[:12],
+            row,
+            column,
+            {name: label for name, label in labels.items() if label},
+            {name: list(values) for name, values in departures.items()},
+            missing=run.missing,
+        )
+        runs.append(replace(planned, tests=tests_of(layout, planned.folder)) if layout else planned)
+    if problems:
+        raise InputError(f"{sweep.path}: {problems_text(problems, len(points))}")
+    return runs
+
+
+def problems_text(problems: dict[str, list[str]], total: int) -> str:
+    """A sentence on the cells that cannot be run, and what is wrong with them."""
+    lines = []
+    for problem, names in problems.items():
+        cells = list(dict.fromkeys(names))
+        which = ", ".join(cells[:4]) + (f" and {len(cells) - 4} more" if len(cells) > 4 else "")
+        lines.append(problem if len(names) == total else f"{which}: {problem}")
+    count = sum(map(len, problems.values()))
+    return lines[0] if len(lines) == 1 else "\n  ".join([f"{count} of {total} runs cannot be run:", *lines])
+
+
+def resolutions(commands: Iterable[list[str]], resolve: Resolve) -> dict[tuple[str, ...], Resolution]:
+    """What each distinct command, but for its seed, amounts to."""
+    found: dict[tuple[str, ...], Resolution] = {}
+    fits: list[tuple[str, ...]] = []
+    for command in commands:
+        bare = without_seed(command)
+        if bare in found or bare in fits:
+            continue
+        if bare[:1] == ("relattn",):
+            fits.append(bare)
+        else:
+            found[bare] = Resolution({"command": list(bare)})
+    if fits:
+        found |= dict(zip(fits, resolve([list(command[1:]) for command in fits]), strict=True))
+    return found
+
+
+def without_seed(command: Sequence[str]) -> tuple[str, ...]:
+    """A command without its seed."""
+    return tuple(part for part in command if not part.startswith(f"--{SEED}="))
+
+
+def name_of(sweep: Sweep, point: dict[str, Any], key: str) -> tuple[str, list[str]]:
+    """The name of a run's folder, and what varies of it; a part of the sweep has the folders that all of it has."""
+    entries = sweep.content["parameters"]
+    varies = {name for name, values in sweep.parameters.items() if len(values) > 1}
+    varies |= {name for name in entries if name in point and len(listed(entries[name])) != 1}
+    varying = [shown(name, point[name]) for name in point if name in varies and name != SEED]
+    seed = [f"s{point[SEED]}"] if SEED in point else []
+    return "-".join([*map(slug, varying or [sweep.name]), *seed, *([key] if key else [])]), varying
+
+
+def shown(name: str, value: Any) -> str:
+    """A parameter's value; one that is no word stands behind its name."""
+    return text(value) if isinstance(value, str) else f"{name.rpartition('.')[2]} {text(value)}"
+
+
+def slug(value: str) -> str:
+    """A text as part of a folder's name."""
+    return re.sub(r"[^a-z0-9_.]+", "_", value.lower()).strip("_") or "empty"
+
+
+def tests_of(layout: dict[str, Any], folder: Path) -> tuple[PlannedTest, ...]:
+    """The tests that the scores of a table ask for beside the run's own."""
+    tests = {}
+    for score in scores_of(layout):
+        if score.test:
+            options = [f"--{name}={text(value)}" for name, value in score.test.items()]
+            tests[score.folder] = PlannedTest(score.folder, ["relattn", "test", f"--ckpt_path={folder}", *options])
+    return tuple(tests.values())
+
+
+def share(runs: Sequence[Planned], place: Path) -> list[Planned]:
+    """Give runs that are planned twice, or exist in another sweep's folder, one folder.
+
+    Args:
+        runs: Of one or more sweeps.
+        place: Folder of all sweeps.
+    """
+    known: dict[tuple[str, str], Path] = {}
+    for file in sorted(place.glob("*/*/sweep.json")):
+        content = run_folder.read_json(file) or {}
+        if content.get("key") and run_folder.state_of(file.parent) != "failed":
+            known.setdefault((str(content["key"]), str(content.get("seed"))), file.parent)
+    planned = []
+    for run in runs:
+        pair = run.key, str(run.seed)
+        folder = run.folder if run.folder.is_dir() else known.setdefault(pair, run.folder)
+        known.setdefault(pair, folder)
+        tests = [replace(test, command=moved(test.command, folder)) for test in run.tests]
+        planned.append(replace(run, folder=folder, tests=tuple(tests)))
+    return planned
+
+
+def moved(command: list[str], folder: Path) -> list[str]:
+    """The command of a test of the run in another folder."""
+    return [f"--ckpt_path={folder}" if part.startswith("--ckpt_path=") else part for part in command]
+
+
+def unique(runs: Iterable[Planned]) -> list[Planned]:
+    """The runs with each folder once, with the tests that any sweep asks for."""
+    found: dict[Path, Planned] = {}
+    for run in runs:
+        if (before := found.get(run.folder)) is None:
+            found[run.folder] = run
+        else:
+            tests = {test.name: test for test in (*before.tests, *run.tests)}
+            found[run.folder] = replace(before, tests=tuple(tests.values()))
+    return list(found.values())

@@ -1,0 +1,152 @@
+"""W&B: how runs are named and grouped, and a true offline run read back from its file."""
+
+import json
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from jsonargparse import Namespace
+from PIL import Image
+from small_runs import fit, result, rows
+
+from relattn.runs.wandb_logging import name_run, previous_id, tables
+
+FACTS = {"task": "reid", "backbone": "resnet50.tv_in1k", "attention": "rga_sc", "data": "Market1501"}
+
+
+def records(file: Path) -> Iterator[Any]:
+    """The records of a `.wandb` file: after 7 bytes, blocks of 32 KiB with pieces of checksum, length and kind."""
+    from wandb.proto import wandb_internal_pb2
+
+    content, place, parts = file.read_bytes(), 7, b""
+    while place + 7 <= len(content):
+        if 32768 - place % 32768 < 7:
+            place += 32768 - place % 32768
+            continue
+        _, length, kind = struct.unpack("<IHB", content[place : place + 7])
+        parts += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # all of a record, or its last piece
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(parts)
+            parts = b""
+            yield record
+
+
+def values(items: Any) -> dict[str, Any]:
+    """Keys and values of a record's items."""
+    return {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
+
+
+def read(file: Path) -> dict[str, Any]:
+    """What a `.wandb` file says: the run, its configuration, the rows of its history, its summary, its metrics."""
+    found: dict[str, Any] = {"config": {}, "history": [], "summary": {}, "metrics": {}}
+    for record in records(file):
+        kind = record.WhichOneof("record_type")
+        if kind == "run":
+            found["run"] = record.run
+        elif kind == "config":
+            found["config"] |= values(record.config.update)
+        elif kind == "history":
+            found["history"].append(values(record.history.item))
+        elif kind == "summary":
+            found["summary"] |= values(record.summary.update)
+        elif kind == "metric":
+            found["metrics"][record.metric.name] = record.metric
+    return found
+
+
+def test_an_offline_run_holds_all_of_it(
+    streets: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setattr(Path, "home", Path.cwd)  # no account
+    monkeypatch.setenv("WANDB_RUN_GROUP", "rga_arxiv_table6")
+    folder = fit("segmentation", streets, "--logger", "wandb", "--figures", "masks", "--model.pictures", "1")
+    assert "no account is set up, so the run is kept offline" in capsys.readouterr().err
+    (file,) = folder.rglob("offline-run-*/*.wandb")
+    for _ in range(120):  # another process writes it
+        found = read(file)
+        if "parameters" in found["summary"]:
+            break
+        time.sleep(0.5)
+    assert found["run"].run_group == "rga_arxiv_table6"
+    assert found["run"].job_type == "train"
+    assert set(found["run"].tags) == {"segmentation", "resnet14t", "rga_sc", "Cityscapes"}
+    assert found["run"].display_name == folder.name
+    assert found["run"].project == "relattn"
+    config = found["config"]
+    assert config["model"]["class_path"] == "relattn.tasks.segmentation.Segmentation"
+    assert config["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 0.01
+    assert config["data"]["init_args"]["crop"] == [32, 32]
+    assert config["run"]["attention"] == "rga_sc"
+    assert not {"config", "lr", "backbone", "model/init_args/backbone"} & config.keys(), "nested, and once"
+    scores = result(folder)
+    history: dict[str, Any] = {}
+    for row in found["history"]:
+        history |= row
+    assert history["test/score"] == pytest.approx(scores["scores"]["test/score"], abs=1e-3)
+    assert {"train/loss", "val/score", "epoch", "test/IoU/road"} <= history.keys()
+    assert history["test/IoU_table/_type"] == "table-file"
+    assert history["test/pictures/_type"] == "images/separated"
+    assert found["summary"]["parameters"] == scores["parameters"]
+    assert found["metrics"]["val/score"].summary.max
+    assert found["summary"]["val/score"].keys() == {"last", "max"}
+    assert found["summary"]["test/score"] == history["test/score"]
+    (table,) = folder.rglob("files/media/table/test/IoU_table*.table.json")
+    content = json.loads(table.read_text())
+    assert content["columns"] == ["name", "IoU"]
+    assert dict(content["data"])["road"] == pytest.approx(scores["scores"]["test/IoU/road"], abs=1e-3)
+    (kept,) = (folder / "wandb").glob("offline-run-*/files/media/images/figures/masks_*.png")
+    with Image.open(kept) as image, Image.open(folder / "figures" / "masks-001.png") as own:
+        assert image.size == own.size
+        assert np.abs(np.asarray(image, float) - np.asarray(own.convert("RGB"), float)).mean() < 2
+    assert rows(folder / "metrics.csv"), "the table is written all the same"
+
+
+def test_what_the_recipe_says_of_the_run_stays() -> None:
+    arguments = Namespace(name="mine", group="ours", tags=["a"], job_type="ablation", id="abc")
+    name_run(arguments, Path("runs/reid/one"), FACTS, "fit")
+    assert (arguments.name, arguments.group, arguments.tags) == ("mine", "ours", ["a"])
+    assert (arguments.job_type, arguments.id) == ("ablation", "abc")
+    assert arguments.save_dir == str(Path("runs/reid/one").resolve())
+
+
+def test_runs_that_differ_in_the_seed_are_a_group_and_a_test_is_named_after_its_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("WANDB_RUN_GROUP", raising=False)
+    arguments = Namespace()
+    name_run(arguments, Path("runs/reid/one-s0/test"), FACTS, "test")
+    assert (arguments.name, arguments.job_type) == ("one-s0-test", "test")
+    assert arguments.group == "market1501-resnet50.tv_in1k-rga_sc"
+    assert arguments.tags == ["reid", "resnet50.tv_in1k", "rga_sc", "Market1501"]
+
+
+def test_a_run_that_goes_on_keeps_its_id() -> None:
+    folder = Path("run")
+    assert previous_id(folder) is None
+    for name in ("offline-run-20260101_100000-abc12345", "run-20251231_100000-other", "latest-run"):
+        (folder / "wandb" / name).mkdir(parents=True)
+    assert previous_id(folder) == "abc12345"
+
+
+def test_scores_by_class_and_by_set_are_tables() -> None:
+    scores = {"test/IoU/road": 90.0, "test/IoU/traffic light": 30.0, "test/mIoU": 60.0, "val/IoU/road": 80.0}
+    faces = {"test/accuracy/lfw": 99.0, "test/EER/lfw": 1.0, "test/TAR@FAR=0.001/lfw": 95.0}
+    faces |= {name.replace("lfw", "cfp_fp"): value - 0.5 for name, value in faces.items()}
+    assert tables(scores) == {
+        "test/IoU_table": (["name", "IoU"], [["road", 90.0], ["traffic light", 30.0]]),
+        "val/IoU_table": (["name", "IoU"], [["road", 80.0]]),
+    }
+    assert tables({**faces, "test/accuracy": 94.5}) == {
+        "test/accuracy_table": (
+            ["name", "accuracy", "EER", "TAR@FAR=0.001"],
+            [["lfw", 99.0, 1.0, 95.0], ["cfp_fp", 98.5, 0.5, 94.5]],
+        )
+    }

@@ -1,0 +1,32 @@
+"""Every attention recipe trains through the command line: two batches of a re-identification run, then its test."""
+
+import math
+from pathlib import Path
+
+import pytest
+from small_runs import fit, result
+
+from relattn.cli import catalogue
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
+
+TINY = ["--backbone", "resnet14t", "--data.batch_size", "8"]
+
+QUICK = ("se", "stra", "non_local_rga_s")
+"""In blocks, in place of convolutions, and one made of others; after stages there is one in every task's small run."""
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in catalogue.recipes("attention")],
+)
+def test_a_recipe_trains_and_its_run_is_called_by_it(recipe: str, people: Path) -> None:
+    folder = fit("reid", people, *TINY, "--attention", recipe)
+    assert folder == Path(f"runs/reid/market1501-resnet14t-{recipe}-s16")
+    found = result(folder)
+    assert (found["attention"], found["steps"]) == (recipe, 2)
+    assert all(math.isfinite(value) for value in found["scores"].values())
+    losses = {name: found["scores"][f"train/{name}"] for name in ("loss", "identity_loss", "metric_loss")}
+    own = losses.pop("loss") - sum(losses.values())  # of the attention: StRA's diversity term, if it has modes
+    assert (own > 1e-3) == (recipe.startswith("stra") and recipe != "stra_local")
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
