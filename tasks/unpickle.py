@@ -20,6 +20,7 @@ ALLOWED = {
     ("numpy.core.numeric", "_frombuffer"),  # arrays from protocol 5 on, which Python 3.14 writes; refuses objects
     ("numpy._core.numeric", "_frombuffer"),
     ("builtins", "bytearray"),  # in protocols below 5
+    ("__builtin__", "bytearray"),
     ("_codecs", "encode"),  # how Python 3 writes bytes in the protocol that Python 2 can read
 }
 
