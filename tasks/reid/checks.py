@@ -41,7 +41,7 @@ def check_images(splits: Splits) -> None:
     """Look at the first and the last bytes of every image, without decoding any.
 
     Raises:
-        InputError: If files are missing, empty, cut off, or neither JPEG nor PNG; the message names some of them.
+        InputError: If files are missing, empty, cut off, or no images; the message names some of them.
     """
     paths = sorted({image.path for images in (splits.train, splits.query, splits.gallery) for image in images})
     check_files(splits.root, paths)

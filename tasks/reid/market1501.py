@@ -8,7 +8,7 @@ GAN Improve the Person Re-identification Baseline in vitro", ICCV 2017 (DukeMTMC
 Re-identification with k-reciprocal Encoding", CVPR 2017 (CUHK03-NP).
 """
 
-import os
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from typing import Literal
 
 from relattn.errors import InputError, MissingFileError
 from relattn.tasks.files import not_found
+from relattn.tasks.image_folders import images_below, say_left_out
 from relattn.tasks.reid.checks import check_splits
 from relattn.tasks.reid.splits import PersonImage, Splits
 
@@ -24,7 +25,6 @@ Boxes = Literal["labeled", "detected"]
 """Whose boxes the people of CUHK03 were cut out by: a person's or a detector's."""
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
-SUFFIXES = (".jpg", ".jpeg", ".png")
 NAME = re.compile(r"(-1|\d+)_c(\d+)")
 JUNK, DISTRACTOR = -1, 0
 
@@ -182,12 +182,10 @@ def read_folder(root: Path, split: str, layout: Layout) -> tuple[PersonImage, ..
     """
     folder = FOLDERS[split]
     images = []
-    with os.scandir(root / folder) as entries:
-        names = [entry.name for entry in entries]
-    for name in names:
-        if name.startswith(".") or not name.lower().endswith(SUFFIXES):
-            continue  # Thumbs.db and its like, which the archives contain
-        file = root / folder / name
+    found = images_below(root, folder, deep=False)
+    say_left_out(root, found.left_out)
+    for path in found.paths:
+        file, name = root / path, posixpath.basename(path)
         match = NAME.match(name)
         if match is None:
             raise InputError(
@@ -205,5 +203,5 @@ def read_folder(root: Path, split: str, layout: Layout) -> tuple[PersonImage, ..
                 f"{file}: identity 0 marks distractors, which only {FOLDERS['gallery']} has. Number identities from 1."
             )
         if identity != JUNK:
-            images.append(PersonImage(f"{folder}/{name}", identity, camera - 1))
+            images.append(PersonImage(path, identity, camera - 1))
     return tuple(sorted(images))

@@ -14,14 +14,14 @@ from torch.utils.data import default_collate
 
 from relattn.errors import InputError
 from relattn.preprocessing import Preprocessing, Resize
-from relattn.tasks.decoding import decode_wholly, read_image
+from relattn.tasks.decoding import decode_wholly, read_image, size_of
 from relattn.tasks.files import content_of, origin
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet
 from relattn.tasks.samplers import SampleIndex
 from relattn.tasks.segmentation.augmentation import STATISTICS, Augmentation, Normalisation, Pipeline
 from relattn.tasks.segmentation.labels import IGNORED, LabelMap, Labels
-from relattn.tasks.segmentation.pairs import LabelledImage, check_pairs, different_sizes, size_of
+from relattn.tasks.segmentation.pairs import LabelledImage, check_pairs, different_sizes
 
 
 def read_labels(file: Path) -> Labels:

@@ -55,7 +55,7 @@ DATA = (
 IMAGES = (
     Case("truncated", R_COPY, r"1 of the .*_c\d.*\(cut off before its end\)", "truncated"),
     Case("of no bytes", R_COPY, r"1 of the .*_c\d.*\(empty\)", "empty_image"),
-    Case("text", R_COPY, r"1 of the .*_c\d.*\(neither JPEG nor PNG\)", "text_image"),
+    Case("text", R_COPY, r"1 of the .*_c\d.*\(no image that OpenCV or Pillow reads", "text_image"),
     Case("truncated street", "{S} --data.root data", r"1 of the .*png \(cut off before its end\)", "truncated_street"),
     Case(
         "truncated face", "{F} --data.root data", r"faces/train cannot.*g \(cut off before its end\)", "truncated_face"
