@@ -12,7 +12,7 @@ import pytest
 import torch
 from small_runs import checkpoint_of, fit, result, rows
 
-from relattn.cli.lightning.recipes import read_command_line
+from relattn.cli.lightning.command_line import read_command_line
 from relattn.cli.main import main, run
 from relattn.errors import InputError
 from relattn.heads import ArcFace, CosFace, Softmax
