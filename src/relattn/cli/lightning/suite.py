@@ -116,8 +116,12 @@ class SuiteCLI(LightningCLI):
         recipes = self.line.reference(str(self.options.get("model.backbone")))
         if recipes is None:
             return {}
-        config = self.parsed(parser, [self.command, *recipes])[self.command]
-        before = decisive(self.content(config))
+        try:
+            reference = self.parsed(parser, [self.command, *recipes])
+        except InputError:  # its data need an argument that has no default, the path of a table for example
+            data = json.dumps(self.content(self.config[self.command])["data"])
+            reference = self.parsed(parser, [self.command, *recipes, "--data", data])
+        before = decisive(self.content(reference[self.command]))
         return {name: value for name, (_, value) in changes(before, self.options).items()}
 
     def _parse_ckpt_path(self) -> None:
