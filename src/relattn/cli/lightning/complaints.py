@@ -8,7 +8,6 @@ import ast
 import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -135,10 +134,13 @@ def classes(arguments: Sequence[str]) -> dict[str, str]:
     """The classes of the model and the data that a command line asks for, by their options."""
     found: dict[str, str] = {}
     for flag, value in pairwise(arguments):
-        if flag == "--config" and Path(value).is_file():
-            content = yaml.safe_load(Path(value).read_text()) or {}
+        if flag == "--config":  # as text: `relattn.cli.lightning.command_line` has merged all files
+            content = yaml.safe_load(value) or {}
+            sections = {name: content.get(name) for name in CLASS_OPTIONS}
             found |= {
-                name: content[name]["class_path"] for name in CLASS_OPTIONS if "class_path" in content.get(name, ())
+                name: one["class_path"]
+                for name, one in sections.items()
+                if isinstance(one, dict) and "class_path" in one
             }
         elif flag.removeprefix("--") in CLASS_OPTIONS and re.fullmatch(r"\w+(\.\w+)+", value):
             found[flag.removeprefix("--")] = value
