@@ -113,7 +113,7 @@ CHANGES: list[dict[str, Any]] = [
     {"schedule": MultiStep(warmup=0.7, warmup_shape="linear")},
     {"schedule": OneCycle(), "lr": 0.2, "epochs": 8, "batch": 4, "accumulate": 2},
     {"epochs": 100, "steps": 26},
-    {"steps": 17, "batch": 4},
+    {"steps": 17},
 ]
 
 
