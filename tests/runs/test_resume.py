@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from relattn.cli.main import run
 from relattn.errors import InputError
 from relattn.runs.checkpoints import read_whole
-from relattn.runs.interruption import Interruption
+from relattn.runs.interruption import Interruption, Signals
 from relattn.runs.resume import Progress, ResumedRun, check_length, check_same_run, progress_of
 from relattn.tasks.base import Task
 from relattn.tasks.data import Data
@@ -92,7 +92,7 @@ def train(stop: tuple[int, int] | None = None, *, resumed: bool = False, **plan:
         max_epochs=plan["epochs"],
         max_steps=plan["steps"],
         accumulate_grad_batches=plan["accumulate"],
-        callbacks=[last, Interruption(None), steps, *([ResumedRun({})] if resumed else [])],
+        callbacks=[last, Interruption(None, Signals()), steps, *([ResumedRun({})] if resumed else [])],
         **quiet,
     )
     try:
