@@ -100,6 +100,10 @@ def origin(name: str, root: Path, counts: Mapping[str, int], published: Mapping[
         whether they are all met.
     """
     genuine = not is_generated(root)
+    if not genuine:
+        warnings.warn(
+            f"{name} in {root} is a rendered stand-in: do not compare its scores with published ones.", stacklevel=2
+        )
     if not published:
         return {"genuine": genuine}
     differing = [
@@ -112,10 +116,6 @@ def origin(name: str, root: Path, counts: Mapping[str, int], published: Mapping[
             f"{name} in {root} is not the published set ({'; '.join(differing)}): a part of it, or an archive that was "
             "not unpacked completely. Do not compare its scores with published ones.",
             stacklevel=2,
-        )
-    elif not genuine:
-        warnings.warn(
-            f"{name} in {root} is a rendered stand-in: do not compare its scores with published ones.", stacklevel=2
         )
     return {"genuine": genuine, "as_published": not differing}
 

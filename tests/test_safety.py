@@ -101,8 +101,11 @@ def test_a_checkpoint_names_no_class_of_its_choice(
     Path("hostile.yaml").write_text("class_path: relattn.attention.RGA\n")
     monkeypatch.syspath_prepend(".")
     file = stored(part, where, value)
-    with pytest.raises(InputError, match=r"hostile\.ckpt: its configuration"):
-        load_task(file) if part == "model" else load_data(file)
+    if part == "model" and "optimizer" in where:
+        load_task(file)  # a network is used without what it was trained with, so that this is not even looked at
+    else:
+        with pytest.raises(InputError, match=r"hostile\.ckpt: its configuration"):
+            load_task(file) if part == "model" else load_data(file)
     assert not Path("pwned").exists()
 
 

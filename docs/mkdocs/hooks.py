@@ -113,7 +113,7 @@ def listed(heading: str, choices: dict[str, str]) -> str:
 GENERATED = {
     "<!-- commands -->": commands,
     "<!-- task recipes -->": lambda: listed("`--task`", catalogue.recipes("task")),
-    "<!-- data sets -->": lambda: listed("`--data`", catalogue.data_sets()),
+    "<!-- data sets -->": lambda: listed("`--data`", catalogue.recipes("data")),
     "<!-- backbones -->": lambda: listed("`--backbone`", catalogue.FAMILIES),
     "<!-- sweeps -->": lambda: listed("`relattn sweep`", catalogue.recipes("sweep")),
 }

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.ImageColor import getrgb
 from small_runs import checkpoint_of, fit
 
 from relattn.cli.main import main, run
@@ -242,15 +243,18 @@ def test_frames_on_a_sheet_have_the_colours_of_the_ranking(embedded: Path, peopl
     found = search(embedded, embedded, "--top", "12", "--queries", "6")
     entries = [entry for entry in found["queries"] if entry["sheet"] == "sheet-01.png"]
     assert len(entries) == 4, "each has two lines"
-    sheet = Image.open(found["folder"] / "sheet-01.png")
+    sheet = Image.open(found["folder"] / "sheet-01.png").convert("RGB")
     tile = Tile(picture(1, 1), "")
     place = layout([Row(tile, [tile] * 12)] * 4)
-    colours = {True: SAME, False: OTHER, None: UNKNOWN}
+    colours = {match: getrgb(name) for match, name in ((True, SAME), (False, OTHER), (None, UNKNOWN))}
     for row, entry in enumerate(entries):
-        assert sheet.getpixel(place.query(row)[:2]) == QUERY
+        assert sheet.getpixel(place.query(row)[:2]) == getrgb(QUERY)
         for index, result in enumerate(entry["ranking"]):
             assert sheet.getpixel(place.result(row, index)[:2]) == colours[result["match"]]
-    assert {colours[result["match"]] for entry in entries for result in entry["ranking"]} >= {OTHER, UNKNOWN}
+    assert {colours[result["match"]] for entry in entries for result in entry["ranking"]} >= {
+        getrgb(OTHER),
+        getrgb(UNKNOWN),
+    }
 
 
 def test_one_image_is_searched_and_does_not_find_itself(embedded: Path, people: Path, checkpoint: Path) -> None:

@@ -19,7 +19,7 @@ from relattn.cli.main import run
 from relattn.runs.checkpoints import read_whole
 from relattn.runs.interruption import Interruption
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
+pytestmark = pytest.mark.filterwarnings("ignore:.*is (not the published set|a rendered stand-in)")
 
 COMMON = ("--trainer", "deterministic", "--logger", "csv", "--trainer.log_every_n_steps", "1")
 EPOCHS = ("--trainer.max_epochs", "2", "--trainer.limit_train_batches", "3")

@@ -233,7 +233,7 @@ def test_msmt17_names_what_is_missing(tmp_path: Path) -> None:
     (folder / "list_val.txt").unlink()
     assert read_msmt17(tmp_path).train
     (folder / "list_query.txt").unlink()
-    with pytest.raises(MissingFileError, match=r"list_val.txt, list_query.txt missing. Peking.*same archive") as caught:
+    with pytest.raises(MissingFileError, match=r"list_query.txt, list_val.txt missing. Peking.*same archive") as caught:
         read_msmt17(tmp_path, validation=True)
     assert str(folder) in str(caught.value)
     msmt17(folder)

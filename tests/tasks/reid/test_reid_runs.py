@@ -18,7 +18,7 @@ from relattn.runs.checkpoints import read_checkpoint
 from relattn.tasks.embeddings import Embedding
 from relattn.tasks.reid import Market1501
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
+pytestmark = pytest.mark.filterwarnings("ignore:.*is (not the published set|a rendered stand-in)")
 
 MARKET = "Market-1501-v15.09.15"
 
@@ -117,7 +117,9 @@ def test_a_corrupt_image_is_named_without_a_traceback(people: Path, capsys: pyte
         patch.setattr(sys, "argv", ["relattn", *RUNS["reid"], *options])
         assert main() == 2
     printed = capsys.readouterr().err.strip().splitlines()[-1]
-    assert re.fullmatch(rf"relattn: error: .*{image.name} cannot be read as an image \(\d+ bytes\)\.", printed)
+    assert re.fullmatch(
+        rf"relattn: error: .*{image.name} cannot be decoded as an image: damaged, [\d,]+ bytes\.", printed
+    )
 
 
 def test_identities_of_one_image_are_dropped_or_repeated(people: Path) -> None:
