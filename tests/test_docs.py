@@ -59,8 +59,8 @@ def test_every_attention_is_in_the_overview_and_every_page_of_one_in_the_site(si
 
 
 def test_every_task_recipe_data_set_and_sweep_is_listed(site: Path) -> None:
-    page = (site / "relattn.tasks.html").read_text()
-    for name in [*catalogue.recipes("task"), *catalogue.data_sets(), *catalogue.recipes("sweep")]:
+    page = (site / "tasks.html").read_text()
+    for name in [*catalogue.recipes("task"), *catalogue.recipes("data"), *catalogue.recipes("sweep")]:
         assert f"<code>{name}</code>" in page, name
     for readme in ROOT.glob("tasks/*/README.md"):
         assert f'href="tasks/{readme.parent.name}.html"' in page
