@@ -103,15 +103,21 @@ def write(tables: "list[Table]", found: "Records", folder: Path) -> Path:
 
 
 def files_of(found: "Records") -> list[Path]:
-    """The sweep files of runs: those of the catalogue, which may say more by now, or as they were when they ran."""
+    """The sweep files of the plans that were found, and of runs that are in none of these.
+
+    Those of the catalogue, which may say more by now, or as they were when they ran.
+    """
+    planned = {folder for ledger in found.ledgers.values() for folder in ledger.runs}
+    places = {name: ledger.folder for name, ledger in found.ledgers.items()}
+    for run in found.runs:
+        if run.folder.resolve() not in planned:
+            places.setdefault(str(run.sweep.get("sweep", "")), run.folder.parent)
     files = {}
-    places = dict.fromkeys(found.ledgers) | {str(run.sweep.get("sweep", "")): run for run in found.runs}
-    for name, run in places.items():
+    for name, place in places.items():
         if not name or Path(name).name != name:
             continue
         current = catalogue.conf() / "sweep" / f"{name}.yaml"
-        copies = [run.folder.parent / f"{name}.yaml"] if run is not None else []
-        for file in (current, *copies):
+        for file in (current, *([place / f"{name}.yaml"] if place is not None else [])):
             if file.is_file():
                 files[name] = file
                 break
