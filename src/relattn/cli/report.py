@@ -139,10 +139,7 @@ def print_table(filled: "Table", console: "Console") -> None:
     from relattn.sweeps.text import compared
 
     places = [(column, score) for column in filled.columns for score in filled.scores]
-    caption = "\n".join(
-        [*filled.notes, *filled.differing, *([f"{len(filled.missing)} cells lack runs"] if filled.missing else [])]
-    )
-    shown = RichTable(title=escape(filled.title), show_lines=True, caption=escape(caption) or None)
+    shown = RichTable(show_lines=True)
     shown.add_column("")
     for column, score in places:
         shown.add_column(escape(filled.heading(column, score)), justify="right")
@@ -153,4 +150,8 @@ def print_table(filled: "Table", console: "Console") -> None:
             text = escape(compared(filled, cell, "\n"))
             texts.append(f"[bold]{text}[/]" if cell.best else text)
         shown.add_row(escape(filled.label(row)), *texts)
+    console.print(filled.title, style="bold", markup=False, highlight=False)
     console.print(shown)
+    lacking = [f"{len(filled.missing)} cells lack runs"] if filled.missing else []
+    for note in (*filled.notes, *filled.differing, *lacking):
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
