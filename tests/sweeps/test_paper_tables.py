@@ -94,3 +94,6 @@ def test_every_run_of_a_file_starts(path: Path) -> None:
 
     runs = planned(path, resolve=lambda lines: resolve(lines, with_data=False))
     assert len(runs) == len(grid.load(path).grid())
+    cells = {(run.row, run.column): run.cell for run in runs}
+    assert len(set(cells.values())) == len(cells), "each cell has an identity of its own, by which W&B groups"
+    assert not any(run.departures for run in runs)
