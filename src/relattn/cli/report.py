@@ -103,15 +103,21 @@ def write(tables: "list[Table]", found: "Records", folder: Path) -> Path:
 
 
 def files_of(found: "Records") -> list[Path]:
-    """The sweep files of runs: those of the catalogue, which may say more by now, or as they were when they ran."""
+    """The sweep files of the plans that were found, and of runs that are in none of these.
+
+    Those of the catalogue, which may say more by now, or as they were when they ran.
+    """
+    planned = {folder for ledger in found.ledgers.values() for folder in ledger.runs}
+    places = {name: ledger.folder for name, ledger in found.ledgers.items()}
+    for run in found.runs:
+        if run.folder.resolve() not in planned:
+            places.setdefault(str(run.sweep.get("sweep", "")), run.folder.parent)
     files = {}
-    places = dict.fromkeys(found.ledgers) | {str(run.sweep.get("sweep", "")): run for run in found.runs}
-    for name, run in places.items():
+    for name, place in places.items():
         if not name or Path(name).name != name:
             continue
         current = catalogue.conf() / "sweep" / f"{name}.yaml"
-        copies = [run.folder.parent / f"{name}.yaml"] if run is not None else []
-        for file in (current, *copies):
+        for file in (current, *([place / f"{name}.yaml"] if place is not None else [])):
             if file.is_file():
                 files[name] = file
                 break
@@ -133,10 +139,7 @@ def print_table(filled: "Table", console: "Console") -> None:
     from relattn.sweeps.text import compared
 
     places = [(column, score) for column in filled.columns for score in filled.scores]
-    caption = "\n".join(
-        [*filled.notes, *filled.differing, *([f"{len(filled.missing)} cells lack runs"] if filled.missing else [])]
-    )
-    shown = RichTable(title=escape(filled.title), show_lines=True, caption=escape(caption) or None)
+    shown = RichTable(show_lines=True)
     shown.add_column("")
     for column, score in places:
         shown.add_column(escape(filled.heading(column, score)), justify="right")
@@ -147,4 +150,8 @@ def print_table(filled: "Table", console: "Console") -> None:
             text = escape(compared(filled, cell, "\n"))
             texts.append(f"[bold]{text}[/]" if cell.best else text)
         shown.add_row(escape(filled.label(row)), *texts)
+    console.print(filled.title, style="bold", markup=False, highlight=False)
     console.print(shown)
+    lacking = [f"{len(filled.missing)} cells lack runs"] if filled.missing else []
+    for note in (*filled.notes, *filled.differing, *lacking):
+        console.print(note, markup=False, highlight=False, soft_wrap=True)

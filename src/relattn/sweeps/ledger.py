@@ -36,10 +36,12 @@ class Ledger:
     """The plan of a sweep, as it was launched.
 
     Attributes:
+        folder: The sweep's folder; None for a sweep that was not launched.
         cells: The decisive options of each cell, by row and column.
         runs: The place of each run, by its folder.
     """
 
+    folder: Path | None = None
     cells: dict[tuple[str, str], Decisive] = field(default_factory=dict)
     runs: dict[Path, Place] = field(default_factory=dict)
 
@@ -61,7 +63,7 @@ def write(place: Path, runs: Sequence[Planned]) -> None:
 def read(place: Path) -> Ledger:
     """The ledger of a sweep's folder; empty if there is none that can be read."""
     content = run_folder.read_json(place / FILE) or {}
-    ledger = Ledger()
+    ledger = Ledger(place)
     try:
         for cell in content.get("cells", []):
             ledger.cells[str(cell["row"]), str(cell["column"])] = dict(cell["options"])
@@ -70,5 +72,5 @@ def read(place: Path) -> Ledger:
             where = Place(str(entry["row"]), str(entry["column"]), str(entry["cell"]), departures)
             ledger.runs[(place / entry["folder"]).resolve()] = where
     except (KeyError, TypeError, ValueError, AttributeError):
-        return Ledger()
+        return Ledger(place)
     return ledger
