@@ -1,6 +1,7 @@
 """Reading a released checkpoint into a network."""
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,11 +87,11 @@ def load_released(
         else:
             raise InputError(
                 f"{path}: {' + '.join(theirs)} is {tuple(value.shape)}, and {name} of the network is "
-                f"{tuple(expected[name].shape)}.{advice(ours, value)}"
+                f"{tuple(expected[name].shape)}.{advice(ours, found)}"
             )
     missing = tuple(name for name in expected if name not in state)
     unplaced = (*found.unplaced, *left_out)
-    result = Converted(found.release, found.attention, state, unplaced, missing, found.sources)
+    result = Converted(found.release, found.attention, state, unplaced, missing, found.sources, found.arguments)
     needed = [name for name in missing if not (classes == "ignore" and name.startswith("head.classifier."))]
     if needed and not partial:
         raise InputError(
@@ -101,10 +102,22 @@ def load_released(
     return result
 
 
-def advice(name: str, value: Tensor) -> str:
-    """What may be the matter with a tensor of another shape."""
+def advice(name: str, found: Converted) -> str:
+    """What the network must be built with, for a tensor of the file that has another shape."""
     if name.startswith("head.classifier."):
-        return f" The file has {len(value):,} identities; a classifier can be left out (classes='ignore')."
-    if "attention." in name:
-        return " The network must be built for the images that the file was trained on, 256x128 in the papers."
-    return ""
+        identities = len(found.state[name])
+        return f" The file has {identities:,} identities; a classifier can be left out (classes='ignore')."
+    if name.startswith("head."):
+        return ""
+    needed = [f"{argument} {value}" for argument, value in found.arguments.items()]
+    if (positions := positions_of(found.state)) is not None:
+        needed.append(f"images with {positions:,} positions after stage 1 (256x128, those of the papers, have 2,048)")
+    return f" The file's attention needs {', '.join(needed)}: build the network for them." if needed else ""
+
+
+def positions_of(state: Mapping[str, Tensor]) -> int | None:
+    """The positions of the map after stage 1 that RGA was built for; None where no weight tells."""
+    for half, layer, each in (("spatial", "relate", 2), ("channel", "embed", 1)):
+        if (weight := state.get(f"network.attention.stage1.{half}.{layer}.0.weight")) is not None:
+            return weight.shape[1] // each
+    return None
