@@ -27,7 +27,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     tasks = list(catalogue.task_folders("released.py"))
     parser = argparse.ArgumentParser(
         prog="relattn convert",
-        description="Convert a released checkpoint of RGA or StRA for `relattn test`, `predict`, `embed` and `search`.\n"
+        description="Convert a released checkpoint of RGA or StRA for `relattn test`, `predict`, `embed`, `search`.\n"
         "The file tells which release it is of, and the attention's ratios. Beside it a config.yaml is written.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

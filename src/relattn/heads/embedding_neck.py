@@ -1,8 +1,8 @@
 """A short embedding between the pooled feature and the classifier: the neck of StRA's released code.
 
-The released `stru_resnet50`, a network for torchreid 0.9.1: a 1x1 convolution of the pooled feature without a bias, from
-2048 to 512 channels, a batch norm, and a linear classifier with a bias. What is compared in evaluation is the embedding
-after the norm. StRA's text (section 5.1) has no such layer: it compares the 2048-d pooled feature (`PlainNeck`).
+The released `stru_resnet50`, a network for torchreid 0.9.1, has a 1x1 convolution of the pooled feature without a bias,
+from 2048 to 512 channels, a batch norm, and a linear classifier with a bias. The embedding after the norm is compared in
+evaluation. StRA's text (section 5.1) has no such layer: it compares the 2048-d pooled feature (`PlainNeck`).
 
 A 1x1 convolution of a pooled feature is a linear layer, and is one here. Weights begin as in the released code.
 """

@@ -95,6 +95,6 @@ def ratio_of(name: str, widths: list[tuple[int, int]]) -> int:
             return ratio
     listed = ", ".join(f"{before} to {after}" for before, after in dict.fromkeys(widths))
     raise InputError(
-        f"The weights have no one {name}, with which RGA could be built: widths go from {listed}. Expected one ratio for "
-        "channels and positions, as in the paper."
+        f"The weights have no one {name}, with which RGA could be built: widths go from {listed}. Expected one ratio "
+        "for channels and positions, as in the paper."
     )
