@@ -1,4 +1,4 @@
-"""How images are prepared: sizes, filters, what is cut out, normalisation by its formula and back, and the JSON of it."""
+"""How images are prepared: sizes, filters, what is cut out, normalisation and its way back, and the JSON of it."""
 
 import cv2
 import numpy as np

@@ -1,7 +1,7 @@
 """A short embedding between the pooled feature and the classifier: the neck of StRA's released code.
 
-The released `stru_resnet50`, a network for torchreid 0.9.1, has a 1x1 convolution of the pooled feature without a bias,
-from 2048 to 512 channels, a batch norm, and a linear classifier with a bias. The embedding after the norm is compared in
+The released `stru_resnet50`, a network for torchreid 0.9.1, has a 1x1 convolution without a bias of the pooled feature,
+2048 to 512 channels, a batch norm, and a linear classifier with a bias. The embedding after the norm is compared in
 evaluation. StRA's text (section 5.1) has no such layer: it compares the 2048-d pooled feature (`PlainNeck`).
 
 A 1x1 convolution of a pooled feature is a linear layer, and is one here. Weights begin as in the released code.
@@ -29,9 +29,10 @@ class EmbeddingNeck(nn.Module):
         super().__init__()
         if dimensions < 1:
             raise InputError(f"EmbeddingNeck: dimensions is {dimensions}, expected at least 1; StRA's code has 512.")
-        self.embedding = nn.Sequential(nn.Linear(features, dimensions, bias=False), nn.BatchNorm1d(dimensions))
+        linear = nn.Linear(features, dimensions, bias=False)
+        self.embedding = nn.Sequential(linear, nn.BatchNorm1d(dimensions))
         self.classifier = nn.Linear(dimensions, identities)
-        nn.init.kaiming_normal_(self.embedding[0].weight, mode="fan_out", nonlinearity="relu")
+        nn.init.kaiming_normal_(linear.weight, mode="fan_out", nonlinearity="relu")
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 

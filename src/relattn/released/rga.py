@@ -70,7 +70,8 @@ def arguments_of(state: Mapping[str, Tensor], halves: Iterable[str]) -> dict[str
     Raises:
         InputError: If no one ratio explains the widths.
     """
-    embedded, reduced = [], []
+    embedded: list[tuple[int, int]] = []
+    reduced: list[tuple[int, int]] = []
     for stage in range(1, len(BLOCKS) + 1):
         for half in halves:
             name = f"backbone.rga_att{stage}.{{}}_{half}.0.weight"
