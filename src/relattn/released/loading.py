@@ -1,6 +1,7 @@
 """Reading a released checkpoint into a network."""
 
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -87,7 +88,7 @@ def load_released(
         else:
             raise InputError(
                 f"{path}: {' + '.join(theirs)} is {tuple(value.shape)}, and {name} of the network is "
-                f"{tuple(expected[name].shape)}.{advice(ours, found)}"
+                f"{tuple(expected[name].shape)}.{advice(ours, found, expected)}"
             )
     missing = tuple(name for name in expected if name not in state)
     unplaced = (*found.unplaced, *left_out)
@@ -102,22 +103,27 @@ def load_released(
     return result
 
 
-def advice(name: str, found: Converted) -> str:
-    """What the network must be built with, for a tensor of the file that has another shape."""
+def advice(name: str, found: Converted, expected: Mapping[str, Tensor]) -> str:
+    """What the network must be built with, for a tensor of the file that has another shape than the network's."""
     if name.startswith("head.classifier."):
         identities = len(found.state[name])
         return f" The file has {identities:,} identities; a classifier can be left out (classes='ignore')."
-    if name.startswith("head."):
+    if not re.search(r"attention\.|\.(local|mode)\.", name):
         return ""
-    needed = [f"{argument} {value}" for argument, value in found.arguments.items()]
-    if (positions := positions_of(found.state)) is not None:
-        needed.append(f"images with {positions:,} positions after stage 1 (256x128, those of the papers, have 2,048)")
-    return f" The file's attention needs {', '.join(needed)}: build the network for them." if needed else ""
+    theirs, ours = positions_of(found.state), positions_of(expected)
+    if theirs is not None and ours is not None and theirs != ours:
+        return (
+            f" The file is for images with {theirs:,} positions after stage 1, and the network for {ours:,}: build it "
+            "for the file's images, 256x128 (2,048 positions) in the paper."
+        )
+    needed = ", ".join(f"{argument} {value}" for argument, value in found.arguments.items())
+    return f" The file's attention has {needed}: build the network's with them." if needed else ""
 
 
 def positions_of(state: Mapping[str, Tensor]) -> int | None:
-    """The positions of the map after stage 1 that RGA was built for; None where no weight tells."""
+    """The positions of the map after stage 1 that the weights of RGA are for; None where no weight tells."""
     for half, layer, each in (("spatial", "relate", 2), ("channel", "embed", 1)):
-        if (weight := state.get(f"network.attention.stage1.{half}.{layer}.0.weight")) is not None:
+        name = f"attention.stage1.{half}.{layer}.0.weight"
+        if (weight := state.get(f"network.{name}", state.get(name))) is not None:
             return weight.shape[1] // each
     return None

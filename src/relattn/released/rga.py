@@ -86,12 +86,12 @@ def arguments_of(state: Mapping[str, Tensor], halves: Iterable[str]) -> dict[str
 
 
 def ratio_of(name: str, widths: list[tuple[int, int]]) -> int:
-    """The ratio r with max(1, before // r) = after for all pairs of widths; 8 if others do as well.
+    """The ratio r with max(1, before // r) = after for all pairs of widths; of several, a power of two near 8.
 
     Raises:
         InputError: If there is none.
     """
-    for ratio in (8, *range(1, 1 + max(before for before, _ in widths))):
+    for ratio in (8, 4, 16, 2, 32, *range(1, 1 + max(before for before, _ in widths))):
         if all(max(1, before // ratio) == after for before, after in widths):
             return ratio
     listed = ", ".join(f"{before} to {after}" for before, after in dict.fromkeys(widths))
