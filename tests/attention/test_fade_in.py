@@ -71,6 +71,7 @@ def test_it_belongs_where_the_wrapped_module_belongs_and_hands_on_its_loss():
     assert FadeIn(6, size=(4, 3), attention=RGA).placement == "stage"
     module(images().float())
     assert module.regularization() > 0
+    module.eval()(images().float())
     assert module.regularization() is None
 
 

@@ -20,8 +20,8 @@ with Theta and Phi stacked as N x k. The N x N relations and their 2N-channel co
 same output, O(N k n) in place of O(N^2 n) operations. `RGA.relations` builds R for whoever wants to look at it.
 
 The arXiv version notes below Eq. (2) that psi and varphi of spatial RGA may have kernels of 3x3 ("very similar
-performance"): `kernel`. varphi then reads the relations of a position's neighbours too, and the factored form has a term
-for each of them.
+performance"): `kernel`. varphi then reads the relations of a position's neighbours too, and the factored form has a
+term for each of them.
 
 Deviations: inner widths are at least 1 (the released code makes empty convolutions of narrow inputs); the paper does
 not say how the parallel variant fuses its two branches, see `RGA`. How masks begin is a choice (`mask_init`), by

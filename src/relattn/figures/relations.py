@@ -80,8 +80,8 @@ class Relations(NamedTuple):
 def connecting(module: RGA, relations: Tensor) -> Tensor:
     """The connecting weights of the spatial mask of RGA for its relations R, both (B, N, N).
 
-    |a r + b s|^2 = |a|^2 r^2 + |b|^2 s^2 + 2 <a, b> r s, so that no N x N x n values are held. Of a varphi that reads the
-    relations of neighbours too, a and b are those of the position itself.
+    |a r + b s|^2 = |a|^2 r^2 + |b|^2 s^2 + 2 <a, b> r s, so that no N x N x n values are held. Of a varphi that reads
+    the relations of neighbours too, a and b are those of the position itself.
     """
     assert module.spatial is not None
     assert module.spatial.relate is not None
