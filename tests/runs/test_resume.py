@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from relattn.cli.main import run
 from relattn.errors import InputError
 from relattn.runs.checkpoints import read_whole
-from relattn.runs.interruption import Interruption
+from relattn.runs.interruption import Interruption, Signals
 from relattn.runs.resume import Progress, ResumedRun, check_length, check_same_run, progress_of
 from relattn.tasks.base import Task
 from relattn.tasks.data import Data
@@ -92,7 +92,7 @@ def train(stop: tuple[int, int] | None = None, *, resumed: bool = False, **plan:
         max_epochs=plan["epochs"],
         max_steps=plan["steps"],
         accumulate_grad_batches=plan["accumulate"],
-        callbacks=[last, Interruption(None), steps, *([ResumedRun({})] if resumed else [])],
+        callbacks=[last, Interruption(None, Signals()), steps, *([ResumedRun({})] if resumed else [])],
         **quiet,
     )
     try:
@@ -117,7 +117,12 @@ CHANGES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=str)
+def options(change: dict[str, Any]) -> str:
+    """A name that is the same in every process of the tests."""
+    return "-".join(change) or "nothing"
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=options)
 def test_a_changed_plan_holds_from_where_the_run_goes_on(change: dict[str, Any]) -> None:
     whole, before = train(**change), train()
     assert train(stop=(2, 3)) == before[:12]
@@ -129,7 +134,7 @@ def test_a_changed_plan_holds_from_where_the_run_goes_on(change: dict[str, Any])
     assert in_steps or [step[0] for step in going_on] == [step[0] for step in expected]
 
 
-@pytest.mark.parametrize("change", [{}, {"epochs": 9}, {"lr": 0.5, "schedule": OneCycle()}], ids=str)
+@pytest.mark.parametrize("change", [{}, {"epochs": 9}, {"lr": 0.5, "schedule": OneCycle()}], ids=options)
 def test_so_does_it_amid_an_epoch(change: dict[str, Any]) -> None:
     whole = train(**change)
     train(stop=(2, 1))

@@ -14,7 +14,7 @@ from relattn.sweeps.table import fill
 
 FILES = sorted((catalogue.conf() / "sweep").glob("*.yaml"))
 NAMES = [path.stem for path in FILES]
-NOTHING = Records([])
+NOTHING = Records([], {})
 
 
 @pytest.mark.parametrize(("name", "source"), list(TABLES), ids=" ".join)
