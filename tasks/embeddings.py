@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relattn.errors import InputError, MissingFileError
+from relattn.tasks.arrays import read_npy
 from relattn.tasks.files import inside
 
 
@@ -31,10 +32,10 @@ class Embedding:
     """Features with what is known of their images.
 
     On disk it is a folder: `features.npy` (N, D) float32, `manifest.csv` with a row for each, and `embedding.json` with
-    the rest.
+    the rest. Features that others have written in float64 stay so.
     """
 
-    features: NDArray[np.float32]
+    features: NDArray[Any]
     entries: list[Entry]
     root: Path
     """The folder of the images."""
@@ -63,10 +64,7 @@ class Embedding:
         for name in ("features.npy", "manifest.csv", "embedding.json"):
             if not (folder / name).is_file():
                 raise MissingFileError(f"{folder / name} is missing: an embedding is what `relattn embed` writes.")
-        try:
-            features = np.load(folder / "features.npy", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise InputError(f"{folder / 'features.npy'} cannot be read: {error}") from error
+        features = read_npy(folder / "features.npy")
         try:
             with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
                 entries = [Entry(**row) for row in csv.DictReader(file)]
@@ -86,12 +84,17 @@ class Embedding:
                 f"{folder}: features.npy is {features.shape} of {features.dtype}, and manifest.csv has {len(entries)} "
                 "rows: expected floating point numbers (images, dimensions), a row for each. Make the embedding again."
             )
-        return cls(features.astype(np.float32, copy=False), entries, root, metadata)
+        return cls(compared_as(features), entries, root, metadata)
 
     def part(self, split: str) -> "Embedding":
         """The images of a split."""
         rows = [row for row, entry in enumerate(self.entries) if entry.split == split]
         return Embedding(self.features[rows], [self.entries[row] for row in rows], self.root, self.metadata)
+
+
+def compared_as(features: NDArray[Any]) -> NDArray[Any]:
+    """Features in the precision that they are compared in: float64 stays, all else is float32."""
+    return features if features.dtype == np.float64 else features.astype(np.float32, copy=False)
 
 
 def check_comparable(query: dict[str, Any], gallery: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """What a run of hours makes sure of before it starts: that the files of its images are there and whole."""
 
+import contextlib
 import hashlib
 import os
 import posixpath
@@ -124,6 +125,32 @@ def origin(name: str, root: Path, counts: Mapping[str, int], published: Mapping[
             f"{name} in {root} is a rendered stand-in: do not compare its scores with published ones.", stacklevel=2
         )
     return {"genuine": genuine, "as_published": not differing}
+
+
+def real_paths(root: Path, paths: Sequence[str]) -> list[str]:
+    """Where the files of paths relative to `root` are, links followed; two names of one file give one path.
+
+    Each folder is listed once, which tells the links among its files; what is not there keeps its name.
+    """
+    folders: dict[str, tuple[str, set[str]]] = {}
+    found = []
+    for path in paths:
+        folder, name = posixpath.split(path)
+        if folder not in folders:
+            place, links = os.path.realpath(root / folder), set()
+            with contextlib.suppress(OSError), os.scandir(place) as entries:
+                links = {entry.name for entry in entries if entry.is_symlink()}
+            folders[folder] = place, links
+        place, links = folders[folder]
+        whole = f"{place}/{name}"
+        found.append(os.path.realpath(whole) if name in links else whole)
+    return found
+
+
+def file_numbers(root: Path, paths: Sequence[str]) -> list[int]:
+    """A number for each path, the same for the same file."""
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(path, len(numbers)) for path in real_paths(root, paths)]
 
 
 def absent(root: Path, paths: Iterable[str]) -> list[str]:

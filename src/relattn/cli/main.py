@@ -25,6 +25,7 @@ COMMANDS = {
     "list": ("relattn.cli.list", "list tasks, attention modules, data sets or backbones"),
     "parameters": ("relattn.cli.parameters", "parameters with each attention, beside the paper's table"),
     "report": ("relattn.cli.report", "tables in the papers' layout from run folders, with curves and costs"),
+    "score": ("relattn.cli.score", "score features of people that were made elsewhere, as test does"),
     "search": ("relattn.cli.search", "rank a gallery for each query, and draw the nearest images"),
     "sweep": ("relattn.cli.sweep", "run all of a sweep file, such as a table of the papers"),
     "verify": ("relattn.cli.verify", "tell whether two images of faces show one person"),
