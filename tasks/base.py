@@ -10,6 +10,7 @@ import re
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
 from relattn.attention.base import Placement, outermost
-from relattn.backbones import AttentionFactory, build
+from relattn.backbones import AttentionFactory, EarlyStages, build
 from relattn.errors import InputError
 from relattn.tasks.data import Data
 from relattn.tasks.figure import TaskFigure
@@ -27,6 +28,7 @@ from relattn.tasks.predictions import ClassPredictions
 from relattn.tasks.predictor import Predictor, classifier, names_for
 from relattn.tasks.schedules import Constant, Schedule
 from relattn.tasks.score import Score
+from relattn.tasks.transfer import TrainedState, fill_unused, start_from, trained_state
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
@@ -71,6 +73,7 @@ class Task(LightningModule):
         stages: list[int] | None = None,
         placement: Placement | None = None,
         pretrained: bool | str = False,
+        frozen_epochs: int = 0,
         optimizer: OptimizerCallable = torch.optim.SGD,
         schedule: Schedule | None = None,
         channels_last: bool = True,
@@ -85,22 +88,39 @@ class Task(LightningModule):
             stages: Stages, from 1, that have attention; by default the papers' choice for the backbone.
             placement: Whether attention comes after each stage, at the end of each block or in place of each block's
                 spatial convolution; by default where the module belongs.
-            pretrained: True for timm's weights of the backbone, or the path of a file of weights.
+            pretrained: True for timm's weights of the backbone; the path of a file of weights, as torchvision has; or
+                a checkpoint of the suite's, whose backbone, attention and whatever else fits are taken.
+            frozen_epochs: First epochs in which all stages of the backbone but the last keep their weights and
+                statistics.
             optimizer: Called with the parameters.
             schedule: The learning rate over the run; by default constant.
             channels_last: Whether the network keeps its maps in channels-last order, usually the faster one.
             compile_mode: Mode of `torch.compile`, or None; `"reduce-overhead"` records CUDA graphs, for small layers.
             recompute_attention: Whether attention is computed again in the backward pass, which takes time and spares
                 the memory of its maps; without effect under `compile_mode`, which makes that choice itself.
+
+        Raises:
+            InputError: If a number is out of range.
         """
         super().__init__()
+        if frozen_epochs < 0:
+            raise InputError(f"{type(self).__name__}: frozen_epochs is {frozen_epochs}, expected 0 or more.")
         self.backbone, self.attention, self.stages, self.pretrained = backbone, attention, stages, pretrained
+        self.frozen_epochs = frozen_epochs
+        self.frozen: list[nn.Parameter] = []
         self.placement, self.recompute_attention = placement, recompute_attention
         self.optimizer, self.schedule = optimizer, schedule or Constant()
         self.channels_last, self.compile_mode = channels_last, compile_mode
         self.network: nn.Module | None = None
         self.specification: dict[str, Any] = {}
         """What the network was built for: `Data.specification`."""
+        self.trained_for: dict[str, Any] | None = None
+        """The specification in the checkpoint of a network that is scored or used, which its data need not have."""
+        self.beginning = ""
+        """What was taken of the checkpoint that the network began with."""
+        self.extra_set = ""
+        """Name of the test set that is scored beside the run's own; its scores are `test/<metric>/<name>`."""
+        self.data_of_metrics: Data | None = None
 
     # --- The network --------------------------------------------------------------------------------------------------
 
@@ -126,31 +146,90 @@ class Task(LightningModule):
         )
 
     def configure_model(self) -> None:
-        """Build the network, once; Lightning calls this when the data are set up and before weights are restored."""
-        if self.network is not None:
-            return
+        """Build the network, once, and the metrics for the data.
+
+        Lightning calls this when the data are set up and before weights are restored.
+        """
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, Data) or not hasattr(data, "num_classes") or not hasattr(data, "image_size"):
+        if not isinstance(data, Data):
             raise InputError(
-                f"{type(self).__name__} needs a subclass of relattn.tasks.data.Data whose setup leaves num_classes and "
-                f"image_size, and not {type(data).__name__}."
+                f"{type(self).__name__} needs a subclass of relattn.tasks.data.Data, and not {type(data).__name__}."
             )
-        self.assemble(data.specification())
-        self.build_metrics(data)
-        assert self.network is not None
-        if self.compile_mode is not None:
-            # The last batch of an epoch is smaller: a graph of its own is faster than one for every size.
-            self.network.compile(mode=None if self.compile_mode == "default" else self.compile_mode, dynamic=False)
+        if self.network is None:
+            self.assemble(self.trained_for or specification_of(data))
+            assert self.network is not None
+            if self.compile_mode is not None:
+                # The last batch of an epoch is smaller: a graph of its own is faster than one for every size.
+                self.network.compile(mode=None if self.compile_mode == "default" else self.compile_mode, dynamic=False)
+        if data is not self.data_of_metrics:
+            self.check_data(data)
+            self.build_metrics(data)
+            self.data_of_metrics = data
+
+    def check_data(self, data: Data) -> None:
+        """Refuse data that the network cannot be scored on: by default, those of other classes.
+
+        Raises:
+            InputError: If numbers or names of classes differ.
+        """
+        classes, names = self.specification["num_classes"], self.specification.get("class_names")
+        own = None if data.class_names is None else list(map(str, data.class_names))
+        if data.num_classes != classes:
+            raise InputError(
+                f"{type(data).__name__} has {data.num_classes} classes, and the network was trained for {classes}: "
+                "expected data of the same classes."
+            )
+        if own is not None and names is not None and own != list(names):
+            first = next(place for place, pair in enumerate(zip(own, names, strict=True)) if pair[0] != pair[1])
+            raise InputError(
+                f"Class {first} of {type(data).__name__} is {own[first]!r}, and the network was trained for "
+                f"{names[first]!r}: expected data of the same classes in the same order."
+            )
 
     def assemble(self, specification: dict[str, Any]) -> None:
         """Build the network for the specification of a data set, which a checkpoint keeps."""
         self.specification = specification
-        self.network = self.build_network(specification)
+        trained = trained_state(Path(self.pretrained).expanduser()) if isinstance(self.pretrained, str) else None
+        self.network = self.build_network(specification) if trained is None else self.begun_with(trained, specification)
         if self.channels_last:
             self.network.to(memory_format=torch.channels_last)
         self.attentions = outermost(self.network)
         for attention in self.attentions:
             attention.recompute = self.recompute_attention and self.compile_mode is None
+
+    def begun_with(self, trained: TrainedState, specification: dict[str, Any]) -> nn.Module:
+        """The network with the weights of one that the suite has trained, as far as they fit.
+
+        Raises:
+            InputError: If they are of another backbone.
+        """
+        source, self.pretrained = self.pretrained, False
+        self.network = self.build_network(specification)
+        self.pretrained = source
+        names = specification.get("class_names")
+        same = names is None or trained.class_names is None or list(names) == trained.class_names
+        try:
+            self.beginning = start_from(self, trained, classifiers=self.classifiers(), same_classes=same)
+        except InputError as error:
+            raise InputError(f"pretrained={source!r} does not fit {self.backbone}. {error}") from error
+        return self.network
+
+    def classifiers(self) -> list[str]:
+        """Names of the modules whose outputs are the classes: those of another data set do not fit."""
+        network: Any = self.network
+        if not hasattr(network, "get_classifier"):
+            return []
+        last = network.get_classifier()
+        return [f"network.{name}" for name, module in network.named_modules() if module is last]
+
+    def training_only(self) -> list[str]:
+        """Names of modules that scoring and use do without, so that checkpoints may lack them or have others."""
+        return ["loss"]
+
+    def trunk(self) -> nn.Module:
+        """The backbone, whose early stages `frozen_epochs` freezes."""
+        assert self.network is not None
+        return self.network
 
     def build_metrics(self, data: Data) -> None:
         """Build the metrics of training and of each stage."""
@@ -163,6 +242,11 @@ class Task(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the network was built for, so that it can be built again without the data."""
         checkpoint["specification"] = self.specification
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Where a network is scored or used, leave alone what only training uses."""
+        if not self.trainer.training:
+            fill_unused(self, checkpoint["state_dict"], self.training_only())
 
     # --- Training -----------------------------------------------------------------------------------------------------
 
@@ -214,6 +298,19 @@ class Task(LightningModule):
         batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         within = 0 if batches >= trainer.num_training_batches else batches // trainer.accumulate_grad_batches
         return int(trainer.current_epoch * per_epoch + within)
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze or thaw the early stages."""
+        self.frozen = []
+        if self.frozen_epochs:
+            early, frozen = EarlyStages(self.trunk()), self.current_epoch < self.frozen_epochs
+            early.train(not frozen)
+            self.frozen = early.parameters if frozen else []
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Leave frozen weights out of the step; they have gradients, since a distributed run expects one of each."""
+        for parameter in self.frozen:
+            parameter.grad = None
 
     def regularization(self) -> Tensor | float:
         """The sum of the loss terms that the attention modules have of their own; 0 if they have none."""
@@ -281,7 +378,10 @@ class Task(LightningModule):
         if not trainer.sanity_checking and not rehearsal:
             scores = metric.compute()
             self.after_scoring(metric, stage, scores)
-            scores["score"] = scores[self.headline]
+            if self.extra_set:
+                scores = {name_in_set(name, self.extra_set): value for name, value in scores.items()}
+            else:
+                scores["score"] = scores[self.headline]
             # Every process has the same scores, since metrics gather before they compute.
             self.log_dict({f"{stage}/{name}": value.float() for name, value in scores.items() if not value.isnan()})
         metric.reset()
@@ -340,3 +440,23 @@ class Task(LightningModule):
 def without_parameters(group: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a group of an optimizer's parameters."""
     return {name: value for name, value in group.items() if name not in ("params", "param_names")}
+
+
+def specification_of(data: Data) -> dict[str, Any]:
+    """The specification of data that a network is built for.
+
+    Raises:
+        InputError: If `setup` has not left what it needs.
+    """
+    if not hasattr(data, "num_classes") or not hasattr(data, "image_size"):
+        raise InputError(
+            f"{type(data).__name__} has no num_classes or image_size after setup, which a network is built for: the "
+            "training images say how many classes there are."
+        )
+    return data.specification()
+
+
+def name_in_set(name: str, extra_set: str) -> str:
+    """The name of a score in a test set beside the run's own: `mAP/<set>`, or `accuracy/<set>.lfw` of a family."""
+    family, slash, member = name.partition("/")
+    return f"{family}/{extra_set}.{member}" if slash else f"{name}/{extra_set}"

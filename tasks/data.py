@@ -36,6 +36,9 @@ class Data(LightningDataModule):
 
     std: tuple[float, float, float] = IMAGENET_STD
 
+    joint: ClassVar[str] = ""
+    """Class path of what trains on several sets of this kind at once, called with `joined`; empty for none."""
+
     counts: ClassVar[Mapping[str, int]] = {}
     """Published sizes of the genuine set, by split; empty for a set that has none."""
 
@@ -45,6 +48,16 @@ class Data(LightningDataModule):
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """The entry of a run's record: name, images of each split, whether the set is genuine, fingerprint."""
+
+    def splits_of(self, stage: str) -> tuple[str, ...]:
+        """The splits that `setup` reads for a stage of Lightning's: scoring and prediction need no training images.
+
+        Validation needs them where a part of them is held out for it.
+        """
+        if stage == "validate" and getattr(self, "validation", None):
+            return ("train", "val")
+        splits = {"fit": ("train", "val", "test"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
+        return splits[stage]
 
     def preprocessing(self) -> Preprocessing:
         """How evaluation prepares an image; known without reading any file.

@@ -1,9 +1,17 @@
-"""From the bytes of an image file to pixels."""
+"""From the bytes of an image file to pixels: the one place where image files are decoded.
+
+Whatever OpenCV or Pillow reads is read, in colour, upright (by its EXIF orientation) and in 8 bits: of 16 bits the upper
+8 are taken, transparency is dropped, and of several frames or pages the first counts. OpenCV decodes the usual formats,
+since it is faster; Pillow those in which OpenCV leaves out the orientation (AVIF) or mixes colours with transparency
+(TIFF), and all that OpenCV does not know.
+"""
 
 import io
 import os
 import re
+import struct
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,16 +19,30 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from relattn.errors import InputError
-from relattn.tasks.files import fault_of_content
+from relattn.tasks.files import content_of
+from relattn.tasks.image_formats import HEAD, fault_of_content, format_of, register_heic
 
 Pixels = NDArray[np.uint8]
 """`(H, W, 3)` RGB."""
 
+BY_OPENCV = ("JPEG", "PNG", "BMP", "WebP", "JPEG 2000")
+"""Formats that OpenCV decodes right, orientation included."""
+
+ORIENTATION = 0x112
+"""The tag of EXIF and TIFF: 1 for upright images."""
+
 DAMAGE = re.compile(r"premature end|huffman|invalid|unsupported|error", re.IGNORECASE)
 """What decoders print of images that are not whole; superfluous bytes harm nothing."""
+
+PILLOW_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError),
+    *(TypeError, KeyError, IndexError, OverflowError, AttributeError, NotImplementedError),
+)
+"""What Pillow raises for files that it cannot decode: for damaged ones, nearly anything."""
 
 
 def read_image(path: Path) -> Pixels:
@@ -29,11 +51,7 @@ def read_image(path: Path) -> Pixels:
     Raises:
         InputError: If it cannot be decoded.
     """
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        state = f"{path.stat().st_size} bytes" if path.is_file() else "no such file"
-        raise InputError(f"{path} cannot be read as an image ({state}).")
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+    return decode_image(content_of(path), str(path))
 
 
 def decode_image(encoded: bytes, name: str) -> Pixels:
@@ -46,17 +64,114 @@ def decode_image(encoded: bytes, name: str) -> Pixels:
     Raises:
         InputError: If it cannot be decoded.
     """
+    pixels = by_opencv(encoded) if format_of(encoded[:HEAD]) in BY_OPENCV else None
+    if pixels is None:
+        try:
+            return by_pillow(encoded)
+        except InputError as error:
+            raise InputError(f"{name} cannot be decoded as an image: {error}.") from error
+        except UnidentifiedImageError:
+            pixels = by_opencv(encoded)
+        except PILLOW_ERRORS as error:
+            reason = fault_of_content(encoded) or f"damaged: {error}"
+            raise InputError(f"{name} cannot be decoded as an image: {reason}.") from error
+    if pixels is None:
+        reason = fault_of_content(encoded) or f"damaged, {len(encoded):,} bytes"
+        raise InputError(f"{name} cannot be decoded as an image: {reason}.")
+    return pixels
+
+
+def by_opencv(encoded: bytes) -> Pixels | None:
+    """Decode by OpenCV, `(H, W, 3)` RGB; None if it cannot."""
     try:
         pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if encoded else None
     except cv2.error:  # a header that claims more pixels than OpenCV admits
         pixels = None
-    if pixels is None:
-        raise InputError(f"{name} cannot be decoded as an image ({len(encoded):,} bytes).")
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)  # type: ignore[return-value]
+    return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)  # type: ignore[return-value]
+
+
+def by_pillow(encoded: bytes) -> Pixels:
+    """Decode by Pillow, `(H, W, 3)` RGB.
+
+    Raises:
+        UnidentifiedImageError: If it does not know the format.
+        InputError: If it holds numbers that are no pixels, with what is wrong.
+    """
+    with opened(encoded) as image:
+        return upright(eight_bits(image), orientation_of(image))
+
+
+def opened(encoded: bytes) -> Image.Image:
+    """An image as Pillow opens it; HEIC too, where its package is installed."""
+    if format_of(encoded[:HEAD]) == "HEIC":
+        register_heic()
+    return Image.open(io.BytesIO(encoded))
+
+
+def eight_bits(image: Image.Image) -> Pixels:
+    """The pixels of a picture of Pillow's as they are stored, `(H, W, 3)` uint8 RGB: 16 bits are scaled, not clipped.
+
+    Raises:
+        InputError: If it holds numbers that are no pixels, with what is wrong.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image)
+        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+        most = 1.0 if image.mode == "F" else 65535.0
+        if not 0 <= low <= high <= most:
+            kind = "floating-point numbers" if image.mode == "F" else "whole numbers"
+            raise InputError(f"it holds {kind} from {low:g} to {high:g}, expected 0 to {most:g}: scale them")
+        grey = np.rint(255 * values).astype(np.uint8) if image.mode == "F" else (values >> 8).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    return np.asarray(image.convert("RGB"))
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation of a picture of Pillow's, 1 for upright to 8; a TIFF is turned when Pillow loads it."""
+    exif = Image.Exif()
+    try:
+        exif.load(image.info.get("exif") or b"")
+        value = exif.get(ORIENTATION)
+    except PILLOW_ERRORS:  # damaged EXIF says nothing
+        value = None
+    return value if value in range(1, 9) else 1
+
+
+def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """An array `(H, W, ...)` turned and mirrored as its EXIF orientation says."""
+    turned = np.swapaxes(array, 0, 1) if orientation >= 5 else array
+    if orientation in (3, 4, 7, 8):
+        turned = turned[::-1]
+    if orientation in (2, 3, 6, 7):
+        turned = turned[:, ::-1]
+    return np.ascontiguousarray(turned)
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Height and width of an image file as it is read, upright, from its head.
+
+    Raises:
+        InputError: If it is no image.
+    """
+    try:
+        with path.open("rb") as file:
+            if format_of(file.read(HEAD)) == "HEIC":
+                register_heic()
+            file.seek(0)
+            with Image.open(file) as image:
+                size, orientation = (image.height, image.width), orientation_of(image)
+                if isinstance(image, TiffImageFile):
+                    size = int(image.tag_v2[257]), int(image.tag_v2[256])
+                    orientation = image.tag_v2.get(ORIENTATION, 1)
+                return size[::-1] if orientation in range(5, 9) else size
+    except UnidentifiedImageError:  # OpenCV may know it
+        return read_image(path).shape[:2]  # type: ignore[return-value]
+    except PILLOW_ERRORS as error:
+        raise InputError(f"{path} cannot be read as an image ({error}).") from error
 
 
 def decode_wholly(encoded: bytes) -> Pixels:
-    """Decode an image file to its last byte, `(H, W, 3)` BGR, by two decoders.
+    """Decode an image file to its last byte, `(H, W, 3)` RGB, by two decoders.
 
     OpenCV fills what a JPEG lacks with grey and only prints a line; Pillow raises for a file that ends early, but not
     for one that is damaged inside.
@@ -64,30 +179,34 @@ def decode_wholly(encoded: bytes) -> Pixels:
     Raises:
         InputError: With what is wrong, but for the name.
     """
-    if not encoded:
-        raise InputError("empty")
-    pixels, said = quietly(lambda: cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR))
-    if pixels is None:
-        raise InputError(fault_of_content(encoded) or "cannot be decoded")
+    if fault := fault_of_content(encoded):
+        raise InputError(fault)
+    pixels, said = quietly(lambda: by_opencv(encoded) if format_of(encoded[:HEAD]) in BY_OPENCV else None)
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
+        with opened(encoded) as image:
             image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(fault_of_content(encoded) or f"damaged: {error}") from error
+        if pixels is None:
+            pixels = by_pillow(encoded)
+    except UnidentifiedImageError:
+        pixels = by_opencv(encoded) if pixels is None else pixels
+    except PILLOW_ERRORS as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"damaged: {error}") from error
+    if pixels is None:
+        raise InputError("damaged")
     if DAMAGE.search(said):
         raise InputError(f"damaged: {said.strip().splitlines()[0]}")
     return pixels
 
 
 def quietly(decode: Callable[[], Any]) -> tuple[Any, str]:
-    """What a call gives, None if OpenCV raises, and what it wrote to the process's standard error."""
+    """What a call gives, and what it wrote to the process's standard error."""
     with tempfile.TemporaryFile() as written:
         kept = os.dup(2)
         os.dup2(written.fileno(), 2)
         try:
             value = decode()
-        except cv2.error:  # more pixels than it admits
-            value = None
         finally:
             os.dup2(kept, 2)
             os.close(kept)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from relattn.preprocessing import Preprocessing
 from relattn.tasks.base import Task
+from relattn.tasks.data import Data
 from relattn.tasks.files import digest
 from relattn.tasks.predictor import Pixels, Predictor
 
@@ -45,6 +46,9 @@ class EmbeddingTask(Task):
     name_patterns: ClassVar[Mapping[str, str]] = {}
     """Patterns of whole file names that say who is on an image, with the groups `identity` and, optionally, `camera`;
     the first is the default of `relattn embed` and `search`."""
+
+    def check_data(self, data: Data) -> None:
+        """Nothing: features of anybody can be compared."""
 
     @abstractmethod
     def compared_feature(self) -> dict[str, Any]:

@@ -14,16 +14,10 @@ from pathlib import Path
 
 from relattn.errors import InputError, MissingFileError
 from relattn.synthetic.staging import is_generated
+from relattn.tasks.image_formats import HEAD, JPEG_END, PNG_END, TAIL, fault_of_content, format_of
 
 NAMED = 5
 """How many of the wrong files a message names."""
-
-JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
-TAIL = 1024
-"""Bytes at the end of a file among which the mark of its end is looked for: some programs write a little after it."""
-
-PADDING = b"\x00\xff\r\n "
 
 CHUNK = 250
 THREADS = 16
@@ -182,7 +176,7 @@ def check_files(root: Path, paths: Sequence[str]) -> None:
         paths: Paths with forward slashes.
 
     Raises:
-        InputError: If files are missing, empty, cut off, or neither JPEG nor PNG; the message names some of them.
+        InputError: If files are missing, empty, cut off, or no images; the message names some of them.
     """
     chunks = [paths[start : start + CHUNK] for start in range(CHUNK, len(paths), CHUNK)]
     started = time.perf_counter()
@@ -209,38 +203,13 @@ def file_fault(path: str) -> str | None:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             size = os.fstat(descriptor).st_size
-            head = os.pread(descriptor, len(PNG_START), 0)
+            head = os.pread(descriptor, HEAD, 0)
             tail = os.pread(descriptor, TAIL, max(0, size - TAIL))
         finally:
             os.close(descriptor)
+        ends = {"JPEG": JPEG_END, "PNG": PNG_END}.get(format_of(head) or "")
+        if ends is not None and ends in tail:
+            return None
+        return fault_of_content(Path(path).read_bytes())
     except OSError as error:
         return (error.strerror or str(error)).lower()
-    if not head:
-        return "empty"
-    if head.startswith(JPEG_START):
-        end = JPEG_END
-    elif head == PNG_START:
-        end = PNG_END
-    else:
-        return "neither JPEG nor PNG"
-    if end in tail or (not tail.strip(PADDING) and ends_before_padding(path, end)):
-        return None
-    return "cut off before its end"
-
-
-def fault_of_content(encoded: bytes) -> str | None:
-    """Why the content of an image file is not whole; None if it begins and ends as an image does."""
-    if not encoded:
-        return "empty"
-    if encoded.startswith(JPEG_START):
-        end = JPEG_END
-    elif encoded.startswith(PNG_START):
-        end = PNG_END
-    else:
-        return "neither JPEG nor PNG"
-    return None if end in encoded[-TAIL:] else "cut off before its end"
-
-
-def ends_before_padding(path: str, end: bytes) -> bool:
-    """Whether an image ends where a long padding begins."""
-    return Path(path).read_bytes().rstrip(PADDING).endswith(end)

@@ -161,9 +161,19 @@ class ImageData(Data):
             if value < least:
                 raise InputError(f"{type(self).__name__}: {name} is {value}, expected at least {least}.")
 
-    @abstractmethod
     def setup(self, stage: str) -> None:
-        """Find and check the images, once."""
+        """Find and check the images that a stage needs, once."""
+        splits = self.splits_of(stage)
+        if any(split not in self.sets for split in splits):
+            self.read(splits)
+
+    @abstractmethod
+    def read(self, splits: Sequence[str]) -> None:
+        """Find and check the images of some splits, and leave them in `sets`; others may be missing.
+
+        Args:
+            splits: Of `train`, `val`, `test` and `predict`.
+        """
 
     def rank_and_world_size(self) -> dict[str, int]:
         """Number of this process and number of processes, as arguments of a sampler."""

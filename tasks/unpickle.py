@@ -17,6 +17,10 @@ ALLOWED = {
     ("numpy._core.multiarray", "_reconstruct"),
     ("numpy.core.multiarray", "scalar"),
     ("numpy._core.multiarray", "scalar"),
+    ("numpy.core.numeric", "_frombuffer"),  # arrays from protocol 5 on, which Python 3.14 writes; refuses objects
+    ("numpy._core.numeric", "_frombuffer"),
+    ("builtins", "bytearray"),  # in protocols below 5
+    ("__builtin__", "bytearray"),
     ("_codecs", "encode"),  # how Python 3 writes bytes in the protocol that Python 2 can read
 }
 

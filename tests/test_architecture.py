@@ -3,15 +3,19 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted([*ROOT.glob("src/**/*.py"), *ROOT.glob("tasks/**/*.py")])
-ROOMS = ["attention", "backbones", "heads", "losses", "metrics", "synthetic", "figures", "benchmark", "export"]
+FOLDERS = {ROOT / "src": "", ROOT / "tasks": "relattn.tasks"}  # src/relattn/tasks is a link to the other folder
 
-# What the files of each room may import of the project, beside `relattn.errors` and themselves.
+TASKS = sorted(file.parent.name for file in ROOT.glob("tasks/*/module.py"))
+
+ORDER = ("library", "tasks", "runs", "inference", "sweeps", "cli")
+"""Rooms from the bottom to the top: each may import those below it, and the library is many rooms."""
+
 MAY_IMPORT = {
     "attention": set(),
     "backbones": {"attention"},
@@ -19,61 +23,145 @@ MAY_IMPORT = {
     "losses": set(),
     "metrics": set(),
     "synthetic": set(),
-    "figures": {"attention", "backbones", "heads", "metrics"},
-    "sweeps": set(),
-    "benchmark": {"attention", "backbones", "heads"},
+    "figures": {"attention", "backbones", "heads", "losses", "metrics"},
+    "costs": {"attention", "backbones", "heads"},
     "export": set(),
+    "released": {"attention", "backbones", "heads"},
 }
+"""What the rooms of the library may import of each other; all may import the files beside the rooms."""
+
+DOORS = ("relattn", "relattn.__main__")
+"""The package's own files, which show the way to the rooms."""
+
+BESIDE = ("errors", "extras", "cores", "preprocessing", "publish")
+"""Files beside the rooms, which import nothing but each other."""
 
 
-def imports(path: Path) -> set[str]:
-    """Every module that a file imports, inside functions as well."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+def sources() -> dict[str, Path]:
+    """Every file of the package by its module's name."""
+    found = {}
+    for folder, prefix in FOLDERS.items():
+        for path in folder.rglob("*.py"):
+            relative = path.relative_to(folder)
+            if relative.parts[:2] == ("relattn", "tasks"):
+                continue
+            parts = [part for part in (prefix, *relative.with_suffix("").parts) if part and part != "__init__"]
+            found[".".join(parts)] = path
     return found
 
 
-def rooms_of(names: set[str]) -> set[str]:
-    return {name.split(".")[1] for name in names if name.startswith("relattn.") and name.split(".")[1] in ROOMS}
+SOURCES = sources()
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_rooms_of_the_library_import_only_what_they_may(room: str) -> None:
-    for path in ROOT.glob(f"src/relattn/{room}/**/*.py"):
-        names = imports(path)
-        assert rooms_of(names) - {room} <= MAY_IMPORT[room], path
-        outside = {name.split(".")[0] for name in names}
-        assert not outside & {"lightning", "pytorch_lightning", "tasks", "wandb"}, path
-        assert not any(name.startswith("relattn.cli") for name in names), path
+def imports(path: Path, *, when_imported: bool = False) -> set[str]:
+    """Modules that a file imports, `relattn.a.b` for `from relattn.a import b` where b is a module.
+
+    Args:
+        path: The file.
+        when_imported: Whether imports inside functions, and those for types alone, are left out.
+    """
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        for child in ast.iter_child_nodes(node):
+            if when_imported and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                continue
+            if when_imported and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                continue
+            if isinstance(child, ast.Import):
+                found.update(alias.name for alias in child.names)
+            elif isinstance(child, ast.ImportFrom) and child.module:
+                names = {f"{child.module}.{alias.name}" for alias in child.names}
+                modules = names & SOURCES.keys()
+                found.update(modules)
+                if len(modules) < len(names):
+                    found.add(child.module)
+            visit(child)
+
+    visit(ast.parse(path.read_text()))
+    return found
 
 
-def test_tasks_do_not_import_the_command_line() -> None:
-    for path in ROOT.glob("tasks/**/*.py"):
-        assert not any(name.startswith("relattn.cli") for name in imports(path)), path
+def room_of(module: str) -> str:
+    return module.split(".")[1] if module.startswith("relattn.") else ""
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_files_stay_small_and_say_what_they_hold(path: Path) -> None:
-    text = path.read_text()
-    lines = len(text.splitlines())
-    assert lines <= (150 if path.name == "base.py" else 300)
-    assert ast.get_docstring(ast.parse(text)), "every file says at its top what it holds"
-    assert path.name not in ("utils.py", "misc.py", "helpers.py")
+def storey_of(module: str) -> int:
+    room = room_of(module)
+    return ORDER.index(room) if room in ORDER else 0
 
 
-@pytest.mark.parametrize(
-    "arguments", [[*command, "--help"] for command in ([], ["fit"], ["data"], ["sweep"])] + [["list", "attentions"]]
-)
-def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
-    run = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "relattn", *arguments], capture_output=True, text=True, check=True
-    )
-    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines() if line.startswith("import time:")}
-    heavy = {"torch", "lightning", "timm", "wandb", "albumentations", "matplotlib", "numpy", "jsonargparse"}
-    assert not imported & heavy
+def test_the_rooms_are_known() -> None:
+    rooms = {path.name for path in (ROOT / "src" / "relattn").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert rooms == {*ORDER, *MAY_IMPORT, "conf"} - {"library"}
+
+
+def test_arrows_point_down() -> None:
+    """cli -> sweeps -> inference -> runs -> tasks -> library, imports inside functions as well."""
+    for module, path in SOURCES.items():
+        for name in imports(path):
+            if module not in DOORS and name.startswith("relattn"):
+                assert storey_of(name) <= storey_of(module), f"{module} imports {name}"
+
+
+def test_rooms_of_the_library_import_only_what_they_may() -> None:
+    for module, path in SOURCES.items():
+        room, names = room_of(module), imports(path)
+        if room in (*MAY_IMPORT, *BESIDE):
+            inside = {room_of(name) for name in names if name.startswith("relattn.")}
+            assert inside <= {room, *BESIDE, *MAY_IMPORT.get(room, ())}, module
+            outside = {name.split(".")[0] for name in names}
+            assert not outside & {"lightning", "pytorch_lightning", "jsonargparse", "wandb"}, module
+
+
+def test_there_are_no_circles() -> None:
+    graph = {module: imports(path, when_imported=True) & SOURCES.keys() - {module} for module, path in SOURCES.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"modules import each other: {' -> '.join(error.args[1])}")
+
+
+def test_a_task_s_folder_alone_names_it() -> None:
+    for module, path in SOURCES.items():
+        others = [task for task in TASKS if not f"{module}.".startswith(f"relattn.tasks.{task}.")]
+        text = path.read_text()
+        assert not [task for task in others if f"relattn.tasks.{task}" in text], module
+
+
+def test_files_stay_small_and_say_what_they_hold() -> None:
+    lengths = []
+    for module, path in SOURCES.items():
+        text = path.read_text()
+        lengths.append(len(text.splitlines()))
+        assert lengths[-1] <= 400, f"{module} has {lengths[-1]} lines"
+        assert ast.get_docstring(ast.parse(text)), f"{module}: every file says at its top what it holds"
+        assert path.stem not in ("utils", "misc", "helpers", "common"), module
+    assert sum(length > 300 for length in lengths) <= len(lengths) // 50, "most are under 300 lines"
+
+
+HEAVY = {"torch", "lightning", "timm", "wandb", "albumentations", "matplotlib", "numpy", "jsonargparse", "cv2", "PIL"}
+
+HELP = """
+import contextlib, io, json, sys
+from relattn.cli.main import run
+
+for line in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+        run(line)
+    assert "relattn" in said.getvalue() or line[0] == "list", line
+print(json.dumps([name for name in sys.modules]))
+"""
+
+
+def test_help_imports_nothing_heavy() -> None:
+    import json
+
+    from relattn.cli.main import COMMANDS
+
+    lines = [["--help"], ["fit", "--help"], ["list", "attentions"], *([name, "--help"] for name in COMMANDS)]
+    command = [sys.executable, "-c", HELP, json.dumps(lines)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    imported = set(json.loads(answer.stdout))
     assert "relattn.cli.main" in imported
+    assert not imported & HEAVY

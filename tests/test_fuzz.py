@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from relattn.cli.lightning.recipes import read_command_line, read_config
+from relattn.cli.lightning.command_line import read_command_line
+from relattn.cli.lightning.recipes import read_config
 from relattn.errors import InputError
 from relattn.inference.image_folder import label_reader, listed_images
 from relattn.metrics.confusion import confusion_matrix, score_confusion

@@ -6,7 +6,7 @@ Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. 50,00
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +26,9 @@ from relattn.tasks.unpickle import unpickle
 
 SIZE = 32
 PIXELS = 3 * SIZE * SIZE
+
+Part = tuple[Tensor, Tensor]
+"""Images `(N, 32, 32, 3)` uint8 and labels `(N,)` int64."""
 
 
 class CIFARImages(ImageSet):
@@ -109,30 +112,44 @@ class CIFAR(Data):
         self.class_names: list[str] | None = None
 
     def setup(self, stage: str) -> None:
-        """Read the files, once."""
-        if self.sets:
+        """Read the files that a stage needs, once."""
+        splits = self.splits_of(stage)
+        if all(split in self.sets for split in splits):
             return
-        folder = self.find()
-        train, test = (read_batches(folder, files, self.label_key, self.num_classes) for files in self.split_files())
+        training = "train" in splits
+        files = {"test": self.test_files, **({"train": self.train_files} if training else {})}
+        folder = self.find(files.values())
+        self.class_names = self.read_class_names(folder)
+        published = {name: digest for part in files.values() for name, digest in part.items()}
+        self.digests = {
+            name: hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest() for name in published
+        }
+        self.origin = {"genuine": not is_generated(folder), "as_published": self.digests == published}
+        parts = {split: read_batches(folder, part, self.label_key, self.num_classes) for split, part in files.items()}
+        test = CIFARImages(*parts["test"])
+        self.sets = {"test": test, "predict": test, **({} if self.validation else {"val": test})}
+        if training:
+            train, held_out = self.hold_out(parts["train"])
+            self.sets["train"] = CIFARImages(*train)
+            if held_out is not None:
+                self.sets["val"] = CIFARImages(*held_out)
+
+    def hold_out(self, train: Part) -> tuple[Part, Part | None]:
+        """Split off the validation's images; None if there are none.
+
+        Raises:
+            InputError: If nothing is left to train with.
+        """
+        if not self.validation:
+            return train, None
         if self.validation >= len(train[0]):
             raise InputError(
                 f"{type(self).__name__}: validation is {self.validation}, but there are only {len(train[0])} training "
                 "images."
             )
-        held_out = train if self.validation else test
-        if self.validation:
-            order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(self.seed))
-            rows = [part.sort().values for part in (order[: self.validation], order[self.validation :])]
-            held_out, train = ((train[0][chosen], train[1][chosen]) for chosen in rows)
-        self.class_names = self.read_class_names(folder)
-        published = {name: digest for files in self.split_files() for name, digest in files.items()}
-        self.digests = {
-            name: hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest() for name in published
-        }
-        self.origin = {"genuine": not is_generated(folder), "as_published": self.digests == published}
-        scored = CIFARImages(*test)
-        val = CIFARImages(*held_out) if self.validation else scored
-        self.sets = {"train": CIFARImages(*train), "val": val, "test": scored}
+        order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(self.seed))
+        held_out, rest = (part.sort().values for part in (order[: self.validation], order[self.validation :]))
+        return (train[0][rest], train[1][rest]), (train[0][held_out], train[1][held_out])
 
     def read_class_names(self, folder: Path) -> list[str]:
         """The names of the classes, from the file of the set that has them.
@@ -158,16 +175,13 @@ class CIFAR(Data):
         )
         return next(iter(batches))
 
-    def split_files(self) -> tuple[dict[str, str], dict[str, str]]:
-        return self.train_files, self.test_files
-
-    def find(self) -> Path:
-        """The folder with the files, in `root` or `root` itself.
+    def find(self, parts: Iterable[Mapping[str, str]]) -> Path:
+        """The folder with the files of some parts, in `root` or `root` itself.
 
         Raises:
             MissingFileError: If files are missing; the message shows what is expected, where, and where it comes from.
         """
-        expected = [*self.train_files, *self.test_files, self.meta[0]]
+        expected = [*(file for part in parts for file in part), self.meta[0]]
         for folder in (self.root / self.folder, self.root):
             missing = [name for name in expected if not (folder / name).is_file()]
             if not missing:
@@ -216,7 +230,7 @@ class CIFAR(Data):
         return self.batches("test")
 
     def describe(self) -> dict[str, Any]:
-        images = {split: len(part) for split, part in self.sets.items()}
+        images = {split: len(part) for split, part in self.sets.items() if split != "predict"}
         made_of = {"files": self.digests, "validation": [self.validation, self.validation and self.seed]}
         return {"data": type(self).__name__, "images": images, **self.origin, "fingerprint": combined(made_of)}
 

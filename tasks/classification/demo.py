@@ -25,7 +25,7 @@ class Demo(TaskDemo):
         from relattn.tasks.classification.cifar import CIFAR10
 
         data = CIFAR10(root)
-        data.setup("test")
+        data.setup("fit")
         train, test = data.sets["train"], data.sets["test"]
         distances = torch.cdist(test.images.flatten(1).float(), train.images.flatten(1).float())
         error = 100 * float((train.labels[distances.argmin(dim=1)] != test.labels).float().mean())

@@ -1,6 +1,7 @@
 """The base of the data of face verification: labelled faces to train with, and sets of pairs to verify."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -149,37 +150,41 @@ class FaceData(ImageData):
             self.image_size, "cover", "area_or_linear", mean=(CENTRE,) * 3, std=(RANGE,) * 3, value_range=255.0
         )
 
-    def setup(self, stage: str) -> None:
-        """Find and check the images, once."""
-        if self.sets:
-            return
-        sets, train = self.read_verification_sets(), self.read_train()
+    def read(self, splits: Sequence[str]) -> None:
+        sets, train = self.read_verification_sets(), self.read_train() if "train" in splits else None
+        sources = train.sources if train is not None else []
         if self.check_files:
-            for part in (*sets, *train.sources):
+            for part in (*sets, *sources):
                 if hasattr(part, "check"):
                     part.check()
         self.verification = {pairs.name: pairs for pairs in sets}
-        files = [*(one.origin for one in sets), *(source.path for source in train.sources)]
+        files = [*(one.origin for one in sets), *(source.path for source in sources)]
         self.origin = {
             "genuine": not any(map(is_generated, files)),
             "as_published": {one.name: len(one.same) for one in sets} == OFFICIAL,
         }
-        self.identities = train.identities
-        self.num_classes, self.class_names = len(train.identities), train.identities
         test = VerificationImages(sets, self.preprocessing())
-        self.sets = {"train": FaceImages(train, self.preprocessing(), self.flip), "val": test, "test": test}
+        self.sets = {"val": test, "test": test, "predict": test}
+        if train is not None:
+            self.identities = train.identities
+            self.num_classes, self.class_names = len(train.identities), train.identities
+            self.sets["train"] = FaceImages(train, self.preprocessing(), self.flip)
 
     def describe(self) -> dict[str, Any]:
-        train = self.sets["train"]
-        assert isinstance(train, FaceImages)
+        images = {name: len(pairs) for name, pairs in self.verification.items()}
+        made_of = [pairs.fingerprint() for pairs in self.verification.values()]
+        training = {}
+        if "train" in self.sets:
+            train = self.sets["train"]
+            assert isinstance(train, FaceImages)
+            images = {"train": len(train), **images}
+            training = {"identities": self.num_classes, "sources": train.images.counts()}
+            made_of = [train.images.fingerprint(), *made_of]
         return {
             "data": type(self).__name__,
-            "images": {"train": len(train), **{name: len(pairs) for name, pairs in self.verification.items()}},
-            "identities": self.num_classes,
-            "sources": train.images.counts(),
+            "images": images,
+            **training,
             "pairs": {name: len(pairs.same) for name, pairs in self.verification.items()},
             **self.origin,
-            "fingerprint": combined(
-                [train.images.fingerprint(), *(p.fingerprint() for p in self.verification.values())]
-            ),
+            "fingerprint": combined(made_of),
         }

@@ -1,6 +1,6 @@
 """Training images in folders: one folder an identity, as CASIA-WebFace, CelebA by identity or VGGFace are kept."""
 
-import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from relattn.errors import InputError, MissingFileError
 from relattn.tasks.files import content_of, file_faults, some_of
 from relattn.tasks.fingerprint import fingerprint
-
-SUFFIXES = (".jpg", ".jpeg", ".png")
+from relattn.tasks.image_folders import folders_in, images_below, say_left_out
 
 
 class IdentityFolders:
@@ -26,18 +25,30 @@ class IdentityFolders:
         if not path.is_dir():
             raise MissingFileError(f"{path}: no such folder.")
         self.path, self.name = path, path.name
-        with os.scandir(path) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
         self.identities: list[str] = []
         self.files: list[str] = []
         labels: list[int] = []
-        for name in names:
-            if files := images_below(path, name):
-                labels += [len(self.identities)] * len(files)
+        left_out: list[str] = []
+        without: list[str] = []
+        for name in folders_in(path):
+            found = images_below(path, name)
+            left_out += found.left_out
+            if found.paths:
+                labels += [len(self.identities)] * len(found.paths)
                 self.identities.append(name)
-                self.files += files
+                self.files += found.paths
+            else:
+                without.append(name)
+        loose = images_below(path, deep=False)
         if not self.files:
-            raise InputError(f"{path} has no images: expected a folder for each identity, with .jpg or .png files.")
+            raise InputError(
+                f"{path} has no folders with images: expected a folder for each identity, with its images in it. "
+                f"There are {len(loose.paths):,} images in the folder itself."
+            )
+        say_left_out(path, [*left_out, *loose.left_out])
+        say_left_out(path, loose.paths, "images in no folder of an identity")
+        if without:
+            warnings.warn(f"{path}: {len(without):,} folders have no image: {some_of(without)}.", stacklevel=3)
         self.labels: NDArray[np.int64] = np.array(labels)
 
     def __len__(self) -> int:
@@ -64,24 +75,10 @@ class IdentityFolders:
         """Look at the first and the last bytes of every image, without decoding any.
 
         Raises:
-            InputError: If files are empty, cut off, or neither JPEG nor PNG; the message names some of them.
+            InputError: If files are empty, cut off, or no images; the message names some of them.
         """
         if wrong := file_faults(str(self.path), self.files):
             raise InputError(
                 f"{len(wrong):,} of the {len(self):,} images in {self.path} cannot be used: {some_of(wrong)}. Unpack "
                 "the archive again, or replace these files."
             )
-
-
-def images_below(root: Path, folder: str) -> list[str]:
-    """Images in a folder and those below it, relative to the root, sorted."""
-    found = []
-    with os.scandir(root / folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                found += images_below(root, f"{folder}/{entry.name}")
-            elif entry.name.lower().endswith(SUFFIXES):
-                found.append(f"{folder}/{entry.name}")
-    return sorted(found)

@@ -112,6 +112,16 @@ class Face(EmbeddingTask):
         self.register_buffer("threshold", torch.tensor(torch.nan))
         return FaceNetwork(backbone, embedding, pools=pools)
 
+    def classifiers(self) -> list[str]:
+        return ["head"]
+
+    def training_only(self) -> list[str]:
+        return ["head", "loss"]
+
+    def trunk(self) -> nn.Module:
+        assert isinstance(self.network, FaceNetwork)
+        return self.network.backbone
+
     def build_metric(self, data: Data) -> VerificationMetric:
         assert isinstance(data, FaceData)
         same = {name: pairs.same for name, pairs in data.verification.items()}
@@ -142,7 +152,8 @@ class Face(EmbeddingTask):
 
     def after_scoring(self, metric: Any, stage: Stage, scores: dict[str, Tensor]) -> None:
         """Keep the mean threshold of the sets."""
-        self.threshold.fill_(scores["threshold"])  # type: ignore[operator]
+        if not self.extra_set:
+            self.threshold.fill_(scores["threshold"])  # type: ignore[operator]
 
     @classmethod
     def scores(cls) -> tuple[Score, ...]:

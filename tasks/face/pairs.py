@@ -9,8 +9,7 @@ from pathlib import Path
 
 from relattn.errors import InputError, MissingFileError
 from relattn.tasks.face.verification_sets import VerificationSet, pairs_of
-
-SUFFIXES = (".jpg", ".jpeg", ".png")
+from relattn.tasks.image_formats import is_image_name
 
 
 def read_pairs(folder: Path, pairs: Path | None = None, name: str | None = None) -> VerificationSet:
@@ -84,7 +83,7 @@ class Finder:
         if name not in self.listed:
             person = self.folder / name
             files = sorted(person.iterdir()) if person.is_dir() else []
-            self.listed[name] = {file.stem: file for file in files if file.suffix.lower() in SUFFIXES}
+            self.listed[name] = {file.stem: file for file in files if is_image_name(file.name)}
         image = self.listed[name].get(f"{name}_{int(number):04d}")
         if image is None:
             raise MissingFileError(f"{where}: {self.folder / name / f'{name}_{int(number):04d}.jpg'} is missing.")

@@ -7,7 +7,8 @@ tab, and its offset. An image's payload is a header (flag, label, two numbers), 
 first if there are any, and the encoded image.
 
 insightface's record 0 holds no image: its two labels are the first key after the images and the end of the keys of
-identities, each of whose records has the first key of its images and the end of them.
+identities, each of whose records has the first key of its images and the end of them. Labels are float32, which rounds
+keys above 2^24: the true ends are told by the index, by which records hold an image, and by the images' own labels.
 """
 
 import hashlib
@@ -30,6 +31,8 @@ WORDS = struct.Struct("<II")
 HEADER = struct.Struct("<IfQQ")
 LENGTH_BITS = 29
 WHOLE, FIRST, MIDDLE, LAST = range(4)
+EXACT = 2**24
+"""Whole numbers up to which float32 is exact."""
 MOST_LABELS = 1024
 """A flag beyond this is damage, not a number of labels."""
 
@@ -77,32 +80,46 @@ class Records:
         flag, labels, _ = self.parse(0)
         if self.keys[0] != 0 or flag != 2 or len(labels) != 2:
             return np.array([self.label(place) for place in range(len(self.keys))], dtype=np.int64)
-        end, last = (int(value) for value in labels)
-        images, people = (int(np.searchsorted(self.keys, key)) for key in (end, last))
-        where = f"{self.path}, offset {self.offsets[0]}: the header says that images end at key {end}"
-        if not 1 < images <= len(self.keys) or self.keys[images - 1] != end - 1:
+        if not all(0 <= value < 2**53 for value in labels):
+            raise InputError(f"{self.where(0)} says that images end at key {labels[0]:g}: the file is damaged.")
+        first, stop = self.places_near(labels[0])
+        images = next((place for place in range(max(first, 1), stop) if not self.parse(place)[2]), stop)
+        known_end = images == len(self.keys) or not self.parse(images)[2]
+        if images <= 1 or not known_end or np.float32(self.keys[images - 1] + 1) != labels[0]:
             raise InputError(
-                f"{where}, and the index has keys {self.keys[0]} to {self.keys[-1]}: .rec and .idx differ."
+                f"{self.path}, offset {self.offsets[0]}: the header says that images end at key {labels[0]:.0f}, and the "
+                f"index has keys {self.keys[0]} to {self.keys[-1]}: .rec and .idx differ."
             )
-        found = self.labels_of_ranges(images, people)
+        found = self.labels_of_ranges(images)
         if found is None:
             found = np.array([self.label(place) for place in range(1, images)], dtype=np.int64)
         self.keys, self.offsets = self.keys[1:images], self.offsets[1:images]
         return found
 
-    def labels_of_ranges(self, images: int, people: int) -> NDArray[np.int64] | None:
+    def places_near(self, key: float) -> tuple[int, int]:
+        """The first and the last place at which the end of a range may be that a header states as `key`.
+
+        Headers hold float32: from 2^24 on a key is rounded to an even one, and so on; then these are two places.
+        """
+        error = 0.0 if key <= EXACT else float(np.spacing(np.float32(key))) / 2
+        first, stop = np.searchsorted(self.keys, (key - error, key + error))
+        return int(first), int(stop)
+
+    def labels_of_ranges(self, images: int) -> NDArray[np.int64] | None:
         """The labels by the identities' records, which are far fewer than images; None if they do not cover these."""
         found = np.empty(images - 1, dtype=np.int64)
-        covered = 1  # place of the first image that no range has had
-        for place in range(images, people):
+        covered, place = 1, images  # place of the first image that no range has had
+        while covered < images and place < len(self.keys):
             flag, labels, _ = self.parse(place)
-            if flag != 2 or len(labels) != 2 or covered >= images or labels[0] != self.keys[covered]:
+            if flag != 2 or len(labels) != 2 or labels[0] != np.float32(self.keys[covered]):
                 return None
-            end = int(np.searchsorted(self.keys[:images], labels[1]))
+            label = self.label(covered)
+            first, stop = (min(end, images) for end in self.places_near(labels[1]))
+            end = next((end for end in range(first, stop) if self.label(end) != label), stop)
             if end <= covered:
                 return None
-            found[covered - 1 : end - 1] = self.label(covered)
-            covered = end
+            found[covered - 1 : end - 1] = label
+            covered, place = end, place + 1
         return found if covered == images else None
 
     def check_property(self) -> None:

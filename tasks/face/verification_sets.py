@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from relattn.errors import InputError
 from relattn.tasks.decoding import Pixels, decode_image
-from relattn.tasks.files import content_of, fault_of_content, some_of
+from relattn.tasks.files import content_of, some_of
 from relattn.tasks.fingerprint import fingerprint
+from relattn.tasks.image_formats import fault_of_content
 from relattn.tasks.unpickle import unpickle
 
 OFFICIAL = {"lfw": 6000, "cplfw": 6000, "calfw": 6000, "cfp_fp": 7000, "agedb_30": 6000}
@@ -78,7 +79,7 @@ class VerificationSet:
         """Look at the first and the last bytes of every image, without decoding any.
 
         Raises:
-            InputError: If images are empty, cut off, or neither JPEG nor PNG; the message names some of them.
+            InputError: If images are empty, cut off, or no images; the message names some of them.
         """
         seen: dict[bytes | Path, int] = {}
         for index, image in enumerate(self.images):
@@ -150,8 +151,8 @@ def as_bytes(image: Any, what: str) -> bytes:
     Raises:
         InputError: If it is neither bytes nor an array of uint8.
     """
-    if isinstance(image, bytes):
-        return image
+    if isinstance(image, bytes | bytearray):
+        return bytes(image)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size == max(image.shape, default=0):
         return image.tobytes()
     raise InputError(

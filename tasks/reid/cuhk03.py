@@ -10,6 +10,7 @@ The new protocol is Zhong et al.'s, "Re-ranking Person Re-identification with k-
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -38,7 +39,14 @@ SOURCE = (
 CLASSIC_PUBLISHED = {"train identities": 1_367, "query identities": 100, "gallery identities": 100}
 
 
-def read_cuhk03(root: Path, boxes: Boxes = "detected", protocol: Protocol = "new", split: int = 0) -> Splits:
+def read_cuhk03(
+    root: Path,
+    boxes: Boxes = "detected",
+    protocol: Protocol = "new",
+    split: int = 0,
+    *,
+    training: bool = True,
+) -> Splits:
     """Read CUHK03; where the release is not found, CUHK03-NP.
 
     Args:
@@ -48,6 +56,7 @@ def read_cuhk03(root: Path, boxes: Boxes = "detected", protocol: Protocol = "new
         protocol: `new` trains on 767 identities and has two queries for each of 700 others. `classic` trains on 1,367,
             and all images of the 100 others are queries and gallery.
         split: Which of the 20 splits of the classic protocol, from 0.
+        training: Whether the images to train with are needed, or left out.
 
     Raises:
         InputError: If files are missing, incomplete, or do not hold what CUHK03's do.
@@ -58,8 +67,8 @@ def read_cuhk03(root: Path, boxes: Boxes = "detected", protocol: Protocol = "new
     folder = f"images_{boxes}"
     homes = [root / home for home in HOMES]
     home = next((home for home in homes if (home / MAT).is_file() or (home / folder).is_dir()), None)
-    if home is None and protocol == "new" and find_layout(root, cuhk03_np(root, boxes)):
-        return read_cuhk03_np(root, boxes)
+    if home is None and protocol == "new" and find_layout(root, cuhk03_np(root, boxes), training=training):
+        return read_cuhk03_np(root, boxes, training=training)
     if home is None:
         files = [MAT, protocol_name(boxes)] if protocol == "new" else [MAT]
         tree = [f"cuhk03/{file}" for file in files]
@@ -68,7 +77,9 @@ def read_cuhk03(root: Path, boxes: Boxes = "detected", protocol: Protocol = "new
         splits = read_new(home, find_protocol(home, homes, boxes), boxes)
     else:
         splits = read_classic(home, boxes, split)
-    check_splits(splits, "CUHK03")
+    if not training:
+        splits = replace(splits, train=())
+    check_splits(splits, "CUHK03", training=training)
     return splits
 
 

@@ -2,7 +2,7 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -100,6 +100,8 @@ class ReIDImages(ImageSet):
 class ReIDData(ImageData):
     """Training images in batches of identities or shuffled, and queries followed by the gallery for evaluation."""
 
+    joint = "relattn.tasks.reid.joint.Joint"
+
     feature: ClassVar[Feature] = "after_norm"
     """Which feature RGA scores this set by (supplement, section 1)."""
 
@@ -157,8 +159,8 @@ class ReIDData(ImageData):
         self.validation, self.single_image_identities = validation, single_image_identities
 
     @abstractmethod
-    def read_splits(self) -> Splits:
-        """Find the images of the three splits."""
+    def read_splits(self, *, training: bool) -> Splits:
+        """Find the images of the three splits, those to train with only if they are needed."""
 
     def preprocessing(self) -> Preprocessing:
         return Preprocessing(self.image_size)
@@ -170,34 +172,30 @@ class ReIDData(ImageData):
         """Number of queries, or of images of a split without queries."""
         return self.sets[split].queries or len(self.sets[split])
 
-    def setup(self, stage: str) -> None:
-        """Find and check the images, once."""
-        if self.sets:
-            return
-        name = type(self).__name__
-        splits = self.read_splits()
-        self.origin = origin(name, splits.root, splits.counts(), splits.published)
+    def read(self, splits: Sequence[str]) -> None:
+        training = "train" in splits
+        found = self.read_splits(training=training)
+        counts = found.counts()
+        published = {name: number for name, number in found.published.items() if training or name in counts}
+        self.origin = origin(type(self).__name__, found.root, counts, published)
         if self.check_files:
-            check_images(splits)
-        train, held_out = self.hold_out(self.with_positives(list(splits.train)))
-        query, gallery = list(splits.query), list(splits.gallery)
+            check_images(found)
+        plain, names = Unvaried(self.preprocessing()), found.identity_names
+        query, gallery = list(found.query), list(found.gallery)
+        test = ReIDImages(found.root, query + gallery, plain, queries=len(query), identity_names=names)
+        self.sets = {"test": test, "predict": test, **({} if self.validation else {"val": test})}
+        if not training:
+            return
+        train, (query, gallery) = self.hold_out(self.with_positives(list(found.train)))
         self.identities = sorted({image.identity for image in train})
         self.num_classes = len(self.identities)
-        self.class_names = [splits.identity_names.get(number, str(number)) for number in self.identities]
+        self.class_names = [names.get(number, str(number)) for number in self.identities]
         labels = {identity: label for label, identity in enumerate(self.identities)}
-        plain = Unvaried(self.preprocessing())
-        names = splits.identity_names
-        test = ReIDImages(splits.root, query + gallery, plain, queries=len(query), identity_names=names)
-        self.sets = {
-            "train": ReIDImages(
-                splits.root, train, Pipeline(self.image_size, self.augmentation), labels, identity_names=names
-            ),
-            "val": ReIDImages(
-                splits.root, [*held_out[0], *held_out[1]], plain, queries=len(held_out[0]), identity_names=names
-            )
-            if self.validation
-            else test,
-            "test": test,
+        varied = Pipeline(self.image_size, self.augmentation)
+        held_out = ReIDImages(found.root, query + gallery, plain, queries=len(query), identity_names=names)
+        self.sets |= {
+            "train": ReIDImages(found.root, train, varied, labels, identity_names=names),
+            "val": held_out if self.validation else test,
         }
 
     def with_positives(self, train: list[PersonImage]) -> list[PersonImage]:
@@ -261,15 +259,20 @@ class ReIDData(ImageData):
         )
 
     def describe(self) -> dict[str, Any]:
-        train, test = self.sets["train"], self.sets["test"]
-        images = {"train": len(train), "query": test.queries, "gallery": len(test) - test.queries}
-        lists = {"train": train.images, "query": test.images[: test.queries], "gallery": test.images[test.queries :]}
-        if self.validation:
+        test = self.sets["test"]
+        images = {"query": test.queries, "gallery": len(test) - test.queries}
+        lists = {"query": test.images[: test.queries], "gallery": test.images[test.queries :]}
+        identities = {}
+        if "train" in self.sets:
+            train = self.sets["train"].images
+            images, lists = {"train": len(train), **images}, {"train": train, **lists}
+            identities = {"identities": self.num_classes}
+        if self.validation and "val" in self.sets:
             lists["val"] = self.sets["val"].images
         return {
             "data": type(self).__name__,
             "images": images,
-            "identities": self.num_classes,
+            **identities,
             **self.origin,
             "fingerprint": fingerprint(test.root, lists),
         }

@@ -14,15 +14,15 @@ from relattn.tasks.reid.splits import Splits
 class Market1501(ReIDData):
     """Market-1501: 12,936 training images of 751 people, 3,368 queries, 15,913 gallery images, 6 cameras."""
 
-    def read_splits(self) -> Splits:
-        return read_market1501(self.root)
+    def read_splits(self, *, training: bool) -> Splits:
+        return read_market1501(self.root, training=training)
 
 
 class DukeMTMC(ReIDData):
     """DukeMTMC-reID: 16,522 training images of 702 people, 2,228 queries, 17,661 gallery images, 8 cameras."""
 
-    def read_splits(self) -> Splits:
-        return read_duke(self.root)
+    def read_splits(self, *, training: bool) -> Splits:
+        return read_duke(self.root, training=training)
 
 
 class CUHK03(ReIDData):
@@ -55,10 +55,10 @@ class CUHK03(ReIDData):
 
     def prepare_data(self) -> None:
         """Unpack the images of `cuhk-03.mat` where that is still to be done, in one process."""
-        self.read_splits()
+        self.read_splits(training=False)
 
-    def read_splits(self) -> Splits:
-        return read_cuhk03(self.root, self.boxes, self.protocol, self.split)
+    def read_splits(self, *, training: bool) -> Splits:
+        return read_cuhk03(self.root, self.boxes, self.protocol, self.split, training=training)
 
     def describe(self) -> dict[str, Any]:
         classic = {"split": self.split} if self.protocol == "classic" else {}
@@ -90,8 +90,8 @@ class MSMT17(ReIDData):
         super().__init__(root, **arguments)
         self.version, self.train_on_val = version, train_on_val
 
-    def read_splits(self) -> Splits:
-        return read_msmt17(self.root, self.version, self.train_on_val)
+    def read_splits(self, *, training: bool) -> Splits:
+        return read_msmt17(self.root, self.version, self.train_on_val, training=training)
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "train_on_val": self.train_on_val}
@@ -111,5 +111,5 @@ class Manifest(ReIDData):
         super().__init__(Path(manifest).parent if root is None else root, **arguments)
         self.manifest = Path(manifest)
 
-    def read_splits(self) -> Splits:
-        return read_manifest(self.manifest, self.root)
+    def read_splits(self, *, training: bool) -> Splits:
+        return read_manifest(self.manifest, self.root, training=training)

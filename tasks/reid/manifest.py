@@ -34,7 +34,7 @@ class Row(NamedTuple):
     split: str
 
 
-def read_manifest(file: Path, root: Path | None = None) -> Splits:
+def read_manifest(file: Path, root: Path | None = None, *, training: bool = True) -> Splits:
     """Read a table of images, a CSV file in UTF-8 with the header `path,identity,camera,split`.
 
     Args:
@@ -43,12 +43,14 @@ def read_manifest(file: Path, root: Path | None = None) -> Splits:
             camera 0: then each gallery image of a query's identity is its own camera's, which does not count as found
             unless cameras are ignored. Rows of identity -1 show no one and are left out, which a warning counts.
         root: The folder that paths are relative to; by default the folder of the table.
+        training: Whether rows to train with are needed, or left out.
 
     Raises:
         MissingFileError: If the table, or images that it names, are missing.
         InputError: If the table is wrong; the message names the line.
     """
-    rows = read_rows(file)
+    rows = [row for row in read_rows(file) if training or row.split != "train"]
+    needed = [split for split in SPLITS if training or split != "train"]
     root = file.parent if root is None else root
     seen: dict[tuple[str, str], int] = {}
     for row in rows:
@@ -71,9 +73,9 @@ def read_manifest(file: Path, root: Path | None = None) -> Splits:
         rows = [row for row in rows if row.identity != NO_ONE]
     identities, cameras = numbering(row.identity for row in rows), numbering(row.camera for row in rows)
     parts = {split: [row for row in rows if row.split == split] for split in SPLITS}
-    if empty := [split for split, part in parts.items() if not part]:
+    if empty := [split for split in needed if not parts[split]]:
         raise InputError(
-            f"{file}: no row has the split {' or '.join(empty)}. Expected rows of each of {', '.join(SPLITS)}."
+            f"{file}: no row has the split {' or '.join(empty)}. Expected rows of each of {', '.join(needed)}."
         )
     train, query, gallery = (
         tuple(sorted(PersonImage(row.path, identities[row.identity], cameras[row.camera]) for row in part))
@@ -81,7 +83,7 @@ def read_manifest(file: Path, root: Path | None = None) -> Splits:
     )
     names = {number: name for name, number in identities.items()}
     splits = Splits(root, train, query, gallery, identity_names=names)
-    check_splits(splits, f"The set of {file}")
+    check_splits(splits, f"The set of {file}", training=training)
     return splits
 
 

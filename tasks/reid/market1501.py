@@ -8,7 +8,7 @@ GAN Improve the Person Re-identification Baseline in vitro", ICCV 2017 (DukeMTMC
 Re-identification with k-reciprocal Encoding", CVPR 2017 (CUHK03-NP).
 """
 
-import os
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from typing import Literal
 
 from relattn.errors import InputError, MissingFileError
 from relattn.tasks.files import not_found
+from relattn.tasks.image_folders import images_below, say_left_out
 from relattn.tasks.reid.checks import check_splits
 from relattn.tasks.reid.splits import PersonImage, Splits
 
@@ -24,7 +25,6 @@ Boxes = Literal["labeled", "detected"]
 """Whose boxes the people of CUHK03 were cut out by: a person's or a detector's."""
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
-SUFFIXES = (".jpg", ".jpeg", ".png")
 NAME = re.compile(r"(-1|\d+)_c(\d+)")
 JUNK, DISTRACTOR = -1, 0
 
@@ -96,68 +96,78 @@ def cuhk03_np(root: Path, boxes: Boxes) -> Layout:
     )
 
 
-def read_market1501(root: Path) -> Splits:
+def read_market1501(root: Path, *, training: bool = True) -> Splits:
     """Read Market-1501.
 
     Args:
         root: The folder that holds `Market-1501-v15.09.15`, `market1501` or `Market-1501`, or the three folders.
+        training: Whether the images to train with are needed, or left out.
 
     Raises:
         InputError: If the set is missing or incomplete, or a file is not named as its files are.
     """
-    return read_layout(root, MARKET)
+    return read_layout(root, MARKET, training=training)
 
 
-def read_duke(root: Path) -> Splits:
+def read_duke(root: Path, *, training: bool = True) -> Splits:
     """Read DukeMTMC-reID.
 
     Args:
         root: The folder that holds `DukeMTMC-reID` or `dukemtmc-reid`, or the three folders.
+        training: Whether the images to train with are needed, or left out.
 
     Raises:
         InputError: If the set is missing or incomplete, or a file is not named as its files are.
     """
-    return read_layout(root, DUKE)
+    return read_layout(root, DUKE, training=training)
 
 
-def read_cuhk03_np(root: Path, boxes: Boxes = "detected") -> Splits:
+def read_cuhk03_np(root: Path, boxes: Boxes = "detected", *, training: bool = True) -> Splits:
     """Read CUHK03-NP: CUHK03 in folders of Market-1501's layout, split into 767 and 700 identities.
 
     Args:
         root: The folder that holds `cuhk03-np`, or `labeled` and `detected`, or the three folders.
         boxes: Whose boxes.
+        training: Whether the images to train with are needed, or left out.
 
     Raises:
         InputError: If the set is missing or incomplete, or a file is not named as its files are.
     """
-    return read_layout(root, cuhk03_np(root, boxes))
+    return read_layout(root, cuhk03_np(root, boxes), training=training)
 
 
-def read_layout(root: Path, layout: Layout) -> Splits:
+def read_layout(root: Path, layout: Layout, *, training: bool) -> Splits:
     """Read a set in Market-1501's layout."""
-    folder = find_layout(root, layout)
+    folder = find_layout(root, layout, training=training)
     if folder is None:
-        tree = [f"{layout.nestings[0]}/{name}/" for name in FOLDERS.values()]
+        tree = [f"{layout.nestings[0]}/{name}/" for name in needed_folders(training=training)]
         raise not_found(layout.name, root, tree, layout.source, layout.stand_in)
-    train, query, gallery = (read_folder(folder, split, layout) for split in FOLDERS)
+    train = read_folder(folder, "train", layout) if training else ()
+    query, gallery = (read_folder(folder, split, layout) for split in ("query", "gallery"))
     splits = Splits(folder, train, query, gallery, published=layout.published)
-    check_splits(splits, layout.name)
+    check_splits(splits, layout.name, training=training)
     return splits
 
 
-def find_layout(root: Path, layout: Layout) -> Path | None:
-    """The folder that holds the three folders; None if there is no trace of them.
+def needed_folders(*, training: bool) -> list[str]:
+    """The folders of a set, that of training only if it is needed."""
+    return [name for split, name in FOLDERS.items() if training or split != "train"]
+
+
+def find_layout(root: Path, layout: Layout, *, training: bool = True) -> Path | None:
+    """The folder that holds the folders of the splits; None if there is no trace of them.
 
     Raises:
-        MissingFileError: If there is a folder with only some of the three.
+        MissingFileError: If there is a folder with only some of them.
     """
+    needed = needed_folders(training=training)
     incomplete = None
     for nesting in layout.nestings:
         folder = root / nesting
-        missing = [name for name in FOLDERS.values() if not (folder / name).is_dir()]
+        missing = [name for name in needed if not (folder / name).is_dir()]
         if not missing:
             return folder
-        if len(missing) < len(FOLDERS) and incomplete is None:
+        if len(missing) < len(needed) and incomplete is None:
             incomplete = f"{folder} is incomplete: {', '.join(missing)} missing. Unpack {layout.name} again."
     if incomplete:
         raise MissingFileError(incomplete)
@@ -172,12 +182,10 @@ def read_folder(root: Path, split: str, layout: Layout) -> tuple[PersonImage, ..
     """
     folder = FOLDERS[split]
     images = []
-    with os.scandir(root / folder) as entries:
-        names = [entry.name for entry in entries]
-    for name in names:
-        if name.startswith(".") or not name.lower().endswith(SUFFIXES):
-            continue  # Thumbs.db and its like, which the archives contain
-        file = root / folder / name
+    found = images_below(root, folder, deep=False)
+    say_left_out(root, found.left_out)
+    for path in found.paths:
+        file, name = root / path, posixpath.basename(path)
         match = NAME.match(name)
         if match is None:
             raise InputError(
@@ -195,5 +203,5 @@ def read_folder(root: Path, split: str, layout: Layout) -> tuple[PersonImage, ..
                 f"{file}: identity 0 marks distractors, which only {FOLDERS['gallery']} has. Number identities from 1."
             )
         if identity != JUNK:
-            images.append(PersonImage(f"{folder}/{name}", identity, camera - 1))
+            images.append(PersonImage(path, identity, camera - 1))
     return tuple(sorted(images))

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from relattn.backbones import EarlyStages
 from relattn.errors import InputError
 from relattn.heads import BNNeck, PlainNeck
 from relattn.losses import BatchHardTriplet
@@ -56,7 +55,6 @@ class ReID(EmbeddingTask):
         label_smoothing: float = 0.1,
         loss: Callable[..., Any] | None = None,
         loss_weight: float = 1.0,
-        frozen_epochs: int = 0,
         feature: Literal["paper", "before_norm", "after_norm"] = "paper",
         distance: DistanceName = "cosine",
         same_camera: SameCamera = "junk",
@@ -76,7 +74,6 @@ class ReID(EmbeddingTask):
             loss: Metric loss beside the classification's: maps the pooled features before the norm `(B, D)` and the
                 labels `(B,)` to a scalar; by default the batch-hard triplet loss with margin 0.3.
             loss_weight: Weight of the metric loss; 0 for none, as StRA has it.
-            frozen_epochs: First epochs in which all stages but the last keep their weights and statistics.
             feature: What is compared: the pooled feature `before_norm` or `after_norm`; `paper` takes RGA's choice for
                 the data set (after the norm on Market-1501, before it on CUHK03 and MSMT17).
             distance: How features are compared. RGA's L2-normalised Euclidean distance ranks as cosine does.
@@ -96,14 +93,13 @@ class ReID(EmbeddingTask):
             raise InputError(f"ReID: label_smoothing is {label_smoothing}, expected from 0 to below 1; RGA has 0.1.")
         for name, value in (
             ("loss_weight", loss_weight),
-            ("frozen_epochs", frozen_epochs),
             ("expansion", expansion),
             ("pictures", pictures),
         ):
             if value < 0:
                 raise InputError(f"ReID: {name} is {value}, expected 0 or more.")
         self.neck, self.last_stride, self.label_smoothing = neck, last_stride, label_smoothing
-        self.loss, self.loss_weight, self.frozen_epochs = loss or BatchHardTriplet(), loss_weight, frozen_epochs
+        self.loss, self.loss_weight = loss or BatchHardTriplet(), loss_weight
         self.feature, self.flip_test, self.pictures = feature, flip_test, pictures
         self.distance: DistanceName = distance
         self.metric_arguments: dict[str, Any] = {
@@ -135,19 +131,11 @@ class ReID(EmbeddingTask):
         pooled: Tensor = self.network(images)
         return pooled if self.compared == "before_norm" else self.head(pooled)[0]
 
-    def on_train_epoch_start(self) -> None:
-        """Freeze or thaw the early stages."""
-        self.frozen: list[nn.Parameter] = []
-        if self.frozen_epochs:
-            assert self.network is not None
-            early, frozen = EarlyStages(self.network), self.current_epoch < self.frozen_epochs
-            early.train(not frozen)
-            self.frozen = early.parameters if frozen else []
+    def classifiers(self) -> list[str]:
+        return ["head.classifier"]
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Leave frozen weights out of the step; they have gradients, since a distributed run expects one of each."""
-        for parameter in self.frozen:
-            parameter.grad = None
+    def training_only(self) -> list[str]:
+        return ["head.classifier", "loss"]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         assert self.network is not None
@@ -175,7 +163,8 @@ class ReID(EmbeddingTask):
         with metric.sync_context():  # several processes have a part of the features each
             if self.trainer.is_global_zero:
                 people = self.trainer.datamodule.sets["test"]  # type: ignore[attr-defined]
-                save_picture(self.trainer, ranked_lists(metric, people, queries=self.pictures), "test", "ranking")
+                name = "-".join(filter(None, ("ranking", self.extra_set)))
+                save_picture(self.trainer, ranked_lists(metric, people, queries=self.pictures), "test", name)
 
     @classmethod
     def scores(cls) -> tuple[Score, ...]:

@@ -46,7 +46,9 @@ class FoundVersion(NamedTuple):
     version: Version
 
 
-def read_msmt17(root: Path, version: Version | None = None, validation: bool = False) -> Splits:
+def read_msmt17(
+    root: Path, version: Version | None = None, validation: bool = False, *, training: bool = True
+) -> Splits:
     """Read MSMT17.
 
     Args:
@@ -55,14 +57,17 @@ def read_msmt17(root: Path, version: Version | None = None, validation: bool = F
         validation: Whether to train on `list_val.txt` as well. With it there are 32,621 training images, the number
             that papers state, and TransReID trains on them; torchreid, fast-reid and reid-strong-baseline train on the
             30,248 of `list_train.txt` alone. Scores of one and of the other do not compare.
+        training: Whether the images to train with are needed, or left out.
 
     Raises:
         InputError: If the set or its lists are missing or incomplete, or a list is not what MSMT17's are.
     """
     if version not in (None, 1, 2):
         raise InputError(f"MSMT17: version is {version!r}, expected 1, 2 or None for the one that is there.")
-    folder, version = find_version(root, version)
-    lists = {"train": ["train", *(["val"] if validation else [])], "query": ["query"], "gallery": ["gallery"]}
+    folder, version = find_version(root, version, training=training)
+    lists = {"query": ["query"], "gallery": ["gallery"]}
+    if training:
+        lists["train"] = ["train", *(["val"] if validation else [])]
     names = [f"list_{part}.txt" for parts in lists.values() for part in parts]
     if missing := [name for name in names if not (folder / name).is_file()]:
         raise MissingFileError(f"{folder} is incomplete: {', '.join(missing)} missing. {SOURCE}")
@@ -80,13 +85,13 @@ def read_msmt17(root: Path, version: Version | None = None, validation: bool = F
                 f"({some_of(gone)}). Unpack MSMT17 again."
             )
     published = PUBLISHED | ({"train images": PUBLISHED["train images"] + VALIDATION_IMAGES} if validation else {})
-    train, query, gallery = (tuple(sorted(part)) for part in images.values())
+    train, query, gallery = (tuple(sorted(images.get(split, ()))) for split in ("train", "query", "gallery"))
     splits = Splits(folder, train, query, gallery, published=published)
-    check_splits(splits, "MSMT17", shared_numbering=False)
+    check_splits(splits, "MSMT17", training=training, shared_numbering=False)
     return splits
 
 
-def find_version(root: Path, version: Version | None) -> FoundVersion:
+def find_version(root: Path, version: Version | None, *, training: bool = True) -> FoundVersion:
     """The folder of a version.
 
     Raises:
@@ -101,9 +106,10 @@ def find_version(root: Path, version: Version | None) -> FoundVersion:
             candidates += [FoundVersion(base / name, known), FoundVersion(base / name / name, known)]
             if base.absolute().name.lower().startswith("msmt17") or any(base.glob("list_*.txt")):
                 candidates.append(FoundVersion(base, known))  # folders called train and test alone may be anybody's
+    needed = {known: [part for kind, part in FOLDERS[known].items() if training or kind == "test"] for known in FOLDERS}
     complete: dict[Version, FoundVersion] = {}
     for found in candidates:
-        if all((found.folder / part).is_dir() for part in FOLDERS[found.version].values()):
+        if all((found.folder / part).is_dir() for part in needed[found.version]):
             complete.setdefault(found.version, found)
     if len(complete) > 1:
         raise InputError(
@@ -113,7 +119,7 @@ def find_version(root: Path, version: Version | None) -> FoundVersion:
     if complete:
         return next(iter(complete.values()))
     for folder, known in candidates:
-        lacking = [part for part in FOLDERS[known].values() if not (folder / part).is_dir()]
+        lacking = [part for part in needed[known] if not (folder / part).is_dir()]
         if folder.name == f"MSMT17_V{known}" and folder.is_dir():
             raise MissingFileError(f"{folder} is incomplete: {', '.join(lacking)} missing. Unpack MSMT17 again.")
     name = f"MSMT17_V{version or 1}"

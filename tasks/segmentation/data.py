@@ -14,14 +14,14 @@ from torch.utils.data import default_collate
 
 from relattn.errors import InputError
 from relattn.preprocessing import Preprocessing, Resize
-from relattn.tasks.decoding import decode_wholly, read_image
+from relattn.tasks.decoding import decode_wholly, read_image, size_of
 from relattn.tasks.files import content_of, origin
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet
 from relattn.tasks.samplers import SampleIndex
 from relattn.tasks.segmentation.augmentation import STATISTICS, Augmentation, Normalisation, Pipeline
 from relattn.tasks.segmentation.labels import IGNORED, LabelMap, Labels
-from relattn.tasks.segmentation.pairs import LabelledImage, check_pairs, different_sizes, size_of
+from relattn.tasks.segmentation.pairs import LabelledImage, check_pairs, different_sizes
 
 
 def read_labels(file: Path) -> Labels:
@@ -219,15 +219,12 @@ class SegmentationData(ImageData):
         }
 
     @abstractmethod
-    def read_splits(self) -> tuple[Path, dict[str, list[LabelledImage]]]:
-        """Find the folder of the set, and the images of `train`, `val`, `test` and `predict`, relative to it."""
+    def read_splits(self, splits: Sequence[str]) -> tuple[Path, dict[str, list[LabelledImage]]]:
+        """Find the set's folder, and the images of some of `train`, `val`, `test` and `predict`, relative to it."""
 
-    def setup(self, stage: str) -> None:
-        """Find and check the images, once."""
-        if self.sets:
-            return
-        folder, splits = self.read_splits()
-        sizes = self.check_images(folder, splits)
+    def read(self, splits: Sequence[str]) -> None:
+        folder, found = self.read_splits(splits)
+        sizes = self.check_images(folder, found)
         if self.eval_batch_size > 1 and len(sizes) > 1:
             named = ", ".join(f"{height} x {width}" for height, width in sorted(sizes)[:5])
             raise InputError(
@@ -237,17 +234,18 @@ class SegmentationData(ImageData):
         self.class_names = self.label_map.classes
         self.num_classes = len(self.class_names)
         varied = Pipeline(self.image_size, self.augmentation, normalisation=self.normalisation)
-        self.sets = {
+        self.sets |= {
             split: SegmentationImages(
                 folder, pairs, self.preprocessing(), self.label_map, varied if split == "train" else None
             )
-            for split, pairs in splits.items()
+            for split, pairs in found.items()
         }
+        counts = {split: len(images) for split, images in self.sets.items()}
+        published = {split: number for split, number in self.published.items() if split in counts}
+        self.origin = origin(type(self).__name__, folder, counts, published)
 
     def check_images(self, folder: Path, splits: Mapping[str, list[LabelledImage]]) -> set[tuple[int, int]]:
-        """Check the files, warn if there are not as many as published, and give the sizes of images."""
-        counts = {split: len(pairs) for split, pairs in splits.items()}
-        self.origin = origin(type(self).__name__, folder, counts, self.published)
+        """Check the files, and give the sizes of images."""
         everything = sorted({pair for pairs in splits.values() for pair in pairs}, key=lambda pair: pair.image)
         if self.check_files:
             return check_pairs(folder, everything)
@@ -265,7 +263,7 @@ class SegmentationData(ImageData):
         return found / max(int(found.sum()), 1)
 
     def describe(self) -> dict[str, Any]:
-        images = {split: len(self.sets[split]) for split in ("train", "val", "test")}
+        images = {split: len(found) for split, found in self.sets.items()}
         lists = {split: [(pair.image, pair.labels) for pair in self.sets[split].pairs] for split in images}
         lists["labels"] = sorted({pair[::-1] for pairs in lists.values() for pair in pairs if pair[1]})
         return {
@@ -274,5 +272,5 @@ class SegmentationData(ImageData):
             "classes": self.num_classes,
             "image_scale": self.image_scale,
             **self.origin,
-            "fingerprint": fingerprint(self.sets["test"].root, lists),
+            "fingerprint": fingerprint(next(iter(self.sets.values())).root, lists),
         }

@@ -39,13 +39,14 @@ class Cityscapes(SegmentationData):
         super().__init__(root, **arguments)
         self.test_split, self.predict_split = test_split, predict_split
 
-    def read_splits(self) -> tuple[Path, dict[str, list[LabelledImage]]]:
+    def read_splits(self, splits: Sequence[str]) -> tuple[Path, dict[str, list[LabelledImage]]]:
         folder = cityscapes.find_cityscapes(self.root)
-        splits = {split: cityscapes.read_cityscapes(folder, split) for split in ("train", "val")}
         predict = self.predict_split or ("test" if cityscapes.has_test(folder) else "val")
-        splits["predict"] = splits[predict] if predict in splits else cityscapes.read_cityscapes(folder, predict)
-        splits["test"] = splits[self.test_split]
-        return folder, splits
+        official = {"test": self.test_split, "predict": predict}
+        return folder, {
+            split: cityscapes.read_cityscapes(folder, official.get(split, split), labels=split != "predict")
+            for split in splits
+        }
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "test_split": self.test_split}
@@ -76,16 +77,17 @@ class CamVid(SegmentationData):
         super().__init__(root, crop=crop, **arguments)
         self.train_on_val = train_on_val
 
-    def read_splits(self) -> tuple[Path, dict[str, list[LabelledImage]]]:
-        folder = camvid.find_camvid(self.root)
-        splits = {split: camvid.read_camvid(folder, split) for split in camvid.PUBLISHED}
-        published = {**camvid.PUBLISHED}
-        if self.train_on_val:
-            splits["train"] = sorted([*splits["train"], *splits["val"]])
-            published["train"] += published["val"]
-        self.published = published
-        splits["predict"] = splits["test"]
-        return folder, splits
+    def read_splits(self, splits: Sequence[str]) -> tuple[Path, dict[str, list[LabelledImage]]]:
+        official = {split: {"predict": ["test"]}.get(split, [split]) for split in splits}
+        if self.train_on_val and "train" in official:
+            official["train"].append("val")
+        self.published = {split: sum(camvid.PUBLISHED[part] for part in parts) for split, parts in official.items()}
+        names = sorted({part for parts in official.values() for part in parts})
+        folder = camvid.find_camvid(self.root, names)
+        return folder, {
+            split: sorted(pair for part in parts for pair in camvid.read_camvid(folder, part))
+            for split, parts in official.items()
+        }
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "train_on_val": self.train_on_val}
@@ -122,22 +124,33 @@ class Folders(SegmentationData):
             raise InputError(f"Folders: ignored has {wrong[0]}, and label images hold ids from 0 to 255.")
         self.label_map = own_labels(list(classes), list(ignored), "Folders")
 
-    def read_splits(self) -> tuple[Path, dict[str, list[LabelledImage]]]:
-        for folder in ("images", "labels"):
-            if not (self.root / folder / "train").is_dir():
-                raise MissingFileError(
-                    f"Folders: {self.root / folder / 'train'} is missing. Expected images/train, images/val, "
-                    f"labels/train and labels/val in {self.root}; name another place with --data.root."
-                )
-        splits = {split: self.split(split) for split in ("train", "val")}
-        splits["test"] = self.split("test") if (self.root / "images" / "test").is_dir() else splits["val"]
-        splits["predict"] = splits["test"]
-        return self.root, splits
+    def read_splits(self, splits: Sequence[str]) -> tuple[Path, dict[str, list[LabelledImage]]]:
+        found = {}
+        for split in splits:
+            name = split
+            if split == "predict" and not (self.root / "images" / "predict").is_dir():
+                name = "test"
+            if name == "test" and not (self.root / "images" / "test").is_dir():
+                name = "val"
+            found[split] = self.split(name, labels=split != "predict")
+        return self.root, found
 
-    def split(self, split: str) -> list[LabelledImage]:
-        """The images of a split, paired by their names without suffixes."""
-        images, labels = (
+    def split(self, split: str, *, labels: bool) -> list[LabelledImage]:
+        """The images of a split, paired by their names without suffixes; without their labels for predictions.
+
+        Raises:
+            MissingFileError: If its folder is not there.
+        """
+        for kind in ("images", *(["labels"] if labels else [])):
+            if not (self.root / kind / split).is_dir():
+                raise MissingFileError(
+                    f"Folders: {self.root / kind / split} is missing. Expected images/train, images/val, labels/train "
+                    f"and labels/val in {self.root}; name another place with --data.root."
+                )
+        images, masks = (
             [(name.rpartition(".")[0], f"{kind}/{split}/{name}") for name in images_in(self.root, f"{kind}/{split}")]
             for kind in ("images", "labels")
         )
-        return matched(images, labels, f"Folders {split}", self.root)
+        if not labels:
+            return [LabelledImage(path, None) for _, path in images]
+        return matched(images, masks, f"Folders {split}", self.root)

@@ -149,6 +149,18 @@ class Segmentation(Task):
             **self.network_arguments,
         )
 
+    def classifiers(self) -> list[str]:
+        assert isinstance(self.network, SegmentationNetwork)
+        auxiliary = [] if self.network.auxiliary is None else ["network.auxiliary"]
+        return ["network.classifier", *auxiliary]
+
+    def training_only(self) -> list[str]:
+        return ["network.auxiliary", "loss"]
+
+    def trunk(self) -> nn.Module:
+        assert isinstance(self.network, SegmentationNetwork)
+        return self.network.backbone
+
     def build_metric(self, data: Data) -> ConfusionMetric:
         assert data.class_names is not None
         return ConfusionMetric(data.class_names)
@@ -211,7 +223,8 @@ class Segmentation(Task):
         sample = Segmented(image, prediction.cpu().numpy(), truth)
         name = images.paths[index].name
         figure = segmentation([sample], label_map.palette, label_map.classes, title=f"{stage}, image {index}: {name}")
-        save_picture(self.trainer, figure, stage, str(index), str(images.paths[index]))
+        number = "-".join(filter(None, (str(index), self.extra_set)))
+        save_picture(self.trainer, figure, stage, number, str(images.paths[index]))
 
     def images_of(self, split: str) -> SegmentationImages:
         """A split of the data of the run."""

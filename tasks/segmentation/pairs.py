@@ -1,16 +1,13 @@
 """Images with their label images: what every segmentation data set comes down to, and what is checked of them."""
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
-
 from relattn.errors import InputError, MissingFileError
+from relattn.tasks.decoding import size_of
 from relattn.tasks.files import file_fault, some_of
-
-SUFFIXES = (".png", ".jpg", ".jpeg")
+from relattn.tasks.image_folders import images_below, say_left_out
 
 
 class LabelledImage(NamedTuple):
@@ -22,13 +19,10 @@ class LabelledImage(NamedTuple):
 
 
 def images_in(root: Path, folder: str) -> list[str]:
-    """Paths of all image files below a folder, relative to it, sorted."""
-    found = []
-    for parent, folders, names in os.walk(root / folder):
-        folders.sort()
-        place = Path(parent).relative_to(root / folder)
-        found += [(place / name).as_posix() for name in names if name.lower().endswith(SUFFIXES) and name[0] != "."]
-    return sorted(found)
+    """Paths of all image files below a folder, relative to it, sorted; other files are named."""
+    found = images_below(root / folder)
+    say_left_out(root / folder, found.left_out)
+    return found.paths
 
 
 def matched(
@@ -69,19 +63,6 @@ def by_keys(files: Iterable[tuple[str, str]]) -> dict[str, str]:
             raise InputError(f"{found[key]} and {path} belong to the same labels or image. Remove or rename one.")
         found[key] = path
     return found
-
-
-def size_of(file: Path) -> tuple[int, int]:
-    """Height and width of an image file, from its head.
-
-    Raises:
-        InputError: If it is no image.
-    """
-    try:
-        with Image.open(file) as image:
-            return image.height, image.width
-    except (OSError, UnidentifiedImageError) as error:
-        raise InputError(f"{file} cannot be read as an image ({error}).") from error
 
 
 def check_pairs(root: Path, pairs: Sequence[LabelledImage]) -> set[tuple[int, int]]:

@@ -111,6 +111,7 @@ def parse_strictly(content: dict) -> None:
     parser.parse_object({"attention": content})
 
 
+@pytest.mark.slow  # it starts Lightning
 def test_the_command_line_takes_the_chain_of_the_paper(capsys):
     with pytest.raises(SystemExit) as stopped:
         run(["fit", "--task", "classification", "--attention", "non_local_rga_s", "--print_config"])

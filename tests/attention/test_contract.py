@@ -96,16 +96,16 @@ def test_types_formats_gradients_and_batch_norm(case):
 
 
 @each_module
-def test_gradients_equal_finite_differences(case):
-    for training in (False, True):
-        module = prepare(built(case), training=training)
-        names = [name for name, _ in module.named_parameters()]
+@pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["train", "eval"])
+def test_gradients_equal_finite_differences(case, training):
+    module = prepare(built(case), training=training)
+    names = [name for name, _ in module.named_parameters()]
 
-        def call(x: Tensor, *parameters: Tensor, module=module, names=names) -> Tensor:
-            return functional_call(module, dict(zip(names, parameters, strict=True)), (x,))
+    def call(x: Tensor, *parameters: Tensor) -> Tensor:
+        return functional_call(module, dict(zip(names, parameters, strict=True)), (x,))
 
-        inputs = (features(case).requires_grad_(), *module.parameters())
-        assert torch.autograd.gradcheck(call, inputs, fast_mode=True)
+    inputs = (features(case).requires_grad_(), *module.parameters())
+    assert torch.autograd.gradcheck(call, inputs, fast_mode=True)
 
 
 @each_module
@@ -253,7 +253,13 @@ def test_compiles_into_one_graph(case):
     assert_near(torch.compile(module, backend="eager", fullgraph=True)(x), expected, 1e-6)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+FIRST = {catalogue.class_path("attention", recipe): recipe for recipe in reversed(RECIPES)}
+"""A recipe of each class."""
+
+
+@pytest.mark.parametrize(
+    "recipe", [name if name in FIRST.values() else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES]
+)
 def test_a_recipe_has_its_place_in_a_network(recipe):
     from relattn.backbones import build
 

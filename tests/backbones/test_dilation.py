@@ -35,7 +35,10 @@ def images(size: tuple[int, int] = (64, 48), batch: int = 1) -> Tensor:
 
 @pytest.mark.parametrize(
     ("name", "third", "last", "first", "begins"),
-    [("resnet50", 6, 3, "previous", (1, 2)), ("resnet101", 23, 3, "full", (2, 4))],
+    [
+        ("resnet50", 6, 3, "previous", (1, 2)),
+        pytest.param("resnet101", 23, 3, "full", (2, 4), marks=pytest.mark.slow),
+    ],
 )
 def test_bottlenecks_of_the_last_two_stages_have_dilations_2_and_4(name, third, last, first, begins) -> None:
     with torch.device("meta"):

@@ -51,10 +51,10 @@ def test_resnet50_has_a_stem_of_3x3_and_a_last_stage_of_7x7() -> None:
                 ("regnety_002", 368),
                 ("nf_resnet50", 2048),  # a convolution of its own
                 ("tf_efficientnet_b0", 1280),  # pads by itself
+                ("repvgg_a0", 1280),  # parallel branches
+                ("dla34", 512),  # refuses images of 112x112 with its own stem
             )
         ),
-        ("repvgg_a0", 1280),  # parallel branches
-        ("dla34", 512),  # refuses images of 112x112 with its own stem
     ],
 )
 def test_other_families(name: str, channels: int) -> None:

@@ -39,7 +39,13 @@ def placed(network: nn.Module) -> dict[str, Scale]:
 
 @pytest.mark.parametrize(
     ("name", "blocks"),
-    [("resnet18", 8), ("resnet50", 16), ("mobilenetv2_100", 17), ("resnet20_cifar", 9), ("test_efficientnet", 4)],
+    [
+        ("resnet18", 8),
+        ("resnet20_cifar", 9),
+        ("test_efficientnet", 4),
+        pytest.param("resnet50", 16, marks=pytest.mark.slow),
+        pytest.param("mobilenetv2_100", 17, marks=pytest.mark.slow),
+    ],
 )
 def test_every_block_has_one(name: str, blocks: int) -> None:
     stages = [1, 2, 3] if name == "resnet20_cifar" else None
@@ -68,15 +74,20 @@ def test_a_block_s_branch_is_what_is_attended() -> None:
     [
         ("resnet50", {"last_stride": 1}, [f"layer4.{block}.conv2" for block in range(3)]),
         ("resnet18", {"stages": [2]}, ["layer2.0.conv2", "layer2.1.conv2"]),
-        ("mobilenetv2_035", {"last_stride": 1}, MOBILE),
+        pytest.param("mobilenetv2_140", {"last_stride": 1}, MOBILE, marks=pytest.mark.slow),
         ("resnet20", {"stages": [3]}, [f"layer3.{block}.conv2" for block in range(3)]),
     ],
 )  # fmt: skip
 def test_convolutions_are_replaced_in_the_last_stage(name: str, options: dict, where: list[str]) -> None:
     with torch.device("meta"):
         network = build(name, attention=Instead, size=(64, 32), **options)
-        network(torch.empty(2, 3, 64, 32)).sum().backward()
     assert list(placed(network)) == where
+
+
+def test_what_takes_the_place_of_convolutions_is_trained() -> None:
+    network = build("test_resnet", attention=Instead, size=(64, 32))
+    assert list(placed(network)) == ["layer4.0.conv2"]
+    network(torch.randn(2, 3, 64, 32)).sum().backward()
     assert all(module.factor.grad is not None for module in placed(network).values())
 
 

@@ -108,6 +108,7 @@ def test_a_slow_form_that_computes_something_else_is_noticed(tmp_path: Path, mon
     assert all(claim["difference"] > 0.01 for claim in content["claims"])
 
 
+@pytest.mark.slow
 def test_loops_that_score_differently_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = load("verification")
     right = script.loops
@@ -123,7 +124,7 @@ def test_memory_of_a_retrieval_is_that_of_a_process(capsys: pytest.CaptureFixtur
 
 def test_quick_numbers_are_not_written_over_measured_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(load("claims"), "RESULTS", tmp_path)
-    load("verification").main(["--quick", "--rounds", "1"])
+    load("stra").main(["--quick", "--rounds", "1"])
     assert not list(tmp_path.iterdir())
 
 

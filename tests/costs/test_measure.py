@@ -61,12 +61,12 @@ def test_networks_take_turns_on_the_same_inputs() -> None:
 
 
 def test_the_command_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = "--backbone resnet20 --attention none rga_sc --size 32x32 --batch_size 2 --rounds 2 --warmup 1"
+    arguments = "--backbone resnet8 --attention none rga_sc --size 32x32 --batch_size 2 --rounds 1 --warmup 1"
     assert (
         run(["benchmark", *arguments.split(), "--classes", "100", "--json", str(tmp_path / "deep" / "cost.json")]) == 0
     )
     costs = json.loads((tmp_path / "deep" / "cost.json").read_text())["costs"]
-    assert [cost["name"] for cost in costs] == ["resnet20", "resnet20 + rga_sc", "resnet20 + rga_sc, materialised"]
+    assert [cost["name"] for cost in costs] == ["resnet8", "resnet8 + rga_sc", "resnet8 + rga_sc, materialised"]
     assert costs[1]["parameters"] == costs[2]["parameters"] == costs[0]["parameters"] + 1_329_772
     assert costs[1]["macs"] < costs[2]["macs"] / 4  # 34 million against 571
     assert costs[1]["peak_bytes"] < costs[2]["peak_bytes"]

@@ -151,7 +151,7 @@ def test_attention_of_one_size_fixes_the_image_s() -> None:
 
 
 def test_the_network_is_left_as_it_was_and_real_images_are_compared_on() -> None:
-    task, _ = build("classification", "rga_sc", stages=[3])
+    task, _ = build("classification", "stra", stages=[3])
     network = task.network
     before = {name: value.clone() for name, value in network.state_dict().items()}
     formats = {name: value.stride() for name, value in network.state_dict().items()}
@@ -164,9 +164,10 @@ def test_the_network_is_left_as_it_was_and_real_images_are_compared_on() -> None
     assert {name: value.stride() for name, value in network.state_dict().items()} == formats
     with torch.no_grad(), capture(network) as maps:
         network(images)
-    assert maps["attention.stage3"]["spatial"].shape == (2, 1, 8, 8)
+    assert [found["masks"].shape for found in maps.values() if found] == [(2, 8, 8, 8)]
 
 
+@pytest.mark.slow
 def test_modules_alone_export() -> None:
     module = Chain(16, size=(6, 5), modules=[RGA, StRA]).eval()
     shake(module)
@@ -181,7 +182,8 @@ def test_onnx_computes_the_same_and_needs_nothing_of_ours() -> None:
     """The graph has standard operations alone, and the weights are in the file."""
     onnx = pytest.importorskip("onnx")
     task, _ = build("classification", "se", stages=[3])
-    export(task.network, "folder/a.onnx", format="onnx", metadata=ABOUT)
+    export(task.network, "folder/a.onnx", format="onnx", metadata={**ABOUT, "classes": ["Straße", "道"]})
+    assert read_metadata("folder/a.onnx")["classes"] == ["Straße", "道"]
     run_file = open_onnx(Path("folder/a.onnx"))
     with torch.no_grad():
         for images in (torch.randn(2, 3, 32, 32), torch.randn(5, 3, 32, 32)):

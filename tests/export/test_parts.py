@@ -128,7 +128,7 @@ def test_a_file_that_computes_something_else_is_not_kept(kind: str, monkeypatch:
 # --- Metadata ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["onnx", "torch"])
+@pytest.mark.parametrize("kind", [pytest.param("onnx", marks=pytest.mark.slow), "torch"])
 def test_metadata_come_back(kind: str) -> None:
     if kind == "onnx":
         pytest.importorskip("onnxruntime")

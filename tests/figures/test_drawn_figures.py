@@ -274,8 +274,9 @@ def test_figures_are_saved_as_png_and_pdf_the_same_each_time(tmp_path: Path) -> 
     figure = masks_figure(PIXELS[:1], masks)
     assert first[1].startswith(b"%PDF")
     assert min(Image.open(files[0]).size) > 300
-    assert as_image(figure).mode == "RGB"
-    drawn = np.asarray(as_image(figure)) < 250
+    image = as_image(figure)
+    assert image.mode == "RGB"
+    drawn = np.asarray(image) < 250
     assert not drawn[:4].any()  # nothing is clipped
     assert not drawn[:, :4].any()
 

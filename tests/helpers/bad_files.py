@@ -9,7 +9,11 @@ DATA = (
     Case("no root", "{C} --data.root nowhere", r"CIFAR10 was not found.*relattn data make cifar10 --root nowhere"),
     Case("empty root", "{R} --data.root data", r"Market-1501 was not found.*bounding_box_train", "empty_root"),
     Case("root in a file", "{S} --data.root file.txt", r"Cityscapes was not found", "text"),
-    Case("faces nowhere", "{F} --data.root nowhere", r"pack of faces was not found.*relattn data make faces"),
+    Case(
+        "faces nowhere",
+        "{F} --data.root nowhere --data.verification_sets null",
+        r"A verification set of faces was not found.*relattn data make faces",
+    ),
     Case("half a set", R_COPY, r"is incomplete: query missing. Unpack", "no_queries"),
     Case("half of CIFAR", "{C} --data.root data", r"is incomplete: data_batch_3 missing", "half_cifar"),
     Case("labels not unpacked", "{S} --data.root data", r"has leftImg8bit and no gtFine", "no_labels"),
@@ -23,13 +27,13 @@ DATA = (
         r"1 training identities have one image.*--data.single_image_identities drop",
         "one_image",
     ),
-    Case("one image", "{F} --data.root data", r"batch_size is 8, and the training set has 1 images", "one_face"),
+    Case("one image", "{F} --data.root data", r"batch_size is 16, and the training set has 1 images", "one_face"),
     Case("batch too large", "{S} --data.batch_size 100", r"batch_size is 100, and the training set has 8 images"),
     Case("too many identities", "{R} --data.batch_size 128", r"has 32 identities, and the training set has 12"),
     Case("indivisible batch", "{R} --data.batch_size 30", r"batch_size is 30, expected a multiple of images_per"),
     Case("too much validation", "{C} --data.validation 200", r"validation is 200, but there are only 200"),
     Case("unknown version", "{R} --data MSMT17 --data.version 3", r"--data.version is '3', expected 1 or 2"),
-    Case("unknown pack", "{F} --data.packs [lfww]", r"the pack 'lfww' was not found"),
+    Case("unknown set", "{F} --data.verification_sets [lfww]", r"the verification set 'lfww' was not found"),
     Case("no classes", "{S} --data Folders --data.classes []", r"there are 0 classes, expected 1 to 254"),
     Case("labels out of range", "{S} --data.root data", r"_labelIds.png: .* pixels have the label 99", "label_99"),
     Case(
@@ -43,15 +47,15 @@ DATA = (
         r"data_batch_1.*asks for .*mkdir, which is not data",
         "hostile_cifar",
     ),
-    Case("pack with code", "{F} --data.root data", r"lfw.bin.*asks for .*mkdir, which is not data", "hostile_pack"),
-    Case("odd pack", "{F} --data.root data", r"lfw.bin has 3 images, an odd number", "odd_pack"),
-    Case("half a pack", "{F} --data.root data", r"lfw.bin cannot be read as pickled data", "half_pack"),
+    Case("set with code", "{F} --data.root data", r"lfw.bin.*asks for .*mkdir, which is not data", "hostile_pack"),
+    Case("odd set", "{F} --data.root data", r"lfw.bin has 3 images, an odd number", "odd_pack"),
+    Case("half a set of pairs", "{F} --data.root data", r"lfw.bin cannot be read as pickled data", "half_pack"),
 )
 
 IMAGES = (
     Case("truncated", R_COPY, r"1 of the .*_c\d.*\(cut off before its end\)", "truncated"),
     Case("of no bytes", R_COPY, r"1 of the .*_c\d.*\(empty\)", "empty_image"),
-    Case("text", R_COPY, r"1 of the .*_c\d.*\(neither JPEG nor PNG\)", "text_image"),
+    Case("text", R_COPY, r"1 of the .*_c\d.*\(no image that OpenCV or Pillow reads", "text_image"),
     Case("truncated street", "{S} --data.root data", r"1 of the .*png \(cut off before its end\)", "truncated_street"),
     Case(
         "truncated face", "{F} --data.root data", r"faces/train cannot.*g \(cut off before its end\)", "truncated_face"
@@ -107,24 +111,24 @@ CHECKPOINTS = (
     Case("folder without any", "{C} --ckpt_path data", r"data has no checkpoint", "empty_root"),
     Case(
         "empty",
-        "embed --checkpoint a.ckpt --images {people} --out out",
+        "embed --ckpt_path a.ckpt --images {people} --out out",
         r"a.ckpt cannot be read as",
         "empty_checkpoint",
     ),
     Case(
-        "half", "embed --checkpoint a.ckpt --images {people} --out out", r"a.ckpt cannot be read as", "half_checkpoint"
+        "half", "embed --ckpt_path a.ckpt --images {people} --out out", r"a.ckpt cannot be read as", "half_checkpoint"
     ),
-    Case("with code", "export --checkpoint a.ckpt --format torch", r"a.ckpt cannot be read as", "hostile_checkpoint"),
+    Case("with code", "export --ckpt_path a.ckpt --format torch", r"a.ckpt cannot be read as", "hostile_checkpoint"),
     Case(
         "of something else",
-        "export --checkpoint a.ckpt --format torch",
+        "export --ckpt_path a.ckpt --format torch",
         r"a.ckpt is no checkpoint of `relattn f",
         "weights",
     ),
     Case(
         "of another task",
-        "verify {face} {face} --checkpoint a.ckpt",
-        r"a.ckpt is a checkpoint of Classif",
+        "verify {face} {face} --ckpt_path a.ckpt",
+        r"a.ckpt is of the task classification, whose",
         "classifier",
     ),
     Case(
@@ -143,8 +147,8 @@ CHECKPOINTS = (
 )
 
 COMMANDS = (
-    Case("unknown format", "export --checkpoint a.ckpt --format tflite", r"invalid choice: 'tflite'"),
-    Case("unknown figure", "figures --ckpt a.ckpt --figure mask", r"mask", "classifier"),
+    Case("unknown format", "export --ckpt_path a.ckpt --format tflite", r"invalid choice: 'tflite'"),
+    Case("unknown figure", "figures --ckpt_path a.ckpt --figure mask", r"mask", "classifier"),
     Case("missing sweep", "sweep nowhere.yaml", r"nowhere.yaml: there is no such sweep file"),
     Case("unknown sweep", "sweep rga_tabel1", r"no sweep 'rga_tabel1'. Closest: rga_table1"),
     Case("broken sweep", "sweep bad.yaml", r"bad.yaml is not YAML", "broken_yaml"),
@@ -152,13 +156,13 @@ COMMANDS = (
     Case("report of nowhere", "report nowhere", r"there is no folder nowhere"),
     Case(
         "search without a gallery",
-        "search --query {people} --gallery nowhere --checkpoint a --out o",
+        "search --query {people} --gallery nowhere --ckpt_path a --out o",
         r"--gallery nowh",
     ),
-    Case("search without a network", "search --query {people} --gallery {people} --out o", r"with --checkpoint"),
-    Case("one face", "verify a.jpg --checkpoint a.ckpt", r"required: IMAGE"),
-    Case("faces nowhere", "verify a.jpg b.jpg --checkpoint a.ckpt", r"a.jpg: there is no such image"),
-    Case("threshold NaN", "verify {face} {face} --checkpoint a --threshold nan", r"--threshold is nan, expected"),
+    Case("search without a network", "search --query {people} --gallery {people} --out o", r"with --ckpt_path"),
+    Case("one face", "verify a.jpg --ckpt_path a.ckpt", r"required: IMAGE"),
+    Case("faces nowhere", "verify a.jpg b.jpg --ckpt_path a.ckpt", r"a.jpg: there is no such image"),
+    Case("threshold NaN", "verify {face} {face} --ckpt_path a --threshold nan", r"--threshold is nan, expected"),
     Case("benchmark of nothing", "benchmark --attention rga-sc", r"no attention 'rga-sc'. Closest: rga_sc"),
     Case("parameters of nothing", "parameters --backbone resnt50", r"resnt50'. Closest: resnet50"),
     Case("stand-in for nothing", "data make cifr10 --root data", r"there is no 'cifr10'. Closest: cifar10"),

@@ -7,15 +7,16 @@ makes the files that the line names, in the folder that the case runs in.
 
 from typing import NamedTuple
 
+from small_runs import small
+
 RUNS = {
-    "C": "fit --task classification --backbone resnet8 --data CIFAR10 --data.root {cifar} --gpus 0 "
-    "--trainer.max_epochs 1 --data.batch_size 100",
-    "R": "fit --task reid --data Market1501 --data.root {people} --backbone resnet8 --model.pretrained false --gpus 0 "
-    "--trainer.max_epochs 1 --data.image_size [32,16] --data.batch_size 16 --data.workers 0 --data.epoch_over images",
-    "S": "fit --task segmentation --data Cityscapes --data.root {streets} --backbone resnet14t --gpus 0 "
-    "--model.pretrained false --trainer.max_steps 1 --data.crop [32,32] --data.batch_size 2 --data.workers 0",
-    "F": "fit --task face --data Faces --data.root {faces} --backbone resnet8 --gpus 0 --trainer.max_epochs 1 "
-    "--data.image_size [32,32] --data.batch_size 8 --data.workers 0",
+    name: f"{' '.join(small(task, task))} --data.root {{{root}}}"
+    for name, task, root in (
+        ("C", "classification", "cifar"),
+        ("R", "reid", "people"),
+        ("S", "segmentation", "streets"),
+        ("F", "face", "faces"),
+    )
 }
 
 
@@ -68,9 +69,15 @@ CONFIGURATION = (
     Case("class of another kind", "{C} --attention torch.nn.Linear", r"--model.attention is 'torch.nn.Linear', exp"),
     Case("missing argument", "{S} --data Folders", r"--data.classes is not given, and .*Folders needs it"),
     Case(
-        "data of another task", "{R} --data CIFAR10", r"CIFAR10 is of classification.*Choose data of reid: Market1501"
+        "data of another task",
+        "{R} --data CIFAR10",
+        r"CIFAR10 has not what ReID is trained on.*Choose one of CUHK03, DukeMTMC",
     ),
-    Case("task of other data", "{F} --data Cityscapes", r"Cityscapes is of segmentation.*Choose data of face: Faces"),
+    Case(
+        "task of other data",
+        "{F} --data Cityscapes",
+        r"Cityscapes has not what Face is trained on.*Choose one of Faces",
+    ),
     Case("missing configuration", "fit --config nowhere.yaml", r"--config .*nowhere.yaml: there is no such file"),
     Case("missing recipe", "fit --task nowhere.yaml", r"--task nowhere.yaml: no such file"),
     Case("empty configuration", "fit --config bad.yaml", r"bad.yaml is empty, expected options", "empty_yaml"),
@@ -84,7 +91,9 @@ CONFIGURATION = (
     Case(
         "runs in a file", "{C} --runs file.txt", r"file.txt/.* cannot be made: Not a directory. Choose --runs", "text"
     ),
-    Case("margin without one", "{F} --model.loss softmax --model.m 0.1", r"m is 0.1, and softmax has no margin"),
+    Case(
+        "margin without one", "{F} --model.loss relattn.heads.Softmax --model.loss.m 0.1", r"no option --model.loss.m"
+    ),
 )
 
 NUMBERS = (
@@ -97,8 +106,8 @@ NUMBERS = (
     Case(
         "loss NaN", "{C} --model.optimizer.lr 1e30", r"diverged: the loss is not a number at step 2 of epoch 1. The le"
     ),
-    Case("infinite scale", "{F} --model.s .inf", r"--model.s is inf, expected a finite number"),
-    Case("no scale", "{F} --model.s 0", r"s is 0.0, expected a positive scale"),
+    Case("infinite scale", "{F} --model.loss.s .inf", r"--model.loss.s is inf, expected a finite number"),
+    Case("no scale", "{F} --model.loss.s 0", r"s is 0.0, expected a positive scale"),
     Case("batch of none", "{C} --data.batch_size 0", r"CIFAR10: batch_size is 0, expected at least 1"),
     Case("no epochs", "{C} --trainer.max_epochs 0", r"max_epochs is 0: nothing would be trained"),
     Case("negative epochs", "{C} --trainer.max_epochs -5", r"max_epochs.*non-negative.*-5"),
@@ -115,7 +124,7 @@ NUMBERS = (
     Case("image of no size", "{R} --data.image_size [0,16]", r"image_size is 0, expected at least 16"),
     Case("window of no size", "{S} --data.crop [8,8]", r"crop is 8, expected at least 16"),
     Case("smoothing of 2", "{R} --model.label_smoothing 2", r"label_smoothing is 2.0, expected from 0 to below 1"),
-    Case("negative weight", "{R} --model.triplet_weight -1", r"triplet_weight is -1.0, expected 0 or more"),
+    Case("negative weight", "{R} --model.loss_weight -1", r"loss_weight is -1.0, expected 0 or more"),
     Case("negative pictures", "{R} --model.pictures -1", r"pictures is -1, expected 0 or more"),
     Case("no probability", "{R} --data.augmentation.erasing 2", r"erasing is 2.0, expected a probability"),
     Case("dropout of 2", "{F} --model.dropout 2", r"dropout is 2.0, expected a probability"),

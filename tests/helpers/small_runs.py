@@ -7,32 +7,23 @@ from typing import Any
 
 from relattn.cli.main import run
 
-CPU = (
-    *("--gpus", "0", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"),
-    *("--trainer.num_sanity_val_steps", "0"),
-)
+SMALL = Path(__file__).with_name("small")
+"""What makes a recipe small, task by task."""
+
+
+def small(task: str, recipe: str, *more: str) -> tuple[str, ...]:
+    """The command line of a recipe that is made small."""
+    return ("fit", "--task", recipe, "--config", str(SMALL / f"{task}.yaml"), *more)
+
 
 RUNS: dict[str, tuple[str, ...]] = {
-    "classification": (
-        *("fit", "--task", "classification", "--data", "CIFAR10", "--backbone", "resnet8", "--attention", "rga_sc"),
-        *(*CPU, "--trainer", "deterministic", "--model.stages", "[3]", "--data.batch_size", "100"),
+    "classification": small(
+        *("classification", "classification", "--attention", "rga_sc", "--model.stages", "[3]"),
+        *("--trainer", "deterministic"),
     ),
-    "reid": (
-        *("fit", "--task", "reid", "--data", "Market1501", "--backbone", "resnet8", "--attention", "rga_sc"),
-        *(*CPU, "--model.pretrained", "false", "--data.image_size", "[32,16]", "--data.batch_size", "16"),
-        *("--data.workers", "0", "--data.epoch_over", "images"),
-    ),
-    "segmentation": (
-        *("fit", "--task", "segmentation_ppm", "--data", "Cityscapes", "--backbone", "resnet14t"),
-        *("--attention", "rga_sc", *CPU, "--trainer.check_val_every_n_epoch", "1"),
-        *("--model.pretrained", "false", "--model.width", "16", "--model.pool", "[4,4]"),
-        *("--data.crop", "[32,32]", "--data.batch_size", "2", "--data.workers", "0"),
-    ),
-    "face": (
-        *("fit", "--task", "face", "--data", "Faces", "--backbone", "test_resnet", "--attention", "stra"),
-        *(*CPU, "--model.dimensions", "32", "--data.image_size", "[32,32]", "--data.batch_size", "16"),
-        *("--data.workers", "0", "--data.verification_sets", "[lfw,cfp_fp]"),
-    ),
+    "reid": small("reid", "reid", "--attention", "rga_sc"),
+    "segmentation": small("segmentation", "segmentation_ppm", "--attention", "rga_sc"),
+    "face": small("face", "face", "--attention", "stra"),
 }
 """Options that are given again win."""
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from relattn.errors import InputError
-from relattn.losses import ohem_cross_entropy, segmentation_cross_entropy
+from relattn.losses import OHEMCrossEntropy, PixelCrossEntropy, ohem_cross_entropy, segmentation_cross_entropy
 
 CLASSES = 4
 WEIGHT = torch.tensor([0.5, 1.0, 2.0, 1.5])
@@ -106,3 +106,17 @@ def test_a_threshold_that_is_no_probability_is_an_error() -> None:
     logits, labels = batch()
     with pytest.raises(InputError, match=r"threshold is 70 and min_kept is 100000"):
         ohem_cross_entropy(logits, labels, threshold=70)
+
+
+@each_weight
+def test_classes_are_the_functions_with_their_options(weight) -> None:
+    logits, labels = batch()
+    labels = labels.where(labels != 255, 9)
+    options = {"weight": weight, "ignore": 9}
+    for loss, expected in (
+        (PixelCrossEntropy(ignore=9), segmentation_cross_entropy(logits, labels, **options)),
+        (OHEMCrossEntropy(0.4, 3, ignore=9), ohem_cross_entropy(logits, labels, threshold=0.4, min_kept=3, **options)),
+    ):
+        torch.testing.assert_close(loss(logits, labels, weight), expected, rtol=0, atol=0)
+    with pytest.raises(InputError, match="threshold is 7 and min_kept is 1, expected a probability"):
+        OHEMCrossEntropy(7, 1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from relattn.errors import InputError
-from relattn.losses import batch_hard_triplet
+from relattn.losses import BatchHardTriplet, batch_hard_triplet
 
 
 def reference(features: torch.Tensor, identities: torch.Tensor, margin: float) -> torch.Tensor:
@@ -48,3 +48,11 @@ def test_distances_are_float32_under_autocast() -> None:
 def test_one_identity_is_refused() -> None:
     with pytest.raises(InputError, match="all 4 images are of one"):
         batch_hard_triplet(torch.randn(4, 3), torch.zeros(4))
+
+
+def test_the_class_is_the_function_with_its_options() -> None:
+    features, identities = torch.randn(6, 4), torch.tensor([0, 0, 1, 1, 2, 2])
+    found, expected = BatchHardTriplet(0.7)(features, identities), batch_hard_triplet(features, identities, 0.7)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    with pytest.raises(InputError, match="margin is -1, expected 0 or more"):
+        BatchHardTriplet(-1)

@@ -77,7 +77,10 @@ def test_two_processes_train_and_give_the_evaluation_of_one(task: str, request: 
             "reid",
             (
                 *("--model.neck", "plain", "--model.loss", "relattn.losses.BatchHardTriplet"),
-                *("--model.loss.across_processes", "true",),
+                *(
+                    "--model.loss.across_processes",
+                    "true",
+                ),
                 *("--data.image_size", "[64,32]", "--model.last_stride", "2"),
             ),
         ),

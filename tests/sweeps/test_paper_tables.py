@@ -1,23 +1,25 @@
 """Every sweep file: its numbers are the papers', its options are valid, and its networks can be built."""
 
-import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from paper_tables import TABLES, numbers
 
 from relattn.cli import catalogue
-from relattn.cli.lightning.recipes import attention_config, read_command_line
-from relattn.sweeps import grid
+from relattn.cli.main import run as main
+from relattn.sweeps import grid, plan
+from relattn.sweeps.records import Records
 from relattn.sweeps.table import fill
 
 FILES = sorted((catalogue.conf() / "sweep").glob("*.yaml"))
 NAMES = [path.stem for path in FILES]
+NOTHING = Records([])
 
 
 @pytest.mark.parametrize(("name", "source"), list(TABLES), ids=" ".join)
 def test_numbers_are_those_of_the_paper(name: str, source: str) -> None:
-    table = fill(grid.load(catalogue.conf() / "sweep" / f"{name}.yaml"), [])
+    table = fill(grid.load(catalogue.conf() / "sweep" / f"{name}.yaml"), NOTHING)
     found = []
     for row in table.rows:
         cells = [table.cells[row, column, score.label] for column in table.columns for score in table.scores]
@@ -29,7 +31,7 @@ def test_numbers_are_those_of_the_paper(name: str, source: str) -> None:
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_every_number_is_tested_and_stands_in_a_cell(path: Any) -> None:
     sweep = grid.load(path)
-    table = fill(sweep, [])
+    table = fill(sweep, NOTHING)
     assert sweep.name == path.stem
     assert path.read_text().startswith("# "), "the catalogue shows the first comment line"
     assert {source for name, source in TABLES if name == path.stem} == set(table.sources)
@@ -43,51 +45,49 @@ def test_every_number_is_tested_and_stands_in_a_cell(path: Any) -> None:
     assert all(table.label(row) for row in table.rows)
 
 
+def planned(path: Path, points: int | None = None, *, resolve: plan.Resolve | None = None) -> list[plan.Planned]:
+    """The runs of a sweep file, or the first of them; nothing is checked unless `resolve` does it."""
+    sweep = grid.load(path)
+    unchecked: plan.Resolve = lambda lines: [plan.Resolution({"command": list(line)}) for line in lines]  # noqa: E731
+    return plan.plan_points(sweep, sweep.grid()[:points], Path("runs"), resolve or unchecked)
+
+
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_runs_name_what_there_is(path: Any) -> None:
-    plan = grid.load(path).plan(catalogue.conf())
-    assert len({planned.name for planned in plan}) == len({planned.fingerprint for planned in plan}) == len(plan)
-    for planned in plan:
-        options = planned.options
-        assert options["task"] in catalogue.recipes("task")
-        assert options["attention"] in {"none", *catalogue.recipes("attention")}
-        assert options.get("data", "CIFAR100") in catalogue.data_sets()
-        assert planned.command[:2] == ["relattn", "fit"]
+def test_runs_name_what_there_is(path: Path) -> None:
+    runs = planned(path)
+    assert len({run.name for run in runs}) == len({tuple(run.command) for run in runs}) == len(runs)
+    for run in runs:
+        assert run.command[:2] in (["relattn", "fit"], ["relattn", "parameters"])
+        assert run.options["attention"] in {"none", *catalogue.recipes("attention")}
+        if run.command[1] == "fit":
+            assert run.options["task"] in catalogue.recipes("task")
+            assert run.options.get("data", "CIFAR100") in catalogue.recipes("data")
 
 
-def network_options(path: Any) -> set[tuple[str, ...]]:
-    """What decides the networks of a sweep."""
-    plan = grid.load(path, {"model.pretrained": False, grid.SEED: 0}).plan()
-    kept = ("task", "attention", "backbone", "model.", "data")
-    options = [{k: v for k, v in planned.options.items() if k.startswith(kept)} for planned in plan]
-    return {tuple(f"--{name}={grid.text(value)}" for name, value in each.items()) for each in options}
+def test_the_first_run_of_every_file_starts() -> None:
+    """Its line is parsed and checked, its task and data are built, and its network where nothing is computed."""
+    from relattn.cli.lightning.commands import quieten
+    from relattn.cli.lightning.resolve import resolve
+
+    quieten()
+    lines = {path.stem: planned(path, 1)[0].command[1:] for path in FILES}
+    found = dict(zip(lines, resolve(list(lines.values()), with_data=False), strict=True))
+    assert {name: resolution.problem for name, resolution in found.items() if resolution.problem} == {}
+    trained = [name for name, line in lines.items() if line[0] == "fit"]
+    assert len(trained) >= len(FILES) - 1
+    assert all("model.backbone" in found[name].options for name in trained)
+
+
+def test_a_table_of_parameters_computes_its_first_run(capsys: pytest.CaptureFixture[str]) -> None:
+    (run,) = planned(catalogue.conf() / "sweep" / "rga_table3.yaml", 1)
+    assert main(run.command[1:]) == 0
+    assert "25.0" in capsys.readouterr().out or "25.1" in capsys.readouterr().out
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
-def test_every_network_can_be_built(path: Any) -> None:
-    import torch
-    from jsonargparse import ActionConfigFile, ArgumentParser
+def test_every_run_of_a_file_starts(path: Path) -> None:
+    from relattn.cli.lightning.resolve import resolve
 
-    from relattn.tasks.base import Data, Task
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--config", action=ActionConfigFile)
-    parser.add_argument("--seed_everything", type=int)
-    parser.add_argument("--trainer", type=dict)
-    parser.add_subclass_arguments(Task, "model")
-    parser.add_subclass_arguments(Data, "data")
-    for options in sorted(network_options(path)):
-        arguments, _ = flags.expand(list(options))
-        config = parser.parse_args(arguments)
-        asked = json.loads(flags.attention(dict(o.split("=", 1) for o in options)["--attention"], None)) or {}
-        chosen = parser.instantiate(config)
-        known = {"num_classes": 19, "image_size": (32, 32), "classes": [str(number) for number in range(19)]}
-        for name, value in known.items():  # what is known once the files are read
-            if not hasattr(chosen.data, name):
-                setattr(chosen.data, name, value)
-        with torch.device("meta"):
-            network = chosen.model.build_network(chosen.data)
-        kinds = {type(module).__name__ for module in network.modules()}
-        if asked:
-            assert asked["class_path"].rpartition(".")[2] in kinds | {"Timm", "Chain"}, options
+    runs = planned(path, resolve=lambda lines: resolve(lines, with_data=False))
+    assert len(runs) == len(grid.load(path).grid())

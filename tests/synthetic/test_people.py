@@ -332,11 +332,10 @@ def test_bad_arguments_are_named(write, arguments, message, tmp_path):
 
 
 def test_the_command_line_writes_a_set_and_a_contact_sheet(tmp_path):
-    counts = ["--train_identities", "1", "--test_identities", "2", "--seed", "3"]
-    arguments = ["make", "msmt17", "--root", str(tmp_path), "--version", "2", *counts]
-    assert main([*arguments, "--preview", str(tmp_path / "sheets" / "sheet.png")]) == 0
-    assert (tmp_path / "MSMT17_V2" / "list_query.txt").is_file()
-    assert cv2.imread(str(tmp_path / "sheets" / "sheet.png")).shape == (8 * 128, 15 * 64, 3)
+    line = "make market1501 --train_identities 1 --test_identities 2 --cameras 2 --junk 0 --distractors 0 --seed 3"
+    assert main([*line.split(), "--root", str(tmp_path), "--preview", str(tmp_path / "sheets" / "sheet.png")]) == 0
+    assert {file.name[6] for file in (tmp_path / "Market-1501-v15.09.15" / "query").iterdir()} == {"1", "2"}
+    assert cv2.imread(str(tmp_path / "sheets" / "sheet.png")).shape == (8 * 128, 2 * 64, 3)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relattn.errors import InputError
-from relattn.tasks.samplers import IdentityBatches, InOrder, Shuffled
+from relattn.tasks.samplers import IdentityBatches, InOrder, SampleIndex, Shuffled
 
 SIZES = [1, 2, 3, 4, 5, 8, 9, 17, 40, 4, 4, 4]
 IDENTITIES = [100 + number for number, size in enumerate(SIZES) for _ in range(size)]

@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from relattn.extras import Lazy
 from relattn.figures.lettering import FONT, legible, shortened, text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+mpl_figure = Lazy("matplotlib.figure", "suite")
+mpl_lines = Lazy("matplotlib.lines", "suite")
+patches = Lazy("matplotlib.patches", "suite")
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom, in pixels; right and bottom are outside."""
@@ -198,9 +203,7 @@ def layout(rows: Sequence[Row], columns: int = 10, aspect: float | None = None) 
 
 def blank(width: int, height: int) -> "Axes":
     """Axes that cover a figure of this size, and count in pixels from the upper left corner."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
+    figure = mpl_figure.Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set_axis_off()
     ax.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
@@ -250,22 +253,17 @@ def paste(ax: "Axes", box: Box, image: Image.Image) -> None:
 
 def fill(ax: "Axes", box: Box, colour: str) -> None:
     """Draw an area."""
-    from matplotlib.patches import Rectangle
-
     left, top, right, bottom = box
-    ax.add_artist(Rectangle((left, top), right - left, bottom - top, facecolor=colour, linewidth=0))
+    ax.add_artist(patches.Rectangle((left, top), right - left, bottom - top, facecolor=colour, linewidth=0))
 
 
 def mark(ax: "Axes", left: int, top: int, same: bool | None) -> None:
     """Draw a disc with a check mark (same), a cross (not the same) or a dash (not known)."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Circle
-
     colour = UNKNOWN if same is None else SAME if same else OTHER
-    ax.add_artist(Circle((left + BADGE / 2, top + BADGE / 2), BADGE / 2, facecolor=colour, linewidth=0))
+    ax.add_artist(patches.Circle((left + BADGE / 2, top + BADGE / 2), BADGE / 2, facecolor=colour, linewidth=0))
     for stroke in STROKES[same]:
         xs, ys = [left + x * BADGE for x, _ in stroke], [top + y * BADGE for _, y in stroke]
-        ax.add_artist(Line2D(xs, ys, color=PAPER, linewidth=0.13 * BADGE * 72 / DPI))
+        ax.add_artist(mpl_lines.Line2D(xs, ys, color=PAPER, linewidth=0.13 * BADGE * 72 / DPI))
 
 
 def write(

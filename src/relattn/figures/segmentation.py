@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from relattn.extras import Lazy
 from relattn.figures.canvas import DPI, FAINT, INK, SIZE, SMALL, Pixels, grid, show_image
 from relattn.figures.lettering import text_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+patches = Lazy("matplotlib.patches", "suite")
 
 Classes = NDArray[np.integer[Any]]
 
@@ -113,17 +116,15 @@ def reduced(pixels: Pixels, width: float) -> Pixels:
 
 def legend(figure: "Figure", colours: dict[str, Pixels]) -> None:
     """Write the names of the classes beside their colours, below the pictures, as many in a line as fit."""
-    from matplotlib.patches import Patch
-
-    patches = [
-        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor=FAINT, linewidth=0.5, label=name)
+    handles = [
+        patches.Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor=FAINT, linewidth=0.5, label=name)
         for name, colour in colours.items()
     ]
     widest = max(text_width(name, SMALL) for name in colours) + 4 * SMALL  # with the square, and space around it
     figure.legend(
-        handles=patches,
+        handles=handles,
         loc="outside lower center",
-        ncols=min(max(1, int(72 * figure.get_figwidth() / widest)), len(patches)),
+        ncols=min(max(1, int(72 * figure.get_figwidth() / widest)), len(handles)),
         fontsize=SMALL,
         labelcolor=INK,
         frameon=False,

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -18,9 +17,6 @@ from relattn.tasks.embedding_task import EmbeddingTask
 from relattn.tasks.embeddings import Embedding, Entry
 from relattn.tasks.files import file_fault, some_of
 from relattn.tasks.image_data import one_thread
-
-CHECKED = (".jpg", ".jpeg", ".png")
-"""Files of which the beginning and the end tell whether they are whole; a decoder would fill the rest with grey."""
 
 
 class EmbeddingNetwork(NamedTuple):
@@ -69,8 +65,9 @@ class Files(Dataset[dict[str, Any]]):
         path = self.entries[index].path
         try:
             pixels = self.preprocessing(read_image(self.root / path))
-        except (InputError, cv2.error):  # OpenCV has a limit of size as well
-            return {"index": index, "fault": f"{path} (cannot be decoded)"}
+        except InputError as error:
+            reason = str(error).removeprefix(str(self.root / path)).strip(" .")
+            return {"index": index, "fault": f"{path} ({reason})"}
         return {"index": index, "image": torch.from_numpy(pixels)}
 
 
@@ -114,7 +111,7 @@ def embed(
         InputError: If images are corrupt and not to be left out, or none is left.
     """
     task, metadata = network
-    reasons = ((entry, checked_fault(root / entry.path)) for entry in entries)
+    reasons = ((entry, file_fault(str(root / entry.path))) for entry in entries)
     faults = {entry.path: f"{entry.path} ({reason})" for entry, reason in reasons if reason}
     corrupt = list(faults.values())
     refuse(corrupt, len(entries), skip_corrupt)
@@ -141,14 +138,6 @@ def embed(
     if not features:
         raise InputError(f"None of the {len(entries):,} images can be read: {some_of(corrupt)}. Replace them.")
     return Embedding(torch.cat(features).numpy(), [whole[row] for row in rows], root, metadata), corrupt
-
-
-def checked_fault(file: Path) -> str | None:
-    """Why a file is not whole, as far as its beginning and end tell; whether it can be decoded shows later."""
-    if not file.name.lower().endswith(CHECKED):
-        return None
-    found = file_fault(str(file))
-    return None if found == "neither JPEG nor PNG" else found  # OpenCV goes by what is in a file, not by its name
 
 
 def refuse(corrupt: list[str], count: int, skip: bool) -> None:

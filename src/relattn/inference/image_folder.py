@@ -1,7 +1,6 @@
 """A folder of images of one's own: finding them, and labelling them by their names or by a table."""
 
 import csv
-import os
 import posixpath
 import re
 from collections.abc import Callable, Mapping
@@ -10,8 +9,8 @@ from pathlib import Path
 from relattn.errors import InputError, MissingFileError, suggest
 from relattn.tasks.embeddings import Entry
 from relattn.tasks.files import absent, inside, some_of
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+from relattn.tasks.image_folders import images_below, say_left_out
+from relattn.tasks.image_formats import SUFFIXES
 
 COLUMNS = tuple(Entry.__dataclass_fields__)
 
@@ -19,7 +18,7 @@ SPLITS = ("train", "query", "gallery")
 
 
 def find_images(root: Path, pattern: str = "none", patterns: Mapping[str, str] | None = None) -> list[Entry]:
-    """The images of a folder and of those in it, sorted by their relative paths; hidden files are passed over.
+    """The images of a folder and of those in it, sorted by their relative paths; other files are named.
 
     Args:
         root: The folder. Links to folders are followed, none of them twice.
@@ -32,18 +31,11 @@ def find_images(root: Path, pattern: str = "none", patterns: Mapping[str, str] |
     read = label_reader(pattern, patterns or {})
     if not root.is_dir():
         raise MissingFileError(f"{root}: there is no such folder of images.")
-    paths, visited = [], set()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        folders[:] = [] if real in visited else sorted(name for name in folders if not name.startswith("."))
-        if real not in visited:
-            within = Path(folder).relative_to(root).as_posix()
-            images = (name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith("."))
-            paths += [posixpath.normpath(posixpath.join(within, name)) for name in images]
-        visited.add(real)
-    if not paths:
+    found = images_below(root)
+    if not found.paths:
         raise InputError(f"{root} holds no images: expected files that end in {', '.join(SUFFIXES)}, at any depth.")
-    return [Entry(path, *read(path)) for path in sorted(paths)]
+    say_left_out(root, found.left_out)
+    return [Entry(path, *read(path)) for path in found.paths]
 
 
 def label_reader(pattern: str, patterns: Mapping[str, str]) -> Callable[[str], tuple[str, str]]:

@@ -7,6 +7,10 @@ from relattn.runs.checkpoints import read_checkpoint
 from relattn.runs.stored_config import build_from_config, section_of
 from relattn.tasks.base import Task
 from relattn.tasks.data import Data
+from relattn.tasks.transfer import fill_unused
+
+TRAINING_ARGUMENTS = ("optimizer", "schedule")
+"""Arguments of a task that say how it is trained: a network is used without the classes that they name."""
 
 
 def load_task(checkpoint: Path | str) -> Task:
@@ -20,10 +24,14 @@ def load_task(checkpoint: Path | str) -> Task:
     content = read_checkpoint(checkpoint)
     model = section_of(content, "model", str(checkpoint))
     model["init_args"]["pretrained"] = False  # the weights are the checkpoint's
+    for name in TRAINING_ARGUMENTS:
+        model["init_args"].pop(name, None)
     task = build_from_config(Task, model, str(checkpoint))  # type: ignore[type-abstract]
     task.assemble(dict(content["specification"]))
+    state = dict(content["state_dict"])
+    fill_unused(task, state, task.training_only())
     try:
-        task.load_state_dict(content["state_dict"])
+        task.load_state_dict(state)
     except RuntimeError as error:
         raise InputError(f"{checkpoint}: its weights are not those of its network. {error}") from error
     return task.eval()

@@ -12,7 +12,7 @@ from PIL import ImageOps
 from torch import Tensor, nn
 
 from relattn.errors import InputError, MissingFileError
-from relattn.tasks.decoding import read_image
+from relattn.tasks.decoding import eight_bits, read_image
 from relattn.tasks.predictor import Answer, Pixels
 
 ImageSource = Path | str | Pillow.Image | Pixels
@@ -68,7 +68,7 @@ def pixels_of(image: ImageSource) -> Pixels:
             raise MissingFileError(f"{image}: there is no such image.")
         return read_image(Path(image))
     if isinstance(image, Pillow.Image):
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))  # upright, as files are read
+        return eight_bits(ImageOps.exif_transpose(image))  # upright, as files are read
     if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
         return image
     kind = f"{image.dtype} {tuple(image.shape)}" if hasattr(image, "shape") else type(image).__name__

@@ -15,7 +15,6 @@ import yaml
 from lightning import __version__
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from rich.console import Console
 
 import relattn
 from relattn.costs.measure import count_macs
@@ -42,12 +41,13 @@ class RunRecord(Callback):
         super().__init__()
         self.config, self.facts, self.claim = str(hidden(config)), facts, claim
         self.made: dict[str, Any] = {}
-        self.console = Console(stderr=True)
         self.started = time.monotonic()
         self.step_ended: float | None = None
         self.step_seconds: list[float] = []
         self.resumed_rows: list[dict[str, float]] | None = None
         self.kept_scores: dict[str, float] = {}
+        self.test_sets: dict[str, dict[str, Any]] = {}
+        """Descriptions of the test sets beside the run's own, by their names."""
         self.partial: dict[str, str] = {}
         """Stages that have seen a part of their images, and which part."""
 
@@ -57,6 +57,8 @@ class RunRecord(Callback):
         if not trainer.is_global_zero or rehearses(trainer):
             return
         self.claim.started = True
+        if beginning := getattr(trainer.lightning_module, "beginning", ""):
+            self.made["beginning"] = beginning
         folder = Path(trainer.default_root_dir)
         keep_config(folder / "config.yaml", self.config)
         if before := read_json(folder / "run.json"):  # of a run that goes on
@@ -119,19 +121,6 @@ class RunRecord(Callback):
         """Seconds that the run has taken, over all times that it was started."""
         return time.monotonic() - self.started
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say where the run is, one line an epoch, where no progress bar does."""
-        if trainer.is_global_zero and trainer.progress_bar_callback is None:
-            metrics = trainer.callback_metrics.items()
-            task = cast(Task, pl_module)
-            wanted = {"lr", *(f"train/{name}" for name in ("loss", "error"))}
-            wanted |= {f"val/{score.name}" for score in task.scores()} | {"val/score"}
-            shown = {name: float(value) for name, value in metrics if name in wanted}
-            values = "  ".join(f"{name} {value:.4g}" for name, value in sorted(shown.items()))
-            epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
-            line = f"epoch {trainer.current_epoch + 1}/{epochs}  {values}  {self.seconds():.0f} s"
-            self.console.print(line, highlight=False, soft_wrap=True)
-
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.step_ended = None  # what lies between two epochs is no step
 
@@ -155,6 +144,7 @@ class RunRecord(Callback):
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
             "scores": {name: round(value, 4) for name, value in scores.items()},
+            **({"test_sets": self.test_sets} if self.test_sets else {}),
             **({"partial": self.partial} if self.partial else {}),
             "seconds": round(self.seconds(), 1),
         }

@@ -21,7 +21,7 @@ class Resolution:
 
     Attributes:
         options: The options that decide the outcome, but for the seed.
-        places: Options that say where the data are.
+        places: Options that say where the data are, and what else is tested on.
         problem: Why it cannot be run at all; empty if it can.
         missing: Why its data cannot be read here; empty if they can.
     """

@@ -8,8 +8,10 @@ import torch
 import yaml
 
 from relattn.cli import catalogue
-from relattn.cli.lightning.commands import attention_name, check_gpus, claim_folder, give_back
-from relattn.cli.lightning.recipes import CommandLine, attention_config, merge, read_command_line
+from relattn.cli.lightning.command_line import CommandLine, read_command_line
+from relattn.cli.lightning.commands import attention_name, check_gpus
+from relattn.cli.lightning.recipes import attention_config, merge
+from relattn.cli.lightning.suite import default_name
 from relattn.cli.main import run
 from relattn.errors import InputError
 
@@ -32,16 +34,16 @@ def test_recipes_and_files_are_one_configuration_and_explicit_options_come_behin
     line = read("--trainer.max_epochs 3 --task classification --logger wandb --backbone resnet56")
     assert line.options == ["--trainer.max_epochs", "3", "--model.backbone", "resnet56"]
     assert line.config["trainer"]["logger"]["class_path"].endswith("WandbLogger")
-    assert line.config["recipes"] == {"task": "classification", "logger": "wandb", "data": "CIFAR100"}
+    assert line.recipes == {"task": "classification", "logger": "wandb", "data": "CIFAR100"}
     first, text, *rest = line.arguments()
     assert (first, yaml.safe_load(text), rest) == ("--config", line.config, line.options)
 
 
 def test_the_configuration_read_again_is_the_same() -> None:
     once = read("--task classification --attention rga_sc --backbone resnet20 --gpus 0,2 --data CIFAR10")
-    Path("again.yaml").write_text(yaml.safe_dump(once.config))
+    Path("again.yaml").write_text(yaml.safe_dump({**once.config, "recipes": once.recipes}))
     again = read_command_line(["--config", "again.yaml", *once.options])
-    assert (again.config, again.options) == (once.config, once.options)
+    assert (again.config, again.options, again.recipes) == (once.config, once.options, once.recipes)
 
 
 @pytest.mark.parametrize(
@@ -160,14 +162,15 @@ def test_commands_are_checked() -> None:
 
 
 def test_a_checkpoint_brings_its_configuration_wherever_it_lies() -> None:
-    config = {"model": {"class_path": "a.B", "init_args": {"backbone": "resnet20"}}, "recipes": {"task": "mine"}}
+    config = {"model": {"class_path": "a.B", "init_args": {"backbone": "resnet20"}}}
     checkpoint = Path("elsewhere.ckpt")
-    torch.save({"config": yaml.safe_dump(config)}, checkpoint)
+    torch.save({"config": yaml.safe_dump({**config, "recipes": {"task": "mine"}})}, checkpoint)
     line = read(f"--ckpt_path {checkpoint}")
     assert (line.config, line.options) == (config, ["--ckpt_path", str(checkpoint)])
+    assert line.recipes == {"task": "mine"}
     overlaid = read(f"--logger wandb --ckpt_path {checkpoint}")
     assert overlaid.config["model"] == config["model"]
-    assert overlaid.config["recipes"] == {"task": "mine", "logger": "wandb"}
+    assert overlaid.recipes == {"task": "mine", "logger": "wandb"}
     Path("other.yaml").write_text("model: {class_path: c.D}\n")
     assert read(f"--ckpt_path {checkpoint} --config other.yaml").config == {"model": {"class_path": "c.D"}}
     recipe = read(f"--ckpt_path {checkpoint} --task classification").config
@@ -181,17 +184,6 @@ def test_a_call_for_help_needs_no_task() -> None:
     assert read_command_line(chosen).options == chosen, "a class by its path is a choice as well"
 
 
-def test_a_folder_is_given_back_only_if_nothing_was_made_in_it(tmp_path: Path) -> None:
-    for name in ("empty", "full"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.yaml").touch()
-    (tmp_path / "full" / "metrics.csv").touch()
-    give_back(str(tmp_path / "empty"))
-    give_back(str(tmp_path / "full"))
-    give_back("")
-    assert [path.name for path in tmp_path.iterdir()] == ["full"]
-
-
 def test_the_catalogue_names_every_choice_with_a_summary() -> None:
     sections = catalogue.sections()
     assert {"classification", "classification_densenet"} <= set(sections["--task"])
@@ -203,10 +195,10 @@ def test_the_catalogue_names_every_choice_with_a_summary() -> None:
 
 def test_the_name_of_a_run_s_attention_is_that_of_its_recipe() -> None:
     line = read("--task classification --attention rga_cs")
-    assert attention_name(attention_of(line), line.config["recipes"]["attention"]) == "rga_cs"
+    assert attention_name(attention_of(line), line.recipes["attention"]) == "rga_cs"
     for chosen in ("relattn.attention.RGA", '{"class_path":"relattn.attention.RGA"}'):
         line = read(f"--task classification --attention {chosen}")
-        assert attention_name(attention_of(line), line.config["recipes"].get("attention")) == "rga"
+        assert attention_name(attention_of(line), line.recipes.get("attention")) == "rga"
     assert attention_name(attention_config("none", None), "none") == "none"
 
 
@@ -215,20 +207,16 @@ def test_other_attentions_are_named_by_their_class() -> None:
     assert attention_name({"class_path": "mine.MyAttention", "init_args": {}}, None) == "my_attention"
 
 
-def test_folders_are_numbered_unless_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def claim(*, exact: bool) -> str:
-        monkeypatch.setenv("RELATTN_RUN", "")
-        return claim_folder(tmp_path, "run", exact=exact).name
-
-    assert [claim(exact=False) for _ in range(3)] == ["run", "run-2", "run-3"]
-    with pytest.raises(InputError, match=r"run exists\. Choose another --name\.$"):
-        claim(exact=True)
-    (tmp_path / "run" / "checkpoints").mkdir()
-    (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()
-    with pytest.raises(InputError, match="or go on with that run: --ckpt_path"):
-        claim(exact=True)
-    first = claim(exact=False)
-    assert claim_folder(tmp_path, "other", exact=True).name == first, "the processes of one run share its folder"
+def test_a_folder_s_name_says_the_recipes_the_overrides_and_the_seed() -> None:
+    facts = {"data": "CIFAR10", "backbone": "resnet20", "attention": "rga_sc", "seed": 3, "identity": "0123456789"}
+    assert default_name({**facts, "overrides": {}}) == "cifar10-resnet20-rga_sc-s3"
+    changed = default_name({**facts, "overrides": {"model.optimizer.lr": 0.01}})
+    assert changed.startswith("cifar10-resnet20-rga_sc-")
+    assert "0.01" in changed
+    assert changed.endswith("-s3")
+    many = default_name({**facts, "overrides": {f"data.option_{number}": number for number in range(40)}})
+    assert len(many) < 120
+    assert many.endswith("-012345-s3")
 
 
 def test_gpus_that_are_not_there_are_an_error_that_says_what_is(monkeypatch: pytest.MonkeyPatch) -> None:

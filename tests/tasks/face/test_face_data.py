@@ -83,7 +83,7 @@ def test_sources_are_recognised(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="neither a folder"):
         open_source(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="has no images"):
+    with pytest.raises(InputError, match="has no folders with images"):
         open_source(tmp_path / "empty")
 
 

@@ -71,6 +71,30 @@ def test_ranges_that_do_not_cover_the_images_are_not_relied_on(tmp_path: Path) -
     assert Records(tmp_path / "train").labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
+@pytest.mark.parametrize("first", [2**24 - 5, 2**24 - 4, 2**25 - 3, 2**25 + 2])
+def test_keys_that_headers_round_are_told_by_the_index_and_the_records(first: int, tmp_path: Path) -> None:
+    """A set of more than 2^24 images, of which only the last ones are there: their keys are the same."""
+    counts = {0: 3, 1: 1, 4: 4, 5: 2, 9: 1}
+    images = [(label, b"image %d %d" % (label, number)) for label, count in counts.items() for number in range(count)]
+    start, ranges = first, []
+    for count in counts.values():
+        ranges.append((start, start + count))
+        start += count
+    header = HEADER.pack(2, 0, 0, 0) + struct.pack("<2f", start, start + len(ranges))
+    payloads = {0: header}
+    payloads |= {first + place: HEADER.pack(0, label, 0, 0) + image for place, (label, image) in enumerate(images)}
+    payloads |= {start + n: HEADER.pack(2, 0, 0, 0) + struct.pack("<2f", *r) for n, r in enumerate(ranges)}
+    content, lines = b"", []
+    for key, payload in payloads.items():
+        lines.append(f"{key}\t{len(content)}\n")
+        content += framed(payload)
+    (tmp_path / "a.rec").write_bytes(content)
+    (tmp_path / "a.idx").write_text("".join(lines))
+    records = Records(tmp_path / "a")
+    assert records.identities == ["0", "1", "4", "5", "9"]
+    assert [(int(records.identities[label]), records.read(i)) for i, label in enumerate(records.labels)] == images
+
+
 def test_it_is_read_after_a_fork_and_after_pickling(tmp_path: Path) -> None:
     records = Records(write_records(tmp_path / "train", IMAGES))
     again = pickle.loads(pickle.dumps(records))

@@ -12,7 +12,7 @@ import pytest
 import torch
 from small_runs import checkpoint_of, fit, result, rows
 
-from relattn.cli.lightning.recipes import read_command_line
+from relattn.cli.lightning.command_line import read_command_line
 from relattn.cli.main import main, run
 from relattn.errors import InputError
 from relattn.heads import ArcFace, CosFace, Softmax
@@ -58,7 +58,7 @@ def test_a_run_with_stra_is_scored(face_run: Path) -> None:
 def test_recipes_train_and_score_every_set(task: str, faces: Path) -> None:
     sets = [] if task == "face_softmax" else ["--data.verification_sets", str(list(SETS))]
     folder = fit("face", faces, "--task", task, "--attention", "none", *sets)
-    assert folder == Path("runs/face/faces-test_resnet-none-s0")
+    assert folder.name.startswith("faces-test_resnet-none-")
     trained, scores = check_scores(folder, SETS if sets else ("lfw", "cfp_fp")), result(folder)["scores"]
     assert type(trained.head) is RECIPES[task]
     assert not trained.attentions

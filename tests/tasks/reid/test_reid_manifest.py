@@ -178,7 +178,7 @@ def test_bad_images_are_named_with_what_is_wrong(tmp_path: Path) -> None:
         f"in {tmp_path}",
         "empty.jpg (empty)",
         "half.jpg (cut off before its end)",
-        "page.png (neither JPEG nor PNG)",
+        "page.png (no image, but a web page or drawing in text)",
         "folder.jpg (is a directory)",
         "good.jpg (no such file or directory)",
     ):

@@ -56,7 +56,7 @@ def test_a_run_is_the_same_with_any_number_of_workers_and_after_a_pause(people: 
 def test_stra_s_recipe_freezes_and_shuffles_and_validation_identities_are_held_out(people: Path) -> None:
     recipe = ["--task", "reid_stra", "--attention", "none", "--data.batch_size", "8", "--model.last_stride", "2"]
     folder = fit("reid", people, *recipe, "--data.validation", "3", "--trainer.check_val_every_n_epoch", "1")
-    assert folder == Path("runs/reid/market1501-resnet8-none-s0")
+    assert folder.name.startswith("market1501-resnet8-none-")
     task = load_task(checkpoint_of(folder))
     assert task.frozen_epochs == 8
     assert int(task.network.bn1.num_batches_tracked) == 0

@@ -49,7 +49,7 @@ def test_a_run_with_attention_is_scored(segmentation_run: Path) -> None:
 @pytest.mark.parametrize(("task", "attention"), [("segmentation", "rga_sc"), ("segmentation_aspp", "none")])
 def test_a_recipe_trains_and_is_scored(task: str, attention: str, streets: Path) -> None:
     folder = fit("segmentation", streets, "--task", task, "--attention", attention)
-    assert folder == Path(f"runs/segmentation/cityscapes-resnet14t-{attention}-s304")
+    assert folder.name.startswith(f"cityscapes-resnet14t-{attention}-")
     check_scores(folder, attention)
 
 

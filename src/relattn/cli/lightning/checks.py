@@ -82,6 +82,14 @@ def check_optimizer(optimizer: Any) -> None:
         raise InputError(f"--model.optimizer {optimizer.class_path}: {error}.") from error
 
 
+def check_composition(config: dict[str, Any]) -> None:
+    """Refuse a task with data of another, as far as recipes and files name both; raises as `check_data_of_task`."""
+    sections = [config.get("model"), config.get("data")]
+    model, data = (section.get("class_path") if isinstance(section, dict) else None for section in sections)
+    if model and data:
+        check_data_of_task(model, data)
+
+
 def check_data_of_task(model: str, data: str) -> None:
     """Refuse data that the task cannot be trained on.
 

@@ -17,6 +17,7 @@ from relattn.cli.lightning.recipes import (
     NONE,
     Config,
     attention_config,
+    imported,
     is_class_path,
     is_subclass,
     merge,
@@ -29,7 +30,7 @@ from relattn.cli.lightning.recipes import (
 )
 from relattn.errors import InputError
 
-SUITE_FLAGS = ("name", "runs")
+SUITE_FLAGS = ("name", "runs", "test_data")
 """Flags of the suite itself, which Lightning does not see."""
 
 RECIPE_FLAGS = ("task", "data", "attention", "trainer", "logger")
@@ -154,6 +155,10 @@ def read_command_line(arguments: list[str]) -> CommandLine:
         if (value := value_of(arguments, f"--{flag}")) is not None:
             suite[flag] = value
             arguments = without(arguments, f"--{flag}")
+    if "--quiet" in arguments:
+        suite["quiet"] = "true"
+        arguments = [argument for argument in arguments if argument != "--quiet"]
+    arguments = with_test_data(arguments, suite)
     names = {flag: value for flag in RECIPE_FLAGS if (value := value_of(arguments, f"--{flag}")) is not None}
     files = values_of(arguments, "--config")
     for flag in (*RECIPE_FLAGS, "config"):
@@ -181,6 +186,16 @@ def read_command_line(arguments: list[str]) -> CommandLine:
     if not (names_model(line.config) or value_of(rest, "--model") or asks_for_help):
         raise InputError(f"Choose what to run: --task {' | '.join(catalogue.recipes('task'))}, or --config FILE.")
     return line
+
+
+def with_test_data(arguments: list[str], suite: dict[str, str]) -> list[str]:
+    """The arguments with the first of several data sets of `--data A,B,C`; the others are test sets."""
+    value = value_of(arguments, "--data")
+    if value is None or "," not in value or value.startswith("{"):
+        return arguments
+    first, *others = (name.strip() for name in value.split(","))
+    suite["test_data"] = ",".join([*others, *filter(None, [suite.get("test_data")])])
+    return [*without(arguments, "--data"), "--data", first]
 
 
 def names_model(config: Config) -> bool:
@@ -223,7 +238,10 @@ def choose_data(line: CommandLine, name: str | None) -> None:
     if name is None and recipe is None:
         return
     chosen: Config
-    if name is None or not (is_class_path(name) or name.startswith("{")):
+    if name is not None and "+" in name and not name.startswith("{"):
+        chosen = joined_sets(name)
+        line.recipes.pop("data", None)
+    elif name is None or not (is_class_path(name) or name.startswith("{")):
         line.recipes["data"] = kept_name("data", str(name or recipe))
         chosen = yaml.safe_load(recipe_file("data", line.recipes["data"]).read_text())
     else:
@@ -233,6 +251,21 @@ def choose_data(line: CommandLine, name: str | None) -> None:
         before = section if recipe is None else yaml.safe_load(recipe_file("data", str(recipe)).read_text())
         training = shared_arguments({**before, "init_args": training}, chosen)
     line.config["data"] = merge(chosen, {"init_args": training}) if training else chosen
+
+
+def joined_sets(names: str) -> Config:
+    """The configuration of several data sets that are trained on at once, `A+B`.
+
+    Raises:
+        InputError: If a name is unknown, or the sets cannot be joined.
+    """
+    parts: list[Config] = [yaml.safe_load(recipe_file("data", name.strip()).read_text()) for name in names.split("+")]
+    kinds = {getattr(imported(part["class_path"]), "joint", "") for part in parts}
+    if len(kinds) > 1 or "" in kinds:
+        raise InputError(
+            f"--data {names}: these data sets cannot be joined: expected sets of one kind, such as people."
+        )
+    return {"class_path": kinds.pop(), "init_args": {"joined": parts}}
 
 
 def choose_classes(line: CommandLine, arguments: list[str]) -> list[str]:

@@ -8,7 +8,6 @@ import ast
 import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -23,6 +22,7 @@ LISTS = dict.fromkeys(("list", "tuple", "Iterable"), "a list such as [1,2]")
 KEY = re.compile(r'Parser key "([^"]+)"')
 CLASS = re.compile(r"given class_path '([^']+)'|Namespace\(class_path='([^']+)'")
 GIVEN = re.compile(r"(?:Given value|Got value): (?!NestedArg|Namespace)(.*?)(?:\. Got value.*|\.)?$", re.MULTILINE)
+CONFIGURED = re.compile(r"\{'class_path': '([^']+)'")
 NESTED = re.compile(r"NestedArg\(key='([^']*)', val='?(.*?)'?\)$", re.MULTILINE)
 EXPECTED = re.compile(r"Expected a (?!path|dot import)(.+?)(?:\. Got value.*)?$", re.MULTILINE)
 UNKNOWN = re.compile(
@@ -78,9 +78,10 @@ def option_of(text: str, *, keys_alone: bool = False) -> str:
 
 
 def value_of(text: str) -> str:
-    """The value that was given."""
+    """The value that was given; of a class with its arguments, the class's path."""
     given = [value for value in GIVEN.findall(text) if value]
-    return given[0] if given else NESTED.findall(text)[-1][1] if NESTED.search(text) else ""
+    value = given[0] if given else NESTED.findall(text)[-1][1] if NESTED.search(text) else ""
+    return found[1] if (found := CONFIGURED.match(value)) else value
 
 
 def class_of(text: str) -> str:
@@ -135,8 +136,8 @@ def classes(arguments: Sequence[str]) -> dict[str, str]:
     """The classes of the model and the data that a command line asks for, by their options."""
     found: dict[str, str] = {}
     for flag, value in pairwise(arguments):
-        if flag == "--config" and Path(value).is_file():
-            content = yaml.safe_load(Path(value).read_text()) or {}
+        if flag == "--config":  # as text, see CommandLine.arguments
+            content = yaml.safe_load(value) or {}
             found |= {
                 name: content[name]["class_path"] for name in CLASS_OPTIONS if "class_path" in content.get(name, ())
             }

@@ -1,10 +1,10 @@
 """Paths in a configuration: absolute, so that it means the same from any working directory."""
 
-import inspect
 from pathlib import Path
 from typing import Any, get_args
 
-from relattn.cli.lightning.recipes import imported
+from relattn.cli.lightning.recipes import imported, parameters_of
+from relattn.runs.checkpoints import find_checkpoint
 
 PATH_NAMES = ("root", "manifest", "folder", "directory", "path", "file")
 """Arguments of a user's own data set that are paths, whatever they are annotated with."""
@@ -20,23 +20,15 @@ def with_absolute_paths(config: Any) -> None:
         arguments = section.get("init_args")
         if arguments is None:
             continue
-        annotations = annotations_of(imported(section.class_path))
+        annotations = parameters_of(kind) if (kind := imported(section.class_path)) is not None else {}
         for name, value in list(vars(arguments).items()):
             is_path = mentions_path(annotations.get(name)) or (section is config.data and name in PATH_NAMES)
             if name == "pretrained" and isinstance(value, str):
-                is_path = Path(value).expanduser().exists()
+                file = Path(value).expanduser()
+                is_path = file.exists()
+                value = str(find_checkpoint(file)) if file.is_dir() else value
             if is_path and isinstance(value, str | Path) and str(value):
                 setattr(arguments, name, str(Path(value).expanduser().absolute()))
-
-
-def annotations_of(kind: type | None) -> dict[str, Any]:
-    """The annotations of the arguments of a class, those that it hands on to its bases included."""
-    annotations: dict[str, Any] = {}
-    for base in reversed(kind.__mro__ if kind is not None else ()):
-        if "__init__" in vars(base):
-            parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
-            annotations |= {parameter.name: parameter.annotation for parameter in parameters}
-    return annotations
 
 
 def mentions_path(annotation: Any) -> bool:

@@ -5,6 +5,8 @@ class is ever an argument of another.
 """
 
 import copy
+import importlib
+import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -168,8 +170,6 @@ def is_class_path(text: str) -> bool:
 
 def imported(class_path: str) -> type | None:
     """The class of a path; None if it cannot be imported, which the parser says."""
-    import importlib
-
     module, _, name = class_path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name, None)
@@ -199,8 +199,18 @@ def shared_arguments(before: Config, chosen: Config) -> Config:
     shared = [kind for kind in first.__mro__ if kind in second.__mro__ and kind not in general]
     if not any(issubclass(kind, Data) for kind in shared):
         return {}
-    places = {"root", "manifest", "boxes", "protocol", "split", "version"}
-    return {name: value for name, value in arguments.items() if name not in places}
+    known = parameters_of(shared[0])
+    return {name: value for name, value in arguments.items() if name in known and name != "root"}
+
+
+def parameters_of(kind: type) -> dict[str, Any]:
+    """The arguments of a class with their annotations, those that it hands on to its bases included."""
+    annotations: dict[str, Any] = {}
+    for base in reversed(kind.__mro__):
+        if "__init__" in vars(base):
+            parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+            annotations |= {parameter.name: parameter.annotation for parameter in parameters}
+    return annotations
 
 
 def with_data_of(config: Config, above: Config) -> Config:

@@ -12,7 +12,10 @@ from lightning.pytorch.cli import LightningArgumentParser
 from relattn.backbones import build
 from relattn.cli.lightning.checks import check_config
 from relattn.cli.lightning.command_line import read_command_line
+from relattn.cli.lightning.recipes import imported
 from relattn.cli.lightning.suite import SuiteCLI
+from relattn.cli.lightning.test_sets import build as build_data
+from relattn.cli.lightning.test_sets import test_entries, test_set
 from relattn.errors import InputError, MissingFileError
 from relattn.runs.identity import decisive
 from relattn.runs.run_folder import RunClaim
@@ -50,19 +53,28 @@ class Resolver(SuiteCLI):
     def instantiate_classes(self) -> None:
         """Nothing: there is no run."""
 
+    def after_instantiate_classes(self) -> None:
+        """Nothing: there is no run."""
+
     def resolution(self, parser: LightningArgumentParser, line: list[str]) -> Resolution:
         """What one line amounts to."""
         try:
-            arguments = ["fit", *read_command_line(line).arguments()]
-            config = self.parsed(parser, arguments)["fit"]
+            read = read_command_line(line)
+            config = self.parsed(parser, ["fit", *read.arguments()])["fit"]
             check_config("fit", config)
             content = self.content(config)
             data = self.check_network(config, content)
-            missing = self.check_data(content["data"], data) if self.with_data else ""
+            missing = self.check_data(content["data"], data, "fit") if self.with_data else ""
+            task: Any = imported(content["model"]["class_path"])
+            for entry in test_entries(read.suite):
+                _, section = test_set(entry, content["data"], task.data_type)
+                if self.with_data:
+                    missing = missing or self.check_data(section, build_data(section), "test")
         except InputError as error:
             return Resolution({}, problem=str(error))
         inner = content["data"].get("init_args") or {}
         places = {f"data.{name}": str(inner[name]) for name in PLACES if inner.get(name) is not None}
+        places |= {"test_data": read.suite["test_data"]} if "test_data" in read.suite else {}
         return Resolution(decisive(content), places, missing=missing)
 
     def check_network(self, config: Any, content: dict[str, Any]) -> Data:
@@ -91,19 +103,19 @@ class Resolver(SuiteCLI):
         data: Data = made.data
         return data
 
-    def check_data(self, section: dict[str, Any], data: Data) -> str:
+    def check_data(self, section: dict[str, Any], data: Data, stage: str) -> str:
         """Read and check data, once for each configuration; returns why they are not there, empty if they are.
 
         Raises:
             InputError: If they are there and cannot be trained with.
         """
-        key = json.dumps(section, sort_keys=True, default=str)
+        key = json.dumps([section, stage], sort_keys=True, default=str)
         if key not in self.missing:
             self.missing[key] = ""
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # each run says it
-                    data.setup("fit")
+                    data.setup(stage)
                     data.check()
             except MissingFileError as error:
                 self.missing[key] = str(error)

@@ -1,7 +1,6 @@
 """LightningCLI for the suite: every run owns a folder with its configuration, metrics, checkpoints and result."""
 
 import json
-import os
 import re
 from argparse import ArgumentError
 from pathlib import Path
@@ -12,18 +11,20 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
 from relattn.cli import catalogue
-from relattn.cli.lightning.checks import check_config
+from relattn.cli.lightning.checks import check_composition, check_config
 from relattn.cli.lightning.command_line import CommandLine
 from relattn.cli.lightning.commands import attention_name, check_gpus, folder_of_run, name_of_run
 from relattn.cli.lightning.complaints import complaint
+from relattn.cli.lightning.display import Display, next_commands, show_scores, table_of_sets
 from relattn.cli.lightning.paths import with_absolute_paths
 from relattn.cli.lightning.recipes import imported
+from relattn.cli.lightning.test_sets import build_all, named_like, test_entries
 from relattn.errors import InputError
 from relattn.runs import wandb_logging
 from relattn.runs.checkpoints import Checkpoints, read_checkpoint, run_of
@@ -35,7 +36,7 @@ from relattn.runs.preflight import Preflight
 from relattn.runs.record import RunRecord, logged_scores, rehearses
 from relattn.runs.resume import ResumedRun, check_length, check_same_run, progress_of
 from relattn.runs.run_folder import RunClaim, read_json
-from relattn.tasks.base import Task
+from relattn.tasks.base import Task, name_in_set
 from relattn.tasks.data import Data
 
 LONGEST_NAME = 100
@@ -69,7 +70,7 @@ class SuiteCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=None,
-            trainer_defaults={"enable_progress_bar": os.isatty(2), "enable_model_summary": False},
+            trainer_defaults={"enable_progress_bar": False, "enable_model_summary": False},
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
@@ -98,6 +99,7 @@ class SuiteCLI(LightningCLI):
         try:
             return parser.parse_args(args)
         except ArgumentError as error:
+            check_composition(self.line.config)  # options of another data set are a consequence
             raise complaint(str(error), self._parser(self.command), args) from error
 
     def dumped(self, config: Any) -> str:
@@ -114,8 +116,12 @@ class SuiteCLI(LightningCLI):
         recipes = self.line.reference(str(self.options.get("model.backbone")))
         if recipes is None:
             return {}
-        config = self.parsed(parser, [self.command, *recipes])[self.command]
-        before = decisive(self.content(config))
+        try:
+            reference = self.parsed(parser, [self.command, *recipes])
+        except InputError:  # its data need an argument that has no default, the path of a table for example
+            data = json.dumps(self.content(self.config[self.command])["data"])
+            reference = self.parsed(parser, [self.command, *recipes, "--data", data])
+        before = decisive(self.content(reference[self.command]))
         return {name: value for name, (_, value) in changes(before, self.options).items()}
 
     def _parse_ckpt_path(self) -> None:
@@ -222,6 +228,21 @@ class SuiteCLI(LightningCLI):
                 raise
             raise cause or InputError(" ".join(str(error).split())) from error
 
+    def after_instantiate_classes(self) -> None:
+        """Let a checkpoint say what the network is, and check the test sets beside the run's own."""
+        config = self.config[self.command]
+        if config.get("ckpt_path"):
+            self.model.pretrained = False  # all weights are the checkpoint's
+            if self.command != "fit":
+                self.model.trained_for = dict(read_checkpoint(Path(config.ckpt_path))["specification"])
+        entries = test_entries(self.line.suite)
+        if entries and self.command not in ("fit", "test"):
+            raise InputError(f"--test_data is for fit and test, and not for {self.command}.")
+        own = self.content(config)["data"]
+        self.same_set = [entry for entry in entries if named_like(own, entry)]
+        others = [entry for entry in entries if entry not in self.same_set]
+        self.test_sets = build_all(others, own, type(self.model).data_type)
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The configured trainer, with the run's loggers and checkpoints."""
         config = self._get(self.config_init, "trainer", default={})
@@ -241,7 +262,9 @@ class SuiteCLI(LightningCLI):
                 callbacks.append(ResumedRun(self.resumed.get("data", {})))
         else:
             kwargs["enable_checkpointing"] = False
-        callbacks += [Preflight(), self.record]
+        own_bar = bool(config["enable_progress_bar"]) or any(isinstance(one, ProgressBar) for one in callbacks)
+        self.display = Display(self.facts, self.folder, quiet="quiet" in self.line.suite, bar=not own_bar)
+        callbacks += [Preflight(), self.display, self.record]
         plugins = [*(config["plugins"] or []), Checkpoints()]
         if SLURMEnvironment.detect() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
             plugins.append(SLURMEnvironment(auto_requeue=False))  # `Interruption` does that, between two steps
@@ -249,8 +272,6 @@ class SuiteCLI(LightningCLI):
 
     def fit(self, model: Task, **options: Any) -> None:
         """Train; test the last epoch once; write down the outcome."""
-        if self.facts["weights"] == "random" and self.trainer.is_global_zero:
-            Console(stderr=True).print(f"{model.backbone} starts from random weights.", highlight=False)
         try:
             self.trainer.fit(model, **options)
         except Interrupted as interrupted:
@@ -259,23 +280,36 @@ class SuiteCLI(LightningCLI):
         scores = self.record.kept_scores | logged_scores(self.trainer)
         if rehearses(self.trainer) or self.trainer.interrupted:
             return
-        self.trainer.test(model, datamodule=options["datamodule"], verbose=False)
-        self.finish({**scores, **logged_scores(self.trainer)})
+        self.finish(scores | self.tested(model, datamodule=options["datamodule"]))
 
     def say_how_to_go_on(self, interrupted: Interrupted) -> None:
         """Say where a run was stopped, and the command that continues it."""
         if self.trainer.is_global_zero:
             checkpoint = interrupted.checkpoint
             then = f"Go on with: relattn fit --ckpt_path {self.folder}" if checkpoint else "There is no checkpoint."
-            Console(stderr=True).print(f"{interrupted} {then}", highlight=False, soft_wrap=True)
+            self.display.line(f"{interrupted} {then}")
 
     def validate(self, model: Task, **options: Any) -> None:
         self.trainer.validate(model, **{**options, "verbose": False})
         self.finish(logged_scores(self.trainer))
 
     def test(self, model: Task, **options: Any) -> None:
+        self.finish(self.tested(model, **options))
+
+    def tested(self, model: Task, **options: Any) -> dict[str, float]:
+        """The scores of the run's own test set, then those of others, `test/<metric>/<name>`."""
         self.trainer.test(model, **{**options, "verbose": False})
-        self.finish(logged_scores(self.trainer))
+        scores = logged_scores(self.trainer)
+        for name in self.same_set:  # the run's own set stands in the table too
+            own = {key: value for key, value in scores.items() if key.startswith("test/") and key != "test/score"}
+            scores |= {f"test/{name_in_set(key.removeprefix('test/'), name)}": value for key, value in own.items()}
+        for name, data in self.test_sets.items():
+            model.extra_set = name
+            self.trainer.test(model, datamodule=data, verbose=False)
+            scores |= logged_scores(self.trainer)
+            self.record.test_sets[name] = data.describe()
+        model.extra_set = ""
+        return scores
 
     def predict(self, model: Task, **options: Any) -> None:
         self.trainer.predict(model, **{**options, "return_predictions": False})
@@ -288,18 +322,20 @@ class SuiteCLI(LightningCLI):
         result = None
         if not rehearses(self.trainer):
             result = self.record.write_result(self.trainer, self.model, self.datamodule, scores)
-        console = Console()
-        width = max(map(len, scores), default=0)
-        for name, value in sorted(scores.items()):
-            console.print(f"{name:<{width}}  {value:.4f}", highlight=False)
+        console = Console(quiet=self.display.quiet)
+        show_scores(console, scores, wandb_logging.tables(scores))
+        if self.test_sets:
+            own = self.same_set[0] if self.same_set else self.facts["data"]
+            console.print(table_of_sets(type(self.model), scores, own, self.test_sets))
         for stage, part in self.record.partial.items():
-            sentence = f"partial: {stage} saw a part of its images ({part})"
-            console.print(sentence, highlight=False, soft_wrap=True)
+            self.display.line(f"partial: {stage} saw a part of its images ({part})")
         if self.model.protocol:
             console.print(f"protocol: {self.model.protocol}", highlight=False)
         if result is None:
             return
         console.print(f"run: {self.folder}", highlight=False, soft_wrap=True)
+        for number, line in enumerate(next_commands(self.command, self.folder)):
+            self.display.line(f"{'next:' if number == 0 else '     '} {line}")
         for logger in wandb_logging.loggers_of(self.trainer.loggers):
             wandb_logging.log_end(logger, scores, result)
 

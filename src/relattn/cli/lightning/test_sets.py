@@ -1,0 +1,118 @@
+"""Test sets beside the run's own, `--test_data`: Market-1501's network on DukeMTMC-reID and on a table of one's own."""
+
+import inspect
+import re
+from argparse import ArgumentError
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from relattn.cli import catalogue
+from relattn.cli.lightning.complaints import complaint
+from relattn.cli.lightning.recipes import (
+    Config,
+    imported,
+    is_class_path,
+    merge,
+    parameters_of,
+    read_config,
+    recipe_file,
+    shared_arguments,
+)
+from relattn.errors import InputError, MissingFileError
+from relattn.tasks.data import Data
+
+TABLES = (".csv",)
+"""Suffixes of files that a data set reads as its argument `manifest`."""
+
+
+def test_entries(suite: Mapping[str, str]) -> list[str]:
+    """The entries of `--test_data`."""
+    return [entry.strip() for entry in suite.get("test_data", "").split(",") if entry.strip()]
+
+
+def test_set(entry: str, run: Config, data_type: type) -> tuple[str, Config]:
+    """Name and configuration of a test set.
+
+    Args:
+        entry: A recipe, a file in the form of one, a class path, or a table of images.
+        run: Configuration of the run's own data set, whose folder and preparation of images it shares.
+        data_type: What the task is tested on.
+
+    Raises:
+        InputError: If there is no such data set, or the task cannot be tested on it.
+    """
+    if entry.lower().endswith(TABLES):
+        if not Path(entry).is_file():
+            raise MissingFileError(f"--test_data {entry}: there is no such file.")
+        name, chosen = Path(entry).stem, merge(table_recipe(data_type), {"init_args": {"manifest": entry}})
+    elif is_class_path(entry):
+        name, chosen = entry.rpartition(".")[2], {"class_path": entry}
+    else:
+        file = recipe_file("data", entry)
+        name, chosen = Path(entry).stem, read_config(file)
+    kind = imported(str(chosen.get("class_path")))
+    if kind is None or not issubclass(kind, data_type):
+        raise InputError(f"--test_data {entry}: the task is tested on data that derive from {data_type.__name__}.")
+    shared = shared_arguments(run, chosen)
+    arguments = run.get("init_args") or {}
+    if "root" in arguments and "root" in (chosen.get("init_args") or {}):
+        shared["root"] = arguments["root"]
+    return re.sub(r"[^\w.+-]+", "_", name), merge(chosen, {"init_args": shared})
+
+
+def table_recipe(data_type: type) -> Config:
+    """The recipe of the data set that reads tables of images, of those that a task can be tested on.
+
+    Raises:
+        InputError: If there is none.
+    """
+    for recipe in catalogue.recipes("data"):
+        content = yaml.safe_load(recipe_file("data", recipe).read_text())
+        kind = imported(content["class_path"])
+        if kind is not None and issubclass(kind, data_type) and "manifest" in parameters_of(kind):
+            found: Config = content
+            return found
+    raise InputError(f"--test_data: no data set of {data_type.__name__} reads a table of images.")
+
+
+def build(config: Config) -> Data:
+    """Build a data set; its files are not read.
+
+    Raises:
+        InputError: If its arguments are refused.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Data, "data", fail_untyped=False)
+    try:
+        data: Data = parser.instantiate(parser.parse_object({"data": config})).data
+    except ArgumentError as error:
+        raise complaint(str(error), parser, []) from error
+    return data
+
+
+def build_all(entries: Sequence[str], run: Config, data_type: type, stage: str = "test") -> dict[str, Data]:
+    """The test sets of a list, checked, by their names.
+
+    Raises:
+        InputError: If two have one name, or one is missing or cannot be scored on.
+    """
+    sets: dict[str, Data] = {}
+    for entry in entries:
+        name, config = test_set(entry, run, data_type)
+        if name in sets:
+            raise InputError(f"--test_data names {name} twice: their scores would have one name.")
+        data = build(config)
+        data.setup(stage)
+        data.check()
+        sets[name] = data
+    return sets
+
+
+def named_like(config: Any, entry: str) -> bool:
+    """Whether the run's own data set is that of an entry: its scores are then known."""
+    kind = imported(catalogue.class_path("data", entry)) if entry in catalogue.recipes("data") else None
+    return kind is not None and inspect.isclass(kind) and imported(str(config.get("class_path"))) is kind

@@ -1,0 +1,82 @@
+"""Training on several data sets at once, their people kept apart."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from relattn.errors import InputError
+from relattn.tasks.reid.data import ReIDData
+from relattn.tasks.reid.splits import PersonImage, Splits
+
+ROOT = "data"
+"""The default `root` of data sets."""
+
+
+class Joint(ReIDData):
+    """The training images of several sets as one, and the queries and the gallery of the first of them.
+
+    On the command line `--data Market1501+DukeMTMC`; the other sets are tested on with `--test_data`.
+    """
+
+    def __init__(self, joined: Sequence[ReIDData], **arguments: Any) -> None:
+        """Define the data.
+
+        Args:
+            joined: The sets, of which only the places of their images count; those that name no `root` are in the joint
+                one.
+            arguments: Shared by all sets, see `ReIDData`; they hold for the images of all.
+
+        Raises:
+            InputError: If there are fewer than two sets.
+        """
+        super().__init__(**arguments)
+        if len(joined) < 2:
+            raise InputError(f"Joint: joined has {len(joined)} sets, expected at least two.")
+        self.joined = list(joined)
+        for data in self.joined:
+            if data.root == Path(ROOT):  # nobody has said another place
+                data.root = self.root
+
+    @property
+    def feature(self) -> Any:  # type: ignore[override]
+        """That of the first set, which is scored."""
+        return self.joined[0].feature
+
+    def prepare_data(self) -> None:
+        """Unpack what is still packed, in one process."""
+        for data in self.joined:
+            data.prepare_data()
+
+    def read_splits(self, *, training: bool) -> Splits:
+        parts = [data.read_splits(training=training) for data in (self.joined if training else self.joined[:1])]
+        root = Path(os.path.commonpath([part.root.absolute() for part in parts]))
+        train: list[PersonImage] = []
+        names: dict[int, str] = {}
+        identities = cameras = 0
+        for data, part in zip(self.joined, parts, strict=False):
+            place = os.path.relpath(part.root.absolute(), root)
+            numbers = {number: identities + index for index, number in enumerate(distinct(part))}
+            train += [moved(image, place, numbers, cameras) for image in part.train]
+            for number, new in numbers.items():
+                names[new] = f"{type(data).__name__}/{part.identity_names.get(number, number)}"
+            identities += len(numbers)
+            cameras += 1 + max(image.camera for image in (*part.train, *part.query, *part.gallery))
+        first = parts[0]
+        place = os.path.relpath(first.root.absolute(), root)
+        numbers = {number: index for index, number in enumerate(distinct(first))}
+        query, gallery = ([moved(image, place, numbers, 0) for image in part] for part in (first.query, first.gallery))
+        return Splits(root, train, query, gallery, identity_names=names)
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "joined": [type(data).__name__ for data in self.joined]}
+
+
+def distinct(splits: Splits) -> list[int]:
+    """The identities of a set, those of test as well, sorted."""
+    return sorted({image.identity for part in (splits.train, splits.query, splits.gallery) for image in part})
+
+
+def moved(image: PersonImage, place: str, numbers: dict[int, int], cameras: int) -> PersonImage:
+    """An image in the common folder, with the numbers that its identity and camera have among all sets."""
+    return PersonImage(f"{place}/{image.path}", numbers[image.identity], image.camera + cameras)

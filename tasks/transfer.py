@@ -1,0 +1,109 @@
+"""Starting from a network that the suite has trained on other data, and scoring with one whose classes are others."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from relattn.attention.base import Attention
+from relattn.errors import InputError
+
+NAMED = 3
+"""How many names of each kind a sentence has."""
+
+LEAST_PART = 0.5
+"""A checkpoint is of another network if fewer than this part of its weights, attention aside, fit."""
+
+
+@dataclass(frozen=True)
+class TrainedState:
+    """What a checkpoint of the suite holds of a network.
+
+    Attributes:
+        weights: The state of its task.
+        class_names: Names of the classes or identities that it was trained on; None if it does not say.
+    """
+
+    weights: dict[str, Tensor]
+    class_names: list[str] | None
+
+
+def trained_state(file: Path) -> TrainedState | None:
+    """Read a checkpoint of the suite's; None for a file of anybody else's weights.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception:
+        return None
+    if not isinstance(content, Mapping) or not {"config", "specification", "state_dict"} <= content.keys():
+        return None
+    names = content["specification"].get("class_names")
+    return TrainedState(dict(content["state_dict"]), None if names is None else [str(name) for name in names])
+
+
+def start_from(module: nn.Module, trained: TrainedState, *, classifiers: Sequence[str], same_classes: bool) -> str:
+    """Give a module those weights that fit it.
+
+    Args:
+        module: A task with its network.
+        trained: Of the task that the weights are from.
+        classifiers: Names of the modules whose outputs are classes.
+        same_classes: Whether their classes are the same ones.
+
+    Returns:
+        What was taken, left out, and begins anew.
+
+    Raises:
+        InputError: If less than half of the network, attention aside, fits.
+    """
+    own = module.state_dict()
+    of_classes = tuple(f"{name}." for name in classifiers)
+    taken = {
+        name: value
+        for name, value in trained.weights.items()
+        if name in own
+        and own[name].shape == value.shape
+        and "." in name  # what a task keeps of its own, such as a threshold, belongs to its data
+        and (same_classes or not name.startswith(of_classes))
+    }
+    parameters = {name for name, _ in module.named_parameters()}
+    inside = tuple(f"{name}." for name, part in module.named_modules() if isinstance(part, Attention))
+    plain = {name for name in parameters if not name.startswith((*inside, *of_classes))}
+    if len(plain & taken.keys()) < LEAST_PART * len(plain):
+        raise InputError(
+            f"{len(plain & taken.keys()):,} of the network's {len(plain):,} tensors without attention have their like "
+            f"in it, by name and shape (missing: {some(sorted(plain - taken.keys()))}): expected the same backbone."
+        )
+    module.load_state_dict(taken, strict=False)
+    left = [name for name in trained.weights if name not in taken and "." in name]
+    new = [name for name in own if name not in taken and name in parameters]
+    return f"{len(taken):,} tensors taken; left out: {some(left)}; new: {some(new)}"
+
+
+def some(names: Sequence[str]) -> str:
+    """The modules that tensors belong to, the first of them by name."""
+    modules = list(dict.fromkeys(name.rpartition(".")[0] for name in names))
+    more = f" and {len(modules) - NAMED:,} more modules" if len(modules) > NAMED else ""
+    return (", ".join(modules[:NAMED]) + more) or "nothing"
+
+
+def fill_unused(module: nn.Module, state: dict[str, Any], unused: Sequence[str]) -> None:
+    """Let a state fit a module but for modules that only training uses: these keep what they have.
+
+    Args:
+        module: What will load the state, strictly.
+        state: Changed in place.
+        unused: Names of the modules that only training uses.
+    """
+    own = module.state_dict()
+    prefixes = tuple(f"{name}." for name in unused)
+    for name in [name for name in state if name.startswith(prefixes)]:
+        if name not in own or own[name].shape != state[name].shape:
+            del state[name]
+    state.update({name: value for name, value in own.items() if name.startswith(prefixes) and name not in state})
