@@ -295,9 +295,10 @@ class Task(LightningModule):
         in_epochs = trainer.max_epochs is not None and trainer.max_epochs > 0
         if not in_epochs or (trainer.max_steps > 0 and trainer.max_steps <= trainer.max_epochs * per_epoch):
             return int(trainer.global_step)
-        batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        within = 0 if batches >= trainer.num_training_batches else batches // trainer.accumulate_grad_batches
-        return int(trainer.current_epoch * per_epoch + within)
+        # Between two epochs the loop still counts the batches of the last one, which may have been more or fewer.
+        loop = trainer.fit_loop
+        batches = loop.epoch_loop.batch_progress.current.ready if loop.restarted_mid_epoch else 0
+        return int(trainer.current_epoch * per_epoch + batches // trainer.accumulate_grad_batches)
 
     def on_train_epoch_start(self) -> None:
         """Freeze or thaw the early stages."""

@@ -1,9 +1,9 @@
 """From the bytes of an image file to pixels: the one place where image files are decoded.
 
-Whatever OpenCV or Pillow reads is read, in colour, upright (by its EXIF orientation) and in 8 bits: of 16 bits the upper
-8 are taken, transparency is dropped, and of several frames or pages the first counts. OpenCV decodes the usual formats,
-since it is faster; Pillow those in which OpenCV leaves out the orientation (AVIF) or mixes colours with transparency
-(TIFF), and all that OpenCV does not know.
+Whatever OpenCV or Pillow reads is read, in colour, upright (by its EXIF orientation) and in 8 bits: of 16 bits the
+upper 8 are taken, transparency is dropped, and of several frames or pages the first counts. OpenCV decodes the usual
+formats, since it is faster; Pillow those in which OpenCV leaves out the orientation (AVIF) or mixes colours with
+transparency (TIFF), and all that OpenCV does not know.
 """
 
 import io
@@ -134,7 +134,7 @@ def orientation_of(image: Image.Image) -> int:
         value = exif.get(ORIENTATION)
     except PILLOW_ERRORS:  # damaged EXIF says nothing
         value = None
-    return value if value in range(1, 9) else 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -165,7 +165,7 @@ def size_of(path: Path) -> tuple[int, int]:
                     orientation = image.tag_v2.get(ORIENTATION, 1)
                 return size[::-1] if orientation in range(5, 9) else size
     except UnidentifiedImageError:  # OpenCV may know it
-        return read_image(path).shape[:2]  # type: ignore[return-value]
+        return read_image(path).shape[:2]
     except PILLOW_ERRORS as error:
         raise InputError(f"{path} cannot be read as an image ({error}).") from error
 

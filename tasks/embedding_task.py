@@ -77,6 +77,7 @@ class EmbeddingTask(Task):
             "sha256": digest(checkpoint),
             **{name: compared[name] for name in ("distance", "feature", "flip")},
             "image_size": list(self.specification["image_size"]),
+            "interpolation": self.specification["preprocessing"]["interpolation"],
         }
 
     def predictor(self) -> Predictor:

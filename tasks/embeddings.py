@@ -109,7 +109,7 @@ def check_comparable(query: dict[str, Any], gallery: dict[str, Any]) -> None:
     Raises:
         InputError: With what differs.
     """
-    for what in ("sha256", "feature", "flip", "image_size"):
+    for what in ("sha256", "feature", "flip", "image_size", "interpolation"):
         if what in query and what in gallery and query[what] != gallery[what]:
             mine, other = query[what], gallery[what]
             if what == "sha256":

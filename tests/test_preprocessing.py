@@ -67,7 +67,7 @@ def test_the_description_comes_back_from_json() -> None:
     ("options", "message"),
     [
         ({"resize": "crop"}, "resize is 'crop', expected one of stretch, cover, scale, none"),
-        ({"interpolation": "cubic"}, "interpolation is 'cubic', expected one of linear, area_or_linear"),
+        ({"interpolation": "cubic"}, "interpolation is 'cubic', expected one of linear, area_or_linear, antialiased"),
         ({"std": (1.0, 0.0, 1.0)}, "expected three of each, std positive"),
     ],
     ids=str,

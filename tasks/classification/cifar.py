@@ -165,6 +165,7 @@ class CIFAR(Data):
         return [str(name) for name in names]
 
     def preprocessing(self) -> Preprocessing:
+        """CIFAR's images have the network's size and pass unchanged; the filter is for other images in prediction."""
         return Preprocessing(self.image_size, interpolation="area_or_linear", mean=self.mean, std=self.std)
 
     def examples(self, split: str, indices: Sequence[int]) -> dict[str, Any]:

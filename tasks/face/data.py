@@ -146,6 +146,11 @@ class FaceData(ImageData):
         """Find the verification sets."""
 
     def preprocessing(self) -> Preprocessing:
+        """StRA's: the shorter side brought to the face's, its centre cut out, minus 127.5, over 128 (supplement B).
+
+        The public sets are aligned at 112x112 and pass unchanged, and the paper names no filter for others, so that it
+        is no choice: each pixel is the mean of those it covers, which leaves no aliasing in larger images.
+        """
         return Preprocessing(
             self.image_size, "cover", "area_or_linear", mean=(CENTRE,) * 3, std=(RANGE,) * 3, value_range=255.0
         )

@@ -87,8 +87,8 @@ class Records:
         known_end = images == len(self.keys) or not self.parse(images)[2]
         if images <= 1 or not known_end or np.float32(self.keys[images - 1] + 1) != labels[0]:
             raise InputError(
-                f"{self.path}, offset {self.offsets[0]}: the header says that images end at key {labels[0]:.0f}, and the "
-                f"index has keys {self.keys[0]} to {self.keys[-1]}: .rec and .idx differ."
+                f"{self.path}, offset {self.offsets[0]}: the header says that images end at key {labels[0]:.0f}, and "
+                f"the index has keys {self.keys[0]} to {self.keys[-1]}: .rec and .idx differ."
             )
         found = self.labels_of_ranges(images)
         if found is None:

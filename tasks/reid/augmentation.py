@@ -1,10 +1,14 @@
-"""Augmentation of training images, on albumentations."""
+"""Augmentation of training images, on albumentations.
+
+Zhang et al., CVPR 2020, section 4.1: random cropping, horizontal flipping and random erasing, as in RGA's released code.
+StRA's, on torchreid 0.9.1, has the same steps but for what is translated and what erased rectangles are filled with,
+`Augmentation.translate` and `erasing_fill`.
+"""
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,9 +16,11 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the netwo
 import albumentations as A
 
 from relattn.errors import InputError
-from relattn.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from relattn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Interpolation, resize
 
 Pixels = NDArray[Any]
+
+Translated = Literal["image", "resized"]
 
 
 @dataclass
@@ -23,6 +29,10 @@ class Augmentation:
 
     translation: float = 0.5
     """Probability of a random 2-D translation: resized to 9/8 of the size and cut at a random place."""
+
+    translate: Translated = "image"
+    """What is translated: the `image` itself, or the `resized` image, which is then resized a second time (torchreid,
+    and so StRA's released code)."""
 
     flip: float = 0.5
     """Probability of a horizontal flip."""
@@ -34,23 +44,37 @@ class Augmentation:
     """What it is filled with, in units of the normalised image: 0 is ImageNet's mean colour."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no probability.
+        """Refuse what is no probability or no choice.
 
         Raises:
             InputError: With its name and value.
         """
+        if self.translate not in get_args(Translated):
+            raise InputError(f"Augmentation: translate is {self.translate!r}, expected image or resized.")
         for name in ("translation", "flip", "erasing"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise InputError(f"Augmentation: {name} is {value}, expected a probability, from 0 to 1.")
 
 
+class Resized(A.ImageOnlyTransform):
+    """Resizes as evaluation does."""
+
+    def __init__(self, height: int, width: int, interpolation: Interpolation, p: float = 1.0) -> None:
+        """Define the transform to `height` x `width` pixels; `interpolation` as of `relattn.preprocessing.resize`."""
+        super().__init__(p=p)
+        self.size, self.interpolation = (height, width), interpolation
+
+    def apply(self, img: Pixels, **params: Any) -> Pixels:
+        return resize(img, self.size, self.interpolation)
+
+
 class RandomTranslation(A.ImageOnlyTransform):
     """Resizes to 9/8 of the size, and cuts the size out at a random place."""
 
-    def __init__(self, height: int, width: int, p: float = 0.5) -> None:
-        """Define the transform for images of `height` x `width` pixels."""
+    def __init__(self, height: int, width: int, interpolation: Interpolation, p: float = 0.5) -> None:
+        """Define the transform for `height` x `width` pixels; `interpolation` as of `relattn.preprocessing.resize`."""
         super().__init__(p=p)
-        self.height, self.width = height, width
+        self.height, self.width, self.interpolation = height, width, interpolation
 
     def get_params(self) -> dict[str, Any]:
         larger = round(self.height * 1.125), round(self.width * 1.125)
@@ -59,7 +83,7 @@ class RandomTranslation(A.ImageOnlyTransform):
         return {"larger": larger, "top": top, "left": left}
 
     def apply(self, img: Pixels, larger: tuple[int, int], top: int, left: int, **params: Any) -> Pixels:
-        resized = cv2.resize(img, larger[::-1], interpolation=cv2.INTER_LINEAR)
+        resized = resize(img, larger, self.interpolation)
         return resized[top : top + self.height, left : left + self.width]
 
 
@@ -104,11 +128,16 @@ class RandomErasing(A.ImageOnlyTransform):
 class Pipeline:
     """Turns `(H, W, 3)` uint8 RGB into `(height, width, 3)` float32, normalised."""
 
-    def __init__(self, size: tuple[int, int], augmentation: Augmentation) -> None:
-        """Define the pipeline for images of `size`, height and width."""
+    def __init__(
+        self, size: tuple[int, int], augmentation: Augmentation, interpolation: Interpolation = "antialiased"
+    ) -> None:
+        """Define the pipeline for images of `size`, height and width; `interpolation` is that of evaluation."""
+        sizing = [
+            RandomTranslation(*size, interpolation, p=augmentation.translation),
+            Resized(*size, interpolation),  # leaves alone what was translated
+        ]
         self.steps: list[A.BasicTransform] = [
-            RandomTranslation(*size, p=augmentation.translation),
-            A.Resize(*size, interpolation=cv2.INTER_LINEAR),
+            *(sizing if augmentation.translate == "image" else reversed(sizing)),
             A.HorizontalFlip(p=augmentation.flip),
             A.Normalize(IMAGENET_MEAN, IMAGENET_STD),
             RandomErasing(fill=augmentation.erasing_fill, p=augmentation.erasing),

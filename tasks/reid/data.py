@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from relattn.errors import InputError
-from relattn.preprocessing import Preprocessing
+from relattn.preprocessing import Interpolation, Preprocessing
 from relattn.tasks.decoding import Pixels, read_image
 from relattn.tasks.embeddings import Entry
 from relattn.tasks.files import content_of, file_numbers, origin
@@ -123,6 +123,7 @@ class ReIDData(ImageData):
         batch_size: int = 64,
         images_per_identity: int | None = 4,
         epoch_over: EpochOver = "identities",
+        interpolation: Interpolation = "antialiased",
         augmentation: Augmentation | None = None,
         eval_batch_size: int = 128,
         validation: int = 0,
@@ -138,6 +139,8 @@ class ReIDData(ImageData):
             images_per_identity: K, the images of each identity in a batch; None to shuffle images.
             epoch_over: With K images of each identity in a batch, an epoch has each of the `identities` once, or nearly
                 all `images`.
+            interpolation: How images are resized, in training and evaluation; see `relattn.preprocessing.resize`. Both
+                papers' released code has PIL's bilinear filter, `antialiased`.
             augmentation: How training images are varied.
             eval_batch_size: Images of one step of evaluation, on each GPU.
             validation: Training identities held out for validation, each with one query a camera. With 0 the curves of
@@ -155,7 +158,7 @@ class ReIDData(ImageData):
         self.expect(validation=(validation, 0))
         self.expect(images_per_identity=(2 if images_per_identity is None else images_per_identity, 2))
         self.images_per_identity, self.epoch_over = images_per_identity, epoch_over
-        self.augmentation = augmentation or Augmentation()
+        self.interpolation, self.augmentation = interpolation, augmentation or Augmentation()
         self.validation, self.single_image_identities = validation, single_image_identities
 
     @abstractmethod
@@ -163,7 +166,7 @@ class ReIDData(ImageData):
         """Find the images of the three splits, those to train with only if they are needed."""
 
     def preprocessing(self) -> Preprocessing:
-        return Preprocessing(self.image_size)
+        return Preprocessing(self.image_size, interpolation=self.interpolation)
 
     def specification(self) -> dict[str, Any]:
         return {**super().specification(), "feature": self.feature}
@@ -191,7 +194,7 @@ class ReIDData(ImageData):
         self.num_classes = len(self.identities)
         self.class_names = [names.get(number, str(number)) for number in self.identities]
         labels = {identity: label for label, identity in enumerate(self.identities)}
-        varied = Pipeline(self.image_size, self.augmentation)
+        varied = Pipeline(self.image_size, self.augmentation, self.interpolation)
         held_out = ReIDImages(found.root, query + gallery, plain, queries=len(query), identity_names=names)
         self.sets |= {
             "train": ReIDImages(found.root, train, varied, labels, identity_names=names),

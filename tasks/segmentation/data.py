@@ -204,6 +204,11 @@ class SegmentationData(ImageData):
         self.normalisation, self.image_scale = normalisation, image_scale
 
     def preprocessing(self) -> Preprocessing:
+        """Whole images at their own size, as the paper tests them.
+
+        Nothing is resized unless `image_scale` is set, which no recipe of the papers does, so that the filter is no
+        choice. Crops of training are scaled by OpenCV's filter, as in OCNet's code, whose settings the paper follows.
+        """
         mean, std = STATISTICS[self.normalisation]
         how: Resize = "none" if self.image_scale == 1 else "scale"
         return Preprocessing(self.image_size, how, "area_or_linear", self.image_scale, mean=tuple(mean), std=tuple(std))

@@ -9,6 +9,7 @@ from released_networks import ReleasedNetwork, released_stra, shake
 
 from relattn.cli.main import run
 from relattn.errors import InputError
+from relattn.inference.loading import load_task
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
 
@@ -39,7 +40,7 @@ def test_a_converted_checkpoint_is_tested_and_embeds(network, released, people, 
     images = torch.randn(2, 3, 64, 32)
     with torch.no_grad():
         expected = network(images)[1]
-        assert (load_task(out)(images) - expected).abs().max() < 1e-4 * expected.abs().max()
+        assert (load_task(Path(out))(images) - expected).abs().max() < 1e-4 * expected.abs().max()
     assert run(["test", "--ckpt_path", out, "--gpus", "0", "--data.root", str(people), "--data.workers", "0"]) == 0
     result = json.loads(Path("converted/test/result.json").read_text())
     assert (result["attention"], result["identities"]) == ("rga_sc", 12)
@@ -60,14 +61,14 @@ def test_what_is_written_says_where_it_is_from_and_what_it_is_for(released):
     assert specification["preprocessing"]["size"] == [64, 32]
     assert (content["released"]["file"], content["released"]["release"]) == ("rga.pth.tar", "RGA")
     assert Path("cuhk03/config.yaml").read_text() == content["config"]
-    other = load_task(convert(released, "other/model.ckpt", "--identities", "20"))
+    other = load_task(Path(convert(released, "other/model.ckpt", "--identities", "20")))
     assert other.head.classifier.weight.shape == (20, 2048)
 
 
 def test_what_cannot_be_is_explained(released, capsys):
     with pytest.raises(InputError, match=r"gg_spatial.0.weight is .*, and .*trained on, 256x128"):
         run(["convert", "--released", released, "--out", "a/b.ckpt"])
-    with pytest.raises(InputError, match="there is no data set 'Market'. Closest: Market1501"):
+    with pytest.raises(InputError, match=r"there is no data set 'Market'\. Closest: Market1501"):
         convert(released, "a/b.ckpt", "--data", "Market")
     with pytest.raises(InputError, match="CIFAR10 has not what ReID is trained on"):
         convert(released, "a/b.ckpt", "--data", "CIFAR10")

@@ -89,7 +89,7 @@ def test_faces(face_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     drawn("pairs")
     drawn("grad-cam")
     assert "pairs: 20" in capsys.readouterr().out
-    with pytest.raises(InputError, match="no verification set 'lwf'. Closest: lfw"):
+    with pytest.raises(InputError, match=r"no verification set 'lwf'\. Closest: lfw"):
         figures(face_run, "--figure", "pairs", "--set", "lwf")
 
 

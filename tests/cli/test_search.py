@@ -91,7 +91,7 @@ def search(query: Path, gallery: Path, *arguments: str) -> dict[str, Any]:
 
 def features_of(checkpoint: Path, root: Path, entries: list[Entry], *, flip: bool) -> np.ndarray[Any, Any]:
     """Features by the task's forward, one image at a time."""
-    task, prepare = load_network(checkpoint, flip=flip).task, Preprocessing(SIZE)
+    task, prepare = load_network(checkpoint, flip=flip).task, Preprocessing(SIZE, interpolation="antialiased")
     images = [torch.from_numpy(prepare(read_image(root / entry.path))).permute(2, 0, 1) for entry in entries]
     with torch.no_grad():
         return torch.cat([task(image[None]) for image in images]).numpy()
@@ -122,7 +122,8 @@ def test_an_embedding_holds_the_features_of_all_images_in_order(people: Path, ch
     assert found.root == people.resolve()
     said = found.metadata
     assert (said["distance"], said["feature"], said["flip"]) == ("cosine", "after_norm", "none")
-    assert (said["image_size"], said["labels"], len(said["sha256"])) == (list(SIZE), "market", 64)
+    assert (said["image_size"], said["interpolation"]) == (list(SIZE), "antialiased")
+    assert (said["labels"], len(said["sha256"])) == ("market", 64)
 
 
 def test_it_says_how_many_images_in_how_long(

@@ -36,7 +36,7 @@ def test_a_full_disk_leaves_the_last_good_one_and_says_so(tmp_path: Path, monkey
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, failing, full)
-    with pytest.raises(InputError, match=rf"{file} could not be written: No space left on device. .* is kept"):
+    with pytest.raises(InputError, match=rf"{file} cannot be written: No space left on device. .* is kept"):
         save(tmp_path, 2)
     monkeypatch.undo()
     assert [path.name for path in file.parent.iterdir()] == ["last.ckpt"]

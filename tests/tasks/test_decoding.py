@@ -90,7 +90,9 @@ def test_no_kind_may_lack_its_second_half(kind: str, tmp_path: Path) -> None:
     # Of several frames the first counts: the others may be missing.
     lengths = (0, 1, 8, len(content) // (4 if "animated" in kind or "pages" in kind else 2))
     for length in lengths:
-        with pytest.raises(InputError, match=r"empty|no image that OpenCV or Pillow reads|cut off before its end|damaged"):
+        with pytest.raises(
+            InputError, match=r"empty|no image that OpenCV or Pillow reads|cut off before its end|damaged"
+        ):
             decode_wholly(content[:length])
         file.write_bytes(content[:length])
         assert file_fault(str(file)), length
@@ -172,13 +174,20 @@ def test_pictures_of_python_are_scaled_as_files_are(tmp_path: Path) -> None:
 def test_damaged_exif_says_nothing() -> None:
     content = COLOUR["JPEG"]
     segment = b"\xff\xe1\x00\x10Exif\0\0" + b"II*\0\xff\xff\xff\xff"
-    np.testing.assert_array_equal(
-        decode_image(content[:2] + segment + content[2:], "it"), decode_image(content, "it")
-    )
+    np.testing.assert_array_equal(decode_image(content[:2] + segment + content[2:], "it"), decode_image(content, "it"))
 
 
 def test_folders_are_searched_and_other_files_named(tmp_path: Path) -> None:
-    for name in ("a/1.JPG", "a/b/2.webp", "3.tif", "Thumbs.db", ".hidden.png", "a/notes.txt", "__MACOSX/1.jpg", "4.raw"):
+    for name in (
+        "a/1.JPG",
+        "a/b/2.webp",
+        "3.tif",
+        "Thumbs.db",
+        ".hidden.png",
+        "a/notes.txt",
+        "__MACOSX/1.jpg",
+        "4.raw",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "a" / "loop").symlink_to(tmp_path)

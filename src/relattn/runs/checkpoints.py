@@ -33,9 +33,8 @@ class Checkpoints(TorchCheckpointIO):
                 torch.save(checkpoint, stream)
         except (InputError, RuntimeError) as error:  # torch reports a failed write by a RuntimeError
             then = "Go on from that of an earlier epoch" if file.is_file() else "Start the run again"
-            raise InputError(
-                f"The checkpoint {file} could not be written: {error} {then} when there is room."
-            ) from error
+            said = str(error) if isinstance(error, InputError) else f"{file} cannot be written: {error}"
+            raise InputError(f"{said} {then} when there is room.") from error
 
     def load_checkpoint(
         self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
@@ -61,7 +60,9 @@ def read_file(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make a reader raise anything
-        raise InputError(f"{path} cannot be read as a checkpoint: {str(error) or type(error).__name__}") from error
+        unreadable = isinstance(error, OSError | EOFError)  # said of its offsets, which tells nobody anything
+        reason = "it is cut short or damaged." if unreadable else str(error) or type(error).__name__
+        raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from error
     return content
 
 

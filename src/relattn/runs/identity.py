@@ -141,5 +141,6 @@ def label(names: Iterable[str], overrides: Mapping[str, Any]) -> str:
 
 
 def is_class_path(value: Any) -> bool:
-    """Whether a value looks like the path of a class."""
-    return isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value) is not None
+    """Whether a value looks like the path of a class, or of a function in a package; timm's names have one dot."""
+    path = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\.([A-Z]\w*|[a-z_]\w*\.[a-z_]\w*)"
+    return isinstance(value, str) and re.fullmatch(path, value) is not None

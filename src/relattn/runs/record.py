@@ -15,6 +15,7 @@ import yaml
 from lightning import __version__
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
 
 import relattn
 from relattn.costs.measure import count_macs
@@ -40,6 +41,8 @@ class RunRecord(Callback):
         """
         super().__init__()
         self.config, self.facts, self.claim = str(hidden(config)), facts, claim
+        self.loggers: list[Logger] = []
+        """The user's, which begin with the run: Lightning would make their runs and folders before data are read."""
         self.made: dict[str, Any] = {}
         self.started = time.monotonic()
         self.step_ended: float | None = None
@@ -54,7 +57,10 @@ class RunRecord(Callback):
     def begin(self, trainer: Trainer) -> None:
         """Write what the run is; a rehearsal with `fast_dev_run` leaves nothing."""
         self.made = made(trainer)
-        if not trainer.is_global_zero or rehearses(trainer):
+        if rehearses(trainer):
+            return
+        trainer.loggers, self.loggers = [*trainer.loggers, *self.loggers], []
+        if not trainer.is_global_zero:
             return
         self.claim.started = True
         if beginning := getattr(trainer.lightning_module, "beginning", ""):

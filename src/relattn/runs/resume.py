@@ -5,6 +5,7 @@ schedule, batch size and accumulation may change; they hold from where it goes o
 run as it is now planned, at the part of it that is done.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,12 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from relattn.errors import InputError
+from relattn.runs.identity import SEED, Decisive, changes, decisive
 from relattn.runs.run_folder import read_json
 from relattn.tasks.base import Task
 
-SAME_MODEL = ("backbone", "attention", "stages", "placement")
-"""Arguments of a task that make the network, and need not show in the shapes of its weights."""
+SAME = ("model", "model.backbone", "model.attention", "model.stages", "model.placement", "data")
+"""Options that say what the run is, and need not show in the shapes of its weights."""
 
 SAME_WITHIN_EPOCH = (("data", "init_args", "batch_size"), ("trainer", "accumulate_grad_batches"))
 """Options that say which images an epoch's steps have."""
@@ -74,17 +76,14 @@ def check_same_run(run: Path, before: Mapping[str, Any], now: Mapping[str, Any],
     Raises:
         InputError: With the option, both values, and what to do instead.
     """
-    model_before, model_now = (at(config, ("model", "init_args")) or {} for config in (before, now))
-    differing = [("model", at(before, ("model", "class_path")), at(now, ("model", "class_path")))]
-    differing += [(f"model.{name}", model_before.get(name), model_now.get(name)) for name in SAME_MODEL]
-    differing += [("data", at(before, ("data", "class_path")), at(now, ("data", "class_path")))]
-    differing += [("seed_everything", before.get("seed_everything"), now.get("seed_everything"))]
-    for option, was, is_now in differing:
-        if was != is_now:
-            raise InputError(
-                f"--{option} is {is_now}, and {run} has {was}: a run that goes on keeps it. Start a new run, from the "
-                f"weights of this one with --model.pretrained {run} if they fit."
-            )
+    differing = changes(same_of(before), same_of(now))
+    differing |= changes(*({SEED: config.get(SEED)} for config in (before, now)))
+    if differing:
+        option, (was, is_now) = next(iter(differing.items()))
+        raise InputError(
+            f"--{option} is {written(is_now)}, and {run} has {written(was)}: a run that goes on keeps it. Start a new "
+            f"run, from the weights of this one with --model.pretrained {run} if they fit."
+        )
     optimizers = [at(config, ("model", "init_args", "optimizer", "class_path")) for config in (before, now)]
     if optimizers[0] != optimizers[1]:
         raise InputError(
@@ -102,6 +101,17 @@ def check_same_run(run: Path, before: Mapping[str, Any], now: Mapping[str, Any],
                 )
 
 
+def same_of(config: Mapping[str, Any]) -> Decisive:
+    """The options of a configuration that a run keeps, with all that belongs to its attention."""
+    options = decisive(config)
+    return {name: value for name, value in options.items() if name in SAME or name.startswith("model.attention.")}
+
+
+def written(value: Any) -> str:
+    """A value as it is written on the command line."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def check_length(run: Path, before: Mapping[str, Any], now: Mapping[str, Any], done: Progress) -> str | None:
     """Whether there is anything left to train.
 
@@ -113,14 +123,17 @@ def check_length(run: Path, before: Mapping[str, Any], now: Mapping[str, Any], d
     """
     asked = {unit: at(now, ("trainer", f"max_{unit}")) for unit in ("epochs", "steps")}
     planned = {unit: at(before, ("trainer", f"max_{unit}")) for unit in ("epochs", "steps")}
-    for unit, number in (("epochs", done.epochs), ("steps", done.steps)):
-        limit = asked[unit]
-        if limit is None or limit < 0:
-            continue
+    limits = [
+        (unit, limit, number)
+        for unit, number in (("epochs", done.epochs), ("steps", done.steps))
+        if (limit := asked[unit]) is not None and limit >= 0
+    ]
+    for unit, limit, number in limits:
         if limit < number:
             raise InputError(
                 f"--trainer.max_{unit} is {limit}, and {run} has {number} {unit} already: a run cannot become shorter."
             )
+    for unit, limit, number in limits:
         if limit == number and not done.within_epoch:
             return (
                 f"{run} is complete: {number} of {limit} {unit}. To go on, plan more: --trainer.max_{unit} {2 * limit}."

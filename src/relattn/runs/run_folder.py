@@ -143,12 +143,9 @@ class RunClaim:
                 self.make(folder)
             except FileExistsError as error:
                 if exact:
-                    going_on = (
-                        " It can be gone on with: --ckpt_path {folder}." if any(folder.glob("checkpoints/*")) else ""
-                    )
-                    raise InputError(
-                        f"{folder} exists. Choose another --name.{going_on.format(folder=folder)}"
-                    ) from error
+                    resumable = any(folder.glob("checkpoints/*"))
+                    then = f" To go on with that run, leave --name out: --ckpt_path {folder}." if resumable else ""
+                    raise InputError(f"{folder} exists. Choose another --name.{then}") from error
                 number += 1
                 continue
             except OSError as error:

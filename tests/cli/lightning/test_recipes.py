@@ -111,7 +111,7 @@ def test_later_parts_win_and_a_base_may_be_replaced() -> None:
     assert densenet["optimizer"]["init_args"]["lr"] == 0.1
     for name, base in (("a", "b"), ("b", "a")):
         Path(f"{name}.yaml").write_text(f"base: {base}\n")
-    with pytest.raises(InputError, match="the base 'a' leads back to a.yaml"):
+    with pytest.raises(InputError, match=r"the base 'a' leads back to a\.yaml"):
         read("--task a.yaml")
 
 

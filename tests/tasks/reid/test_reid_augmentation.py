@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from relattn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from relattn.errors import InputError
+from relattn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, resize
 from relattn.tasks.reid.augmentation import Augmentation, Pipeline, RandomErasing, RandomTranslation
 
 HALVES = (slice(16), slice(16, 32))
@@ -44,7 +45,7 @@ def test_steps_are_independent_and_as_likely_as_asked() -> None:
 
 
 def test_translation_cuts_the_size_out_of_nine_eighths() -> None:
-    step = RandomTranslation(256, 128, p=1.0)
+    step = RandomTranslation(256, 128, "antialiased", p=1.0)
     places = set()
     for seed in range(300):
         step.set_random_seed(seed)
@@ -55,7 +56,12 @@ def test_translation_cuts_the_size_out_of_nine_eighths() -> None:
         assert 0 <= parameters["left"] <= 16
     assert {top for top, _ in places} >= {0, 32}
     step.set_random_seed(1)
-    assert step(image=image(128, 64))["image"].shape == (256, 128, 3)
+    pixels = image(400, 150)
+    found = step.get_params()
+    step.set_random_seed(1)
+    rows, columns = slice(found["top"], found["top"] + 256), slice(found["left"], found["left"] + 128)
+    expected = resize(pixels, (288, 144), "antialiased")[rows, columns]
+    np.testing.assert_array_equal(step(image=pixels)["image"], expected)
 
 
 def test_erasing_reaches_the_areas_of_the_paper() -> None:
@@ -82,3 +88,25 @@ def test_erasing_comes_after_normalising_and_leaves_its_input_alone() -> None:
     assert np.array_equal(pixels, kept)
     plain = Pipeline((256, 128), Augmentation(**OFF))(pixels, 3)
     np.testing.assert_array_equal(plain, Preprocessing((256, 128))(pixels))
+
+
+@pytest.mark.parametrize("interpolation", ["antialiased", "linear"])
+def test_training_resizes_by_the_filter_of_evaluation(interpolation: str) -> None:
+    pixels = image(300, 120)
+    expected = Preprocessing((256, 128), interpolation=interpolation)(pixels)
+    np.testing.assert_array_equal(Pipeline((256, 128), Augmentation(**OFF), interpolation)(pixels, 3), expected)
+
+
+def test_what_is_translated_is_the_image_or_the_resized_image() -> None:
+    pixels = image(400, 150)
+    small = Preprocessing((256, 128), interpolation="antialiased").resized(pixels)
+    sources = {"image": pixels, "resized": small}
+    options = {**OFF, "translation": 1.0}
+    for translate, source in sources.items():
+        large = resize(source, (288, 144), "antialiased")
+        cuts = (large[top : top + 256, left : left + 128] for top in range(33) for left in range(17))
+        expected = {Preprocessing((256, 128))(cut).tobytes() for cut in cuts}
+        pipeline = Pipeline((256, 128), Augmentation(**options, translate=translate))
+        assert {pipeline(pixels, seed).tobytes() for seed in range(8)} <= expected
+    with pytest.raises(InputError, match="translate is 'both', expected image or resized"):
+        Augmentation(translate="both")

@@ -281,7 +281,9 @@ def test_a_file_cut_off(root):
 def test_a_file_that_is_no_image(root):
     file = a_file(root, "_leftImg8bit.png")
     file.write_bytes(b"nothing like an image")
-    with pytest.raises(InputError, match=rf"{file.name} \(no image that OpenCV or Pillow reads: it begins with b'nothing '\)"):
+    with pytest.raises(
+        InputError, match=rf"{file.name} \(no image that OpenCV or Pillow reads: it begins with b'nothing '\)"
+    ):
         Cityscapes(root).setup("fit")
     data = ready(Cityscapes(root, check_files=False))
     index = [path.name for path in data.sets["train"].paths].index(file.name)

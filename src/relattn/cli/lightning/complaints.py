@@ -22,7 +22,6 @@ LISTS = dict.fromkeys(("list", "tuple", "Iterable"), "a list such as [1,2]")
 KEY = re.compile(r'Parser key "([^"]+)"')
 CLASS = re.compile(r"given class_path '([^']+)'|Namespace\(class_path='([^']+)'")
 GIVEN = re.compile(r"(?:Given value|Got value): (?!NestedArg|Namespace)(.*?)(?:\. Got value.*|\.)?$", re.MULTILINE)
-CONFIGURED = re.compile(r"\{'class_path': '([^']+)'")
 NESTED = re.compile(r"NestedArg\(key='([^']*)', val='?(.*?)'?\)$", re.MULTILINE)
 EXPECTED = re.compile(r"Expected a (?!path|dot import)(.+?)(?:\. Got value.*)?$", re.MULTILINE)
 UNKNOWN = re.compile(
@@ -78,10 +77,9 @@ def option_of(text: str, *, keys_alone: bool = False) -> str:
 
 
 def value_of(text: str) -> str:
-    """The value that was given; of a class with its arguments, the class's path."""
+    """The value that was given."""
     given = [value for value in GIVEN.findall(text) if value]
-    value = given[0] if given else NESTED.findall(text)[-1][1] if NESTED.search(text) else ""
-    return found[1] if (found := CONFIGURED.match(value)) else value
+    return given[0] if given else NESTED.findall(text)[-1][1] if NESTED.search(text) else ""
 
 
 def class_of(text: str) -> str:
@@ -136,10 +134,13 @@ def classes(arguments: Sequence[str]) -> dict[str, str]:
     """The classes of the model and the data that a command line asks for, by their options."""
     found: dict[str, str] = {}
     for flag, value in pairwise(arguments):
-        if flag == "--config":  # as text, see CommandLine.arguments
+        if flag == "--config":  # as text: `relattn.cli.lightning.command_line` has merged all files
             content = yaml.safe_load(value) or {}
+            sections = {name: content.get(name) for name in CLASS_OPTIONS}
             found |= {
-                name: content[name]["class_path"] for name in CLASS_OPTIONS if "class_path" in content.get(name, ())
+                name: one["class_path"]
+                for name, one in sections.items()
+                if isinstance(one, dict) and "class_path" in one
             }
         elif flag.removeprefix("--") in CLASS_OPTIONS and re.fullmatch(r"\w+(\.\w+)+", value):
             found[flag.removeprefix("--")] = value

@@ -166,6 +166,8 @@ class SuiteCLI(LightningCLI):
         for logger in loggers:
             if getattr(logger, "class_path", "").endswith(".WandbLogger"):
                 wandb_logging.name_run(logger.init_args, folder, self.facts, self.command)
+        if checkpoint is not None:
+            arguments.pretrained = False  # what it began with need not be at hand: the checkpoint has all weights
 
     def facts_of_run(self, checkpoint: Path | None) -> dict[str, Any]:
         """The entries of the record that are known before a run starts."""
@@ -244,13 +246,12 @@ class SuiteCLI(LightningCLI):
         self.test_sets = build_all(others, own, type(self.model).data_type)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The configured trainer, with the run's loggers and checkpoints."""
+        """The configured trainer, with the run's logger and checkpoints."""
         config = self._get(self.config_init, "trainer", default={})
         callbacks: list[Callback] = list(config["callbacks"] or [])
-        loggers: list[Logger] = [MetricsLogger(self.folder)]
         configured = config["logger"]
         if isinstance(configured, Logger | list):
-            loggers += configured if isinstance(configured, list) else [configured]
+            self.record.loggers = configured if isinstance(configured, list) else [configured]
         if self.command == "fit":
             place = self.folder / "checkpoints" if config["enable_checkpointing"] is not False else None
             if place is not None:
@@ -268,7 +269,9 @@ class SuiteCLI(LightningCLI):
         plugins = [*(config["plugins"] or []), Checkpoints()]
         if SLURMEnvironment.detect() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
             plugins.append(SLURMEnvironment(auto_requeue=False))  # `Interruption` does that, between two steps
-        return super().instantiate_trainer(callbacks=callbacks, logger=loggers, plugins=plugins, **kwargs)
+        return super().instantiate_trainer(
+            callbacks=callbacks, logger=[MetricsLogger(self.folder)], plugins=plugins, **kwargs
+        )
 
     def fit(self, model: Task, **options: Any) -> None:
         """Train; test the last epoch once; write down the outcome."""
