@@ -1,6 +1,7 @@
 """Features of images on disk: `predict` and `relattn embed` write them, `relattn search` reads them."""
 
 import csv
+import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relattn.errors import InputError, MissingFileError
+from relattn.publish import publish_json, publish_text, publishing
 from relattn.tasks.arrays import read_npy
 from relattn.tasks.files import inside
 
@@ -43,15 +45,20 @@ class Embedding:
     """Where the features come from: `checkpoint`, `distance`, `feature`, ..."""
 
     def save(self, folder: Path) -> None:
-        """Write the embedding into a folder, which is made."""
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "features.npy", self.features)
-        with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(Entry.__dataclass_fields__))
-            writer.writeheader()
-            writer.writerows(asdict(entry) for entry in self.entries)
+        """Write the embedding into a folder, which is made; without `embedding.json`, the last file, it is none.
+
+        Raises:
+            InputError: If it cannot be written.
+        """
+        with publishing(folder / "features.npy") as file:
+            np.save(file, self.features)
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, fieldnames=list(Entry.__dataclass_fields__))
+        writer.writeheader()
+        writer.writerows(asdict(entry) for entry in self.entries)
+        publish_text(folder / "manifest.csv", table.getvalue())
         content = {"root": str(self.root.resolve()), "images": len(self.entries), **self.metadata}
-        (folder / "embedding.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        publish_json(folder / "embedding.json", content)
 
     @classmethod
     def load(cls, folder: Path) -> "Embedding":

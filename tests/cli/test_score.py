@@ -1,4 +1,4 @@
-"""`relattn score`: features made elsewhere get the numbers of the library, of `relattn search` and of a slow formula."""
+"""`relattn score`: features made elsewhere score as the library, `relattn search` and a slow formula say."""
 
 import csv
 import json

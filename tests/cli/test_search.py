@@ -430,7 +430,10 @@ SEARCH = "search --gpus 0 --out out"
         (f"{EMBED} --ckpt_path C --images nowhere", "nowhere: there is no such folder"),
         (f"{EMBED} --ckpt_path C --images empty", "empty holds no images: expected files that end in .jpg"),
         (f"{EMBED} --ckpt_path C --images I --out taken", "taken exists, and nothing is overwritten. Choose another"),
-        (f"{EMBED} --ckpt_path C --images I --pattern markt", "is none of market, duke, cuhk03, none.* Closest: market"),
+        (
+            f"{EMBED} --ckpt_path C --images I --pattern markt",
+            "is none of market, duke, cuhk03, none.* Closest: market",
+        ),
         (f"{EMBED} --ckpt_path C --images I --pattern (x", "is no regular expression"),
         (f"{EMBED} --ckpt_path C --images I --pattern none --manifest x", "Give one of them"),
         (f"{EMBED} --ckpt_path C --images I --manifest none.csv", "none.csv: there is no such table"),

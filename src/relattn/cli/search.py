@@ -1,7 +1,6 @@
 """`relattn search`: the nearest gallery images of each query, on contact sheets and as JSON."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -217,6 +216,7 @@ def main(arguments: list[str]) -> int:
     console = Console()
     query, gallery = sources(options, console)
     from relattn.inference.search import Search, choose
+    from relattn.publish import publish_json
 
     search = Search(query, gallery, metric=options.distance, same_camera=options.same_camera, reranking=options.rerank)
     count = len(search.query.entries)
@@ -240,7 +240,7 @@ def main(arguments: list[str]) -> int:
         "scores": scores,
         "queries": entries,
     }
-    (options.out / "ranking.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    publish_json(options.out / "ranking.json", content)
     show(entries[0])
     if len(entries) < count:
         say(console, f"{len(entries):,} of {count:,} queries are shown; --queries {count} shows all")

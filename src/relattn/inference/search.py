@@ -115,8 +115,7 @@ class Search:
         """The retrieval of all queries, scored; raises as `scores` does."""
         if unknown := sum(not entry.identity for entry in self.query.entries):
             raise InputError(
-                f"The identity of {unknown:,} of {len(self.query.entries):,} queries is not known, and scores need that of "
-                "each."
+                f"The identity of {unknown:,} of {len(self.query.entries):,} queries is not known, and scores need all."
             )
         return retrieval(self.distances, *self.labels, same_camera=self.same_camera, fprs=fprs)
 
