@@ -155,7 +155,7 @@ def test_names_and_files_are_no_classes(text: str, monkeypatch: pytest.MonkeyPat
 
 def test_nothing_in_a_pack_or_an_embedding_is_run() -> None:
     from relattn.tasks.face.verification_sets import read_bin
-    from relattn.tasks.unpickle import unpickle
+    from relattn.unpickle import unpickle
 
     Path("hostile.bin").write_bytes(pickle.dumps(([b"", Runs()], [True])))
     for read in (read_bin, unpickle):
