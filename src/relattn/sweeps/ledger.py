@@ -9,6 +9,7 @@ from typing import Any
 from relattn.publish import publish_json
 from relattn.runs import run_folder
 from relattn.runs.identity import Decisive
+from relattn.runs.secrets import hidden
 from relattn.sweeps.plan import Planned
 
 FILE = "plan.json"
@@ -55,7 +56,7 @@ def write(place: Path, runs: Sequence[Planned]) -> None:
     for run in runs:
         entry = {"row": run.row, "column": run.column, "cell": run.cell, "departures": run.departures}
         entries[run.name] = {"folder": os.path.relpath(run.folder, place), **entry}
-    publish_json(place / FILE, {"cells": list(cells.values()), "runs": entries})
+    publish_json(place / FILE, hidden({"cells": list(cells.values()), "runs": entries}))
 
 
 def read(place: Path) -> Ledger:
