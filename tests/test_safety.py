@@ -101,8 +101,11 @@ def test_a_checkpoint_names_no_class_of_its_choice(
     Path("hostile.yaml").write_text("class_path: relattn.attention.RGA\n")
     monkeypatch.syspath_prepend(".")
     file = stored(part, where, value)
-    with pytest.raises(InputError, match=r"hostile\.ckpt: its configuration"):
-        load_task(file) if part == "model" else load_data(file)
+    if part == "model" and "optimizer" in where:
+        load_task(file)  # without what only training uses, whatever it names
+    else:
+        with pytest.raises(InputError, match=r"hostile\.ckpt: its configuration"):
+            load_task(file) if part == "model" else load_data(file)
     assert not Path("pwned").exists()
 
 
@@ -251,12 +254,12 @@ def test_a_run_stays_in_its_task_s_folder(name: str) -> None:
     assert not list(Path().rglob("config.yaml"))
 
 
-def test_a_run_folder_names_no_other_file() -> None:
+def test_a_run_folder_names_no_other_file(capsys: pytest.CaptureFixture[str]) -> None:
     Path("runs/one").mkdir(parents=True)
-    Path("outside.yaml").write_text("parameters: {}")
+    Path("outside.yaml").write_text("parameters: {}")  # which is no sweep, and would be said
     Path("runs/one/sweep.json").write_text(json.dumps({"sweep": "../outside", "options": {}}))
-    with pytest.raises(InputError, match=r"sweep\.json: sweep is '\.\./outside'"):
-        run(["report", "runs"])
+    assert run(["report", "runs"]) == 0
+    assert "outside" not in capsys.readouterr().out
 
 
 def test_no_text_of_a_run_is_markup() -> None:

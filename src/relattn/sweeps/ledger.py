@@ -69,7 +69,9 @@ def read(place: Path) -> Ledger:
         for entry in content.get("runs", {}).values():
             departures = dict(entry["departures"])
             where = Place(str(entry["row"]), str(entry["column"]), str(entry["cell"]), departures)
-            ledger.runs[(place / entry["folder"]).resolve()] = where
-    except (KeyError, TypeError, ValueError, AttributeError):
+            folder = (place / entry["folder"]).resolve()
+            if folder.is_relative_to(place.resolve().parents[1]):  # the folder of all runs
+                ledger.runs[folder] = where
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError):  # of paths that are none
         return Ledger()
     return ledger
