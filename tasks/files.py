@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import posixpath
+import stat
 import time
 import warnings
 from collections import defaultdict
@@ -38,7 +39,10 @@ def content_of(file: Path) -> bytes:
         InputError: If it cannot be read.
     """
     try:
-        return file.read_bytes()
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise InputError(f"{file} cannot be read: it is no regular file.")  # a pipe would never end
+            return stream.read()
     except OSError as error:
         raise InputError(f"{file} cannot be read: {(error.strerror or str(error)).lower()}.") from error
 
@@ -200,9 +204,12 @@ def file_faults(root: str, paths: Sequence[str]) -> list[str]:
 def file_fault(path: str) -> str | None:
     """Why an image file is not whole; None if it begins and ends as an image does."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would never begin
         try:
-            size = os.fstat(descriptor).st_size
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                return "no regular file"
+            size = status.st_size
             head = os.pread(descriptor, HEAD, 0)
             tail = os.pread(descriptor, TAIL, max(0, size - TAIL))
         finally:

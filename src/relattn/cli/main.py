@@ -5,6 +5,7 @@ import os
 import sys
 
 from relattn.errors import InputError
+from relattn.printable import printable
 
 TRAINER_COMMANDS = {
     "fit": "train a network, then test its last epoch once",
@@ -113,7 +114,7 @@ def run(arguments: list[str]) -> int:
 
 def message_of(error: InputError) -> str:
     """What the error says; from a worker process it comes with that process's traceback in front."""
-    text = str(error)
+    text = printable(error)
     return text.rpartition("Error: ")[2].strip() if text.startswith("Caught ") else text
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from relattn.cli.embed import add_options, add_pattern, embed_images, labelled_images, network_of
 from relattn.cli.options import add_checkpoint, check_free, check_numbers, say
 from relattn.errors import InputError, MissingFileError
+from relattn.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -123,24 +124,25 @@ def row_of(entry: dict[str, Any], search: "Search", missing: list[Path]) -> "Row
     from PIL import Image
 
     from relattn.figures.contact_sheet import HEIGHT, Row, Tile
-    from relattn.tasks.decoding import read_image
+    from relattn.tasks.decoding import decode_image
 
-    def image(file: Path) -> Image.Image | None:
+    def image(embedding: "Embedding", path: str) -> Image.Image | None:
         try:
-            read = Image.fromarray(read_image(file))
+            content = embedding.content_of(embedding.entry_of[path])
+            read = Image.fromarray(decode_image(content, path))
         except InputError:
-            missing.append(file)
+            missing.append(embedding.root / path)
             return None
         read.thumbnail((4 * HEIGHT, 4 * HEIGHT))
         return read
 
     note = f"query · identity {entry['identity']}" if entry["identity"] else "query"
-    query = Tile(image(search.query.root / entry["path"]), Path(entry["path"]).name, note)
+    query = Tile(image(search.query, entry["path"]), Path(entry["path"]).name, note)
     results = []
     for found in entry["ranking"]:
         note = f"rank {found['rank']} · {found['distance']:.4f}"
         path = found["path"]
-        results.append(Tile(image(search.gallery.root / path), Path(path).name, note, found["match"]))
+        results.append(Tile(image(search.gallery, path), Path(path).name, note, found["match"]))
     return Row(query, results)
 
 
@@ -175,12 +177,12 @@ def show(entry: dict[str, Any]) -> None:
     from rich.table import Table
 
     who = ", ".join(f"{name} {entry[name]}" for name in ("identity", "camera") if entry[name])
-    table = Table(title=escape(f"{entry['path']}{f' ({who})' if who else ''}"))
+    table = Table(title=escape(printable(f"{entry['path']}{f' ({who})' if who else ''}")))
     for name in ("rank", "image", "identity", "camera", "distance", "match"):
         table.add_column(name, justify="right" if name in ("rank", "distance") else "left", overflow="fold")
     words = {True: "[green]yes", False: "[red]no", None: ""}
     for found in entry["ranking"]:
-        texts = (escape(found[name] or "") for name in ("path", "identity", "camera"))
+        texts = (escape(printable(found[name] or "")) for name in ("path", "identity", "camera"))
         table.add_row(str(found["rank"]), *texts, f"{found['distance']:.4f}", words[found["match"]])
     Console(width=None if Console().is_terminal else 150).print(table)
 
@@ -247,7 +249,8 @@ def main(arguments: list[str]) -> int:
     if missing:
         named = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
         missing = list(dict.fromkeys(missing))
-        say(console, f"{len(missing):,} images cannot be read, and a grey area stands for each: {named}")
+        what = "cannot be read or are not those that were embedded"
+        say(console, f"{len(missing):,} images {what}, and grey stands for each: {named}")
     for line in remarks(search, entries):
         say(console, line)
     say(console, summary(scores) if scores else f"no scores: {unscored}")

@@ -12,7 +12,7 @@ from relattn.tasks.files import absent, inside, some_of
 from relattn.tasks.image_folders import images_below, say_left_out
 from relattn.tasks.image_formats import SUFFIXES
 
-COLUMNS = tuple(Entry.__dataclass_fields__)
+COLUMNS = ("path", "identity", "camera", "split")
 
 SPLITS = ("train", "query", "gallery")
 
