@@ -33,7 +33,7 @@ MAY_IMPORT = {
 DOORS = ("relattn", "relattn.__main__")
 """The package's own files, which show the way to the rooms."""
 
-BESIDE = ("errors", "extras", "cores", "preprocessing", "publish")
+BESIDE = ("errors", "extras", "cores", "preprocessing", "printable", "publish", "unpickle")
 """Files beside the rooms, which import nothing but each other."""
 
 

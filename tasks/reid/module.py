@@ -40,7 +40,11 @@ class ReID(EmbeddingTask):
     headline = "mAP"
     metrics_of_training = ("loss", "identity_loss", "metric_loss", "error")
     data_type: ClassVar[type] = ReIDData
-    name_patterns: ClassVar[Mapping[str, str]] = {"market": r"(?P<identity>-1|\d+)_c(?P<camera>\d+)"}
+    name_patterns: ClassVar[Mapping[str, str]] = {
+        "market": r"(?P<identity>-1|\d{4})_c(?P<camera>[1-6])s\d_\d{6}_\d\d(\.jpg)?\.\w+",
+        "duke": r"(?P<identity>\d{4})_c(?P<camera>[1-8])_f\d{7}\.\w+",
+        "cuhk03": r"(?P<identity>\d{4})_c(?P<camera>[12])_\d{1,2}\.\w+",
+    }
 
     def __init__(
         self,
@@ -160,7 +164,7 @@ class ReID(EmbeddingTask):
         return loss
 
     def evaluate(self, batch: dict[str, Tensor], stage: Stage) -> None:
-        labels = (batch[name] for name in ("identity", "camera", "query", "index"))
+        labels = (batch[name] for name in ("identity", "camera", "query", "index", "file"))
         self.metrics[stage].update(self(batch["image"]), *labels)  # type: ignore[operator]
 
     def after_scoring(self, metric: RetrievalMetric, stage: Stage, scores: dict[str, Tensor]) -> None:

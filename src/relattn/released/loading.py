@@ -1,12 +1,10 @@
 """Reading a released checkpoint into a network."""
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +12,7 @@ from relattn.errors import InputError, MissingFileError
 from relattn.released.converted import COUNTER, Converted, some, unwrap
 from relattn.released.rga import convert_rga
 from relattn.released.stra import convert_stra, is_stra
+from relattn.unpickle import NumberType, scalar
 
 
 def read_released(path: Path | str) -> Converted:
@@ -27,14 +26,13 @@ def read_released(path: Path | str) -> Converted:
     if not file.is_file():
         raise MissingFileError(f"{file}: there is no such checkpoint.")
     # Scores are saved beside the weights as numbers of NumPy, under the module names of any version.
-    scalar: Any = np.float64(0).__reduce__()[0]
     harmless: list[Any] = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
-    harmless += [np.dtype, *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")}]
+    harmless += [(NumberType, "numpy.dtype")]
     try:
         with torch.serialization.safe_globals(harmless):
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise InputError(f"{file} cannot be read as a checkpoint: {error}") from error
+    except Exception as error:  # damaged bytes make a reader raise anything
+        raise InputError(f"{file} cannot be read as a checkpoint: {error or type(error).__name__}") from error
     try:
         state = unwrap(content)
         if is_stra(state):
