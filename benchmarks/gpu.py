@@ -1,11 +1,11 @@
-"""What a GPU is asked for: correctness beside the CPU, compilation, DDP, RGA side by side, CIFAR-100 at the paper's length.
+"""What a GPU is asked for: correctness beside the CPU, compilation, DDP, RGA side by side, CIFAR-100 in full.
 
     python benchmarks/gpu.py --root data                 # all of it; CIFAR-100 lies in data/
     python benchmarks/gpu.py --only modules rga          # parts of it
     python benchmarks/gpu.py --quick --device cpu        # that it works, in a minute, without a GPU
 
-Parts write what they found as soon as they have it, to `benchmarks/results/gpu.json` with the device's name, and a part
-that was there is measured again only if it is named. Training goes on where it was stopped: `--minutes` bounds each run.
+Parts write what they found as soon as they have it, to `benchmarks/results/gpu.json` with the device's name, and one
+that is there is measured again only if it is named. Training goes on where it was stopped: `--minutes` bounds each run.
 """
 
 import argparse
@@ -65,6 +65,11 @@ def relative(found: Tensor, expected: Tensor) -> float:
     return float((found.double().cpu() - expected).abs().max() / expected.abs().max())
 
 
+def milliseconds(step: Callable[[], None], device: torch.device) -> float:
+    """The time of a step."""
+    return 1000 * seconds(step, device)
+
+
 def modules(asked: argparse.Namespace) -> dict[str, Any]:
     """Each attention module on the device beside the CPU in float64: outputs and gradients, in float32 and bfloat16."""
     shape = (2, 32, 8, 4) if asked.quick else (8, 256, 32, 16)
@@ -110,8 +115,7 @@ def compiled(asked: argparse.Namespace) -> dict[str, Any]:
         forms = {form: Autocast(one, asked.device) for form, one in (("eager", network), ("compiled", fast))}
         device = torch.device(asked.device)
         passes = {
-            form: lambda one=one: 1000 * seconds(partial(forward_backward, one, inputs), device)
-            for form, one in forms.items()
+            form: partial(milliseconds, partial(forward_backward, one, inputs), device) for form, one in forms.items()
         }
         sides = take_turns(passes, rounds=asked.rounds, warmup=3)
         found[label] = {
@@ -141,7 +145,7 @@ def distributed(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def side_by_side(asked: argparse.Namespace) -> dict[str, Any]:
-    """RGA-SC in ResNet-50 beside the plain network and the materialised relation: time and memory, in two precisions."""
+    """RGA-SC in ResNet-50 beside the plain network and the materialised relation, in two precisions."""
     name, batch, size = ("resnet18", 2, (64, 32)) if asked.quick else ("resnet50", 64, (256, 128))
     found: dict[str, Any] = {}
     for precision in ("float32", "bfloat16"):
@@ -172,7 +176,7 @@ def side_by_side(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def cifar(asked: argparse.Namespace) -> dict[str, Any]:
-    """CIFAR-100 with ResNet-110, plain and RGA-SC, for the paper's 164 epochs; each run goes on where it was stopped."""
+    """CIFAR-100 with ResNet-110, plain and RGA-SC, for the paper's 164 epochs; stopped runs go on."""
     found: dict[str, Any] = {}
     for seed in range(asked.seeds):
         for attention_name in ("none", "rga_sc"):
