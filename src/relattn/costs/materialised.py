@@ -15,7 +15,8 @@ def embed_relations(self: RelationMask, nodes: Tensor, weight: Tensor, size: tor
     theta, phi = nodes.chunk(2, dim=1) if self.embedding == "asymmetric" else (nodes, nodes)
     relations = theta.mT @ phi
     stacked = torch.cat([relations.mT, relations], dim=1)  # channels of node i: R(i, :), then R(:, i)
-    return F.conv2d(stacked.unflatten(2, size), weight.unflatten(2, (self.kernel, self.kernel)), padding=self.kernel // 2).flatten(2)
+    filters = weight.unflatten(2, (self.kernel, self.kernel))
+    return F.conv2d(stacked.unflatten(2, size), filters, padding=self.kernel // 2).flatten(2)
 
 
 def materialised(network: nn.Module) -> nn.Module:
