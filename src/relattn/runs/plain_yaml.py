@@ -27,7 +27,7 @@ def plain_yaml(text: str) -> Any:
     except RecursionError as error:
         raise InputError("it is nested too deeply.") from error
     except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:  # of dates and keys that are none
-        raise InputError(f"it is no YAML: {' '.join(str(error).split())}") from error
+        raise InputError(" ".join(str(error).split())) from error
     if left < 0:
         raise InputError(f"it has more than {MOST:,} values.")
     return content

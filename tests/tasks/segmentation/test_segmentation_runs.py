@@ -46,7 +46,10 @@ def test_a_run_with_attention_is_scored(segmentation_run: Path) -> None:
     check_scores(segmentation_run, "rga_sc")
 
 
-@pytest.mark.parametrize(("task", "attention"), [("segmentation", "rga_sc"), ("segmentation_aspp", "none")])
+@pytest.mark.parametrize(
+    ("task", "attention"),
+    [("segmentation", "rga_sc"), pytest.param("segmentation_aspp", "none", marks=pytest.mark.slow)],
+)
 def test_a_recipe_trains_and_is_scored(task: str, attention: str, streets: Path) -> None:
     folder = fit("segmentation", streets, "--task", task, "--attention", attention)
     assert folder.name.startswith(f"cityscapes-resnet14t-{attention}-")
@@ -99,6 +102,7 @@ def test_predictions_are_label_ids_that_the_official_script_scores_alike(
     assert 100 * found["averageScoreClasses"] == pytest.approx(scores["test/mIoU"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_way_of_evaluation_and_the_images_are_named_with_the_scores(
     segmentation_run: Path, copy_of: Callable[[Path], Path]
 ) -> None:
@@ -121,9 +125,10 @@ def test_attention_in_the_context_of_the_head(segmentation_run: Path) -> None:
             ["--attention", "rga_sc", "--model.stages", "[1]", "--model.inference.crop", "[32,32]"],
             "network.backbone.attention.stage1",
         ),
-        (
+        pytest.param(
             ["--attention", "nl", "--model.loss", "relattn.losses.OHEMCrossEntropy", "--model.auxiliary_weight", "0"],
             "network.context.attention",
+            marks=pytest.mark.slow,
         ),
     ],
 )
