@@ -159,7 +159,7 @@ def read_one(folder: Path) -> Record:
             if checkpoint.name != "last.ckpt" and (folder / "checkpoints" / "last.ckpt").is_file():
                 damage.append(f"last.ckpt is damaged; {checkpoint.name} is whole.")
         except InputError as error:
-            damage.append(str(error))
+            damage.append(str(error).replace(f"{folder}/", "").replace(str(folder), "the run"))
     return Record(folder, sweep or {}, result, state, damage)
 
 
