@@ -27,7 +27,7 @@ from relattn.runs.interruption import Interruption
 from relattn.runs.record import RunRecord
 from relattn.tasks.classification import Classification
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
+pytestmark = pytest.mark.filterwarnings("ignore:.*is (not the published set|a rendered stand-in)")
 
 COMMON = ("--trainer", "deterministic", "--logger", "csv", "--trainer.log_every_n_steps", "1")
 EPOCHS = ("--trainer.max_epochs", "2", "--trainer.limit_train_batches", "3")

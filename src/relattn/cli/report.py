@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relattn.cli import catalogue
+from relattn.cli.options import say
 from relattn.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
@@ -46,41 +47,79 @@ def main(arguments: list[str]) -> int:
     from rich.console import Console
 
     from relattn.cli.sweep import find
+    from relattn.printable import in_one_line
     from relattn.sweeps import grid, records
 
     found = records.read(options.folders)
     if not found.runs:
         raise InputError(f"relattn report: no runs are in {', '.join(map(str, options.folders))}.")
     files = [find(name) for name in options.table] or files_of(found)
-    sweeps = [grid.load(file) for file in files]
-    tables = tables_of([sweep for sweep in sweeps if options.table or "table" in sweep.content], found)
     console = Console()
+    sweeps, left_out = [], []
+    for file in files:
+        try:
+            sweeps.append(grid.load(file))
+        except InputError as error:
+            if options.table:
+                raise
+            left_out.append(str(error))  # a copy in a run's folder
+    asked = bool(options.table)
+    tables, unread = tables_of([sweep for sweep in sweeps if asked or "table" in sweep.content], found, asked=asked)
+    for line in (*left_out, *unread):
+        say(console, in_one_line(f"left out: {line}"))
     written = write(tables, found, options.out)
     for filled in tables:
         print_table(filled, console)
     for run in found.runs:
         if run.damage:
-            console.print(f"{run.folder}: {run.why}", style="yellow", markup=False, highlight=False)
-    console.print(f"report: {written}", highlight=False, soft_wrap=True)
+            console.print(
+                in_one_line(f"{run.folder}: {run.why}"), style="yellow", markup=False, highlight=False, soft_wrap=True
+            )
+    say(console, f"report: {written}")
     return 0
 
 
-def tables_of(sweeps: "Sequence[Sweep]", found: "Records") -> "list[Table]":
-    """The tables of sweeps, then those of runs that belong to none, by task."""
+def tables_of(sweeps: "Sequence[Sweep]", found: "Records", *, asked: bool = True) -> "tuple[list[Table], list[str]]":
+    """The tables of sweeps, then those of runs that belong to none, by task; and what cannot be read.
+
+    Args:
+        sweeps: The sweeps.
+        found: The runs.
+        asked: Whether the user has named the sweeps. Copies in the folders of runs may be somebody else's: one that
+            cannot be read is left out.
+    """
     from relattn.sweeps import comparison, table
 
-    tables = [table.fill(sweep, found, cells_of(sweep, found)) for sweep in sweeps]
+    tables, unread = [], []
+    for sweep in sweeps:
+        try:
+            tables.append(table.fill(sweep, found, cells_of(sweep, found, asked=asked)))
+        except (InputError, AttributeError, TypeError, ValueError, KeyError) as error:
+            if asked or is_of_catalogue(sweep.path):
+                raise
+            unread.append(f"{sweep.path} has a table that cannot be read: {error}")
     placed = {id(record) for filled in tables for record in filled.records}
-    return [*tables, *comparison.compare([run for run in found.runs if id(run) not in placed])]
+    return [*tables, *comparison.compare([run for run in found.runs if id(run) not in placed])], unread
 
 
-def cells_of(sweep: "Sweep", found: "Records") -> "dict[tuple[str, str], Any] | None":
-    """The options of a sweep's cells, where runs of others may belong to them and no plan says them; else None."""
+def is_of_catalogue(file: Path) -> bool:
+    """Whether a sweep file is the suite's, and no copy in a run's folder, which may be somebody else's."""
+    return file.resolve().is_relative_to(catalogue.conf().resolve())
+
+
+def cells_of(sweep: "Sweep", found: "Records", *, asked: bool) -> "dict[tuple[str, str], Any] | None":
+    """The options of a sweep's cells, where runs of others may belong to them and no plan says them; else None.
+
+    They are found out by understanding command lines, for which classes are imported by their names: never for a copy
+    in a run's folder, unless it was `asked` for by its path.
+    """
     from relattn.cli.sweep import resolver
     from relattn.sweeps import plan
     from relattn.sweeps.ledger import Ledger
 
     known = found.ledgers.get(sweep.name, Ledger())
+    if not asked and not is_of_catalogue(sweep.path):
+        return None
     foreign = (run for run in found.runs if run.sweep.get("sweep") != sweep.name)
     others = [run for run in foreign if run.folder.resolve() not in known.runs]
     if known.cells or not any(run.decisive for run in others):

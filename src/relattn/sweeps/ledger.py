@@ -9,6 +9,7 @@ from typing import Any
 from relattn.publish import publish_json
 from relattn.runs import run_folder
 from relattn.runs.identity import Decisive
+from relattn.runs.secrets import hidden
 from relattn.sweeps.plan import Planned
 
 FILE = "plan.json"
@@ -57,7 +58,7 @@ def write(place: Path, runs: Sequence[Planned]) -> None:
     for run in runs:
         entry = {"row": run.row, "column": run.column, "cell": run.cell, "departures": run.departures}
         entries[run.name] = {"folder": os.path.relpath(run.folder, place), **entry}
-    publish_json(place / FILE, {"cells": list(cells.values()), "runs": entries})
+    publish_json(place / FILE, hidden({"cells": list(cells.values()), "runs": entries}))
 
 
 def read(place: Path) -> Ledger:
@@ -70,7 +71,9 @@ def read(place: Path) -> Ledger:
         for entry in content.get("runs", {}).values():
             departures = dict(entry["departures"])
             where = Place(str(entry["row"]), str(entry["column"]), str(entry["cell"]), departures)
-            ledger.runs[(place / entry["folder"]).resolve()] = where
-    except (KeyError, TypeError, ValueError, AttributeError):
+            folder = (place / entry["folder"]).resolve()
+            if folder.is_relative_to(place.resolve().parents[1]):  # the folder of all runs
+                ledger.runs[folder] = where
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError):  # of paths that are none
         return Ledger(place)
     return ledger
