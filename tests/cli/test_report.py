@@ -161,10 +161,10 @@ def test_a_damaged_folder_costs_only_itself(file: Path, capsys: pytest.CaptureFi
     assert run(["report", "runs", "--table", str(file)]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "last.ckpt" in printed
-    assert "result.json is damaged." in printed
+    assert "result.json is damaged" in printed
     page = Path("report/report.html").read_text()
     assert "No checkpoint of" in page
-    assert "result.json is damaged." in page
+    assert "result.json is damaged" in page
     assert filled(file).cells["se", "A", "Error"].values == {1: 9.0}
 
 
