@@ -64,8 +64,14 @@ class Signals:
             requeue = [signal.SIGUSR1] if SLURMEnvironment.detect() else []
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *requeue):
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-                    self.before[number] = signal.signal(number, self.hear)
+                    self.before[number] = signal.getsignal(number)
+        self.take()
         return self
+
+    def take(self) -> None:
+        """Hear the signals, also those that somebody else has begun to hear since."""
+        for number in self.before:
+            signal.signal(number, self.hear)
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self.before.items():
@@ -97,6 +103,7 @@ class Interruption(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on where a checkpoint was made; from now on signals wait for the end of a step."""
         self.signals.training = True
+        self.signals.take()  # Lightning's own handlers talk to other processes, or save, amid a step
         loop = trainer.fit_loop
         if loop.restarted_mid_epoch:
             self.go_on_amid_epoch(trainer, pl_module)
