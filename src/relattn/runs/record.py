@@ -51,12 +51,15 @@ class RunRecord(Callback):
         self.kept_scores: dict[str, float] = {}
         self.test_sets: dict[str, dict[str, Any]] = {}
         """Descriptions of the test sets beside the run's own, by their names."""
+        self.chosen: dict[str, Any] | None = None
+        """The checkpoint that was chosen by validation and tested; None for the last epoch's."""
         self.partial: dict[str, str] = {}
         """Stages that have seen a part of their images, and which part."""
 
     def begin(self, trainer: Trainer) -> None:
         """Write what the run is; a rehearsal with `fast_dev_run` leaves nothing."""
         self.made = made(trainer)
+        self.claim.running = True
         if rehearses(trainer):
             return
         trainer.loggers, self.loggers = [*trainer.loggers, *self.loggers], []
@@ -150,6 +153,7 @@ class RunRecord(Callback):
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
             "scores": {name: round(value, 4) for name, value in scores.items()},
+            **({"tested": self.chosen} if self.chosen else {}),
             **({"test_sets": self.test_sets} if self.test_sets else {}),
             **({"partial": self.partial} if self.partial else {}),
             "seconds": round(self.seconds(), 1),

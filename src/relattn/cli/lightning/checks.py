@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from jsonargparse import Namespace
+
 from relattn.cli import catalogue
 from relattn.cli.lightning.recipes import imported
 from relattn.errors import InputError
@@ -54,7 +56,7 @@ def numbers(value: Any, option: str) -> Iterator[tuple[str, float]]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from numbers(item, option)
-    elif isinstance(value, dict) or hasattr(value, "__dict__"):
+    elif isinstance(value, dict | Namespace):
         for name, item in (value if isinstance(value, dict) else vars(value)).items():
             yield from numbers(item, option if name == "init_args" else f"{option}.{name}")
 

@@ -36,6 +36,9 @@ SUITE_FLAGS = ("name", "runs", "test_data")
 RECIPE_FLAGS = ("task", "data", "attention", "trainer", "logger")
 """Flags that name recipes, or files in their form."""
 
+BEST_CHECKPOINT = "relattn.runs.best.BestCheckpoint"
+"""The callback that `--best` adds."""
+
 CLASS_OPTIONS = ("model", "data", "model.attention", "model.optimizer", "model.schedule", "model.loss")
 """Options that choose a class; its arguments are options below them."""
 
@@ -141,11 +144,12 @@ def without(arguments: list[str], flag: str) -> list[str]:
 # --- The command line -----------------------------------------------------------------------------------------------
 
 
-def read_command_line(arguments: list[str]) -> CommandLine:
+def read_command_line(arguments: list[str], command: str = "fit") -> CommandLine:
     """Merge what a command line of a trainer command names.
 
     Args:
         arguments: What follows the command's name.
+        command: Its name.
 
     Raises:
         InputError: If a name is unknown, a file cannot be read, or a flag lacks its value.
@@ -158,12 +162,14 @@ def read_command_line(arguments: list[str]) -> CommandLine:
     if "--quiet" in arguments:
         suite["quiet"] = "true"
         arguments = [argument for argument in arguments if argument != "--quiet"]
-    arguments = with_test_data(arguments, suite)
+    chooses_best = "--best" in arguments
+    arguments = with_test_data([argument for argument in arguments if argument != "--best"], suite)
     names = {flag: value for flag in RECIPE_FLAGS if (value := value_of(arguments, f"--{flag}")) is not None}
     files = values_of(arguments, "--config")
     for flag in (*RECIPE_FLAGS, "config"):
         arguments = without(arguments, f"--{flag}")
-    arguments, checkpoint_config = with_checkpoint(arguments, suite, own_config="task" not in names and not files)
+    own_config = "task" not in names and not files
+    arguments, checkpoint_config = with_checkpoint(arguments, suite, own_config=own_config, to_train=command == "fit")
     line = CommandLine(checkpoint_config, [], checkpoint_config.pop("recipes", None) or {}, suite)
     if "task" in names:
         line.config = merge(line.config, task_recipe(names["task"]))
@@ -182,6 +188,10 @@ def read_command_line(arguments: list[str]) -> CommandLine:
     backbone = next((value for flag in flags if (value := value_of(rest, flag)) is not None), None)
     choose_attention(line, names.get("attention"), backbone)
     line.options = expand_short_flags(rest)
+    if chooses_best and command != "fit":
+        raise InputError(f"--best is for fit, which chooses a checkpoint, and not for {command}.")
+    if chooses_best and BEST_CHECKPOINT not in str(line.config.get("trainer", {}).get("callbacks")):
+        line.options += ["--trainer.callbacks+", json.dumps({"class_path": BEST_CHECKPOINT})]
     asks_for_help = any(argument.partition("=")[0].endswith(("-h", "help")) for argument in arguments)
     if not (names_model(line.config) or value_of(rest, "--model") or asks_for_help):
         raise InputError(f"Choose what to run: --task {' | '.join(catalogue.recipes('task'))}, or --config FILE.")
@@ -204,13 +214,16 @@ def names_model(config: Config) -> bool:
     return isinstance(model, str) or (isinstance(model, dict) and "class_path" in model)
 
 
-def with_checkpoint(arguments: list[str], suite: dict[str, str], *, own_config: bool) -> tuple[list[str], Config]:
+def with_checkpoint(
+    arguments: list[str], suite: dict[str, str], *, own_config: bool, to_train: bool
+) -> tuple[list[str], Config]:
     """The arguments with the path of the checkpoint that `--ckpt_path` means, and the configuration that it brings.
 
     Args:
         arguments: Of the command.
         suite: The suite's own flags; `last` takes the name out, since a run that goes on keeps its folder.
         own_config: Whether the checkpoint's configuration is wanted: neither a recipe nor a file is named.
+        to_train: Whether training goes on from it.
     """
     asked = value_of(arguments, "--ckpt_path")
     if asked is None:
@@ -218,7 +231,10 @@ def with_checkpoint(arguments: list[str], suite: dict[str, str], *, own_config: 
     from relattn.runs.checkpoints import config_of, find_checkpoint
 
     checkpoint = find_checkpoint(
-        asked, name=suite.pop("name", None) if asked == "last" else None, runs=suite.get("runs")
+        asked,
+        name=suite.pop("name", None) if asked == "last" else None,
+        runs=suite.get("runs"),
+        to_train=to_train,
     )
     arguments = [*without(arguments, "--ckpt_path"), "--ckpt_path", str(checkpoint)]
     return arguments, config_of(checkpoint) if own_config else {}
