@@ -296,8 +296,8 @@ class Task(LightningModule):
     ) -> None:
         """Clip the gradients, those of fused optimizers in mixed precision too, which Lightning refuses.
 
-        Such an optimizer divides gradients by the scale of the loss by itself, unless that is done before. With bfloat16
-        there is no scale.
+        Such an optimizer divides gradients by the scale of the loss by itself, unless that is done before. With
+        bfloat16 there is no scale.
         """
         precision = self.trainer.precision_plugin
         fused = getattr(optimizer, "_step_supports_amp_scaling", False)

@@ -67,7 +67,7 @@ class BatchSampler(DistributedSampler[SampleIndex], SequentialSampler):
         """Images of this process in an epoch."""
         return self.steps() * self.per_process
 
-    def __iter__(self) -> Iterator[SampleIndex]:
+    def __iter__(self) -> Iterator[SampleIndex]:  # type: ignore[override]
         """Iterate over this process's part of every batch."""
         epoch = 0 if self.repeats else self.epoch
         plan = self.plan(np.random.default_rng((self.seed, epoch)))
@@ -209,6 +209,6 @@ class InOrder(DistributedSampler[Any], SequentialSampler):
         data: Any = range(count)
         super().__init__(data, num_replicas=world_size, rank=rank, shuffle=False)
 
-    def __iter__(self) -> Iterator[SampleIndex]:
+    def __iter__(self) -> Iterator[SampleIndex]:  # type: ignore[override]
         """Iterate over this process's images."""
         return (SampleIndex(index, 0) for index in super().__iter__())

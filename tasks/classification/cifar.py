@@ -217,7 +217,7 @@ class CIFAR(Data):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
             device=trainer.strategy.root_device,
-            repeats=training and trainer.overfit_batches > 0,
+            repeats=training and bool(trainer.overfit_batches),  # type: ignore[attr-defined]
         )
 
     def train_dataloader(self) -> DeviceBatches:

@@ -17,9 +17,7 @@ class Cityscapes(SegmentationData):
     label_map = CITYSCAPES
     published = cityscapes.PUBLISHED
     class_weights = CITYSCAPES_WEIGHTS
-    holding_out = (
-        "the labels of the official test images are withheld; --data CamVid has both, and so may --data Folders"
-    )
+    holding_out = "labels of the official test images are withheld; --data CamVid has both, and so may --data Folders"
 
     def __init__(
         self,

@@ -50,8 +50,8 @@ class BestCheckpoint(ModelCheckpoint):
             raise InputError("--best chooses by validation, and --trainer.limit_val_batches is 0: leave that out.")
         if every is not None and epochs is not None and 0 < epochs < every:
             raise InputError(
-                f"--best chooses by validation, and there is none in {epochs} epochs: --trainer.check_val_every_n_epoch "
-                f"is {every}."
+                f"--best chooses by validation, and there is none in {epochs} epochs: "
+                f"--trainer.check_val_every_n_epoch is {every}."
             )
 
 

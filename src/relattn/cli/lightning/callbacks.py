@@ -44,6 +44,22 @@ def for_evaluation(callbacks: Sequence[Callback]) -> list[Callback]:
     return [callback for callback in callbacks if not isinstance(callback, OF_TRAINING)]
 
 
+def check_network(callbacks: Sequence[Callback], model: Any) -> None:
+    """Refuse callbacks that a network's order of memory does not suit.
+
+    Args:
+        callbacks: The user's.
+        model: The task.
+
+    Raises:
+        InputError: With the option.
+    """
+    if getattr(model, "channels_last", False) and any(isinstance(one, ModelPruning) for one in callbacks):
+        raise InputError(
+            "ModelPruning: torch prunes weights of the usual order of memory only. Give --model.channels_last false."
+        )
+
+
 def place_checkpoints(callbacks: Sequence[Callback], folder: Path) -> None:
     """Let callbacks of the user's write their checkpoints beside the run's own, unless they say where.
 

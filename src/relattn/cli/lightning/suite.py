@@ -5,12 +5,10 @@ import re
 import warnings
 from argparse import ArgumentError
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import Namespace
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Trainer
@@ -19,7 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich.console import Console
 
 from relattn.cli import catalogue
-from relattn.cli.lightning.callbacks import for_evaluation, listed, place_checkpoints
+from relattn.cli.lightning.callbacks import check_network, for_evaluation, listed, place_checkpoints
 from relattn.cli.lightning.checks import check_composition, check_config
 from relattn.cli.lightning.command_line import CommandLine
 from relattn.cli.lightning.commands import attention_name, check_gpus, folder_of_run, name_of_run
@@ -28,6 +26,7 @@ from relattn.cli.lightning.display import Display, next_commands, show_scores, t
 from relattn.cli.lightning.paths import with_absolute_paths
 from relattn.cli.lightning.recipes import imported
 from relattn.cli.lightning.test_sets import build_all, named_like, test_entries
+from relattn.cli.lightning.writing import with_plain_texts, written
 from relattn.errors import InputError
 from relattn.runs import wandb_logging
 from relattn.runs.best import best_of, choice, chooses
@@ -114,13 +113,14 @@ class SuiteCLI(LightningCLI):
     def content(self, config: Any) -> dict[str, Any]:
         """A configuration of the command as plain dictionaries, lists, texts and numbers.
 
-        Defaults that are objects, which no file can hold, are left out: they are defaults wherever it is read.
+        Raises:
+            InputError: If a value is an object that no file can hold.
         """
-        config = with_plain_texts(config.clone())
+        config = with_plain_texts(config)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="(?s).*[Uu]nable to serialize.*")
             text = self._parser(self.command).dump(config, format="json", skip_unset=False)
-        content: dict[str, Any] = without_objects(json.loads(text))
+        content: dict[str, Any] = written(json.loads(text), config)
         return content
 
     def departures(self, parser: LightningArgumentParser) -> dict[str, Any]:
@@ -252,6 +252,7 @@ class SuiteCLI(LightningCLI):
         self.record.loggers = listed(config["logger"])
         callbacks: list[Callback] = [Preflight()]
         if self.command == "fit":
+            check_network(chosen, self.model)
             place_checkpoints(chosen, self.folder)
             callbacks += [*chosen, Tuned(self.note_tuned)] if has_tuners(chosen) else chosen
             place = self.folder / "checkpoints" if config["enable_checkpointing"] is not False else None
@@ -314,10 +315,8 @@ class SuiteCLI(LightningCLI):
 
     def note_tuned(self, found: Mapping[str, float]) -> None:
         """Write down and say what Lightning's tuners have found."""
-        text = str(self.record.config)
-        self.record.config = yaml.safe_dump(
-            with_found(yaml.safe_load(text), found), sort_keys=False, allow_unicode=True
-        )
+        config = with_found(yaml.safe_load(str(self.record.config)), found)
+        self.record.config = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         self.facts["tuned"] = dict(found)
         for option, value in found.items():
             self.display.line(f"tuned     --{option} {value:.4g}")
@@ -378,28 +377,6 @@ class SuiteCLI(LightningCLI):
             self.display.line(f"{'next:' if number == 0 else '     '} {line}")
         for logger in wandb_logging.loggers_of(self.trainer.loggers):
             wandb_logging.log_end(logger, scores, result)
-
-
-def with_plain_texts(config: Any) -> Any:
-    """A configuration whose texts are no members of enumerations, which YAML does not know."""
-    if isinstance(config, Namespace):
-        for name, value in vars(config).items():
-            setattr(config, name, with_plain_texts(value))
-    elif isinstance(config, list):
-        return [with_plain_texts(one) for one in config]
-    return str(config.value) if isinstance(config, Enum) and isinstance(config, str) else config
-
-
-def without_objects(value: Any) -> Any:
-    """A configuration without the values that jsonargparse could not write."""
-    if isinstance(value, dict):
-        return {name: without_objects(one) for name, one in value.items() if not is_object(one)}
-    return [without_objects(one) for one in value] if isinstance(value, list) else value
-
-
-def is_object(value: Any) -> bool:
-    """Whether a value of a written configuration stands for an object."""
-    return isinstance(value, str) and value.startswith("Unable to serialize instance")
 
 
 def default_name(facts: dict[str, Any]) -> str:
