@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from relattn.backbones import dilated
 from relattn.backbones.dilation import FirstDilation
-from relattn.backbones.placement import default_placement
+from relattn.backbones.placement import specimen
 from relattn.errors import InputError
 from relattn.figures.segmentation import Segmented, overlay, segmentation
 from relattn.heads import SegmentationNetwork
@@ -127,7 +127,7 @@ class Segmentation(Task):
         place = self.attention_at
         if place is None and self.attention is not None:
             chosen = self.stages is not None or self.placement is not None
-            belongs = default_placement(self.attention, 512, self.pool)
+            belongs = specimen(self.attention, 512, self.pool).placement
             place = "backbone" if chosen or belongs != "stage" else "context"
         backbone = dilated(
             self.backbone,

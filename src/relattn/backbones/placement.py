@@ -49,10 +49,13 @@ def place(
     ends = stages_of(model)
     shapes = probe(model, [*ends, *(module for module, _ in model.named_modules() if module)], size, in_chans)
     sample = shapes.get(ends[-1], Shapes(None, None)).output
-    if placement is None:
-        channels, *where = sample[1:] if sample is not None and len(sample) == 4 else (2048, 8, 8)
-        placement = default_placement(attention, channels, (where[0], where[1]))
-    default = [len(ends)] if placement == "convolution" else [1] if small else range(1, len(ends) + 1)
+    # Its place alone is read: the last stage's map may be too small for a module that goes into earlier stages.
+    channels, *where = sample[1:] if sample is not None and len(sample) == 4 else (2048, 8, 8)
+    belongs = specimen(attention, channels, (max(where[0], 8), max(where[1], 8)))
+    placement = placement or belongs.placement
+    default: Sequence[int] = [len(ends)] if placement == "convolution" else [1] if small else range(1, len(ends) + 1)
+    if placement == belongs.placement and belongs.stages is not None:
+        default = belongs.stages
     chosen = sorted(set(default if stages is None else stages))
     if unknown := [stage for stage in chosen if not 1 <= stage <= len(ends)]:
         raise InputError(f"{name} has stages 1 to {len(ends)}, and attention is asked for in {unknown}.")
@@ -63,7 +66,13 @@ def place(
     modules: dict[str, Attention] = {}
     for stage in chosen:
         found = {f"stage{stage}": stage_end(model, stage, name, shapes)}
-        if placement == "block":
+        if placement == "after_block":
+            blocks = list(enumerate(block_outputs(model, stage, name, shapes), start=1))
+            chosen_blocks = (
+                blocks[belongs.every - 1 :: belongs.every] or blocks[-1:]
+            )  # a stage may have one block alone
+            found = {f"stage{stage}_block{place}": block for place, block in chosen_blocks}
+        elif placement == "block":
             found = {f"stage{stage}_block{place + 1}": end for place, end in enumerate(block_ends(model, stage, name))}
         for key, module in found.items():
             shape = shapes[module].output
@@ -75,10 +84,10 @@ def place(
     model.attention = nn.ModuleDict(modules)
 
 
-def default_placement(attention: AttentionFactory, channels: int, size: tuple[int, int]) -> Placement:
-    """Where the modules of a factory belong; one is built for `channels` and `size`, without weights."""
+def specimen(attention: AttentionFactory, channels: int, size: tuple[int, int]) -> Attention:
+    """A module of a factory for `channels` and `size`, without weights, which tells where it belongs."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return attention(channels, size=size).placement
+        return attention(channels, size=size)
 
 
 def apply_attention(attention: Attention, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
@@ -122,6 +131,17 @@ def branch(block: nn.Module, kind: type[nn.Module] | tuple[type[nn.Module], ...]
         for name, module in block.named_modules()
         if isinstance(module, kind) and not any(part in SHORTCUTS for part in name.split("."))
     ]
+
+
+def block_outputs(model: nn.Module, stage: int, name: str, shapes: dict[str, Shapes]) -> list[str]:
+    """The residual blocks of a stage, whose outputs have their shortcuts added."""
+    blocks = blocks_of(model, stage)
+    if not blocks or any((shape := shapes[block].output) is None or len(shape) != 4 for block in blocks):
+        raise InputError(
+            f"{name}: stage {stage} has no residual blocks that give maps (B, C, H, W); place attention after it "
+            "(placement: stage)."
+        )
+    return blocks
 
 
 def block_ends(model: nn.Module, stage: int, name: str) -> list[str]:
