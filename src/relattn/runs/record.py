@@ -15,7 +15,7 @@ import yaml
 from lightning import __version__
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
 
 import relattn
 from relattn.costs.measure import count_macs
@@ -60,10 +60,12 @@ class RunRecord(Callback):
     def begin(self, trainer: Trainer) -> None:
         """Write what the run is; a rehearsal with `fast_dev_run` leaves nothing."""
         self.made = hidden(made(trainer))
-        self.claim.running = True
         if rehearses(trainer):
+            self.claim.running = True
             return
         trainer.loggers, self.loggers = [*trainer.loggers, *self.loggers], []
+        begin_loggers(trainer)
+        self.claim.running = True
         if not trainer.is_global_zero:
             return
         self.claim.started = True
@@ -75,8 +77,12 @@ class RunRecord(Callback):
             self.made["earlier"] = [*before.pop("earlier", []), before]
         publish_json(folder / "run.json", {**self.facts, **self.made})
         metrics_logger(trainer).begin(self.resumed_rows)
-        for logger in wandb_logging.loggers_of(trainer.loggers):
-            wandb_logging.log_start(logger, yaml.safe_load(self.config), {**self.facts, **self.made})
+        config = yaml.safe_load(self.config)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                wandb_logging.log_start(logger, config, {**self.facts, **self.made})
+            else:
+                logger.log_hyperparams({name: config.get(name) for name in ("seed_everything", "model", "data")})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.begin(trainer)
@@ -181,6 +187,13 @@ class RunRecord(Callback):
             costs["macs"] = count_macs(module.network.eval(), image)
             module.network.train(training)
         return costs
+
+
+def begin_loggers(trainer: Trainer) -> None:
+    """Let loggers refuse before anything is written: no account, a server that does not answer."""
+    if trainer.is_global_zero:
+        for logger in trainer.loggers:
+            getattr(logger, "experiment", None)
 
 
 def rehearses(trainer: Trainer) -> bool:

@@ -9,6 +9,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -177,7 +178,8 @@ def read_command_line(arguments: list[str], command: str = "fit") -> CommandLine
     for file in files:
         content = read_config(Path(file))
         line.recipes |= content.pop("recipes", None) or {}
-        line.config = merge(with_data_of(line.config, content), content)
+        before, line.config = line.config, merge(with_data_of(line.config, content), content)
+        line.dropped += dropped_by(before, line.config, file)
     for overlay in ("trainer", "logger"):
         if overlay in names:
             line.config = merge(line.config, read_config(recipe_file(overlay, names[overlay])))
@@ -265,7 +267,9 @@ def choose_data(line: CommandLine, name: str | None) -> None:
         chosen = yaml.safe_load(name) if name.startswith("{") else {"class_path": name}
     if name is not None:  # another one than the task's recipe has, or the run whose configuration it is
         before = section if recipe is None else yaml.safe_load(recipe_file("data", str(recipe)).read_text())
-        training = shared_arguments({**before, "init_args": training}, chosen)
+        asked, training = training, shared_arguments({**before, "init_args": training}, chosen)
+        if left := {key: value for key, value in asked.items() if key not in training and key != "root"}:
+            line.dropped.append(starts_anew(f"--data {name}", str(before.get("class_path", "data set")), left))
     line.config["data"] = merge(chosen, {"init_args": training}) if training else chosen
 
 
@@ -311,12 +315,39 @@ def choose_classes(line: CommandLine, arguments: list[str]) -> list[str]:
         dropped = section.get("init_args") or {}
         del holder[key]
         if dropped:
-            name = str(section["class_path"]).rpartition(".")[2]
-            listed = ", ".join(f"{key} {value}" for key, value in dropped.items())
-            line.dropped.append(
-                f"--{option} {value} starts from its own defaults, without the recipe's {name} ({listed})."
-            )
+            line.dropped.append(starts_anew(f"--{option} {value}", str(section["class_path"]), dropped))
     return arguments
+
+
+def starts_anew(choice: str, class_path: str, dropped: Config) -> str:
+    """The sentence on arguments of a recipe's class that another one does not inherit."""
+    name = class_path.rpartition(".")[2]
+    listed = ", ".join(f"{key} {value}" for key, value in dropped.items())
+    return f"{choice} starts from its own defaults, without the recipe's {name} ({listed})."
+
+
+def dropped_by(before: Config, after: Config, file: str) -> list[str]:
+    """Sentences on arguments that went since a file chose another class."""
+    sentences = []
+    for option in CLASS_OPTIONS:
+        was, now = (section_at(config, option) for config in (before, after))
+        if was.get("class_path") and now.get("class_path") and not same_class(was["class_path"], now["class_path"]):
+            kept = now.get("init_args") or {}
+            left = {name: value for name, value in (was.get("init_args") or {}).items() if name not in kept}
+            if left:
+                choice = f"--config {file}: {now['class_path'].rpartition('.')[2]}"
+                sentences.append(starts_anew(choice, was["class_path"], left))
+    return sentences
+
+
+def section_at(config: Config, option: str) -> Config:
+    """The class and arguments that an option of `CLASS_OPTIONS` has in a configuration; empty if it has none."""
+    section: Any = config
+    for place, name in enumerate(option.split(".")):
+        section = (section.get("init_args") or {}).get(name) if place else section.get(name)
+        if not isinstance(section, dict):
+            return {}
+    return section
 
 
 def choose_attention(line: CommandLine, name: str | None, backbone: str | None) -> None:

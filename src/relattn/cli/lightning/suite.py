@@ -175,8 +175,8 @@ class SuiteCLI(LightningCLI):
         recorded.trainer.default_root_dir = None
         recipes = yaml.safe_dump({"recipes": self.line.recipes}) if self.line.recipes else ""
         self.record = RunRecord(recipes + self.dumped(recorded), self.facts, self.claim)
-        loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
-        for logger in loggers:
+        for logger in listed(config.trainer.logger):
+            within_run(logger, folder)
             if getattr(logger, "class_path", "").endswith(".WandbLogger"):
                 wandb_logging.name_run(logger.init_args, folder, self.facts, self.command)
         if checkpoint is not None:
@@ -381,6 +381,14 @@ class SuiteCLI(LightningCLI):
             self.display.line(f"{'next:' if number == 0 else '     '} {line}")
         for logger in wandb_logging.loggers_of(self.trainer.loggers):
             wandb_logging.log_end(logger, scores, result)
+
+
+def within_run(logger: Any, folder: Path) -> None:
+    """Put the run's folder into the arguments of a logger that name it, `{run}`."""
+    arguments = logger.get("init_args") if hasattr(logger, "get") else None
+    for name, value in vars(arguments).items() if arguments is not None else ():
+        if isinstance(value, str):
+            setattr(arguments, name, value.replace("{run}", str(folder.resolve())))
 
 
 def default_name(facts: dict[str, Any]) -> str:
