@@ -221,6 +221,7 @@ class ImageData(Data):
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         sampler = self.sampler()
+        sampler.repeats = self.trainer is not None and bool(self.trainer.overfit_batches)  # type: ignore[attr-defined]
         return self.loader("train", sampler, sampler.per_process, TrainingLoader, drop_last=True)
 
     def evaluation_loader(self, split: str) -> DataLoader[dict[str, Any]]:

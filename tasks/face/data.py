@@ -99,6 +99,8 @@ class FaceData(ImageData):
     verification: dict[str, VerificationSet]
     """By name, in the order in which `val` and `test` go through them."""
 
+    holding_out = "the verification sets are both"
+
     @staticmethod
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Stack samples; `image` becomes (B, 3, H, W) float32, normalised, and stays channels-last in memory."""

@@ -102,6 +102,8 @@ class ReIDData(ImageData):
 
     joint = "relattn.tasks.reid.joint.Joint"
 
+    holding_out = "--data.validation 100 holds out that many training identities"
+
     feature: ClassVar[Feature] = "after_norm"
     """Which feature RGA scores this set by (supplement, section 1)."""
 

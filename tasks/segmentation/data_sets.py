@@ -17,6 +17,7 @@ class Cityscapes(SegmentationData):
     label_map = CITYSCAPES
     published = cityscapes.PUBLISHED
     class_weights = CITYSCAPES_WEIGHTS
+    holding_out = "labels of the official test images are withheld; --data CamVid has both, and so may --data Folders"
 
     def __init__(
         self,
@@ -99,6 +100,8 @@ class Folders(SegmentationData):
     Label images are PNGs of one channel, whose values are the places of the classes in the list, from 0. Images may be
     JPEG or PNG, and lie in folders of their own. Without `test` validation's are tested on.
     """
+
+    holding_out = "put images of the test into images/test and labels/test"
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from relattn.errors import InputError, MissingFileError
 from relattn.publish import publishing
-from relattn.runs.checkpoint_files import LAST, PREVIOUS, newest_whole
+from relattn.runs.checkpoint_files import BEST, LAST, PREVIOUS, damage_of, newest_whole
 
 
 class Checkpoints(TorchCheckpointIO):
@@ -98,13 +98,17 @@ def read_whole(file: Path) -> dict[str, Any]:
         ) from None
 
 
-def find_checkpoint(asked: str | Path, *, name: str | None = None, runs: str | Path | None = None) -> Path:
+def find_checkpoint(
+    asked: str | Path, *, name: str | None = None, runs: str | Path | None = None, to_train: bool = False
+) -> Path:
     """The file that `--ckpt_path` means, the one definition for all commands.
 
     Args:
-        asked: A file; a run's folder, for the newest whole checkpoint of the run; or `last`, for that of the named run.
+        asked: A file; a run's folder, for the network that the run has tested, its best with `--best`, else its newest
+            whole checkpoint; or `last`, for the newest of the named run.
         name: Name of the run, with `last`.
         runs: Folder of all runs, with `last`; by default `runs`.
+        to_train: Whether training goes on from it, which it does from the newest in any case.
 
     Raises:
         MissingFileError: If there is no such file, run or checkpoint.
@@ -121,6 +125,9 @@ def find_checkpoint(asked: str | Path, *, name: str | None = None, runs: str | P
             raise MissingFileError(f"--ckpt_path last --name {name}: expected one run of that name, found {listed}.")
         (path,) = folders
     if path.is_dir():
+        best = path / "checkpoints" / BEST
+        if not to_train and str(asked) != "last" and best.is_file() and damage_of(best) is None:
+            return best
         checkpoint = newest_whole(path)
         if checkpoint.stem != "last":
             warnings.warn(f"{path}: the last checkpoint is damaged, so {checkpoint.name} is used.", stacklevel=2)
@@ -144,7 +151,8 @@ def config_of(checkpoint: Path) -> dict[str, Any]:
 
 def run_of(checkpoint: Path) -> Path | None:
     """The folder of the run that a checkpoint belongs to, if it lies in one."""
-    for folder in (checkpoint.parent, checkpoint.parent.parent, checkpoint.resolve().parent.parent):
-        if (folder / "config.yaml").is_file():
-            return folder
-    return None
+    real = checkpoint.resolve()
+    # Names of metrics have slashes, and so have those of checkpoints that name them: folders within `checkpoints`.
+    deeper = [folder.parent for file in (checkpoint, real) for folder in file.parents if folder.name == "checkpoints"]
+    above = [checkpoint.parent, checkpoint.parent.parent, real.parent.parent, *deeper]
+    return next((folder for folder in above if (folder / "config.yaml").is_file()), None)
