@@ -112,7 +112,7 @@ class Face(EmbeddingTask):
 
     def build_network(self, specification: dict[str, Any]) -> nn.Module:
         size = specification["image_size"]
-        arguments = unpooled(self.backbone, size)
+        arguments = unpooled(self.backbone, size, **self.backbone_options)
         backbone, pools = self.build_backbone(specification, stem=self.stem, **arguments), not arguments
         view = map_view(backbone, size, pools=pools)
         embedding = FaceEmbedding(view.channels, view.size, dimensions=self.dimensions, dropout=self.dropout)

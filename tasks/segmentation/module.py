@@ -132,7 +132,7 @@ class Segmentation(Task):
             belongs = default_placement(self.attention, 512, self.pool)
             place = "backbone" if chosen or belongs != "stage" else "context"
         crop = specification["image_size"]
-        step = padding_step(self.backbone, crop) if family(self.backbone) == "timm" else 1
+        step = padding_step(self.backbone, crop, **self.backbone_options) if family(self.backbone) == "timm" else 1
         backbone = dilated(
             self.backbone,
             attention=self.attention if place == "backbone" else None,
@@ -142,6 +142,7 @@ class Segmentation(Task):
             any_size=True,
             pretrained=self.pretrained,
             **self.dilation,
+            **self.backbone_options,
         )
         weights = specification.get("class_weights") if self.class_weights else None
         self.register_buffer("weights", None if weights is None else torch.tensor(weights), persistent=False)

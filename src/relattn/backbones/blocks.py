@@ -56,6 +56,10 @@ def blocks_of(model: nn.Module, stage: int) -> list[str]:
             lists = [(n, part) for n, part in children if is_list(part) and any(map(could_be_block, part.children()))]
             for child in lists:
                 descend(*child)
+            if not lists and type(module).__name__.endswith("Stage"):  # RegNet's stage runs its children in turn
+                lists = [(n, part) for n, part in children if could_be_block(part)]
+                for child in lists:
+                    descend(*child)
             if lists:
                 return
         if could_be_block(module):

@@ -17,10 +17,10 @@ from torch import nn
 from relattn.attention.base import Placement
 from relattn.backbones.densenet_cifar import DenseNetCIFAR
 from relattn.backbones.face import Stem, use_face_stem
-from relattn.backbones.placement import AttentionFactory, all_shapes, place
+from relattn.backbones.placement import AttentionFactory, place
 from relattn.backbones.resnet_cifar import ResNetCIFAR
 from relattn.backbones.sizes import REFUSALS, refusal, size_arguments
-from relattn.backbones.stages import SizeError, probe, reported_maps, stage_indices, stage_map, stages_of
+from relattn.backbones.stages import SizeError, Stages, probe, stage_indices
 from relattn.backbones.weights import distribution, published_weights
 from relattn.errors import InputError, MissingFileError, suggest
 
@@ -204,7 +204,7 @@ def remove_last_stride(model: nn.Module, name: str, size: tuple[int, int], in_ch
     (previous, before), (last, after) = last_stages(model, name, size, in_chans)
     if before == after:
         return
-    order = list(all_shapes(model, size, in_chans))
+    order = list(Stages(model, name, size, in_chans).shapes)
     if previous not in order or last not in order:
         raise InputError(f"last_stride=1: {name} has no layer that halves the map before its last stage. {OWN_STRIDE}")
     for layer in order[order.index(previous) + 1 : order.index(last) + 1]:
@@ -226,16 +226,15 @@ def remove_last_stride(model: nn.Module, name: str, size: tuple[int, int], in_ch
 
 def last_stages(model: nn.Module, name: str, size: tuple[int, int], in_chans: int) -> list[tuple[str, tuple[int, int]]]:
     """The modules at the ends of the last two stages, and the sizes of their maps."""
-    shapes, found = all_shapes(model, size, in_chans), []
-    count = len(stages_of(model))
+    stages, found = Stages(model, name, size, in_chans), []
+    count = len(stages.names)
     for stage in (count - 1, count):
         try:
-            end = stage_map(model, stage, name, shapes, size, in_chans)
+            end = stages.end(stage)
             found.append((end.module, end.view.size))
         except InputError:
-            index = stage_indices(model)[stage - 1]
-            _, height, width = reported_maps(model, size, in_chans)[index]
-            found.append((stages_of(model)[stage - 1], (height, width)))
+            _, height, width = stages.reported[stage_indices(model)[stage - 1]]
+            found.append((stages.names[stage - 1], (height, width)))
     return found
 
 

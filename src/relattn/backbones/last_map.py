@@ -12,17 +12,18 @@ from relattn.backbones.stages import has_channels_last, reported_maps, stage_ind
 from relattn.errors import InputError
 
 
-def unpooled(name: str, size: tuple[int, int]) -> dict[str, Any]:
+def unpooled(name: str, size: tuple[int, int], **arguments: Any) -> dict[str, Any]:
     """The arguments with which a network gives its last map `(B, C, H, W)` and not a feature; none if it cannot.
 
     Args:
         name: A network, as of `build`.
         size: Height and width of the images in pixels.
+        arguments: Others that it is created with.
     """
     if family(name) != "timm":
         return {}
     try:
-        model = skeleton(name, global_pool="", **size_arguments(name, size)).eval()
+        model = skeleton(name, global_pool="", **size_arguments(name, size), **arguments).eval()
         output = on_meta(model, (2 * size[0], 2 * size[1]) if not is_fixed(name) else size, 3)
     except REFUSALS:
         return {}

@@ -12,7 +12,7 @@ from relattn.attention.base import Attention, Placement
 from relattn.attention.fade_in import FadeIn
 from relattn.backbones.blocks import blocks_of, branch_ends, spatial_convolutions
 from relattn.backbones.maps import ImageSize, MapView, view_of
-from relattn.backbones.stages import Shapes, StageMap, map_size, probe, stage_map, stages_of
+from relattn.backbones.stages import Shapes, StageMap, Stages, map_size, stages_of
 from relattn.errors import InputError
 
 AttentionFactory = Callable[..., Attention]
@@ -45,49 +45,49 @@ def place(
     Raises:
         InputError: If a stage is unknown, or does not have what the placement needs.
     """
-    ends = stages_of(model)
-    shapes = all_shapes(model, size, in_chans)
+    found = Stages(model, name, size, in_chans)
+    count = len(found.names)
     if placement is None:
-        sample = shapes.get(ends[-1], Shapes(None, None)).output
+        sample = found.shapes.get(found.names[-1], Shapes(None, None)).output
         channels, *where = sample[1:] if sample is not None and len(sample) == 4 else (2048, 8, 8)
         placement = default_placement(attention, channels, (where[0], where[1]))
-    default = [len(ends)] if placement == "convolution" else [1] if small else range(1, len(ends) + 1)
+    default = [count] if placement == "convolution" else [1] if small else range(1, count + 1)
     chosen = sorted(set(default if stages is None else stages))
-    if unknown := [stage for stage in chosen if not 1 <= stage <= len(ends)]:
-        raise InputError(f"{name} has stages 1 to {len(ends)}, and attention is asked for in {unknown}.")
+    if unknown := [stage for stage in chosen if not 1 <= stage <= count]:
+        raise InputError(f"{name} has stages 1 to {count}, and attention is asked for in {unknown}.")
     if placement == "convolution":
         for stage in chosen:
-            replace_convolutions(model, attention, stage, name, shapes)
+            replace_convolutions(model, attention, stage, name, found.shapes)
         return
+    places = {key: end for stage in chosen for key, end in ends_in(found, stage, placement).items()}
     modules: dict[str, Attention] = {}
     image = ImageSize((size[0], size[1]))
-    for stage in chosen:
-        end = stage_map(model, stage, name, shapes, size, in_chans)
-        unread = is_unread(model, stage, end.view)
-        found: dict[str, tuple[str, MapView]] = {
-            f"stage{stage}": attended_end(model, stage, name, shapes, end) if unread else end
-        }
-        if placement == "block":
-            inside = branch_ends(model, stage, name, shapes, end.view.size)
-            inside = inside[:-1] if unread else inside
-            found = {f"stage{stage}_block{number}": one for number, one in enumerate(inside, start=1)}
-        for key, (module, view) in found.items():
-            modules[key] = attention(view.channels, size=view.size)
-            if view.layout == "tokens":
-                view.image = image
-            # Attention lives in the network itself and is called by a hook: some stages iterate over their children, so
-            # that a module added to them would run as one of their blocks.
-            hook = functools.partial(apply_attention, modules[key], view)
-            model.get_submodule(module).register_forward_hook(hook)
-            if view.layout == "tokens" and len(modules) == 1:
-                for layer in [layer for layer, at in shapes.items() if at.input == (1, in_chans, *size)][:1]:
-                    model.get_submodule(layer).register_forward_pre_hook(image.hook)
+    for key, (module, view) in places.items():
+        modules[key] = attention(view.channels, size=view.size)
+        if view.layout == "tokens":
+            view.image = image
+        # Attention lives in the network itself and is called by a hook: some stages iterate over their children, so
+        # that a module added to them would run as one of their blocks.
+        hook = functools.partial(apply_attention, modules[key], view)
+        model.get_submodule(module).register_forward_hook(hook)
+    if any(view.layout == "tokens" for _, view in places.values()):
+        for layer in [layer for layer, at in found.shapes.items() if at.input == (1, in_chans, *size)][:1]:
+            model.get_submodule(layer).register_forward_pre_hook(image.hook)
     model.attention = nn.ModuleDict(modules)
 
 
-def all_shapes(model: nn.Module, size: tuple[int, int], in_chans: int) -> dict[str, Shapes]:
-    """The shapes at all modules of a network, as of `probe`."""
-    return probe(model, [name for name, _ in model.named_modules() if name], size, in_chans)
+def ends_in(stages: Stages, stage: int, placement: Placement) -> dict[str, StageMap]:
+    """Where attention stands in a stage, by the names of its modules: after the stage, or in each of its blocks.
+
+    What a network does not read, because it reads the class token alone after its last block, is left out.
+    """
+    end = stages.end(stage)
+    unread = is_unread(stages.model, stage, end.view)
+    if placement == "stage":
+        return {f"stage{stage}": attended_end(stages, stage, end) if unread else end}
+    inside = branch_ends(stages.model, stage, stages.name, stages.shapes, end.view.size)
+    inside = inside[:-1] if unread else inside
+    return {f"stage{stage}_block{number}": StageMap(*one) for number, one in enumerate(inside, start=1)}
 
 
 def is_unread(model: nn.Module, stage: int, view: MapView) -> bool:
@@ -96,7 +96,7 @@ def is_unread(model: nn.Module, stage: int, view: MapView) -> bool:
     return beside and stage == len(stages_of(model)) and getattr(model, "global_pool", None) == "token"
 
 
-def attended_end(model: nn.Module, stage: int, name: str, shapes: dict[str, Shapes], end: StageMap) -> StageMap:
+def attended_end(stages: Stages, stage: int, end: StageMap) -> StageMap:
     """Where attention on the map of the last stage stands if the class token alone is read in the end.
 
     It is the end of the last block but one: the last block hands what is attended on to the class token.
@@ -104,17 +104,47 @@ def attended_end(model: nn.Module, stage: int, name: str, shapes: dict[str, Shap
     Raises:
         InputError: If the stage has but one block.
     """
-    blocks = blocks_of(model, stage)[:-1]
-    found = shapes.get(blocks[-1], Shapes(None, None)) if blocks else Shapes(None, None)
+    blocks = blocks_of(stages.model, stage)[:-1]
+    found = stages.shapes.get(blocks[-1], Shapes(None, None)) if blocks else Shapes(None, None)
     views = [view_of(found.output, None, end.view.size)]
     views += [view_of(one, None, end.view.size, index=place) for place, one in enumerate(found.several)]
     for view in views:
         if view is not None and view.channels == end.view.channels:
             return StageMap(blocks[-1], view)
     raise InputError(
-        f"{name} reads its class token alone after stage {stage}, whose attention would change nothing: take earlier "
-        f"stages, for example --model.stages [{stage - 1}]."
+        f"{stages.name} reads its class token alone after stage {stage}, whose attention would change nothing: take "
+        f"earlier stages, for example --model.stages [{stage - 1}]."
     )
+
+
+def last_map(model: nn.Module, size: tuple[int, int], in_chans: int = 3) -> StageMap:
+    """The last map of a network that its output depends on: where attention of the last stage stands.
+
+    Args:
+        model: The network, with or without attention.
+        size: Height and width of the images in pixels.
+        in_chans: Channels of the images.
+
+    Raises:
+        InputError: If its last stage does not end in a map.
+    """
+    stages = Stages(model, type(model).__name__, size, in_chans)
+    stage = len(stages.names)
+    end = stages.end(stage)
+    return attended_end(stages, stage, end) if is_unread(model, stage, end.view) else end
+
+
+def stage_shapes(model: nn.Module, size: tuple[int, int], in_chans: int = 3) -> list[tuple[int, ...]]:
+    """Channels, height and width of the maps at the ends of all stages; nothing for a stage without one."""
+    stages = Stages(model, type(model).__name__, size, in_chans)
+    found: list[tuple[int, ...]] = []
+    for stage in range(1, len(stages.names) + 1):
+        try:
+            view = stages.end(stage).view
+            found.append((view.channels, *view.size))
+        except InputError:
+            found.append(())
+    return found
 
 
 def default_placement(attention: AttentionFactory, channels: int, size: tuple[int, int]) -> Placement:
@@ -191,19 +221,18 @@ def places_of(model: nn.Module, name: str, size: tuple[int, int], in_chans: int 
         size: Height and width of the images in pixels.
         in_chans: Channels of the images.
     """
-    shapes = all_shapes(model, size, in_chans)
-    found = []
-    for stage, end in enumerate(stages_of(model), start=1):
+    stages, found = Stages(model, name, size, in_chans), []
+    for stage, end in enumerate(stages.names, start=1):
         problems: list[str] = []
         module, shape, layout = end, (0, 0, 0), ""
         blocks: tuple[str, ...] = ()
         try:
-            module, view = stage_map(model, stage, name, shapes, size, in_chans)
+            module, view = stages.end(stage)
             shape, layout = (view.channels, *view.size), view.layout
-            branch_ends(model, stage, name, shapes, view.size)
+            branch_ends(model, stage, name, stages.shapes, view.size)
             blocks = tuple(blocks_of(model, stage))
         except InputError as error:
             problems.append(str(error))
-        convolutions = tuple(spatial_convolutions(model, stage, shapes))
+        convolutions = tuple(spatial_convolutions(model, stage, stages.shapes))
         found.append(StagePlaces(stage, module, shape, layout, blocks, convolutions, tuple(problems)))
     return found

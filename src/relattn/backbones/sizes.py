@@ -98,23 +98,26 @@ def refusal(name: str, size: tuple[int, int], error: BaseException, in_chans: in
     return InputError(f"{message} No size near it was found that it takes; take another network, for example resnet50.")
 
 
-def padding_step(name: str, size: tuple[int, int]) -> int:
+def padding_step(name: str, size: tuple[int, int], **arguments: Any) -> int:
     """What the sides of images of any size must be multiples of for a network of one size; 1 if it takes all.
 
     Args:
         name: A network of timm.
         size: Height and width of the training images.
+        arguments: Others that it is created with.
 
     Raises:
         InputError: If it takes none of the sizes near it.
     """
-    if not is_fixed(name) or takes(name, size, any_size=True):
+    if not is_fixed(name) or takes(name, size, any_size=True, **arguments):
         return 1
     for step in STEPS[1:]:
         height, width = padded(size, step)
-        if all(takes(name, one, any_size=True) for one in ((height, width), (height + step, width + step))):
+        if all(
+            takes(name, one, any_size=True, **arguments) for one in ((height, width), (height + step, width + step))
+        ):
             return step
-    raise refusal(name, size, ValueError("it takes no multiple of any step near it either."))
+    raise refusal(name, size, ValueError("it takes no multiple of any step near it either."), **arguments)
 
 
 def padded(size: tuple[int, int], step: int) -> tuple[int, int]:

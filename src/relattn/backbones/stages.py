@@ -1,8 +1,8 @@
 """The stages of a network: what they are called, what is in them, and the maps that they end in."""
 
 import copy
-import inspect
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -138,7 +138,7 @@ def reported_maps(model: nn.Module, size: tuple[int, int], in_chans: int) -> dic
     """
     entries, indices = entries_of(model), stage_indices(model)
     skeleton: Any = copy.deepcopy(model).to("meta").eval()
-    if "intermediates_only" in inspect.signature(getattr(skeleton, "forward_intermediates", map)).parameters:
+    if hasattr(skeleton, "forward_intermediates"):
         with torch.no_grad(), torch.device("meta"):
             features = skeleton.forward_intermediates(
                 torch.empty(1, in_chans, *size, device="meta"), indices=indices, intermediates_only=True
@@ -158,48 +158,69 @@ class StageMap(NamedTuple):
     view: MapView
 
 
-def stage_map(
-    model: nn.Module, stage: int, name: str, shapes: dict[str, Shapes], size: tuple[int, int], in_chans: int
-) -> StageMap:
-    """Where a stage ends.
+class Stages:
+    """The stages of a network for images of one size.
 
-    Args:
-        model: The network.
-        stage: The number of the stage, from 1.
-        name: What messages call the network.
-        shapes: Of all its modules, as of `probe`.
-        size: Height and width of the images in pixels.
-        in_chans: Channels of the images.
-
-    Raises:
-        InputError: If what the stage gives cannot be seen as a map.
+    Attributes:
+        names: The module names of the stages, stage 1 first.
+        shapes: Of all modules, in the order in which they finish, as of `probe`.
     """
-    if why := WITHOUT_MAPS.get(type(model).__name__):
-        raise InputError(
-            f"{name} {why}, so attention cannot follow its stages. It trains without; with attention, take a network "
-            "that hands on one map, for example vit_small_patch16_224, swin_tiny_patch4_window7_224 or resnet50."
-        )
-    index = stage_indices(model)[stage - 1]
-    entry = entries_of(model)[index]
-    module, channels = str(entry["module"]), int(entry["num_chs"])
-    if module not in shapes:  # a list of blocks, which does not run itself: its last block does
-        inner = [other for other in shapes if other.startswith(f"{module}.") and "." not in other[len(module) + 1 :]]
-        module = inner[-1] if inner else module
-    found = shapes.get(module, Shapes(None, None))
-    view = view_of(found.output, channels, None)
-    if view is None or channels in view.size:
-        (channels, *where) = reported_maps(model, size, in_chans)[index]
-        grid = (where[0], where[1])
-        own = [view_of(found.output, channels, grid, last=has_channels_last(model))]
-        own += [view_of(one, channels, grid, index=place) for place, one in enumerate(found.several)]
-        view = next((one for one in own if one is not None), None)
-    if view is None:
-        given = "several" if found.output is None else str(tuple(found.output))
-        raise InputError(
-            f"{name}: stage {stage} ({module}) does not give one map of {channels} channels but {given}, so attention "
-            "cannot follow it. Take a network that does, for example resnet50 or vit_small_patch16_224."
-        )
-    return StageMap(module, view)
+
+    def __init__(self, model: nn.Module, name: str, size: tuple[int, int], in_chans: int = 3) -> None:
+        """Look at a network.
+
+        Args:
+            model: The network.
+            name: What messages call it.
+            size: Height and width of the images in pixels.
+            in_chans: Channels of the images.
+
+        Raises:
+            SizeError: If it does not take images of that size.
+        """
+        self.model, self.name, self.size, self.in_chans = model, name, size, in_chans
+        self.names = stages_of(model)
+        self.shapes = probe(model, [module for module, _ in model.named_modules() if module], size, in_chans)
+
+    @cached_property
+    def reported(self) -> dict[int, tuple[int, int, int]]:
+        """As of `reported_maps`."""
+        return reported_maps(self.model, self.size, self.in_chans)
+
+    def end(self, stage: int) -> StageMap:
+        """Where a stage ends, by its number from 1.
+
+        Raises:
+            InputError: If what the stage gives cannot be seen as a map.
+        """
+        if why := WITHOUT_MAPS.get(type(self.model).__name__):
+            raise InputError(
+                f"{self.name} {why}, so attention cannot follow its stages. It trains without; with attention, take a "
+                "network that hands on one map, for example vit_small_patch16_224, swin_tiny_patch4_window7_224 or "
+                "resnet50."
+            )
+        index = stage_indices(self.model)[stage - 1]
+        entry = entries_of(self.model)[index]
+        module, channels = str(entry["module"]), int(entry["num_chs"])
+        if module not in self.shapes:  # a list of blocks, which does not run itself: its last block does
+            start = f"{module}."
+            inner = [name for name in self.shapes if name.startswith(start) and "." not in name.removeprefix(start)]
+            module = inner[-1] if inner else module
+        found, last = self.shapes.get(module, Shapes(None, None)), has_channels_last(self.model)
+        view = view_of(found.output, channels, None)
+        if view is None or (last and channels in view.size):
+            (channels, *where) = self.reported[index]
+            grid = (where[0], where[1])
+            own = [view_of(found.output, channels, grid, last=last)]
+            own += [view_of(one, channels, grid, index=place) for place, one in enumerate(found.several)]
+            view = next((one for one in own if one is not None), None)
+        if view is None:
+            given = "several" if found.output is None else str(tuple(found.output))
+            raise InputError(
+                f"{self.name}: stage {stage} ({module}) does not give one map of {channels} channels but {given}, so "
+                "attention cannot follow it. Take a network that does, for example resnet50 or vit_small_patch16_224."
+            )
+        return StageMap(module, view)
 
 
 def has_channels_last(model: nn.Module) -> bool:
