@@ -7,15 +7,26 @@ export WANDB_MODE ?= offline
 export NO_ALBUMENTATIONS_UPDATE := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: setup demo test test-slow test-lowest test-newest bench lint docs clean
+.PHONY: setup lock audit demo test test-slow test-lowest test-newest bench lint docs clean
 
 setup: .venv/installed
 
-.venv/installed: requirements.txt pyproject.toml
+.venv/installed: requirements.lock pyproject.toml
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { rm -rf .venv; echo "Debian: apt install python3-venv"; exit 1; }
 	$(PIP) 'uv>=0.9'
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt || $(PIP) -r requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock || \
+	    $(PIP) --require-hashes -r requirements.lock
+	$(PIP) --no-deps -e .
 	touch $@
+
+# Every package with the hashes of its files, for all platforms; `make lock UPGRADE=--upgrade` takes newer ones.
+lock: setup
+	grep -v '^-e' requirements.txt | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-header --no-emit-index-url --no-annotate $(UPGRADE) -o requirements.lock -
+
+# Known holes in the locked packages, by the advisories of PyPI, which are asked over the network.
+audit: setup
+	$(BIN)/uvx pip-audit --disable-pip --require-hashes --requirement requirements.lock
 
 demo: setup
 	$(BIN)/relattn demo

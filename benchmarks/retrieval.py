@@ -81,7 +81,7 @@ def matrix(query: torch.Tensor, gallery: torch.Tensor) -> np.ndarray:
 def full_argsort(query: torch.Tensor, whose: Labels, gallery: torch.Tensor, of: Labels) -> float:
     """The mAP by step, and the CMC, from each query's whole ranking."""
     order = np.argsort(matrix(query, gallery), axis=1)
-    (identities, cameras), (who, where) = ([values.numpy() for values in labels] for labels in (of, whose))
+    (identities, cameras), (who, where) = ([values.numpy() for values in labels[:2]] for labels in (of, whose))
     precisions, curve = [], np.zeros(50)
     for row, ranking in enumerate(order):
         same = identities[ranking] == who[row]

@@ -87,8 +87,8 @@ class Task(LightningModule):
             backbone: A timm network, or one of the papers' networks for small images (`relattn list backbones`).
             attention: The attention module to place in it; None for the plain network.
             stages: Stages, from 1, that have attention; by default the papers' choice for the backbone.
-            placement: Whether attention comes after each stage, at the end of each block or in place of each block's
-                spatial convolution; by default where the module belongs.
+            placement: Whether attention comes after each stage, at the end of each block, after it (`after_block`) or
+                in place of its spatial convolution; by default where the module belongs.
             pretrained: True for timm's weights of the backbone; the path of a file of weights, as torchvision has; or
                 a checkpoint of the suite's, whose backbone, attention and whatever else fits are taken.
             frozen_epochs: First epochs in which all stages of the backbone but the last keep their weights and

@@ -44,7 +44,8 @@ class EmbeddingTask(Task):
     """A task whose `forward` maps images to the features that are compared."""
 
     name_patterns: ClassVar[Mapping[str, str]] = {}
-    """Patterns of file names that say who is on an image, with the groups `identity` and, optionally, `camera`."""
+    """Patterns of whole file names that say who is on an image, with the groups `identity` and, optionally, `camera`;
+    the first is the default of `relattn embed` and `search`."""
 
     def check_data(self, data: Data) -> None:
         """Nothing: features of anybody can be compared."""

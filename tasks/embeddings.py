@@ -1,8 +1,11 @@
 """Features of images on disk: `predict` and `relattn embed` write them, `relattn search` reads them."""
 
 import csv
+import hashlib
+import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relattn.errors import InputError, MissingFileError
-from relattn.tasks.files import inside
+from relattn.publish import publish_json, publish_text, publishing
+from relattn.tasks.arrays import read_npy
+from relattn.tasks.files import content_of, inside
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,8 @@ class Entry:
     camera: str = ""
     split: str = ""
     """`query`, `gallery` or nothing."""
+    sha256: str = field(default="", compare=False)
+    """Of the file, in an embedding that was saved; empty where it could not be read."""
 
 
 @dataclass(frozen=True)
@@ -31,26 +38,58 @@ class Embedding:
     """Features with what is known of their images.
 
     On disk it is a folder: `features.npy` (N, D) float32, `manifest.csv` with a row for each, and `embedding.json` with
-    the rest.
+    the rest. Features that others have written in float64 stay so.
     """
 
-    features: NDArray[np.float32]
+    features: NDArray[Any]
     entries: list[Entry]
     root: Path
     """The folder of the images."""
     metadata: dict[str, Any]
     """Where the features come from: `checkpoint`, `distance`, `feature`, ..."""
+    named: bool = True
+    """Whether the user has named the folder of the images. That of an embedding from disk is what the embedding says,
+    which may be somebody else's: of its images, those are shown that are still the ones which were embedded."""
+
+    @cached_property
+    def entry_of(self) -> dict[str, Entry]:
+        """The images by their paths."""
+        return {entry.path: entry for entry in self.entries}
 
     def save(self, folder: Path) -> None:
-        """Write the embedding into a folder, which is made."""
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "features.npy", self.features)
-        with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(Entry.__dataclass_fields__))
-            writer.writeheader()
-            writer.writerows(asdict(entry) for entry in self.entries)
+        """Write the embedding into a folder, which is made; without `embedding.json`, the last file, it is none.
+
+        Raises:
+            InputError: If it cannot be written.
+        """
+        with publishing(folder / "features.npy") as file:
+            np.save(file, self.features)
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, fieldnames=list(Entry.__dataclass_fields__))
+        writer.writeheader()
+        writer.writerows({**asdict(entry), "sha256": self.digest_of(entry)} for entry in self.entries)
+        publish_text(folder / "manifest.csv", table.getvalue())
         content = {"root": str(self.root.resolve()), "images": len(self.entries), **self.metadata}
-        (folder / "embedding.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        publish_json(folder / "embedding.json", content)
+
+    def digest_of(self, entry: Entry) -> str:
+        """The SHA-256 of an image; empty where it cannot be read."""
+        try:
+            return hashlib.sha256(content_of(self.root / entry.path)).hexdigest()
+        except InputError:
+            return ""
+
+    def content_of(self, entry: Entry) -> bytes:
+        """The content of an image's file.
+
+        Raises:
+            InputError: If it cannot be read; or if this embedding is from disk, and the file is not the one that was
+                embedded: nobody else's embedding shows pictures of this machine that its maker has not had.
+        """
+        content = content_of(self.root / entry.path)
+        if not self.named and hashlib.sha256(content).hexdigest() != entry.sha256:
+            raise InputError(f"{self.root / entry.path} is not the image that was embedded.")
+        return content
 
     @classmethod
     def load(cls, folder: Path) -> "Embedding":
@@ -63,35 +102,51 @@ class Embedding:
         for name in ("features.npy", "manifest.csv", "embedding.json"):
             if not (folder / name).is_file():
                 raise MissingFileError(f"{folder / name} is missing: an embedding is what `relattn embed` writes.")
-        try:
-            features = np.load(folder / "features.npy", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise InputError(f"{folder / 'features.npy'} cannot be read: {error}") from error
+        features = read_npy(folder / "features.npy")
         try:
             with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
-                entries = [Entry(**row) for row in csv.DictReader(file)]
+                entries = [Entry(**row) for row in csv.DictReader(file, strict=True)]
             for line, entry in enumerate(entries, start=2):
                 inside(entry.path, f"{folder / 'manifest.csv'}, line {line}")
-            metadata = json.loads((folder / "embedding.json").read_text(encoding="utf-8"))
+            metadata = checked_metadata(json.loads((folder / "embedding.json").read_text(encoding="utf-8")))
             root, _ = Path(metadata.pop("root")), metadata.pop("images", None)
         except InputError:
             raise
-        except (TypeError, ValueError, AttributeError, KeyError) as error:
+        except (TypeError, ValueError, AttributeError, KeyError, OSError, csv.Error, RecursionError) as error:
             raise InputError(
-                f"{folder}: manifest.csv or embedding.json is not as `relattn embed` writes it ({error}). Make the "
-                "embedding again."
+                f"{folder}: manifest.csv or embedding.json is not as `relattn embed` writes it ({error!s:.200}). Make "
+                "the embedding again."
             ) from error
         if features.ndim != 2 or len(features) != len(entries) or features.dtype.kind != "f":
             raise InputError(
                 f"{folder}: features.npy is {features.shape} of {features.dtype}, and manifest.csv has {len(entries)} "
                 "rows: expected floating point numbers (images, dimensions), a row for each. Make the embedding again."
             )
-        return cls(features.astype(np.float32, copy=False), entries, root, metadata)
+        return cls(compared_as(features), entries, root, metadata, named=False)
 
     def part(self, split: str) -> "Embedding":
         """The images of a split."""
         rows = [row for row, entry in enumerate(self.entries) if entry.split == split]
-        return Embedding(self.features[rows], [self.entries[row] for row in rows], self.root, self.metadata)
+        return replace(self, features=self.features[rows], entries=[self.entries[row] for row in rows])
+
+
+def checked_metadata(content: Any) -> dict[str, Any]:
+    """The content of `embedding.json`, whose entries are texts, numbers or lists of them.
+
+    Raises:
+        ValueError: If there is one of another kind, or no root.
+    """
+    texts = ("root", "sha256", "checkpoint", "distance", "feature", "flip", "labels")
+    if not isinstance(content, dict) or not isinstance(content.get("root"), str) or "\0" in content["root"]:
+        raise ValueError("it has no root")
+    if wrong := [name for name in texts if not isinstance(content.get(name, ""), str)]:
+        raise ValueError(f"its {wrong[0]} is no text")
+    return content
+
+
+def compared_as(features: NDArray[Any]) -> NDArray[Any]:
+    """Features in the precision that they are compared in: float64 stays, all else is float32."""
+    return features if features.dtype == np.float64 else features.astype(np.float32, copy=False)
 
 
 def check_comparable(query: dict[str, Any], gallery: dict[str, Any]) -> None:

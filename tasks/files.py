@@ -1,8 +1,10 @@
 """What a run of hours makes sure of before it starts: that the files of its images are there and whole."""
 
+import contextlib
 import hashlib
 import os
 import posixpath
+import stat
 import time
 import warnings
 from collections import defaultdict
@@ -37,7 +39,10 @@ def content_of(file: Path) -> bytes:
         InputError: If it cannot be read.
     """
     try:
-        return file.read_bytes()
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise InputError(f"{file} cannot be read: it is no regular file.")  # a pipe would never end
+            return stream.read()
     except OSError as error:
         raise InputError(f"{file} cannot be read: {(error.strerror or str(error)).lower()}.") from error
 
@@ -100,6 +105,10 @@ def origin(name: str, root: Path, counts: Mapping[str, int], published: Mapping[
         whether they are all met.
     """
     genuine = not is_generated(root)
+    if not genuine:
+        warnings.warn(
+            f"{name} in {root} is a rendered stand-in: do not compare its scores with published ones.", stacklevel=2
+        )
     if not published:
         return {"genuine": genuine}
     differing = [
@@ -113,11 +122,33 @@ def origin(name: str, root: Path, counts: Mapping[str, int], published: Mapping[
             "not unpacked completely. Do not compare its scores with published ones.",
             stacklevel=2,
         )
-    elif not genuine:
-        warnings.warn(
-            f"{name} in {root} is a rendered stand-in: do not compare its scores with published ones.", stacklevel=2
-        )
     return {"genuine": genuine, "as_published": not differing}
+
+
+def real_paths(root: Path, paths: Sequence[str]) -> list[str]:
+    """Where the files of paths relative to `root` are, links followed; two names of one file give one path.
+
+    Each folder is listed once, which tells the links among its files; what is not there keeps its name.
+    """
+    folders: dict[str, tuple[str, set[str]]] = {}
+    found = []
+    for path in paths:
+        folder, name = posixpath.split(path)
+        if folder not in folders:
+            place, links = os.path.realpath(root / folder), set()
+            with contextlib.suppress(OSError), os.scandir(place) as entries:
+                links = {entry.name for entry in entries if entry.is_symlink()}
+            folders[folder] = place, links
+        place, links = folders[folder]
+        whole = f"{place}/{name}"
+        found.append(os.path.realpath(whole) if name in links else whole)
+    return found
+
+
+def file_numbers(root: Path, paths: Sequence[str]) -> list[int]:
+    """A number for each path, the same for the same file."""
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(path, len(numbers)) for path in real_paths(root, paths)]
 
 
 def absent(root: Path, paths: Iterable[str]) -> list[str]:
@@ -173,9 +204,12 @@ def file_faults(root: str, paths: Sequence[str]) -> list[str]:
 def file_fault(path: str) -> str | None:
     """Why an image file is not whole; None if it begins and ends as an image does."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would never begin
         try:
-            size = os.fstat(descriptor).st_size
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                return "no regular file"
+            size = status.st_size
             head = os.pread(descriptor, HEAD, 0)
             tail = os.pread(descriptor, TAIL, max(0, size - TAIL))
         finally:

@@ -6,13 +6,18 @@ with a dot, are nobody's images and pass without a word.
 
 import os
 import posixpath
+import re
 import warnings
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from relattn.errors import InputError
 from relattn.tasks.files import some_of
 from relattn.tasks.image_formats import is_image_name
+
+UNUSABLE = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
+"""What no image's path may have: Python reads a byte that is not UTF-8 as half of a character."""
 
 OF_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx")
 
@@ -34,6 +39,9 @@ def images_below(root: Path, folder: str = ".", *, deep: bool = True) -> FoundIm
         root: The folder that the paths are relative to.
         folder: Where images are sought, relative to the root.
         deep: Whether folders in it are searched as well.
+
+    Raises:
+        InputError: If an image has a name that a table of images cannot have.
     """
     found, visited = FoundImages(), set()
     for parent, folders, names in os.walk(root / folder, followlinks=True):
@@ -45,6 +53,11 @@ def images_below(root: Path, folder: str = ".", *, deep: bool = True) -> FoundIm
                 kind = found.paths if is_image_name(name) else found.left_out
                 kind.append(posixpath.normpath(posixpath.join(within, name)))
         visited.add(real)
+    if unusable := [path for path in found.paths if UNUSABLE.search(path)]:
+        raise InputError(
+            f"{root}: names of {len(unusable):,} images have backslashes, control characters, or bytes that are not "
+            f"UTF-8, which tables of images cannot have: {some_of([ascii(path) for path in unusable])}. Rename them."
+        )
     found.paths.sort()
     found.left_out.sort()
     return found

@@ -1,10 +1,13 @@
 """The documentation's site: it builds without a warning, leaves nothing out, and what it shows to add works."""
 
+import contextlib
+import io
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +62,8 @@ def test_every_attention_is_in_the_overview_and_every_page_of_one_in_the_site(si
 
 
 def test_every_task_recipe_data_set_and_sweep_is_listed(site: Path) -> None:
-    page = (site / "relattn.tasks.html").read_text()
-    for name in [*catalogue.recipes("task"), *catalogue.data_sets(), *catalogue.recipes("sweep")]:
+    page = (site / "tasks.html").read_text()
+    for name in [*catalogue.recipes("task"), *catalogue.recipes("data"), *catalogue.recipes("sweep")]:
         assert f"<code>{name}</code>" in page, name
     for readme in ROOT.glob("tasks/*/README.md"):
         assert f'href="tasks/{readme.parent.name}.html"' in page
@@ -76,7 +79,7 @@ def test_formulas_are_marked_and_nothing_is_left_to_fill_in(site: Path) -> None:
             assert "mathjax" in text
 
 
-def test_results_and_links_between_them_are_the_readme_s(site: Path) -> None:
+def test_links_lead_from_page_to_page(site: Path) -> None:
     page = (site / "results.html").read_text()
     assert 'id="what-it-costs"' in page
     assert 'href="tasks/reid.html"' in page
@@ -103,6 +106,19 @@ def test_commands_that_are_shown_name_what_there_is(page: Path) -> None:
             if command in TRAINER_COMMANDS:
                 for flag, value in re.findall(r"(--(?:task|attention|data|trainer|logger)) (\w+)(?=\s|$)", rest):
                     assert value in known[flag], line
+            else:
+                options = re.findall(r"(?<=\s)--\w+(?=\s|$)", rest.partition("#")[0])
+                assert {*options} <= options_of(command), line
+
+
+@cache
+def options_of(command: str) -> set[str]:
+    """The options in the help of a command; those of `data` are of `make` and of `check`, which knows all of fit's."""
+    printed = io.StringIO()
+    for arguments in [["--help"], ["check", "--help"]] if command == "data" else [["--help"]]:
+        with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+            run([command, *arguments])
+    return set(re.findall(r"--\w+", printed.getvalue())) | ({"--data"} if command == "data" else set())
 
 
 # --- What is added ----------------------------------------------------------------------------------------------------

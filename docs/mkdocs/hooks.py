@@ -1,4 +1,4 @@
-"""What the site has beyond the pages in docs/: tasks' READMEs, the README's results, commands and catalogue.
+"""What the site has beyond the pages in docs/: tasks' READMEs, commands and catalogue.
 
 Nothing is written twice: READMEs are read where they lie, and `<!-- commands -->` and its like in a page are replaced
 by what the program itself says. Links that lead out of the site become the path in the repository.
@@ -22,12 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 ELSEWHERE = {
     **{f"tasks/{readme.parent.name}.md": readme for readme in sorted(ROOT.glob("tasks/*/README.md"))},
-    "results.md": ROOT / "README.md",
 }
 """Pages that are not in docs/, and their files."""
-
-RESULTS = ("Results", "What it costs")
-"""The README's sections that make the page of results; the rest of it is on other pages."""
 
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s:]+)(#[^)\s]*)?\)")
@@ -43,8 +39,6 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
     """Fill in what is generated, and mend links for the place that the page has in the site."""
     source = Path(page.file.abs_src_path).resolve()
-    if source == ROOT / "README.md":
-        markdown = results(markdown)
     for marker, generate in GENERATED.items():
         if marker in markdown:
             markdown = markdown.replace(marker, generate())
@@ -63,12 +57,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
     parts = FENCE.split(markdown)  # code is at the odd places
     return "".join(part if place % 2 else LINK.sub(mended, part) for place, part in enumerate(parts))
-
-
-def results(readme: str) -> str:
-    """The README's sections on what was measured."""
-    sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", readme, re.MULTILINE | re.DOTALL))
-    return "# Results and costs\n\n" + "".join(f"## {name}\n{sections[name]}" for name in RESULTS)
 
 
 def commands() -> str:
@@ -113,7 +101,7 @@ def listed(heading: str, choices: dict[str, str]) -> str:
 GENERATED = {
     "<!-- commands -->": commands,
     "<!-- task recipes -->": lambda: listed("`--task`", catalogue.recipes("task")),
-    "<!-- data sets -->": lambda: listed("`--data`", catalogue.data_sets()),
+    "<!-- data sets -->": lambda: listed("`--data`", catalogue.recipes("data")),
     "<!-- backbones -->": lambda: listed("`--backbone`", catalogue.FAMILIES),
     "<!-- sweeps -->": lambda: listed("`relattn sweep`", catalogue.recipes("sweep")),
 }

@@ -159,8 +159,8 @@ def resize(image: Pixels, size: tuple[int, int], interpolation: Interpolation) -
         size: Height and width in pixels.
         interpolation: The filter. `linear` is OpenCV's bilinear one, without antialiasing. With `area_or_linear` each
             pixel is the mean of those it covers where the image gets smaller; else it is `linear`. `antialiased` is
-            PIL's `BILINEAR`, whose support grows as the image gets smaller, computed by PyTorch: weights have fewer bits
-            there, so that pixels differ by at most 2 of 255, and most not at all.
+            PIL's `BILINEAR`, whose support grows as the image gets smaller, computed by PyTorch: its weights have fewer
+            bits, so that pixels differ by at most 2 of 255, and most not at all.
     """
     if size == image.shape[:2]:
         return image

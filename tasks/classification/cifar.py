@@ -22,7 +22,7 @@ from relattn.tasks.data import Data
 from relattn.tasks.fingerprint import combined
 from relattn.tasks.image_data import ImageSet
 from relattn.tasks.samplers import SampleIndex
-from relattn.tasks.unpickle import unpickle
+from relattn.unpickle import unpickle
 
 SIZE = 32
 PIXELS = 3 * SIZE * SIZE

@@ -21,7 +21,7 @@ from relattn.tasks.decoding import Pixels, decode_image
 from relattn.tasks.files import content_of, some_of
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_formats import fault_of_content
-from relattn.tasks.unpickle import unpickle
+from relattn.unpickle import unpickle
 
 OFFICIAL = {"lfw": 6000, "cplfw": 6000, "calfw": 6000, "cfp_fp": 7000, "agedb_30": 6000}
 """The sets of StRA's Table 4, and how many pairs each has."""

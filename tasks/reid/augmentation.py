@@ -1,8 +1,8 @@
 """Augmentation of training images, on albumentations.
 
-Zhang et al., CVPR 2020, section 4.1: random cropping, horizontal flipping and random erasing, as in RGA's released code.
-StRA's, on torchreid 0.9.1, has the same steps but for what is translated and what erased rectangles are filled with,
-`Augmentation.translate` and `erasing_fill`.
+Zhang et al., CVPR 2020, section 4.1: random cropping, horizontal flipping and random erasing, as in RGA's released
+code. StRA's, on torchreid 0.9.1, has the same steps but for what is translated and what erased rectangles are filled
+with, `Augmentation.translate` and `erasing_fill`.
 """
 
 import os

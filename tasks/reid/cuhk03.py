@@ -18,6 +18,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from relattn.errors import InputError, MissingFileError
+from relattn.tasks.apart import apart
 from relattn.tasks.files import absent, not_found, some_of
 from relattn.tasks.reid.checks import check_splits
 from relattn.tasks.reid.cuhk03_mat import MAT, extract, read_names, read_test_set
@@ -28,6 +29,9 @@ Protocol = Literal["new", "classic"]
 
 HOMES = (".", "cuhk03")
 """Folders, relative to the root, that may hold `cuhk03_release` and the extracted images."""
+
+FIELDS = ("filelist", "labels", "camId", "train_idx", "query_idx", "gallery_idx")
+"""What is read of a protocol file."""
 
 NAME = re.compile(r"(\d)_(\d{3,})_([12])_(\d{2,})\.png")
 PROTOCOL_SOURCE = "https://github.com/zhunzhong07/person-re-ranking, in evaluation/data/CUHK03"
@@ -111,7 +115,7 @@ def read_new(home: Path, file: Path, boxes: Boxes) -> Splits:
     """
     content = load_protocol(file)
     names = content["filelist"]
-    labels, cameras = (whole_numbers(content, field, file) for field in ("labels", "camId"))
+    labels, cameras = content["labels"], content["camId"]
     for field, values, least, most in (("labels", labels, 1, None), ("camId", cameras, 1, 2)):
         if len(values) != len(names):
             raise InputError(f"{file}: {field} has {len(values):,} entries, expected {len(names):,}, as filelist has.")
@@ -119,7 +123,7 @@ def read_new(home: Path, file: Path, boxes: Boxes) -> Splits:
     chosen = {}
     for split in ("train", "query", "gallery"):
         field = f"{split}_idx"
-        indices = whole_numbers(content, field, file)
+        indices = content[field]
         check_range(indices, field, file, 1, len(names))
         if len(set(indices)) < len(indices):
             raise InputError(f"{file}: {field} names an entry of filelist twice. Get the file again.")
@@ -146,22 +150,29 @@ def read_new(home: Path, file: Path, boxes: Boxes) -> Splits:
 
 
 def load_protocol(file: Path) -> dict[str, Any]:
-    """Load a protocol file, its list of files as strings.
+    """Load a protocol file, its list of files as strings and all other fields as lists of numbers.
 
     Raises:
-        InputError: If it is damaged, or fields are missing.
+        InputError: If it is damaged, or holds something else.
     """
+    content: dict[str, Any] = apart(read_protocol, file)
+    if wrong := [name for name in content["filelist"] if not NAME.fullmatch(name)]:
+        raise InputError(f"{file}: filelist has {wrong[0]!r}, expected names like 1_001_1_01.png.")
+    return content
+
+
+def read_protocol(file: Path) -> dict[str, Any]:
+    """The fields of a protocol file, as `apart` hands them over; raises as `load_protocol` does."""
     try:
-        content = loadmat(file)
-        names = [str(np.asarray(cell).item()).strip() for cell in np.ravel(content["filelist"])]
+        content = loadmat(file, variable_names=FIELDS)
+        names = [str(np.asarray(cell).item()).strip() for cell in np.ravel(content.pop("filelist"))]
     except Exception as error:  # a damaged file raises nearly anything
         raise InputError(
             f"{file} cannot be read as CUHK03's protocol, a MATLAB file with the field filelist: {error}. Get it again "
             f"from {PROTOCOL_SOURCE}."
         ) from error
-    if wrong := [name for name in names if not NAME.fullmatch(name)]:
-        raise InputError(f"{file}: filelist has {wrong[0]!r}, expected names like 1_001_1_01.png.")
-    return {**content, "filelist": names}
+    numbers = {field: whole_numbers(content, field, file) for field in FIELDS if field != "filelist"}
+    return {**numbers, "filelist": names}
 
 
 def whole_numbers(content: dict[str, Any], field: str, file: Path) -> list[int]:
@@ -202,8 +213,8 @@ def read_classic(home: Path, boxes: Boxes, split: int) -> Splits:
             f"CUHK03: {file} is missing, which alone says how the classic protocol splits. {SOURCE} "
             "--data.protocol new does without it."
         )
-    names = read_names(file, boxes)
-    test = read_test_set(file, split)
+    names: list[str] = apart(read_names, file, boxes)
+    test = {(pair, identity) for pair, identity in apart(read_test_set, file, split)}
     people = {name: (int(name.split("_")[0]), int(name.split("_")[1])) for name in names}
     numbers = {person: number for number, person in enumerate(sorted(set(people.values())), start=1)}
     if unknown := sorted(test - set(numbers)):
@@ -230,7 +241,7 @@ def ensure_images(home: Path, boxes: Boxes, names: Sequence[str], whose: str) ->
     """
     folder, file = home / f"images_{boxes}", home / MAT
     if not folder.is_dir():
-        extract(file, boxes, folder)
+        apart(extract, file, boxes, folder)
     if missing := absent(folder, names):
         again = (
             f"it is extracted again from {file}" if file.is_file() else f"extract it again, for which put {file} there"

@@ -2,7 +2,8 @@
 
 `labeled` and `detected` refer to one array for each pair of cameras, which refers to ten images of each identity, the
 first five from one camera and the others from the other. MATLAB stores arrays with their axes reversed. `testsets`
-refers to the pairs (pair of cameras, identity) that each split of the classic protocol tests on.
+refers to the pairs (pair of cameras, identity) that each split of the classic protocol tests on. Its functions are
+called in a process of their own (`relattn.tasks.apart`).
 """
 
 import tempfile
@@ -40,6 +41,8 @@ def held(content: h5py.File, key: Any) -> h5py.Dataset:
         InputError: If it is kept in another file.
     """
     found = content[key]
+    if not isinstance(found, h5py.Dataset):
+        raise InputError(f"{content.filename}: {found.name} is no array. Unpack cuhk03_release again.")
     if found.file.filename != content.filename or found.external or found.is_virtual:
         raise InputError(
             f"{content.filename} takes {found.name} from another file, as CUHK03's does not. Get it again."
@@ -68,7 +71,7 @@ def read_names(file: Path, boxes: str) -> list[str]:
         return [name for name, _ in cells(content, boxes)]
 
 
-def read_test_set(file: Path, split: int) -> set[tuple[int, int]]:
+def read_test_set(file: Path, split: int) -> list[tuple[int, int]]:
     """The (pair of cameras, identity) of everybody whom a split of the classic protocol tests on.
 
     Raises:
@@ -81,7 +84,7 @@ def read_test_set(file: Path, split: int) -> set[tuple[int, int]]:
         people = held(content, sets[split])[:].T
         if people.ndim != 2 or people.shape[1] != 2:
             raise InputError(f"{file}: testsets has an entry of shape {people.shape}, expected (people, 2).")
-        return {(int(pair), int(identity)) for pair, identity in people}
+        return sorted({(int(pair), int(identity)) for pair, identity in people})
 
 
 def save(pixels: np.ndarray, file: Path) -> None:

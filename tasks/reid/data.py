@@ -15,7 +15,7 @@ from relattn.errors import InputError
 from relattn.preprocessing import Interpolation, Preprocessing
 from relattn.tasks.decoding import Pixels, read_image
 from relattn.tasks.embeddings import Entry
-from relattn.tasks.files import content_of, origin
+from relattn.tasks.files import content_of, file_numbers, origin
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet, Unvaried
 from relattn.tasks.reid.augmentation import Augmentation, Pipeline
@@ -30,7 +30,8 @@ class ReIDImages(ImageSet):
     """Images of a split, as samples for the network.
 
     A sample is `image` (H, W, 3) float32, `label` (class of the training set, -1 outside it), `identity`, `camera`,
-    `index` (its place in the split) and `query` (whether it is one), all int64 but the image and `query`, a bool.
+    `index` (its place in the split), `file` (the same for the same file) and `query` (whether it is one), all int64 but
+    the image and `query`, a bool.
     """
 
     def __init__(
@@ -54,6 +55,8 @@ class ReIDImages(ImageSet):
         """
         self.root, self.images, self.prepare = root, images, prepare
         self.labels, self.queries, self.identity_names = labels or {}, queries, identity_names or {}
+        # A table may list a file as query and as gallery: it is no match of itself.
+        self.files = file_numbers(root, [image.path for image in images]) if queries else list(range(len(images)))
 
     def __len__(self) -> int:
         """Number of images."""
@@ -89,6 +92,7 @@ class ReIDImages(ImageSet):
             "identity": image.identity,
             "camera": image.camera,
             "index": request.index,
+            "file": self.files[request.index],
             "query": request.index < self.queries,
         }
 

@@ -7,11 +7,13 @@ shop/ben/0077.jpg,ben,till,gallery
 """
 
 import csv
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from relattn.errors import InputError, MissingFileError, suggest
+from relattn.metrics.ranks import JUNK
 from relattn.tasks.files import absent, inside, some_of
 from relattn.tasks.reid.checks import check_splits
 from relattn.tasks.reid.splits import PersonImage, Splits
@@ -19,6 +21,7 @@ from relattn.tasks.reid.splits import PersonImage, Splits
 COLUMNS = ("path", "identity", "camera", "split")
 OPTIONAL = "camera"
 SPLITS = ("train", "query", "gallery")
+NO_ONE = str(JUNK)
 
 
 class Row(NamedTuple):
@@ -38,7 +41,7 @@ def read_manifest(file: Path, root: Path | None = None, *, training: bool = True
         file: The table. Splits are train, query and gallery. Identities and cameras are text or numbers; they are
             numbered from 0 in sorted order, the same in every split. Where there is no column camera, all images are
             camera 0: then each gallery image of a query's identity is its own camera's, which does not count as found
-            unless cameras are ignored.
+            unless cameras are ignored. Rows of identity -1 show no one and are left out, which a warning counts.
         root: The folder that paths are relative to; by default the folder of the table.
         training: Whether rows to train with are needed, or left out.
 
@@ -62,6 +65,12 @@ def read_manifest(file: Path, root: Path | None = None, *, training: bool = True
             f"{file}: {len(missing):,} images are not in {root}: {named}. Paths are relative to "
             "the folder of the table, or to the one given as root."
         )
+    if junk := [row for row in rows if row.identity == NO_ONE]:
+        named = some_of([f"{row.path} (line {row.line})" for row in junk])
+        warnings.warn(
+            f"{file}: {len(junk):,} rows of identity {NO_ONE} show no one and are left out: {named}.", stacklevel=2
+        )
+        rows = [row for row in rows if row.identity != NO_ONE]
     identities, cameras = numbering(row.identity for row in rows), numbering(row.camera for row in rows)
     parts = {split: [row for row in rows if row.split == split] for split in SPLITS}
     if empty := [split for split in needed if not parts[split]]:

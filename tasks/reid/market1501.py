@@ -63,7 +63,7 @@ DUKE = Layout(
     ("DukeMTMC-reID", "dukemtmc-reid/DukeMTMC-reID", "dukemtmc-reid", "."),
     cameras=8,
     source="Its authors withdrew it in 2019, and it has had no official source since.",
-    stand_in="duke",
+    stand_in="dukemtmc",
     published={
         "train images": 16_522,
         "train identities": 702,

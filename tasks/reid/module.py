@@ -11,7 +11,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from relattn.backbones import pooled_width
 from relattn.errors import InputError
-from relattn.heads import BNNeck, PlainNeck
+from relattn.heads import BNNeck, EmbeddingNeck, PlainNeck
 from relattn.losses import BatchHardTriplet
 from relattn.metrics.distances import DistanceName
 from relattn.metrics.ranks import SameCamera
@@ -41,13 +41,18 @@ class ReID(EmbeddingTask):
     headline = "mAP"
     metrics_of_training = ("loss", "identity_loss", "metric_loss", "error")
     data_type: ClassVar[type] = ReIDData
-    name_patterns: ClassVar[Mapping[str, str]] = {"market": r"(?P<identity>-1|\d+)_c(?P<camera>\d+)"}
+    name_patterns: ClassVar[Mapping[str, str]] = {
+        "market": r"(?P<identity>-1|\d{4})_c(?P<camera>[1-6])s\d_\d{6}_\d\d(\.jpg)?\.\w+",
+        "duke": r"(?P<identity>\d{4})_c(?P<camera>[1-8])_f\d{7}\.\w+",
+        "cuhk03": r"(?P<identity>\d{4})_c(?P<camera>[12])_\d{1,2}\.\w+",
+    }
 
     def __init__(
         self,
         backbone: str = "resnet50",
         *,
-        neck: Literal["bnneck", "plain"] = "bnneck",
+        neck: Literal["bnneck", "embedding", "plain"] = "bnneck",
+        dimensions: int = 512,
         last_stride: Literal[1, 2] = 1,
         label_smoothing: float = 0.1,
         loss: Callable[..., Any] | None = None,
@@ -65,14 +70,17 @@ class ReID(EmbeddingTask):
 
         Args:
             backbone: A timm network, or one of the papers' networks for small images.
-            neck: `bnneck` normalises the pooled feature before the classifier; `plain` is the classifier alone.
+            neck: `bnneck` normalises the pooled feature before the classifier; `embedding` maps it to a shorter one
+                first, as StRA's released code does; `plain` is the classifier alone.
+            dimensions: Length of the feature of `neck="embedding"`.
             last_stride: Stride of the last stage; 1 keeps its input's size.
             label_smoothing: Of the classification's cross entropy.
             loss: Metric loss beside the classification's: maps the pooled features before the norm `(B, D)` and the
                 labels `(B,)` to a scalar; by default the batch-hard triplet loss with margin 0.3.
             loss_weight: Weight of the metric loss; 0 for none, as StRA has it.
-            feature: What is compared: the pooled feature `before_norm` or `after_norm`; `paper` takes RGA's choice for
-                the data set (after the norm on Market-1501, before it on CUHK03 and MSMT17).
+            feature: What is compared: the pooled feature, `before_norm`, or what the neck makes of it, `after_norm`;
+                `paper` takes RGA's choice for the data set (after the norm on Market-1501, before it on CUHK03 and
+                MSMT17).
             distance: How features are compared. RGA's L2-normalised Euclidean distance ranks as cosine does.
             same_camera: Whether a gallery image of the query's identity and camera is junk, or a `match` as any other,
                 as for sets with one camera.
@@ -88,6 +96,8 @@ class ReID(EmbeddingTask):
         super().__init__(backbone, **arguments)
         if not 0 <= label_smoothing < 1:
             raise InputError(f"ReID: label_smoothing is {label_smoothing}, expected from 0 to below 1; RGA has 0.1.")
+        if dimensions < 1:
+            raise InputError(f"ReID: dimensions is {dimensions}, expected at least 1; StRA's released code has 512.")
         for name, value in (
             ("loss_weight", loss_weight),
             ("expansion", expansion),
@@ -95,7 +105,8 @@ class ReID(EmbeddingTask):
         ):
             if value < 0:
                 raise InputError(f"ReID: {name} is {value}, expected 0 or more.")
-        self.neck, self.last_stride, self.label_smoothing = neck, last_stride, label_smoothing
+        self.neck, self.dimensions = neck, dimensions
+        self.last_stride, self.label_smoothing = last_stride, label_smoothing
         self.loss, self.loss_weight = loss or BatchHardTriplet(), loss_weight
         self.feature, self.flip_test, self.pictures = feature, flip_test, pictures
         self.distance: DistanceName = distance
@@ -108,8 +119,12 @@ class ReID(EmbeddingTask):
 
     def build_network(self, specification: dict[str, Any]) -> nn.Module:
         backbone = self.build_backbone(specification, last_stride=self.last_stride)
-        neck = BNNeck if self.neck == "bnneck" else PlainNeck
-        self.head = neck(pooled_width(backbone, specification["image_size"]), specification["num_classes"])
+        sizes = pooled_width(backbone, specification["image_size"]), specification["num_classes"]
+        self.head: BNNeck | EmbeddingNeck | PlainNeck
+        if self.neck == "embedding":
+            self.head = EmbeddingNeck(*sizes, dimensions=self.dimensions)
+        else:
+            self.head = BNNeck(*sizes) if self.neck == "bnneck" else PlainNeck(*sizes)
         self.compared = specification["feature"] if self.feature == "paper" else self.feature
         return backbone
 
@@ -126,7 +141,7 @@ class ReID(EmbeddingTask):
         """The feature of the images as they are."""
         assert self.network is not None
         pooled: Tensor = self.network(images)
-        return pooled if self.compared == "before_norm" else self.head(pooled)[0]
+        return pooled if self.compared == "before_norm" else self.head.feature(pooled)
 
     def classifiers(self) -> list[str]:
         return ["head.classifier"]
@@ -150,7 +165,7 @@ class ReID(EmbeddingTask):
         return loss
 
     def evaluate(self, batch: dict[str, Tensor], stage: Stage) -> None:
-        labels = (batch[name] for name in ("identity", "camera", "query", "index"))
+        labels = (batch[name] for name in ("identity", "camera", "query", "index", "file"))
         self.metrics[stage].update(self(batch["image"]), *labels)  # type: ignore[operator]
 
     def after_scoring(self, metric: RetrievalMetric, stage: Stage, scores: dict[str, Tensor]) -> None:
@@ -178,10 +193,9 @@ class ReID(EmbeddingTask):
         return self.most_likely_identities(logits)
 
     def compared_feature(self) -> dict[str, Any]:
-        after = self.compared == "after_norm"
         return {
             "feature": self.compared,
-            "norm": getattr(self.head, "norm", nn.Identity()) if after else nn.Identity(),
+            "norm": self.head.feature if self.compared == "after_norm" else nn.Identity(),
             "flip": "sum" if self.flip_test else "none",
             "distance": self.distance,
         }

@@ -9,6 +9,7 @@ from PIL import Image
 
 from relattn.figures.contact_sheet import Row, Tile, contact_sheet
 from relattn.metrics.distances import FeatureDistances, nearest
+from relattn.metrics.ranks import left_out
 from relattn.tasks.decoding import read_image
 from relattn.tasks.figure import evenly_spread
 from relattn.tasks.reid.data import ReIDImages
@@ -23,7 +24,7 @@ def ranked_lists(
 ) -> "Figure":
     """Draw queries and their nearest gallery images.
 
-    Images of the query's identity by its camera are left out where the scores leave them out.
+    What the scores leave out is left out.
 
     Args:
         metric: The metric after the evaluation, before it is reset.
@@ -37,10 +38,8 @@ def ranked_lists(
     distances = FeatureDistances(query_features[chosen], gallery_features, metric.distance)
     rows = distances.rows(0, len(chosen))
     same = query.identities[chosen, None] == gallery.identities
-    left_out = same & (query.cameras[chosen, None] == gallery.cameras)
-    if metric.same_camera != "junk":
-        left_out.zero_()
-    values, indices = nearest(rows.masked_fill_(left_out, torch.inf), results)
+    junk = left_out(query.part(chosen), gallery, metric.same_camera)
+    values, indices = nearest(rows.masked_fill_(junk, torch.inf), results)
     shown = distances.display(values)
     sheet = []
     for row, number in enumerate(chosen.tolist()):

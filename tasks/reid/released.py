@@ -1,5 +1,6 @@
 """A released checkpoint of re-identification as one of the suite's."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from relattn.released import load_released, read_released
 from relattn.tasks.files import digest
 from relattn.tasks.reid.data import ReIDData
 from relattn.tasks.reid.module import ReID
+
+RECIPES: Mapping[str, str] = {"RGA": "reid", "StRA": "reid_stra_released"}
+"""The recipe of the task for each release, which has its head and says how its features are compared."""
 
 
 def convert(
@@ -35,7 +39,8 @@ def convert(
     """
     found = read_released(released)
     if identities is None and "head.classifier.weight" not in found.state:
-        raise InputError(f"{released} has no classifier (cls.weight): say with --identities how many it had.")
+        name = found.sources["head.classifier.weight"][0]
+        raise InputError(f"{released} has no classifier ({name}): say with --identities how many it had.")
     data.num_classes = identities or len(found.state["head.classifier.weight"])
     specification = data.specification()
     task.assemble(specification)

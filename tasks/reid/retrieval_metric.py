@@ -45,6 +45,7 @@ class RetrievalMetric(Metric):
     cameras: list[Tensor]
     in_query: list[Tensor]
     indices: list[Tensor]
+    files: list[Tensor]
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class RetrievalMetric(Metric):
         self.result: Retrieval | None = None
         self.distance, self.same_camera, self.ties = distance, same_camera, ties
         self.ranks, self.fprs = ranks, tuple(fprs)
-        for name in ("features", "identities", "cameras", "in_query", "indices"):
+        for name in ("features", "identities", "cameras", "in_query", "indices", "files"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
     @property
@@ -91,7 +92,15 @@ class RetrievalMetric(Metric):
         ways = [way for way, asked in (("reranked", self.reranking), ("expanded", self.expansion)) if asked]
         return names + [f"{name}_{way}" for way in ways for name in score_names((1,), ())]
 
-    def update(self, features: Tensor, identities: Tensor, cameras: Tensor, in_query: Tensor, indices: Tensor) -> None:
+    def update(
+        self,
+        features: Tensor,
+        identities: Tensor,
+        cameras: Tensor,
+        in_query: Tensor,
+        indices: Tensor,
+        files: Tensor | None = None,
+    ) -> None:
         """Add a batch.
 
         Args:
@@ -100,12 +109,14 @@ class RetrievalMetric(Metric):
             cameras: (B,) int64.
             in_query: (B,) bool, whether the image is a query; the others are gallery.
             indices: (B,) int64, the image's place in the evaluation set.
+            files: (B,) int64, one number for one file; by default no query's file is in the gallery.
         """
         self.features.append(features.detach().float())
         self.identities.append(identities)
         self.cameras.append(cameras)
         self.in_query.append(in_query)
         self.indices.append(indices)
+        self.files.append(indices if files is None else files)
 
     def gathered(self) -> tuple[Tensor, Labels, Tensor, Labels]:
         """Features and labels of the queries, then of the gallery, in the order of the evaluation set.
@@ -123,7 +134,8 @@ class RetrievalMetric(Metric):
             if not len(rows):
                 raise InputError(f"The retrieval has no {name} images: nothing can be scored.")
             parts.append(dim_zero_cat(self.features)[rows])
-            parts.append(Labels(dim_zero_cat(self.identities)[rows], dim_zero_cat(self.cameras)[rows]))
+            labels = (dim_zero_cat(values)[rows] for values in (self.identities, self.cameras, self.files))
+            parts.append(Labels(*labels))
         return tuple(parts)
 
     def compute(self) -> dict[str, Tensor]:
@@ -139,10 +151,11 @@ class RetrievalMetric(Metric):
             scores |= {f"rank{rank}_single_shot": float(curve[rank - 1]) for rank in (1, 5, 10)}
         if self.reranking:
             distances = ReRanked(query_features, gallery_features, metric=self.distance)
-            scores |= named(self.score(distances, query, gallery), "reranked")
+            scores |= self.score(distances, query, gallery).headline("reranked")
         if self.expansion:
             expanded = expand_queries(query_features, gallery_features, neighbours=self.expansion)
-            scores |= named(self.score(FeatureDistances(expanded, gallery_features), query, gallery), "expanded")
+            distances = FeatureDistances(expanded, gallery_features)
+            scores |= self.score(distances, query, gallery).headline("expanded")
         return {
             name: torch.tensor(value, dtype=torch.float64, device=query.cameras.device)
             for name, value in scores.items()
@@ -169,11 +182,6 @@ class RetrievalMetric(Metric):
         if processes > 1:
             found = gather(found, keep)
         return score(found, query, gallery, same_camera=self.same_camera, ranks=self.ranks, fprs=self.fprs)
-
-
-def named(result: Retrieval, how: str) -> dict[str, float]:
-    """The headline scores of another way to rank, under names that say so."""
-    return {f"{name}_{how}": value for name, value in result.scores((1,)).items() if "FPR" not in name}
 
 
 def gather(found: MatchRanks, keep: int) -> MatchRanks:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from relattn.backbones import dilated, family, padded, padding_step
 from relattn.backbones.dilation import FirstDilation
-from relattn.backbones.placement import default_placement
+from relattn.backbones.placement import specimen
 from relattn.backbones.stages import stage_indices
 from relattn.errors import InputError
 from relattn.figures.segmentation import Segmented, overlay, segmentation
@@ -129,7 +129,7 @@ class Segmentation(Task):
         place = self.attention_at
         if place is None and self.attention is not None:
             chosen = self.stages is not None or self.placement is not None
-            belongs = default_placement(self.attention, 512, self.pool)
+            belongs = specimen(self.attention, 512, self.pool).placement
             place = "backbone" if chosen or belongs != "stage" else "context"
         crop = specification["image_size"]
         step = padding_step(self.backbone, crop, **self.backbone_options) if family(self.backbone) == "timm" else 1

@@ -14,10 +14,22 @@ from relattn.attention.rga import RelationMask
 ALL_ROWS = slice(None)
 
 
-def convolve(x: Tensor, convolution: nn.Module, rows: slice = ALL_ROWS) -> Tensor:
-    """The given output rows of a 1x1 convolution of `(B, channels, N)`."""
-    weight = convolution.weight.flatten(1)[rows]
-    return torch.stack([weight @ image for image in x])
+def convolve(x: Tensor, convolution: nn.Module, rows: slice = ALL_ROWS, size: tuple[int, int] = (0, 0)) -> Tensor:
+    """The given output rows of a convolution of `(B, channels, N)`, nodes of a map of `size` if it is not 1x1."""
+    weight = convolution.weight[rows]
+    side = round(weight.shape[2] ** 0.5)
+    if side == 1:
+        return torch.stack([weight[:, :, 0] @ image for image in x])
+    height, width = size
+    nodes = []
+    for node in range(height * width):
+        total = torch.zeros_like(x[:, :1, 0] @ weight[:, :1, 0].T)
+        for offset in range(side**2):
+            row, column = node // width + offset // side - side // 2, node % width + offset % side - side // 2
+            if 0 <= row < height and 0 <= column < width:
+                total = total + x[:, :, row * width + column] @ weight[:, :, offset].T
+        nodes.append(total)
+    return torch.stack(nodes, dim=2)
 
 
 def normalise(x: Tensor, norm: nn.BatchNorm2d, rows: slice = ALL_ROWS) -> Tensor:
@@ -39,17 +51,19 @@ def rectify(x: Tensor) -> Tensor:
     return torch.where(x > 0, x, torch.zeros_like(x))
 
 
-def layer(x: Tensor, layers: nn.Sequential, rows: slice = ALL_ROWS) -> Tensor:
-    """1x1 convolution and batch norm, the first two of `layers`."""
-    return normalise(convolve(x, layers[0], rows), layers[1], rows)
+def layer(x: Tensor, layers: nn.Sequential, rows: slice = ALL_ROWS, size: tuple[int, int] = (0, 0)) -> Tensor:
+    """Convolution and batch norm, the first two of `layers`."""
+    return normalise(convolve(x, layers[0], rows, size), layers[1], rows)
 
 
-def embed(mask: RelationMask, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+def embed(mask: RelationMask, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor | None]:
     """theta(x), phi(x) and psi(x) of the nodes `(B, F, N)`, each `(B, k, N)`."""
     k = mask.width
     names = {"asymmetric": ["theta", "phi"], "symmetric": ["theta"], "none": []}[mask.embedding]
-    names = (names if mask.relation else []) + (["psi"] if mask.original else [])
+    names = (names if mask.relation else []) + (["psi"] if mask.original and mask.kernel == 1 else [])
     found = {name: rectify(layer(x, mask.embed, slice(start * k, start * k + k))) for start, name in enumerate(names)}
+    if mask.original and mask.kernel > 1:
+        found["psi"] = rectify(layer(x, mask.psi, size=size))
     theta = found.get("theta", x)
     return theta, found.get("phi", theta), found.get("psi")
 
@@ -64,15 +78,15 @@ def stack_relations(relations: Tensor) -> Tensor:
     return torch.stack([torch.stack([torch.cat([r[i, :], r[:, i]]) for i in range(len(r))], dim=1) for r in relations])
 
 
-def infer(mask: RelationMask, x: Tensor) -> tuple[Tensor, Tensor | None]:
+def infer(mask: RelationMask, x: Tensor, size: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor | None]:
     """Attention `(B, N)` of the nodes `(B, F, N)`, Eqs. (2) and (3), and R where the mask is inferred from it."""
-    theta, phi, psi = embed(mask, x)
+    theta, phi, psi = embed(mask, x, size)
     relations, parts = None, []
     if psi is not None:
         parts.append(psi.sum(dim=1, keepdim=True) / mask.width)  # pool over channels
     if mask.relation:
         relations = affinity(theta, phi)
-        parts.append(rectify(layer(stack_relations(relations), mask.relate)))
+        parts.append(rectify(layer(stack_relations(relations), mask.relate, size=size)))
     hidden = rectify(layer(torch.cat(parts, dim=1), mask.reduce))
     return 1 / (1 + torch.exp(-layer(hidden, mask.score)[:, 0])), relations
 
@@ -81,7 +95,7 @@ def modulate(module: RGA, name: str, x: Tensor) -> tuple[Tensor, Tensor, Tensor 
     """Features `(B, C, H, W)` times one mask; the mask, shaped to be multiplied with them; its relations."""
     nodes = x.flatten(2)
     if name == "spatial":
-        mask, relations = infer(module.spatial, nodes)
+        mask, relations = infer(module.spatial, nodes, tuple(x.shape[2:]))
         mask = mask.reshape(len(x), 1, *x.shape[2:])
     else:
         mask, relations = infer(module.channel, nodes.transpose(1, 2))

@@ -265,7 +265,7 @@ def test_a_recipe_has_its_place_in_a_network(recipe):
 
     network = build("test_resnet", attention=factory(recipe), size=(64, 32))
     found = outermost(network)
-    assert len(found) == {"stage": 4, "block": 4, "convolution": 1}[found[0].placement]
+    assert len(found) == {"stage": 4, "block": 4, "after_block": 2, "convolution": 1}[found[0].placement]
     with torch.no_grad():
         assert network.eval()(torch.randn(1, 3, 64, 32)).shape == (1, 96)
 

@@ -71,6 +71,8 @@ def test_it_belongs_where_the_wrapped_module_belongs_and_hands_on_its_loss():
     assert FadeIn(6, size=(4, 3), attention=RGA).placement == "stage"
     module(images().float())
     assert module.regularization() > 0
+    assert module.regularization() == module.regularization(), "it may be read any number of times"
+    module.eval()(images().float())
     assert module.regularization() is None
 
 

@@ -7,7 +7,7 @@ import torch
 from contract import assert_near, check_against, check_contract, convolve, images, normalise, prepare, recorded
 from torch import Tensor
 
-from relattn.attention import NonLocal, SimplifiedNonLocal
+from relattn.attention import NonLocal, OriginalNonLocal, SimplifiedNonLocal
 from relattn.errors import InputError
 
 FORMS = [
@@ -82,6 +82,12 @@ def test_non_local_equals_the_sum_over_positions(form):
 @each_form
 def test_non_local_keeps_the_contract(form):
     check_contract(build(**form), images(3, 6, (4, 5)))
+
+
+def test_the_original_is_half_as_wide_and_pools_by_two():
+    module = OriginalNonLocal(6)
+    assert (module.inner, module.subsample) == (3, 2)
+    check_against(partial(OriginalNonLocal, 6), reference, images(2, 6, (4, 5)))
 
 
 def test_simplified_non_local_equals_the_sum_over_positions():

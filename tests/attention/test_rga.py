@@ -24,6 +24,9 @@ INPUTS = [
     *EMBEDDINGS,
     *({**embedding, "original": False} for embedding in EMBEDDINGS),
     {"relation": False},
+    *({**embedding, "kernel": 3} for embedding in EMBEDDINGS),
+    {"kernel": 3, "original": False},
+    {"kernel": 5, "relation": False},
 ]
 
 
@@ -206,6 +209,8 @@ def test_exported_with_any_batch_size_equals_eager(form):
         ({"size": SIZE, "relation": False, "original": False}, "relation and original are both False"),
         ({"size": 8}, r"size is 8, expected \(height, width\)"),
         ({"size": (4, 2.5)}, r"size is \(4, 2.5\), expected \(height, width\)"),
+        ({"size": SIZE, "kernel": 2}, "kernel is 2 with mode 'spatial_channel', expected 1, or an odd number"),
+        ({"size": SIZE, "kernel": 3, "mode": "channel"}, "kernel is 3 with mode 'channel'.*no neighbours"),
         ({"size": SIZE, "mode": "sc"}, "mode is 'sc', expected one of spatial, channel, spatial_channel"),
         ({"size": SIZE, "embedding": "both"}, "embedding is 'both', expected one of asymmetric, symmetric, none"),
         ({"size": SIZE, "fusion": "sum"}, "fusion is 'sum', expected one of average, product, convolution"),

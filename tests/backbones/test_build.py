@@ -9,10 +9,11 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from relattn.attention import RGA, Attention
+from relattn.attention import RGA, Attention, OriginalNonLocal
 from relattn.backbones import build, family, stages_of
 from relattn.backbones.densenet_cifar import DenseLayer
 from relattn.backbones.resnet_cifar import BasicBlock
+from relattn.errors import InputError
 
 SMALL = (64, 32)
 """Smallest size at which the fourth stage of a timm network still has more than one position."""
@@ -157,6 +158,32 @@ def test_attention_follows_the_chosen_stage_and_no_other(name):
             torch.testing.assert_close(after, before * 2 if stage == chosen else before)
         else:
             assert not torch.allclose(after, before)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {(2, 2): 512, (2, 4): 512, (3, 2): 1024, (3, 4): 1024, (3, 6): 1024}),  # the paper's five blocks
+        ({"stages": [4]}, {(4, 2): 2048}),
+        ({"placement": "stage", "stages": [3]}, {(3,): 1024}),
+    ],
+    ids=str,
+)
+def test_the_original_non_local_blocks_follow_every_other_block_of_two_stages(options, expected):
+    with torch.device("meta"):
+        model = build("resnet50", attention=OriginalNonLocal, size=SMALL, **options)
+    keys = {tuple(map(int, re.findall(r"\d+", key))): module for key, module in model.attention.items()}
+    assert {key: module.channels for key, module in keys.items()} == expected
+    assert all(module.inner == module.channels // 2 for module in model.attention.values())
+
+
+def test_attention_after_a_block_sees_the_sum_with_its_shortcut():
+    plain, attended = pair("test_resnet", attention=Double, stages=[2], placement="after_block")
+    assert list(attended.attention) == ["stage2_block1"]
+    before, after = (stage_outputs(model, images())[1] for model in (plain, attended))
+    torch.testing.assert_close(after, 2 * before)
+    with torch.device("meta"), pytest.raises(InputError, match="stage 1 has no residual blocks that give maps"):
+        build("vgg11_bn", attention=Double, size=SMALL, placement="after_block", stages=[1])
 
 
 @each_family

@@ -12,7 +12,7 @@ from spoilt_inputs import spoil
 from relattn.cli.main import message_of, run
 from relattn.errors import InputError
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
+pytestmark = pytest.mark.filterwarnings("ignore:.*is (not the published set|a rendered stand-in)")
 
 PARTS = {
     "configuration": CONFIGURATION,

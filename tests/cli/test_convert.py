@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from released_networks import ReleasedNetwork, released_stra, shake
+import yaml
+from released_networks import ReleasedNetwork, ReleasedStRANetwork, shake
 
 from relattn.cli.main import run
 from relattn.errors import InputError
 from relattn.inference.loading import load_task
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
+pytestmark = pytest.mark.filterwarnings("ignore:.*is (not the published set|a rendered stand-in)")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_a_converted_checkpoint_is_tested_and_embeds(network, released, people, 
         assert (load_task(Path(out))(images) - expected).abs().max() < 1e-4 * expected.abs().max()
     assert run(["test", "--ckpt_path", out, "--gpus", "0", "--data.root", str(people), "--data.workers", "0"]) == 0
     result = json.loads(Path("converted/test/result.json").read_text())
-    assert (result["attention"], result["identities"]) == ("rga_sc", 12)
+    assert (result["attention"], result["data"]) == ("rga_sc", "Market1501")
     assert 0 < result["scores"]["test/mAP"] <= 100
     photos = str(people / "Market-1501-v15.09.15" / "query")
     assert run(["embed", "--ckpt_path", out, "--images", photos, "--out", "found", "--gpus", "0"]) == 0
@@ -65,8 +66,8 @@ def test_what_is_written_says_where_it_is_from_and_what_it_is_for(released):
     assert other.head.classifier.weight.shape == (20, 2048)
 
 
-def test_what_cannot_be_is_explained(released, capsys):
-    with pytest.raises(InputError, match=r"gg_spatial.0.weight is .*, and .*trained on, 256x128"):
+def test_what_cannot_be_is_explained(released):
+    with pytest.raises(InputError, match=r"is for images with 128 positions after stage 1, and .* for 2,048"):
         run(["convert", "--released", released, "--out", "a/b.ckpt"])
     with pytest.raises(InputError, match=r"there is no data set 'Market'\. Closest: Market1501"):
         convert(released, "a/b.ckpt", "--data", "Market")
@@ -79,7 +80,18 @@ def test_what_cannot_be_is_explained(released, capsys):
     Path("a/config.yaml").touch()
     with pytest.raises(InputError, match=r"a/config.yaml exists. Choose a folder of its own"):
         convert(released, "a/c.ckpt")
-    torch.save(released_stra(), "stra.pth")
-    with pytest.raises(InputError, match=r"stra.pth: the head.*load_released"):
-        convert("stra.pth", "stra/b.ckpt")
-    assert "global_avg_pool.1.weight" in capsys.readouterr().out
+
+
+def test_the_released_stra_has_its_recipe(people: Path) -> None:
+    theirs = shake(ReleasedStRANetwork(12))
+    torch.save(theirs.state_dict(), "stra.pth")
+    out = convert("stra.pth", "stra/model.ckpt")
+    config = yaml.safe_load(Path("stra/config.yaml").read_text())
+    assert config["recipes"]["task"] == "reid_stra_released"
+    assert config["recipes"]["attention"] == "stra_released"
+    images = torch.randn(2, 3, 64, 32)
+    with torch.no_grad():
+        expected = theirs(images)[1]
+        assert (load_task(Path(out))(images) - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert run(["test", "--ckpt_path", out, "--gpus", "0", "--data.root", str(people), "--data.workers", "0"]) == 0
+    assert 0 < json.loads(Path("stra/test/result.json").read_text())["scores"]["test/mAP"] <= 100

@@ -41,7 +41,7 @@ def test_a_whole_set_passes_with_its_counts(
     assert check(data, request.getfixturevalue(root)) == 0
     said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert said[0] == data
-    for line in (*lines, "counts differ from the published set", "every image is whole"):
+    for line in (*lines, "rendered by relattn data make", "every image is whole"):
         assert any(part.startswith(line) for part in said), said
 
 
@@ -84,7 +84,7 @@ def test_copies_of_training_images_are_warned_of(market: Path, cifar: Path, caps
     copy = shutil.copytree(cifar, Path("cifar"))
     shutil.copy(copy / "cifar-10-batches-py" / "data_batch_1", copy / "cifar-10-batches-py" / "test_batch")
     assert check("CIFAR10", copy) == 0
-    assert "training has copies of 40 images of other splits: image 0 of test, val, " in capsys.readouterr().out
+    assert "training has copies of 40 images of other splits: image " in capsys.readouterr().out
 
 
 def test_the_line_of_a_run_can_be_checked_as_it_stands(people: Path) -> None:

@@ -10,6 +10,7 @@ from relattn.cli import catalogue, demo_matrix
 from relattn.cli.demo import find_demos
 from relattn.cli.main import run
 from relattn.sweeps import grid, page, text
+from relattn.sweeps.records import Records
 from relattn.sweeps.table import fill
 
 FILE = catalogue.conf() / "demo" / "cross_task.yaml"
@@ -21,14 +22,12 @@ def test_the_matrix_has_every_demo_and_its_recipe() -> None:
     assert sorted(sweep.parameters["task"]) == sorted(DEMOS)
     assert sweep.name == demo_matrix.NAME
     assert sweep.name not in catalogue.recipes("sweep"), "a report takes the table beside the runs"
-    plan = sweep.plan(catalogue.conf())
-    assert len(plan) == 12
-    for planned in plan:
-        recipe = (catalogue.conf() / "task" / f"{planned.options['task']}.yaml").resolve()
-        assert recipe == (catalogue.conf() / "demo" / f"{planned.parameters['task']}.yaml").resolve()
+    points = sweep.grid()
+    assert len(points) == 12
+    for point in points:
+        recipe = (catalogue.conf() / "task" / f"{sweep.options_of(point)['task']}.yaml").resolve()
+        assert recipe == (catalogue.conf() / "demo" / f"{point['task']}.yaml").resolve()
         assert recipe.is_file()
-    fingerprints = {planned.fingerprint for planned in plan}
-    assert fingerprints.isdisjoint(planned.fingerprint for planned in sweep.plan()), "recipes are part of a run"
 
 
 def test_baselines_are_a_row_of_the_table() -> None:
@@ -36,11 +35,9 @@ def test_baselines_are_a_row_of_the_table() -> None:
     file = Path("cross_task.yaml")
     file.write_text(demo_matrix.with_given(FILE, {"best trivial baseline": scores}))
     assert file.read_text().splitlines()[0] == FILE.read_text().splitlines()[0]
-    table = fill(grid.load(file), [])
+    table = fill(grid.load(file), Records([], {}))
     assert table.rows == ["best trivial baseline", "none", "rga_sc", "stra"]
-    assert [plan.fingerprint for plan in grid.load(file).plan()] == [
-        plan.fingerprint for plan in grid.load(FILE).plan()
-    ]
+    assert grid.load(file).grid() == grid.load(FILE).grid()
     written = text.markdown(table)
     assert "| best trivial baseline | 10.00 | 11.00 | 12.00 | 13.00 |" in written
     assert "12.00" in page.render([table], [])

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 from small_runs import RUNS, checkpoint_of, fit
 from torch._dynamo.utils import counters
@@ -21,9 +20,12 @@ from relattn.inference.figure_images import images_of_data, images_of_files
 from relattn.inference.figures import draw, evaluating
 from relattn.inference.loading import load_data, load_task
 from relattn.runs.checkpoints import read_checkpoint
+from relattn.runs.metrics import MetricsLogger
 from relattn.tasks.figure import evenly_spread
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set", "ignore:Fold .* has pairs of one kind")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*is (not the published set|a rendered stand-in)", "ignore:Fold .* has pairs of one kind"
+)
 
 SIZE = [32, 16]
 
@@ -108,7 +110,7 @@ def test_figures_during_training(cifar: Path, classification_run: Path, monkeypa
     def log_image(self: Any, key: str, images: list[Image.Image], step: int, caption: list[str]) -> None:
         logged.append((key, images[0].size, step, caption))
 
-    monkeypatch.setattr(CSVLogger, "log_image", log_image, raising=False)
+    monkeypatch.setattr(MetricsLogger, "log_image", log_image, raising=False)
     names = ("masks", "relations")
     folder = fit("classification", cifar, "--name", "a", "--figures", ",".join(names))
     found = sorted(path.name for path in (folder / "figures").iterdir())

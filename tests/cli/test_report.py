@@ -2,18 +2,21 @@
 
 import csv
 import json
+import os
 import re
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sweep_files
 import yaml
 
 from relattn.cli.main import run
+from relattn.runs.identity import decisive
 from relattn.sweeps import grid, records
-from relattn.sweeps.table import fill
-from relattn.sweeps.text import markdown
+from relattn.sweeps.table import Table, fill
+from relattn.sweeps.text import comma_separated, latex, markdown
 
 SWEEP = {
     "name": "small",
@@ -47,24 +50,21 @@ def file() -> Path:
 
 def write_run(file: Path, error: float | None, overrides: dict[str, Any] | None = None, **outcome: Any) -> Path:
     """The folder of the run of `overrides`' one attention, data and seed; `outcome` joins its result."""
-    (planned,) = grid.load(file, overrides).plan()
-    folder = Path("runs") / planned.name
+    (planned,) = sweep_files.planned(file, overrides)
+    folder = planned.folder
     folder.mkdir(parents=True)
     git = {"commit": "a" * 40, "changed": False}
-    about = {
-        "sweep": "small",
-        "parameters": planned.parameters,
-        "options": planned.options,
-        "overrides": {},
-        "git": git,
-    }
-    about["overrides"] = {k: v for k, v in planned.overrides.items() if k not in planned.parameters}
-    (folder / "sweep.json").write_text(json.dumps(about))
+    (folder / "sweep.json").write_text(json.dumps({**planned.entry(), "git": git}))
     (folder / "metrics.csv").write_text("epoch,step,train/loss,val/score\n0,9,2.5,40\n1,19,1.5,60\n")
     if error is not None:
         result = {"task": "t", "genuine": True, "scores": {"test/error": error, "test/score": 100 - error}, **outcome}
         (folder / "result.json").write_text(json.dumps({"epochs": 2, "parameters": 10**6, **result}))
     return folder
+
+
+def filled(file: Path) -> Table:
+    """The table of a sweep's file, of all runs."""
+    return fill(grid.load(file), records.read([Path("runs")]))
 
 
 def point(attention: str, data: str, seed: int, **more: Any) -> dict[str, Any]:
@@ -75,24 +75,24 @@ def test_cells_have_mean_spread_difference_and_change(file: Path) -> None:
     for attention, errors in (("none", (9.0, 12.0)), ("se", (8.0, 9.0))):
         for seed, error in enumerate(errors):
             write_run(file, error, point(attention, "A", seed))
-    table = fill(grid.load(file), records.read([Path("runs")]))
+    table = filled(file)
     none, se = (table.cells[row, "A", "Error"] for row in ("none", "se"))
     assert (none.mean, se.mean, se.difference, se.change, se.paper_change) == (10.5, 8.5, 0.5, -2.0, -2.0)
     assert none.spread == pytest.approx((2 * 1.5**2) ** 0.5)  # of a sample: n - 1
-    assert table.missing == [f"{row} / B: 2 of 2 runs (2 not started)" for row in ("none", "se")]
+    assert table.missing == [f"{row} / B: 2 of 2 runs (2 not started)" for row in ("Baseline", "se")]
     text = markdown(table)
-    assert "| Baseline | 10.50 ± 2.12; paper 10.0, +0.50 | - |" in text
-    assert "| se | 8.50 ± 0.71; paper 8.0, +0.50; Δ -2.00 (paper -2.00) | -; paper 20.0 |" in text
+    assert "| Baseline | 10.50 ± 2.12 n=2; paper 10.0, +0.50 | - |" in text
+    assert "| se | **8.50 ± 0.71** n=2; paper 8.0, +0.50; Δ -2.00 (paper -2.00) | -; paper 20.0 |" in text
     assert "Second, Table 9: se A Error 7.5" in text
 
 
 def test_generated_data_are_never_compared_with_published_numbers(file: Path) -> None:
     write_run(file, 9.0, point("none", "A", 0), genuine=False)
-    table = fill(grid.load(file), records.read([Path("runs")]))
+    table = filled(file)
     cell = table.cells["none", "A", "Error"]
     assert (cell.mean, cell.difference) == (9.0, None)
     text = markdown(table)
-    assert "9.00† (1 of 2 runs); paper 10.0 |" in text
+    assert "9.00† n=1 of 2; paper 10.0 |" in text
     assert "on generated data: not comparable" in text
 
 
@@ -100,26 +100,79 @@ def test_generated_and_genuine_runs_are_not_averaged(file: Path) -> None:
     write_run(file, 9.0, point("none", "A", 0), genuine=False)
     write_run(file, 11.0, point("none", "A", 1))
     write_run(file, 5.0, point("se", "A", 0), genuine=False)
-    table = fill(grid.load(file), records.read([Path("runs")]))
+    table = filled(file)
     assert table.cells["none", "A", "Error"].mean == 11.0
     assert table.cells["se", "A", "Error"].change is None, "one on generated data, the other not"
-    assert any("1 runs with other generated data are left out" in note for note in table.notes)
+    assert sum("on generated data) is left out: it does not average" in note for note in table.notes) == 1
 
 
-def test_other_settings_are_left_out_and_named(file: Path) -> None:
-    write_run(file, 50.0, point("se", "A", 0, **{"trainer.max_epochs": 2}))
+def test_a_departure_stands_beside_its_number_and_is_not_compared(file: Path) -> None:
+    for seed, error in ((0, 8.0), (1, 9.0)):
+        write_run(file, error, point("se", "A", seed, **{"trainer.max_epochs": 2}))
+        write_run(file, error + 2, point("none", "A", seed))
+    table = filled(file)
+    se = table.cells["se", "A", "Error"]
+    assert (se.mean, se.spread, se.departure) == (8.5, pytest.approx(0.5**0.5), "2 epochs")
+    assert se.difference is se.change is None
+    assert not se.best, "it had another recipe than the other row"
+    assert table.cells["none", "A", "Error"].difference == 0.5
+    text = markdown(table)
+    assert "| se | 8.50 ± 0.71 [a] n=2; paper 8.0 |" in text
+    assert "- a: departs from the recipe of the table in 2 epochs." in text
+    (row,) = [
+        row
+        for row in csv.DictReader(comma_separated(table).splitlines())
+        if (row["row"], row["column"]) == ("se", "A") and row["source"] == "First, Table 1"
+    ]
+    assert (row["departure"], row["difference"]) == ("2 epochs", "")
+    assert r"8.50$^{a}$ $\pm$ 0.71" in latex(table)
+
+
+def test_runs_that_depart_differently_are_not_averaged(file: Path) -> None:
+    departing = write_run(file, 50.0, point("se", "A", 0, **{"trainer.max_epochs": 2}))
+    os.utime(departing / "result.json", (0, 0))
     write_run(file, 9.0, point("se", "A", 1))
-    table = fill(grid.load(file), records.read([Path("runs")]))
+    table = filled(file)
     assert table.cells["se", "A", "Error"].values == {1: 9.0}
-    assert any("trainer.max_epochs are left out" in note for note in table.notes)
+    note = f"se / A: {departing.name} (2 epochs) is left out: it does not average with the newest run."
+    assert note in table.notes
+
+
+def test_a_partial_test_fills_no_cell(file: Path) -> None:
+    partial = write_run(
+        file, 1.0, point("se", "A", 0), partial={"test": "1 of 4 batches, --trainer.limit_test_batches"}
+    )
+    write_run(file, 9.0, point("se", "A", 1))
+    table = filled(file)
+    assert table.cells["se", "A", "Error"].values == {1: 9.0}
+    assert any(f"{partial.name} was tested on a part of the test set (1 of 4 batches" in note for note in table.notes)
+    assert run(["report", "runs", "--table", str(file)]) == 0
+    assert "1 of 4 batches" in Path("report/report.html").read_text()
+
+
+def test_a_damaged_folder_costs_only_itself(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damaged = write_run(file, None, point("se", "A", 0))
+    (damaged / "checkpoints").mkdir()
+    (damaged / "checkpoints" / "last.ckpt").write_bytes(b"PK half a checkpoint")
+    cut = write_run(file, 9.0, point("se", "B", 0))
+    (cut / "result.json").write_text('{"scores": {')
+    write_run(file, 9.0, point("se", "A", 1))
+    assert run(["report", "runs", "--table", str(file)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "last.ckpt" in printed
+    assert "result.json is damaged." in printed
+    page = Path("report/report.html").read_text()
+    assert "No checkpoint of" in page
+    assert "result.json is damaged." in page
+    assert filled(file).cells["se", "A", "Error"].values == {1: 9.0}
 
 
 def test_what_is_not_finished_is_listed(file: Path) -> None:
     failed = write_run(file, None, point("none", "A", 0))
     (failed / "failed.json").write_text(json.dumps({"exit": 1, "why": "exit status 1", "log": ["out of <memory>"]}))
     write_run(file, None, point("none", "A", 1))
-    table = fill(grid.load(file), records.read([Path("runs")]))
-    assert "none / A: 2 of 2 runs (1 failed, 1 interrupted)" in table.missing
+    table = filled(file)
+    assert "Baseline / A: 2 of 2 runs (1 failed, 1 interrupted)" in table.missing
     assert run(["report", "runs", "--table", str(file)]) == 0
     assert "out of &lt;memory&gt;" in Path("report/report.html").read_text()
 
@@ -133,7 +186,7 @@ def test_the_page_needs_nothing_else(file: Path, capsys: pytest.CaptureFixture[s
     (folder / "pictures").mkdir()
     Image.new("RGB", (8, 8)).save(folder / "pictures" / "first.png")
     write_run(file, 12.0, point("none", "A", 0), macs=10**9)
-    assert run(["report", "runs", "--table", str(file), "--output", "out"]) == 0
+    assert run(["report", "runs", "--table", str(file), "--out", "out"]) == 0
     page = Path("out/report.html").read_text()
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     assert "url(" not in page
@@ -142,7 +195,7 @@ def test_the_page_needs_nothing_else(file: Path, capsys: pytest.CaptureFixture[s
     assert "data:image/jpeg;base64," in page
     assert page.count("<svg") == 2 * 2 + 2  # two curves of two rows; parameters and MACs against error
     assert "No run has recorded seconds_per_step." in page
-    assert "t: IoU" in page
+    assert "A · IoU" in page
     assert "71.50" in page
     assert "Runs differ in version of torch: 2.15.0 (se-a-s0-" in page
     assert "Runs differ in version of torch" in capsys.readouterr().out
@@ -192,9 +245,11 @@ def test_runs_that_differ_in_what_should_be_alike_are_named(
     odd = write_run(file, 9.0, point("se", "A", 1), **{**MADE, **other})
     # Another data set of the same table has other files.
     write_run(file, 9.0, point("se", "B", 0), **{**MADE, "data": "B", "fingerprint": "e" * 16})
-    table = fill(grid.load(file), records.read([Path("runs")]))
+    table = filled(file)
     expected = f"Runs differ in {said.replace('NAME', odd.name)}."
-    if "fingerprint" not in other:
+    if "fingerprint" in other:  # the other seed of its cell had other files, and is not averaged with it
+        expected = expected.replace("(3 runs)", "(2 runs)")
+    else:
         expected = expected.replace("(3 runs)", "(4 runs)")
     assert table.differing == [expected]
     assert not any("do not say" in note for note in table.notes)
@@ -213,14 +268,14 @@ def test_what_was_asked_for_is_no_difference(file: Path) -> None:
     for precision in ("32-true", "bf16-mixed"):
         asked = {**point("se", "A", 0), "trainer.precision": precision}
         write_run(file, 9.0, asked, **{**MADE, "precision": precision})
-    assert fill(grid.load(file), records.read([Path("runs")])).differing == []
+    assert filled(file).differing == []
 
 
 def test_old_results_are_one_quiet_note(file: Path) -> None:
-    old = write_run(file, 9.0, point("se", "A", 0), data="A")
+    old = write_run(file, 9.0, point("none", "A", 0), data="A")
     (old / "sweep.json").write_text(json.dumps({**json.loads((old / "sweep.json").read_text()), "git": None}))
     write_run(file, 9.0, point("se", "A", 1), **MADE)
-    table = fill(grid.load(file), records.read([Path("runs")]))
+    table = filled(file)
     assert table.differing == []
     note = "1 of 2 runs do not say which code and data they had: that is not compared."
     assert [entry for entry in table.notes if "code" in entry] == [note]
@@ -229,20 +284,66 @@ def test_old_results_are_one_quiet_note(file: Path) -> None:
 def test_runs_of_no_table_are_compared_too(capsys: pytest.CaptureFixture[str]) -> None:
     for name, device in (("one", "cpu"), ("two", "[bold]H100")):
         Path("runs", name).mkdir(parents=True)
-        Path("runs", name, "result.json").write_text(json.dumps({"task": "t", "scores": {}, **MADE, "device": device}))
+        Path("runs", name, "result.json").write_text(
+            json.dumps({"task": "t", "scores": {"test/score": 5.0, "test/mAP": 5.0}, **MADE, "device": device})
+        )
     assert run(["report", "runs"]) == 0
     assert "Runs differ in device: cpu (one), [bold]H100 (two)." in capsys.readouterr().out
     assert "Runs differ in device: cpu (one), [bold]H100 (two)." in Path("report/report.html").read_text()
 
 
-def test_runs_started_by_hand_find_their_cell(file: Path) -> None:
-    folder = Path("runs/by_hand")
-    folder.mkdir(parents=True)
-    outcome = {"task": "t", "attention": "se", "data": "B", "seed": 3, "genuine": True, "scores": {"test/error": 4.0}}
-    (folder / "result.json").write_text(json.dumps(outcome))
-    table = fill(grid.load(file), records.read([Path("runs")]))
+def test_runs_started_by_hand_fill_a_row_if_they_are_that_row(file: Path) -> None:
+    def cell(attention: str | None, data: str) -> dict[str, Any]:
+        network = {"class_path": "my.ReID", "init_args": {"attention": attention and {"class_path": attention}}}
+        return {"model": network, "data": {"class_path": data}, "trainer": {"max_epochs": 60}}
+
+    def by_hand(name: str, seed: int, error: float, config: dict[str, Any]) -> None:
+        folder = Path("runs", name)
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(yaml.safe_dump({**config, "seed_everything": seed}))
+        outcome = {"task": "t", "seed": seed, "genuine": True, "scores": {"test/error": error}}
+        (folder / "result.json").write_text(json.dumps(outcome))
+
+    cells = {
+        (row, column): decisive(cell(attention, f"my.data.{column}"))
+        for row, attention in (("none", None), ("se", "my.layers.SE"))
+        for column in "AB"
+    }
+    by_hand("same", 3, 4.0, cell("my.layers.SE", "my.data.B"))
+    by_hand("another_attention", 3, 5.0, cell("my.layers.NL", "my.data.B"))
+    by_hand("shorter", 3, 6.0, {**cell(None, "my.data.B"), "trainer": {"max_epochs": 2}})
+    table = fill(grid.load(file), records.read([Path("runs")]), cells)
     assert table.cells["se", "B", "Error"].values == {3: 4.0}
-    assert table.cells["none", "B", "Error"].values == {}
+    assert table.cells["se", "B", "Error"].difference == 4.0 - 20.0
+    assert table.cells["none", "B", "Error"].values == {3: 6.0}
+    assert table.cells["none", "B", "Error"].departure == "2 epochs"
+    assert table.cells["se", "A", "Error"].values == table.cells["none", "A", "Error"].values == {}
+    assert [record.name for record in table.records if record.name == "another_attention"] == []
+
+
+def test_plain_folders_make_a_full_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    """One table a task: a row an experiment, named by what differs, its seeds averaged, the best marked."""
+    for task, scores in (("reid", {"rank1": 80.0, "mAP": 60.0}), ("segmentation", {"mIoU": 70.0, "IoU/road": 71.5})):
+        for attention, better in (("none", 0.0), ("RGA", 2.0)):
+            for seed in (0, 1):
+                folder = Path("runs", task, f"{attention}-{seed}")
+                folder.mkdir(parents=True)
+                network = {"class_path": f"my.{task}", "init_args": {"attention": attention}}
+                (folder / "config.yaml").write_text(yaml.safe_dump({"model": network, "seed_everything": seed}))
+                (folder / "metrics.csv").write_text("epoch,step,train/loss,val/score\n0,9,2.5,40\n1,19,1.5,60\n")
+                values = {f"test/{name}": value + better + seed for name, value in scores.items()}
+                known = {"data": "A", "backbone": "b", "label": attention, "macs": 2e9, "parameters": 3e6}
+                outcome = {"task": task, "seed": seed, "genuine": True, **known, "scores": values}
+                (folder / "result.json").write_text(json.dumps(outcome))
+    assert run(["report", "runs/reid", "runs/segmentation"]) == 0
+    assert "Runs of reid" in capsys.readouterr().out
+    lines = Path("report/runs-reid.md").read_text().splitlines()
+    assert lines[2] == "| | mAP | rank1 | parameters, M |"
+    assert "| RGA | **62.50 ± 0.71** n=2 | **82.50 ± 0.71** n=2 | 3.00 ± 0.00 n=2 |" in lines
+    page = Path("report/report.html").read_text()
+    assert "Runs of segmentation" in page
+    assert "IoU" in page
+    assert page.count("<svg") >= 2 * (2 * 2 + 2)
 
 
 def test_nothing_to_report_is_an_error(file: Path) -> None:
@@ -255,4 +356,4 @@ def test_nothing_to_report_is_an_error(file: Path) -> None:
 def test_a_table_that_names_nothing_is_refused(file: Path) -> None:
     file.write_text(yaml.safe_dump({**SWEEP, "table": {**SWEEP["table"], "rows": "atention"}}))
     with pytest.raises(ValueError, match="atention"):
-        fill(grid.load(file), [])
+        filled(file)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 from small_runs import checkpoint_of, fit
 
 from relattn.cli.main import main, run
@@ -151,8 +151,14 @@ def test_predict_and_embed_agree(people: Path, checkpoint: Path, embedded: Path)
     assert len(found["queries"]) == 8
     assert found["gallery"]["images"] == 17
     result = json.loads((checkpoint.parents[1] / "result.json").read_text())["scores"]
-    assert found["scores"]["mAP"] == pytest.approx(result["test/mAP"], abs=1e-4)
-    assert found["scores"]["rank1"] == pytest.approx(result["test/rank1"], abs=1e-4)
+    embedding = [str(folder / name) for name in ("features.npy", "manifest.csv")]
+    assert run(["score", *embedding, "--out", "scores.json"]) == 0  # one protocol, one set of numbers
+    scored = json.loads(Path("scores.json").read_text())["scores"]
+    assert scored.pop("gallery") == 17
+    assert scored == found["scores"]
+    names = [name.removeprefix("test/") for name in result if name.startswith("test/")]
+    for name in set(names) - {"score", "loss"}:
+        assert scored[name] == pytest.approx(result[f"test/{name}"], abs=1e-4)
 
 
 def test_a_table_says_which_images_and_who(people: Path, checkpoint: Path) -> None:
@@ -242,15 +248,18 @@ def test_frames_on_a_sheet_have_the_colours_of_the_ranking(embedded: Path, peopl
     found = search(embedded, embedded, "--top", "12", "--queries", "6")
     entries = [entry for entry in found["queries"] if entry["sheet"] == "sheet-01.png"]
     assert len(entries) == 4, "each has two lines"
-    sheet = Image.open(found["folder"] / "sheet-01.png")
+    sheet = Image.open(found["folder"] / "sheet-01.png").convert("RGB")
     tile = Tile(picture(1, 1), "")
     place = layout([Row(tile, [tile] * 12)] * 4)
-    colours = {True: SAME, False: OTHER, None: UNKNOWN}
+    colours = {match: ImageColor.getrgb(c) for match, c in ((True, SAME), (False, OTHER), (None, UNKNOWN))}
     for row, entry in enumerate(entries):
-        assert sheet.getpixel(place.query(row)[:2]) == QUERY
+        assert sheet.getpixel(place.query(row)[:2]) == ImageColor.getrgb(QUERY)
         for index, result in enumerate(entry["ranking"]):
             assert sheet.getpixel(place.result(row, index)[:2]) == colours[result["match"]]
-    assert {colours[result["match"]] for entry in entries for result in entry["ranking"]} >= {OTHER, UNKNOWN}
+    assert {colours[result["match"]] for entry in entries for result in entry["ranking"]} >= {
+        colours[False],
+        colours[None],
+    }
 
 
 def test_one_image_is_searched_and_does_not_find_itself(embedded: Path, people: Path, checkpoint: Path) -> None:
@@ -271,7 +280,12 @@ def test_cameras_may_be_ignored_and_unknown_ones_are_no_junk(capsys: pytest.Capt
     found = search(query, gallery)
     ranks = [[result["path"] for result in entry["ranking"]] for entry in found["queries"]]
     assert ranks == [["1.jpg", "2.jpg", "3.jpg"], ["3.jpg", "2.jpg", "1.jpg", "0.jpg"]]
-    assert found["scores"] == {"rank1": 100, "mAP": 100, "queries": 2, "unmatched": 0}
+    assert {name: found["scores"][name] for name in ("rank1", "mAP", "queries", "unmatched")} == {
+        "rank1": 100,
+        "mAP": 100,
+        "queries": 2,
+        "unmatched": 0,
+    }
     output = capsys.readouterr().out
     assert "rank-1 100.00 %, mAP 100.00 % (2 queries)" in output
     assert "6 images cannot be read, and a grey area stands for each" in output
@@ -279,11 +293,14 @@ def test_cameras_may_be_ignored_and_unknown_ones_are_no_junk(capsys: pytest.Capt
     assert [result["path"] for result in ignored["queries"][0]["ranking"]] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
 
 
-def test_a_query_whose_images_are_all_junk_has_an_empty_row() -> None:
+def test_a_query_whose_images_are_all_junk_has_an_empty_row(capsys: pytest.CaptureFixture[str]) -> None:
     query = made("query", [[1, 0]], "a")
     found = search(query, made("gallery", [[1, 0]], "a"))
     assert found["queries"][0]["ranking"] == []
     assert found["scores"] is None
+    said = capsys.readouterr().out
+    assert "1 queries have an empty ranking, such as 0.jpg: all 1 gallery images are of its identity by its" in said
+    assert "no scores: Queries without a match in the gallery: 1 of 1" in said
     assert (found["folder"] / "sheet-01.png").is_file()
 
 
@@ -323,7 +340,47 @@ def test_distractors_are_nobody_in_particular(embedded: Path) -> None:
     gallery = {entry.path: entry for entry in searched.gallery.entries}
     assert gallery["bounding_box_test/0000_c1s1_000000_01.jpg"].identity == "0"
     assert not any(path.startswith("bounding_box_test/-1") for path in gallery)
-    assert searched.scores() is None
+    with pytest.raises(InputError, match="identity of 1 of 42 queries is not known"):
+        searched.scores()
+
+
+@pytest.mark.parametrize(
+    ("names", "known"),
+    [
+        (["20240301_c1_000001.jpg", "20240301_c1_000002.jpg"], 0),  # a date, a channel, a number: of cctv
+        (["2024_c0ffee12.jpg", "2024_c1_000001.jpg"], 0),
+        (["0002_c1s1_000451_03.jpg", "0002_c3s1_000551_00.jpg"], 2),
+        (["0002_c1s1_000451_03.jpg", "2024_c1_000001.jpg"], 1),
+    ],
+)
+def test_labels_are_read_from_names_that_fit_wholly_and_never_in_silence(
+    names: list[str], known: int, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("photos").mkdir()
+    for number, name in enumerate(names):
+        picture(1, number).save(f"photos/{name}")
+    given = [Path("photos") / names[0], Path("photos"), "--ckpt_path", str(checkpoint)]
+    found = search(*given)
+    (entry,) = found["queries"]
+    assert [result["path"] for result in entry["ranking"]] == names[1:]  # nothing but the query itself is left out
+    said = capsys.readouterr().out
+    line = (
+        f"--gallery photos: identities and cameras of {known} of 2 images are read from their names, such as {names[0]}"
+    )
+    assert (line in said) == (known > 0)
+    assert search(*given, "--pattern", "none")["queries"][0]["identity"] is None
+    assert "are read from their names" not in capsys.readouterr().out
+    search(*given, "--pattern", "(?P<identity>nobody)")
+    assert "no name of 2 fits --pattern (?P<identity>nobody), so no identity is known" in capsys.readouterr().out
+
+
+def test_a_link_to_the_query_is_the_query(checkpoint: Path) -> None:
+    Path("photos").mkdir()
+    for number in range(3):
+        picture(1, number).save(f"photos/{number}.jpg")
+    Path("query.jpg").symlink_to("photos/0.jpg")
+    found = search(Path("query.jpg"), Path("photos"), "--ckpt_path", str(checkpoint))
+    assert sorted(result["path"] for result in found["queries"][0]["ranking"]) == ["1.jpg", "2.jpg"]
 
 
 # --- what is wrong ---
@@ -373,7 +430,10 @@ SEARCH = "search --gpus 0 --out out"
         (f"{EMBED} --ckpt_path C --images nowhere", "nowhere: there is no such folder"),
         (f"{EMBED} --ckpt_path C --images empty", "empty holds no images: expected files that end in .jpg"),
         (f"{EMBED} --ckpt_path C --images I --out taken", "taken exists, and nothing is overwritten. Choose another"),
-        (f"{EMBED} --ckpt_path C --images I --pattern markt", "is none of market, none.* Closest: market"),
+        (
+            f"{EMBED} --ckpt_path C --images I --pattern markt",
+            "is none of market, duke, cuhk03, none.* Closest: market",
+        ),
         (f"{EMBED} --ckpt_path C --images I --pattern (x", "is no regular expression"),
         (f"{EMBED} --ckpt_path C --images I --pattern none --manifest x", "Give one of them"),
         (f"{EMBED} --ckpt_path C --images I --manifest none.csv", "none.csv: there is no such table"),
@@ -398,6 +458,7 @@ SEARCH = "search --gpus 0 --out out"
         (f"{SEARCH} --query E --gallery E --out taken", "taken exists"),
         (f"{SEARCH} --query E --gallery E --top 0", "--top is 0"),
         (f"{SEARCH} --query E --gallery E --seed -1", "--seed is -1"),
+        (f"{SEARCH} --query E --gallery E --pattern none", "query and gallery are embeddings. Leave it out"),
     ],
 )
 def test_what_is_wrong_is_said_without_a_traceback(

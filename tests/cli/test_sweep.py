@@ -47,12 +47,12 @@ def test_a_sweep_trains_goes_on_and_is_reported(cifar: Path) -> None:
     assert result["macs"] > 10**6
     assert 0 < result["seconds_per_step"] < 10
     (folder / "result.json").unlink()  # as if it had been interrupted in its test
-    assert run_folder.status(folder) == "interrupted"
+    assert run_folder.state_of(folder) == "interrupted"
     assert run(["sweep", "small.yaml"]) == 0
     assert "--ckpt_path" in (folder / "log.txt").read_text()
     again = json.loads((folder / "result.json").read_text())
     assert again["scores"]["test/error"] == result["scores"]["test/error"]
     assert run(["report", "runs/sweeps/small"]) == 0
     written = Path("report/small.md").read_text()
-    assert f"{result['scores']['test/error']:.2f}†; paper 6.4 |" in written
+    assert f"{result['scores']['test/error']:.2f}† n=1; paper 6.4 |" in written
     assert "not comparable with published numbers" in written

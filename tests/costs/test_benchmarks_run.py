@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-SCRIPTS = sorted(file.stem for file in BENCHMARKS.glob("*.py") if file.stem not in ("claims", "run_all"))
+SCRIPTS = sorted(file.stem for file in BENCHMARKS.glob("*.py") if file.stem not in ("claims", "gpu", "run_all"))
 
 # By script: what makes it quicker still, what its sides are called, and by how much claims of a gain may differ.
 QUICK: dict[str, tuple[list[str], set[str], float]] = {
@@ -61,6 +61,16 @@ def load(name: str) -> ModuleType:
 def written(script: str, out: Path, *more: str) -> dict[str, Any]:
     load(script).main(["--quick", "--rounds", "2", "--out", str(out), *more])
     return json.loads(out.read_text())
+
+
+@pytest.mark.slow
+def test_what_a_gpu_is_asked_for_works_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+    gpu = load("gpu")
+    gpu.main(["--quick", "--device", "cpu", "--only", *gpu.PARTS])
+    printed = capsys.readouterr().out
+    assert "cifar: left out" in printed
+    for part in ("modules", "compiled", "distributed", "rga"):
+        assert f"\n{part} (" in f"\n{printed}"
 
 
 def test_every_script_is_run_and_tested() -> None:

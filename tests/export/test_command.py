@@ -51,14 +51,17 @@ def test_segmentation_takes_another_size(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("--ckpt none.ckpt --format torch", "--ckpt_path none.ckpt: there is no such file"),
-        ("--ckpt CKPT --format torch --out a.onnx", "--out a.onnx: the name of a file of torch ends in .pt2"),
-        ("--ckpt CKPT --format torch --out there.pt2", "there.pt2 exists, and nothing is overwritten"),
-        ("--ckpt CKPT --format torch --out a.pt2 --size 64x64", "takes images of 32x32, as in its training"),
-        ("--ckpt CKPT --format torch --out a.pt2 --size 64", "--size: '64' is not height x width"),
-        ("--ckpt CKPT --format torch --out a.pt2 --images none", "--images none: there is no such image or folder"),
-        ("--ckpt CKPT --format torch --out a.pt2 --images empty", "--images empty has no images"),
-        ("--ckpt CKPT --format torch --out there.pt2/a.pt2", "there.pt2/a.pt2 cannot be written: "),
+        ("--ckpt_path none.ckpt --format torch", "--ckpt_path none.ckpt: there is no such file"),
+        ("--ckpt_path CKPT --format torch --out a.onnx", "--out a.onnx: the name of a file of torch ends in .pt2"),
+        ("--ckpt_path CKPT --format torch --out there.pt2", "there.pt2 exists, and nothing is overwritten"),
+        ("--ckpt_path CKPT --format torch --out a.pt2 --size 64x64", "takes images of 32x32, as in its training"),
+        ("--ckpt_path CKPT --format torch --out a.pt2 --size 64", "--size: '64' is not height x width"),
+        (
+            "--ckpt_path CKPT --format torch --out a.pt2 --images none",
+            "--images none: there is no such image or folder",
+        ),
+        ("--ckpt_path CKPT --format torch --out a.pt2 --images empty", "--images empty has no images"),
+        ("--ckpt_path CKPT --format torch --out there.pt2/a.pt2", "there.pt2/a.pt2 cannot be written: "),
     ],
 )
 def test_wrong_options_are_refused(

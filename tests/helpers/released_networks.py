@@ -1,6 +1,7 @@
-"""The authors' released RGA network, written down slowly from its description, with the names of its weights.
+"""The authors' released networks, written down slowly from their description, with the names of their weights.
 
-The relations are built, node by node; nothing is shared with `relattn`. Widths are at least 1, so that small images do.
+Relations and neighbourhoods are built node by node; nothing is shared with `relattn`. RGA's widths are at least 1, so
+that small images do.
 """
 
 import torch
@@ -78,6 +79,77 @@ class ReleasedNetwork(nn.Module):
         return pooled, normed, self.cls(normed)
 
 
+class ReleasedStRA(nn.Module):
+    """The released attention, written down slowly from its description, with the names of its weights."""
+
+    def __init__(self, channels: int, heads: int, kernel: int = 3) -> None:
+        super().__init__()
+        self.heads, self.kernel = heads, kernel
+        self.mask_conv = self.two_layers(channels, channels // 4, heads * (1 + kernel**2))
+        self.value_conv = nn.Conv2d(channels, channels, 1, groups=heads, bias=False)
+        self.moe = nn.Module()
+        self.moe.gap_weight = self.two_layers(channels, 8 * heads, heads)
+        self.moe.bn, self.moe.bn2 = nn.BatchNorm2d(heads), nn.BatchNorm2d(heads)
+
+    def two_layers(self, inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+        first, last = (
+            (nn.Conv2d(before, after, 1, groups=self.heads), nn.BatchNorm2d(after))
+            for before, after in ((inputs, hidden), (hidden, outputs))
+        )
+        return nn.Sequential(*first, nn.Tanh(), *last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (batch, _, height, width), heads, each = x.shape, self.heads, self.kernel**2
+        maps, radius = self.mask_conv(x), self.kernel // 2
+        values = self.value_conv(x).reshape(batch, heads, -1, height, width)
+        local = torch.zeros_like(values)
+        for head in range(heads):
+            for y in range(height):
+                for column in range(width):
+                    logits = maps[:, heads + head * each : heads + (head + 1) * each, y, column].clone()
+                    inside = {}
+                    for j in range(each):
+                        at = (y + j // self.kernel - radius, column + j % self.kernel - radius)
+                        if 0 <= at[0] < height and 0 <= at[1] < width:
+                            inside[j] = at
+                            logits[:, j] += maps[:, head, at[0], at[1]]
+                    weights = logits.softmax(dim=1)
+                    for j, at in inside.items():
+                        local[:, head, :, y, column] += weights[:, j, None] * values[:, head, :, at[0], at[1]]
+        masks = self.moe.gap_weight(local.flatten(1, 2)).flatten(2).softmax(dim=2)
+        z = torch.einsum("bgcn,bgn->bgc", local.flatten(3), masks)
+        products = torch.einsum("bgc,bhc->bgh", z, z)
+        products = products / products.norm(dim=2, keepdim=True) * heads**0.5
+        for vectors, norm in ((z, self.moe.bn), (products.softmax(dim=2) @ z, self.moe.bn2)):
+            gates = torch.sigmoid(norm(torch.einsum("bgc,bgchw->bghw", vectors, local)))
+            local = local + gates[:, :, None] * vectors[..., None, None]
+        return local.flatten(1, 2)
+
+
+class ReleasedStRANetwork(nn.Module):
+    """The whole network: pooled features, embeddings after their norm, and logits of its classifier."""
+
+    def __init__(self, identities: int) -> None:
+        super().__init__()
+        trunk = torchvision.models.resnet50(weights=None)
+        trunk.layer4[0].conv2.stride = trunk.layer4[0].downsample[0].stride = (1, 1)
+        for block in trunk.layer4:
+            block.conv2 = ReleasedStRA(512, 8)
+        for name, child in trunk.named_children():
+            if name not in ("avgpool", "fc"):
+                setattr(self, name, child)
+        self.global_avg_pool = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(2048, 512, 1, bias=False), nn.BatchNorm2d(512)
+        )
+        self.classifier = nn.Linear(512, identities)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        embedded = self.global_avg_pool(x).flatten(1)
+        return x.mean(dim=(2, 3)), embedded, self.classifier(embedded)
+
+
 def shake(module: nn.Module, seed: int = 0) -> nn.Module:
     """Give every batch norm weights and statistics that matter; evaluation mode."""
     torch.manual_seed(seed)
@@ -89,39 +161,3 @@ def shake(module: nn.Module, seed: int = 0) -> nn.Module:
             nn.init.uniform_(child.running_var, 0.5, 1.5)
             child.num_batches_tracked.fill_(7)
     return module.eval()
-
-
-def released_stra(identities: int = 751) -> dict[str, Tensor]:
-    """Weights with the names and shapes of the released StRA, all zero and without memory of their own."""
-    state: dict[str, Tensor] = {}
-
-    def add(name: str, *shape: int) -> None:
-        state[name] = torch.zeros(()).expand(shape)
-
-    def add_norm(name: str, channels: int) -> None:
-        for part in ("weight", "bias", "running_mean", "running_var"):
-            add(f"{name}.{part}", channels)
-        state[f"{name}.num_batches_tracked"] = torch.tensor(7)
-
-    for name, value in torchvision.models.resnet50(weights=None).state_dict().items():
-        if not name.startswith("fc.") and not (name.startswith("layer4.") and name.endswith("conv2.weight")):
-            state[name] = torch.zeros((), dtype=value.dtype).expand(value.shape)
-    for block in range(3):
-        inside = f"layer4.{block}.conv2"
-        for name, shape in {
-            "mask_conv.0": (128, 64, 1, 1),
-            "mask_conv.3": (80, 16, 1, 1),
-            "moe.gap_weight.0": (64, 64, 1, 1),
-            "moe.gap_weight.3": (8, 8, 1, 1),
-        }.items():
-            add(f"{inside}.{name}.weight", *shape)
-            add(f"{inside}.{name}.bias", shape[0])
-        norms = {"mask_conv.1": 128, "mask_conv.4": 80, "moe.gap_weight.1": 64, "moe.gap_weight.4": 8}
-        for name, channels in {**norms, "moe.bn": 8, "moe.bn2": 8}.items():
-            add_norm(f"{inside}.{name}", channels)
-        add(f"{inside}.value_conv.weight", 512, 64, 1, 1)
-    add("global_avg_pool.1.weight", 512, 2048, 1, 1)
-    add_norm("global_avg_pool.2", 512)
-    add("classifier.weight", identities, 512)
-    add("classifier.bias", identities)
-    return state

@@ -106,7 +106,7 @@ def test_people_are_prepared_as_their_data_do(people: Path, checkpoints: dict[st
 @pytest.mark.parametrize("options", [{}, {"normalisation": "caffe", "image_scale": 0.5}])
 def test_streets_are_prepared_as_their_data_do(streets: Path, options: dict) -> None:
     data = Cityscapes(streets, crop=(48, 64), **options)
-    with pytest.warns(UserWarning, match="is not the published set"):
+    with pytest.warns(UserWarning, match="is a rendered stand-in"):
         data.setup("test")
     images = data.sets["test"]
     model = relattn.load(save(Path("streets.ckpt"), "segmentation", data=options))
@@ -212,7 +212,7 @@ def test_scores_come_from_the_result_beside() -> None:
     ("image", "message"),
     [
         ("none.png", "none.png: there is no such image"),
-        ("text.png", "text.png cannot be read as an image"),
+        ("text.png", "text.png cannot be decoded as an image"),
         (np.zeros((4, 4), np.uint8), r"An image is uint8 \(4, 4\), expected"),
         (np.zeros((4, 4, 3)), r"An image is float64 \(4, 4, 3\)"),
         (torch.zeros(3, 4, 4), r"An image is torch.float32 \(3, 4, 4\)"),

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -28,12 +29,14 @@ def test_distances_are_those_of_the_definition(metric: str, dtype: torch.dtype) 
     distances: Distances = FeatureDistances(query, gallery, metric)
     assert distances.shape == (5, 11)
     assert distances.device == query.device
-    expected = torch.tensor([[slow_distance(q, g, metric) for g in gallery] for q in query])
+    expected = torch.tensor([[slow_distance(q, g, metric) for g in gallery] for q in query], dtype=torch.float64)
     rows = distances.rows(0, 5)
-    assert rows.dtype == torch.float32
-    torch.testing.assert_close(distances.display(rows), expected, rtol=1e-5, atol=1e-6)
+    assert rows.dtype == distances.dtype == dtype
+    within = {"rtol": 1e-5, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-13}
+    expected = expected.to(torch.float64)
+    torch.testing.assert_close(distances.display(rows).double(), expected, **within)
     if metric == "euclidean":  # ranks by squares
-        torch.testing.assert_close(rows, expected.square(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(rows.double(), expected.square(), **within)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -112,19 +115,42 @@ def test_a_matrix_is_handed_out_as_copies() -> None:
     distances: Distances = MatrixDistances(matrix)
     assert distances.shape == (3, 4)
     rows = distances.rows(1, 3)
-    assert rows.dtype == torch.float32
-    assert torch.equal(rows, matrix[1:].float())
+    assert rows.dtype == distances.dtype == torch.float64
+    assert torch.equal(rows, matrix[1:])
     assert torch.equal(distances.display(rows), rows)
     MatrixDistances(rows).rows(0, 2).zero_()
     assert rows.any()
-    buffer = torch.empty(2, 4)
+    buffer = torch.empty(2, 4, dtype=torch.float64)
     assert distances.rows(0, 2, out=buffer) is buffer
-    assert torch.equal(buffer, matrix[:2].float())
+    assert torch.equal(buffer, matrix[:2])
     matrix[1, 2] = float("nan")
     with pytest.raises(InputError, match="query 1 "):
         MatrixDistances(matrix)
     with pytest.raises(InputError, match=r"not \(0, 4\)"):
         MatrixDistances(matrix[:0])
+
+
+def test_matrices_of_other_types_keep_every_number_or_are_refused() -> None:
+    for kind in ("f2", ">f4", "f8", "u1", "i2", ">u2", "u4", "i8", "u8"):
+        matrix = np.arange(12).reshape(3, 4).astype(kind)
+        for given in (matrix, matrix.tolist(), matrix[::-1, ::-1][::-1, ::-1]):
+            rows = MatrixDistances(given).rows(0, 3)
+            assert rows.tolist() == matrix.tolist()
+    assert MatrixDistances([[2**53 - 1, 2**53]]).rows(0, 1).diff().item() == 1
+    for wrong, named in (
+        ([[2**53 + 1]], "beyond"),
+        (np.array([[2**63]], np.uint64), "beyond"),
+        ([[-(2**60)]], "beyond"),
+        ([[True]], "not bool"),
+        ([["a"]], "not <U1"),
+        ([[1j]], "not complex128"),
+        (np.array([[1]], object), "not object"),
+        ([[1], [1, 2]], "these have none"),
+        (torch.ones(1, 1, dtype=torch.bool), "torch.bool"),
+        (torch.ones(1, 1).to_sparse(), "sparse"),
+    ):
+        with pytest.raises(InputError, match=named):
+            MatrixDistances(wrong)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 8, 9, 30])

@@ -1,7 +1,9 @@
 """Retrieval scores against a brute-force oracle that walks every query's full ranking in plain Python."""
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -29,6 +31,10 @@ def oracle(matrix: Tensor, query: Labels, gallery: Labels, same_camera: str = "j
         for g, distance in enumerate(row):
             same = int(gallery.identities[g]) == identity
             if same and int(gallery.cameras[g]) == camera and same_camera == "junk":
+                continue
+            if -1 in (identity, int(gallery.identities[g])):
+                continue
+            if query.files is not None and int(query.files[q]) == int(gallery.files[g]):
                 continue
             entries.append((distance, same if ties == "worst" else 0, g, same))
             (matching if same else impostors).append(distance)
@@ -80,6 +86,29 @@ def drawn(seed: int, queries: int, images: int, identities: int, cameras: int, l
     return matrix, query, gallery
 
 
+def with_extremes(matrix: Tensor, query: Labels, gallery: Labels, seed: int, kind: str) -> tuple:
+    """Distances that are infinite or differ by little, images of no one, and queries that are in the gallery."""
+    generator = torch.Generator().manual_seed(seed + 1)
+
+    def some(shape: tuple[int, ...], part: float) -> Tensor:
+        return torch.rand(shape, generator=generator) < part
+
+    if kind == "nearest lists":
+        matrix = matrix.masked_fill(some(matrix.shape, 0.6), math.inf)
+        matrix = matrix.masked_fill(some(matrix.shape, 0.1), -math.inf)
+    if kind == "float64":
+        matrix = 1 - matrix.double() * 1e-12
+    if kind == "integers":
+        matrix = (matrix * 8).long() + 2**40
+    files = [torch.randint(9, labels.identities.shape, generator=generator) for labels in (query, gallery)]
+    both = [
+        Labels(labels.identities.masked_fill(some(labels.identities.shape, 0.15), -1), labels.cameras, numbers)
+        for labels, numbers in zip((query, gallery), files, strict=True)
+    ]
+    return matrix, *both
+
+
+@pytest.mark.parametrize("kind", ["plain", "extremes", "nearest lists", "float64", "integers"])
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 10**6),
@@ -92,9 +121,19 @@ def drawn(seed: int, queries: int, images: int, identities: int, cameras: int, l
     ties=st.sampled_from(["order", "worst"]),
 )
 def test_scores_are_the_oracle_s(
-    seed: int, queries: int, images: int, identities: int, cameras: int, levels: int, same_camera: str, ties: str
+    seed: int,
+    queries: int,
+    images: int,
+    identities: int,
+    cameras: int,
+    levels: int,
+    kind: str,
+    same_camera: str,
+    ties: str,
 ) -> None:
     matrix, query, gallery = drawn(seed, queries, images, identities, cameras, levels)
+    if kind != "plain":
+        matrix, query, gallery = with_extremes(matrix, query, gallery, seed, kind)
     expected = oracle(matrix, query, gallery, same_camera, ties)
     options = {"same_camera": same_camera, "ties": ties}
     if len(expected["unmatched"]) == queries:
@@ -105,6 +144,32 @@ def test_scores_are_the_oracle_s(
     assert found.unmatched.tolist() == expected["unmatched"]
     assert found.scores() == pytest.approx(expected["scores"], rel=1e-12)
     assert match_ranks(MatrixDistances(matrix), query, gallery, **options).ranks.tolist() == expected["ranks"]
+
+
+@pytest.mark.parametrize("kind", [np.asarray, lambda values: values.tolist(), np.ascontiguousarray])
+@pytest.mark.parametrize("text", [False, True])
+def test_labels_and_distances_of_any_kind_are_alike(kind: Any, text: bool) -> None:
+    matrix, query, gallery = with_extremes(*drawn(3, 9, 30, 4, 2, 5), 3, "extremes")
+    whole = retrieval(matrix, query, gallery)
+    names = np.array(["ben", "carla", "dan", "eva", "-1"], object)  # a negative number is counted from the end
+
+    def converted(labels: Labels) -> Labels:
+        identities = names[labels.identities.numpy()] if text else labels.identities.numpy()
+        return Labels(kind(identities), kind(labels.cameras.numpy()), kind(labels.files.numpy()))
+
+    found = retrieval(kind(matrix.numpy().astype(">f8")), converted(query), converted(gallery))
+    assert found.scores() == whole.scores()
+
+
+def test_labels_that_are_none_are_refused() -> None:
+    matrix = torch.rand(1, 2)
+    for identities in ([1.0, 2.0], [True, False], [[1, 2]], [1, None], np.array([1, 2**63], np.uint64)):
+        with pytest.raises(InputError, match=r"The identities are .*expected one whole number or text"):
+            retrieval(matrix, Labels([1], [0]), Labels(identities, [1, 1]))
+    with pytest.raises(InputError, match="one side are numbers and those of the other text"):
+        retrieval(matrix, Labels([1], [0]), Labels(["1", "2"], [1, 1]))
+    with pytest.raises(InputError, match="without cameras"):
+        retrieval(matrix, Labels([1], None), Labels([1, 2], [1, 1]))
 
 
 @pytest.mark.parametrize("chunk", [1, 64 * 50, 2**24])
@@ -149,6 +214,24 @@ def test_queries_without_a_match_are_explained() -> None:
         retrieval(torch.rand(2, 3), labels([1, 9], [0, 0]), gallery)
 
 
+def test_a_set_that_is_query_and_gallery_does_not_find_itself() -> None:
+    """Without the rule rank-1 would be 100 % whatever the features."""
+    features = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    who = Labels(torch.arange(40) % 8, torch.zeros(40, dtype=torch.int64), torch.arange(40))
+    distances = FeatureDistances(features, features)
+    found = retrieval(distances, who, who, same_camera="match")
+    alone = torch.stack([torch.cat((row[:q], row[q + 1 :])) for q, row in enumerate(distances.rows(0, 40))])
+    firsts = [[g for g in range(40) if g != q][int(row.argmin())] for q, row in enumerate(alone)]
+    expected = sum(who.identities[q] == who.identities[g] for q, g in enumerate(firsts)) / 40
+    assert found.scores()["rank1"] == pytest.approx(100 * float(expected))
+    assert found.scores()["rank1"] < 60
+    single = Labels([1, 2], [0, 0], [0, 1])
+    with pytest.raises(InputError, match="of 2 it has the query's own file only"):
+        retrieval(torch.rand(2, 2), single, single, same_camera="match")
+    with pytest.raises(InputError, match="1 show no one"):
+        retrieval(torch.rand(1, 2), Labels([-1], [0]), Labels([-1, 1], [1, 1]))
+
+
 def test_features_with_nan_are_refused() -> None:
     features = torch.rand(4, 3)
     features[2, 1] = torch.nan
@@ -175,6 +258,8 @@ def single_shot_oracle(matrix: Tensor, query: Labels, gallery: Labels, repeats: 
             chosen: dict[int, int] = {}
             for g in order:
                 identity = int(gallery.identities[g])
+                if identity == -1:
+                    continue
                 if identity == int(query.identities[q]) and gallery.cameras[g] == query.cameras[q]:
                     continue
                 chosen.setdefault(identity, g)
@@ -188,9 +273,12 @@ def single_shot_oracle(matrix: Tensor, query: Labels, gallery: Labels, repeats: 
     return [100 * count / trials for count in hits]
 
 
-@pytest.mark.parametrize("levels", [3, 1000])
-def test_single_shot_is_the_classic_protocol(levels: int) -> None:
-    matrix, query, gallery = drawn(3, 30, 60, 9, 2, levels)
+@pytest.mark.parametrize("levels", [3, 1000, "infinite"])
+def test_single_shot_is_the_classic_protocol(levels: Any) -> None:
+    matrix, query, gallery = drawn(3, 30, 60, 9, 2, 3 if levels == "infinite" else levels)
+    if levels == "infinite":
+        matrix, query, gallery = with_extremes(matrix, query, gallery, 3, "nearest lists")
+        query, gallery = Labels(*query[:2]), Labels(*gallery[:2])
     found = single_shot_cmc(matrix, query, gallery, repeats=4, ranks=5, seed=7)
     assert found.tolist() == pytest.approx(single_shot_oracle(matrix, query, gallery, 4, 7))
     with pytest.raises(InputError, match="without a match"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from released_networks import HALVES, ReleasedNetwork, ReleasedRGA, released_stra, shake
+from released_networks import HALVES, ReleasedNetwork, ReleasedRGA, ReleasedStRA, ReleasedStRANetwork, shake
 from torch import Tensor, nn
 
 from relattn.attention import RGA, StRA
@@ -33,6 +33,11 @@ def task(identities: int = 12, **arguments) -> ReID:
 @pytest.fixture(scope="module")
 def network() -> ReleasedNetwork:
     return shake(ReleasedNetwork(12))
+
+
+@pytest.fixture(scope="module")
+def stra() -> ReleasedStRANetwork:
+    return shake(ReleasedStRANetwork(12))
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +127,10 @@ def test_other_networks_are_refused_with_names_and_shapes(file):
     assert found.unplaced == ("cls.weight",)
     assert torch.equal(ours.head.classifier.weight, before)
     larger = build("resnet50", attention=RGA, size=(128, 32), last_stride=1)
-    with pytest.raises(InputError, match=r"gg_spatial.0.weight is \(16, 256, 1\), and .* \(32, 512, 1\).*256x128"):
+    with pytest.raises(
+        InputError,
+        match=r"gg_spatial.0.weight is \(16, 256, 1\), and .* \(32, 512, 1\).* for images with 128 positions",
+    ):
         load_released(file, larger)
     with pytest.raises(InputError, match=r"conv1.weight is \(64, 3, 7, 7\), and conv1.weight .* is \(16, 3, 3, 3\)"):
         load_released(file, build("resnet20"))
@@ -153,58 +161,11 @@ def test_wrong_files_are_named(content, message):
         read_released("nowhere.pth")
 
 
-def test_a_release_is_not_taken_for_the_other(network):
+def test_a_release_is_not_taken_for_the_other(network, stra):
     with pytest.raises(InputError, match=r"No StRA .* found backbone.conv1.weight"):
         convert_stra(network.state_dict())
     with pytest.raises(InputError, match=r"No RGA .* found conv1.weight"):
-        convert_rga(released_stra())
-
-
-class ReleasedStRA(nn.Module):
-    """The released attention, written down slowly from its description, with the names of its weights."""
-
-    def __init__(self, channels: int, heads: int, kernel: int = 3) -> None:
-        super().__init__()
-        self.heads, self.kernel = heads, kernel
-        self.mask_conv = self.two_layers(channels, channels // 4, heads * (1 + kernel**2))
-        self.value_conv = nn.Conv2d(channels, channels, 1, groups=heads, bias=False)
-        self.moe = nn.Module()
-        self.moe.gap_weight = self.two_layers(channels, 8 * heads, heads)
-        self.moe.bn, self.moe.bn2 = nn.BatchNorm2d(heads), nn.BatchNorm2d(heads)
-
-    def two_layers(self, inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-        first, last = (
-            (nn.Conv2d(before, after, 1, groups=self.heads), nn.BatchNorm2d(after))
-            for before, after in ((inputs, hidden), (hidden, outputs))
-        )
-        return nn.Sequential(*first, nn.Tanh(), *last)
-
-    def forward(self, x: Tensor) -> Tensor:
-        (batch, _, height, width), heads, each = x.shape, self.heads, self.kernel**2
-        maps, radius = self.mask_conv(x), self.kernel // 2
-        values = self.value_conv(x).reshape(batch, heads, -1, height, width)
-        local = torch.zeros_like(values)
-        for head in range(heads):
-            for y in range(height):
-                for column in range(width):
-                    logits = maps[:, heads + head * each : heads + (head + 1) * each, y, column].clone()
-                    inside = {}
-                    for j in range(each):
-                        at = (y + j // self.kernel - radius, column + j % self.kernel - radius)
-                        if 0 <= at[0] < height and 0 <= at[1] < width:
-                            inside[j] = at
-                            logits[:, j] += maps[:, head, at[0], at[1]]
-                    weights = logits.softmax(dim=1)
-                    for j, at in inside.items():
-                        local[:, head, :, y, column] += weights[:, j, None] * values[:, head, :, at[0], at[1]]
-        masks = self.moe.gap_weight(local.flatten(1, 2)).flatten(2).softmax(dim=2)
-        z = torch.einsum("bgcn,bgn->bgc", local.flatten(3), masks)
-        products = torch.einsum("bgc,bhc->bgh", z, z)
-        products = products / products.norm(dim=2, keepdim=True) * heads**0.5
-        for vectors, norm in ((z, self.moe.bn), (products.softmax(dim=2) @ z, self.moe.bn2)):
-            gates = torch.sigmoid(norm(torch.einsum("bgc,bgchw->bghw", vectors, local)))
-            local = local + gates[:, :, None] * vectors[..., None, None]
-        return local.flatten(1, 2)
+        convert_rga(stra.state_dict())
 
 
 @pytest.mark.parametrize(("channels", "heads", "kernel"), [(32, 4, 3), (64, 8, 3), (24, 2, 5)], ids=str)
@@ -222,32 +183,52 @@ def test_stra_computes_what_the_released_one_does(channels, heads, kernel):
     assert near(ours.train()(x), theirs.train()(x), 1e-9)
 
 
-def test_stra_gives_its_trunk_and_its_attention_and_says_what_it_does_not():
-    state = released_stra()
-    parts = ("mask_conv.0.weight", "mask_conv.3.bias", "value_conv.weight", "moe.gap_weight.3.weight", "moe.bn2.bias")
-    for name in ("layer3.2.conv2.weight", "layer4.1.conv1.weight", *(f"layer4.2.conv2.{part}" for part in parts)):
-        state[name] = torch.randn(state[name].shape)
-    state["layer4.0.conv2.moe.scale"] = torch.zeros(1)
-    torch.save(OrderedDict((f"module.{name}", value) for name, value in state.items()), "stra.pth.tar")
-    ours = build("resnet50", attention=partial(StRA, variant="released"), size=SIZE, last_stride=1)
-    found = load_released("stra.pth.tar", ours)
-    assert found.missing == ()
-    assert set(found.unplaced) == {
-        name for name in state if name.startswith(("global_avg_pool.", "classifier.")) or name.endswith("moe.scale")
+def test_a_stra_network_computes_what_the_released_one_does(stra: ReleasedStRANetwork) -> None:
+    torch.save(OrderedDict((f"module.{name}", value) for name, value in stra.state_dict().items()), "stra.pth.tar")
+    ours = ReID("resnet50", attention=partial(StRA, variant="released"), neck="embedding")
+    ours.assemble({"num_classes": 12, "image_size": SIZE, "feature": "after_norm"})
+    found = load_released("stra.pth.tar", ours.eval())
+    assert (found.release, found.attention, found.unplaced, found.missing) == ("StRA", "stra_released", (), ())
+    assert found.arguments == {"heads": 8, "reduction": 4, "kernel": 3}
+    assert len(found.state) == len(ours.state_dict())
+    images = torch.randn(2, 3, *SIZE)
+    with torch.no_grad():
+        expected = stra(images)
+        pooled = ours.network(images)
+        for actual, value in zip((pooled, *ours.head(pooled)), expected, strict=True):
+            assert near(actual, value, 1e-4)
+        assert near(ours(images), expected[1], 1e-4)
+
+
+def test_what_a_stra_file_lacks_or_has_too_much_is_named(stra: ReleasedStRANetwork) -> None:
+    state = {**stra.state_dict(), "layer4.0.conv2.moe.scale": torch.zeros(1)}
+    trunk = build("resnet50", attention=partial(StRA, variant="released"), size=SIZE, last_stride=1)
+    torch.save(state, "stra.pth.tar")
+    assert {name.partition(".")[0] for name in load_released("stra.pth.tar", trunk).unplaced} == {
+        "classifier",
+        "global_avg_pool",
+        "layer4",
     }
-    assert torch.equal(ours.layer3[2].conv2.weight, state["layer3.2.conv2.weight"])
-    assert torch.equal(ours.layer4[1].conv1.weight, state["layer4.1.conv1.weight"])
-    attention = ours.layer4[2].conv2
-    placed = (
-        attention.local.logits[0][0].weight,
-        attention.local.logits[2][0].bias,
-        attention.local.values.weight,
-        attention.mode.mask[2][0].weight,
-        attention.mode.similarity_norms[1].bias,
-    )
-    for part, value in zip(parts, placed, strict=True):
-        assert torch.equal(value, state[f"layer4.2.conv2.{part}"]), part
     del state["layer4.0.conv2.mask_conv.3.bias"]
     torch.save(state, "stra.pth.tar")
     with pytest.raises(InputError, match=r"StRA, stra_released.*nothing for 1 .*layer4.0.conv2.local.logits.2.0.bias"):
-        load_released("stra.pth.tar", ours)
+        load_released("stra.pth.tar", trunk)
+    wider = build("resnet50", attention=partial(StRA, variant="released", heads=4), size=SIZE, last_stride=1)
+    with pytest.raises(
+        InputError, match=r"attention has heads 8, reduction 4, kernel 3: build the network's with them"
+    ):
+        load_released("stra.pth.tar", wider)
+    state["layer4.1.conv2.mask_conv.3.weight"] = torch.zeros(8 * 26, 16, 1, 1)
+    with pytest.raises(InputError, match=r"\(block 1 3x3, block 2 5x5, block 3 3x3\).*expected a file with 3x3"):
+        convert_stra(state)
+
+
+@pytest.mark.parametrize("ratio", [4, 8, 16])
+def test_a_file_tells_the_ratios_of_its_attention(ratio: int) -> None:
+    theirs = ReleasedRGA(64, 128, ratio=ratio)
+    state = {f"backbone.rga_att1.{name}": value for name, value in theirs.state_dict().items()}
+    found = convert_rga(state)
+    assert found.arguments == {"embedding_ratio": ratio, "reduction_ratio": ratio if ratio < 16 else 8}
+    state["backbone.rga_att1.theta_channel.0.weight"] = torch.zeros(3, 128, 1, 1)
+    with pytest.raises(InputError, match=r"no one embedding_ratio.*128 to 3"):
+        convert_rga(state)

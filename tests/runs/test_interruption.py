@@ -1,8 +1,10 @@
 """A run that is told to stop, or killed, and goes on ends as one that was left alone: bit for bit, in every task."""
 
 import csv
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,16 +12,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from small_runs import RUNS
 
+from relattn import publish
 from relattn.cli.main import run
+from relattn.errors import InputError
 from relattn.runs.checkpoints import read_whole
 from relattn.runs.interruption import Interruption
+from relattn.runs.record import RunRecord
+from relattn.tasks.classification import Classification
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
+pytestmark = pytest.mark.filterwarnings("ignore:.*is (not the published set|a rendered stand-in)")
 
 COMMON = ("--trainer", "deterministic", "--logger", "csv", "--trainer.log_every_n_steps", "1")
 EPOCHS = ("--trainer.max_epochs", "2", "--trainer.limit_train_batches", "3")
@@ -164,6 +172,82 @@ def test_a_run_that_is_killed_goes_on_from_the_end_of_an_epoch(task: str, worker
     assert killed.wait() == -signal.SIGKILL
     subprocess.run([*program, "fit", "--ckpt_path", "last", "--name", "killed"], env=environment, check=True)
     assert_same(folder_of("whole"), folder_of("killed"))
+
+
+# --- Killed at a chosen moment ----------------------------------------------------------------------------------------
+
+
+def kill(*_: object, **__: object) -> None:
+    """What the operating system does to a process whose memory it needs, in place of a function."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_at_step(self: Interruption, trainer: Trainer, module: object, data: object, batch_idx: int) -> None:
+    """Be killed amid the second epoch."""
+    if (trainer.current_epoch, batch_idx) == (1, 1):
+        kill()
+
+
+def kill_amid_second_checkpoint(content: dict[str, Any], stream: IO[bytes]) -> None:
+    """Be killed when half a checkpoint is on the disk, the second time that one is written."""
+    whole = io.BytesIO()
+    WRITE(content, whole)
+    if content["epoch"] == 0:
+        stream.write(whole.getvalue())
+        return
+    stream.write(whole.getvalue()[: len(whole.getvalue()) // 2])
+    stream.flush()
+    kill()
+
+
+WRITE = torch.save
+
+MOMENTS: dict[str, tuple[Any, str, Callable[..., None]]] = {
+    "when its configuration is written": (publish, "sync_folder", kill),
+    "amid an epoch": (Interruption, "on_train_batch_start", kill_at_step),
+    "in validation": (Classification, "on_validation_epoch_end", kill),
+    "while a checkpoint is written": (torch, "save", kill_amid_second_checkpoint),
+    "before a checkpoint takes its place": (publish, "keep", kill),
+    "in the final test": (Classification, "test_step", kill),
+    "before the result is written": (RunRecord, "write_result", kill),
+    "while the result is written": (RunRecord, "costs", kill),
+}
+"""Where a process is killed, and the function that is replaced for it."""
+
+
+def killed(moment: str, arguments: list[str]) -> None:
+    """Run a command in a process that is killed at a moment."""
+    child = os.fork()
+    if child == 0:
+        try:
+            setattr(*MOMENTS[moment])
+            run(arguments)
+        finally:
+            os._exit(0)  # it was to be killed before
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), moment
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_any_moment_ends_as_one_that_was_not(cifar: Path) -> None:
+    assert run(command("classification", cifar, "whole")) == 0
+    whole = folder_of("whole")
+    for number, moment in enumerate(MOMENTS):
+        start = command("classification", cifar, f"killed-{number}")
+        killed(moment, start)
+        folder = folder_of(f"killed-{number}")
+        if any((folder / "checkpoints").glob("*.ckpt")):
+            assert run(["fit", "--ckpt_path", str(folder)]) == 0, moment
+        else:  # before its first checkpoint: there is nothing to go on from
+            with pytest.raises(InputError, match="Start it again"):
+                run(["fit", "--ckpt_path", str(folder)])
+            shutil.rmtree(folder)
+            assert run(start) == 0
+        assert_same(whole, folder)
+        assert curve(folder) == curve(whole), moment
+        left = {path.name for path in folder.rglob("*") if path.name.endswith(".tmp")}
+        assert len(left) <= 1, "the file that was being written, at most"
 
 
 @pytest.mark.slow

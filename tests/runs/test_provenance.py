@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from small_runs import fit, result
 
 from relattn.cli.main import run
 from relattn.runs import provenance
-from relattn.runs.provenance import git_state, hidden, versions
+from relattn.runs.provenance import git_state, versions
+from relattn.runs.secrets import hidden, hidden_in_yaml
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.reid import Market1501
 from relattn.tasks.segmentation import Cityscapes
@@ -211,10 +213,48 @@ def test_no_key_is_kept(
 
 
 def test_secrets_are_hidden_and_nothing_else() -> None:
-    text = "a:\n  api_key: abc\n  tracking_uri: http://u:p@host:80/x\n- token: 'x y'\nmy_password: null\n"
-    assert hidden(text) == (
-        "a:\n  api_key: '***'\n  tracking_uri: http://***@host:80/x\n- token: '***'\nmy_password: null\n"
-    )
-    plain = {"tokens": 4, "backbone": "resnet50.tv_in1k", "token": None, "remote": "ssh://git@host/x", "n": [1, 2.5]}
+    text = "a:\n  api_key: abc\n  tracking_uri: http://u:p@host:80/x\ntoken: 'x y'\nmy_password: null\n"
+    assert yaml.safe_load(hidden_in_yaml(text)) == {
+        "a": {"api_key": "***", "tracking_uri": "http://***@host:80/x"},
+        "token": "***",
+        "my_password": None,
+    }
+    plain = {
+        "tokens": 4,
+        "backbone": "resnet50.tv_in1k",
+        "token": None,
+        "remote": "ssh://git@host/x",
+        "n": [1, 2.5],
+        "class_token": True,
+        "label": "key=3, class_token=True",
+        "keys": ["a", "b"],
+        "secretary": "anna",
+        "password": "",
+    }
     assert hidden(plain) == plain
-    assert hidden({"a": [{"API_KEY": "abc"}]}) == {"a": [{"API_KEY": "***"}]}
+    unchanged = "# kept as it is\na:   1\n"
+    assert hidden_in_yaml(unchanged) == unchanged
+
+
+@pytest.mark.parametrize(
+    "name", ["api_key", "apiKey", "X-Api-Key", "WANDB_API_KEY", "logger.init_args.api_key", "token"]
+)
+@pytest.mark.parametrize("given", ["s3cr", 4711, 1.5, ["s3cr"], {"a": "s3cr"}, "a line\n s3cr: of two"])
+def test_names_tell_secrets_whatever_their_type_and_depth(name: str, given: object) -> None:
+    content = {"a": [{"b": ({name: given},)}]}
+    assert hidden(content) == {"a": [{"b": [{name: "***"}]}]}
+    assert yaml.safe_load(hidden_in_yaml(yaml.safe_dump({"c": {name: given}}))) == {"c": {name: "***"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://me@host/x?token=abc&page=2", "https://***@host/x?token=***&page=2"),
+        ("https://me:p@ss@host/x", "https://***@host/x"),
+        ("--trainer.logger.init_args.api_key=abc", "--trainer.logger.init_args.api_key=***"),
+        ("password = abc, user = me", "password = *** user = me"),
+        (["--logger.api_key", "abc", "--seed", "3"], ["--logger.api_key", "***", "--seed", "3"]),
+    ],
+)
+def test_secrets_inside_text_and_command_lines(text: object, expected: object) -> None:
+    assert hidden(text) == expected

@@ -11,7 +11,7 @@ import torch
 
 from relattn.runs.checkpoints import read_whole
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*is not the published set")]
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*is (not the published set|a rendered stand-in)")]
 
 ONE = ("--trainer.devices", "1", "--trainer.strategy", "auto")
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp")

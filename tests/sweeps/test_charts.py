@@ -53,6 +53,14 @@ def test_curves_are_all_seeds_their_mean_and_the_baseline_on_one_scale() -> None
     assert "stroke-linecap:round" in other
 
 
+def test_epochs_are_whole_numbers_however_few() -> None:
+    for last in (1, 2, 3, 9):
+        chart = charts.curves([[(1, 1.0), (last, 2.0)]], "loss", x=(1, last), y=(1, 2))
+        names = [text for text, (_, y) in labels(chart).items() if y > 135]
+        assert names, "there is a mark"
+        assert all(text.isdecimal() and 1 <= int(text) <= last for text in names)
+
+
 def test_charts_take_font_and_colours_of_the_page_and_are_small() -> None:
     for chart in (
         charts.curves(FALLING, "a <title>", x=(11, 13), y=(0, 4)),

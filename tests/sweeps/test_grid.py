@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from relattn.cli.main import run
+from relattn.cli.sweep import point_of
 from relattn.errors import InputError
 from relattn.sweeps import grid, wandb_agent
 from relattn.sweeps.run_process import with_variables
@@ -53,45 +55,19 @@ def test_values_can_stand_for_options_and_names_come_before_what_belongs_to_them
 
 def test_overrides_win_everywhere_and_lists_are_values(tmp_path: Path) -> None:
     options = {"a": {"x": {"attention": "nl"}}}
-    overrides = grid.parse_overrides(["b=[7, 8]", "attention=se", "data.root=/somewhere", "rate=1e-3"])
-    plan = grid.load(written(tmp_path, options=options), overrides).plan()
-    assert [planned.options["b"] for planned in plan] == [7, 8] * 3
-    assert {planned.options["attention"] for planned in plan} == {"se"}
-    assert plan[0].command[2:] == ["--attention=se", "--b=7", "--c=True", "--rate=1e-3", "--data.root=/somewhere"]
-
-
-def test_a_part_of_a_sweep_has_the_folders_of_all_of_it(tmp_path: Path) -> None:
-    whole = {planned.name for planned in grid.load(written(tmp_path)).plan()}
-    part = {planned.name for planned in grid.load(written(tmp_path), {"a": "x", "b": 2}).plan()}
-    assert len(whole) == 6
-    assert part < whole
-
-
-def test_what_decides_the_outcome_is_in_the_fingerprint(tmp_path: Path) -> None:
-    (tmp_path / "conf" / "task").mkdir(parents=True)
-    recipe = tmp_path / "conf" / "task" / "t.yaml"
-
-    def fingerprint(**overrides: object) -> str:
-        return (
-            grid.load(written(tmp_path), {"task": "t", "a": "x", "b": 1, **overrides})
-            .plan(tmp_path / "conf")[0]
-            .fingerprint
-        )
-
-    recipe.write_text("# a comment\nrate: 1\n")
-    before = fingerprint()
-    recipe.write_text("# another comment\nrate: 1\n")
-    assert fingerprint() == before
-    assert fingerprint(logger="wandb") == before
-    assert fingerprint(rate=3) != before
-    recipe.write_text("rate: 2\n")
-    assert fingerprint() != before
+    overrides = grid.parse_overrides(["b=[7, 8]", "attention=se", "data.root=/somewhere", "rate=1e-3", "d=[1, 2]"])
+    sweep = grid.load(written(tmp_path, options=options), overrides)
+    points = sweep.grid()
+    assert [(point["b"], point["d"]) for point in points] == [(7, 1), (7, 2), (8, 1), (8, 2)] * 3
+    assert {sweep.options_of(point)["attention"] for point in points} == {"se"}
+    command = sweep.command(sweep.options_of(points[0]))
+    assert command[2:] == ["--attention=se", "--b=7", "--c=True", "--d=1", "--rate=1e-3", "--data.root=/somewhere"]
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"method": "bayes"}, "only grid"),
+        ({"method": "all"}, "expected one of grid, random, bayes"),
         ({"parameters": {"a": {"min": 0, "max": 1}}}, "Parameter a"),
         ({"parameters": {"a": {"values": []}}}, "not empty"),
         ({"tabel": {}}, "table"),
@@ -107,9 +83,11 @@ def test_wrong_files_are_refused(changes: dict, named: str, tmp_path: Path) -> N
 
 def test_unknown_macros_and_overrides_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="args"):
-        grid.load(written(tmp_path, command=["${arg}"])).plan()
+        grid.load(written(tmp_path, command=["${arg}"])).command({})
     with pytest.raises(InputError, match="key=value"):
         grid.parse_overrides(["a"])
+    with pytest.raises(InputError, match="names the folders of its runs itself"):
+        grid.load(written(tmp_path), {"name": "mine"})
     options = {"a": {"x": {"p": 1}, "y": {"p": 2}, "z": {"p": 3}}}
     with pytest.raises(InputError, match="does not say what that is"):
         grid.load(written(tmp_path, options=options), {"a": "w"})
@@ -127,3 +105,17 @@ def test_a_wandb_sweep_offline_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("WANDB_MODE", "offline")
     with pytest.raises(InputError, match="wandb sync"):
         wandb_agent.check_online()
+
+
+def test_what_wandb_draws_may_be_anything(tmp_path: Path) -> None:
+    drawn = {"rate": {"min": 0.1, "max": 0.5}, "a": {"values": ["x", "y"]}}
+    path = written(tmp_path, method="bayes", parameters=drawn, metric={"name": "val/score", "goal": "maximize"})
+    sweep = grid.load(path)
+    content = wandb_agent.registered(sweep, [])
+    assert (content["method"], content["metric"]["name"]) == ("bayes", "val/score")
+    assert content["parameters"] == drawn
+    assert point_of(sweep, ["--rate=0.25", "--a=y"]) == {"rate": 0.25, "a": "y"}
+    with pytest.raises(InputError, match="a is 'z'"):
+        point_of(sweep, ["--rate=0.25", "--a=z"])
+    with pytest.raises(InputError, match="method bayes needs W&B: --launcher wandb"):
+        run(["sweep", str(path)])

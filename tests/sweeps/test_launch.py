@@ -7,18 +7,17 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from sweep_files import planned
 
-from relattn.cli import catalogue
-from relattn.cli.lightning.commands import RUN_VARIABLE
 from relattn.cli.main import run
 from relattn.runs import run_folder
-from relattn.runs.progress import progress, read_metrics
-from relattn.sweeps import grid
 from relattn.sweeps.live import duration
+from relattn.sweeps.local import Local
 from relattn.sweeps.run_process import command_of
 
 FAKE = Path(__file__).with_name("fake_program.py")
@@ -50,8 +49,14 @@ def starts() -> dict[str, int]:
     return {path.parent.name: len(path.read_text().splitlines()) for path in PLACE.glob("*/starts.txt")}
 
 
-def statuses(file: Path) -> list[str]:
-    return [run_folder.status(PLACE / planned.name) for planned in grid.load(file).plan(catalogue.conf())]
+def folder_of(name: str) -> Path:
+    (folder,) = PLACE.glob(f"{name}-*")
+    return folder
+
+
+def states() -> list[str]:
+    """The states of the runs that have a folder, in the order of their names."""
+    return [run_folder.state_of(folder) for folder in sorted(PLACE.glob("*-s*"))]
 
 
 def sweep_process(file: Path, **environment: str) -> subprocess.Popen:
@@ -74,13 +79,9 @@ def wait_until(condition, seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
-def test_the_variable_of_run_folders_is_the_trainers() -> None:
-    assert run_folder.RUN_VARIABLE == RUN_VARIABLE
-
-
 def test_a_sweep_runs_everything_once(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["sweep", str(file), "--jobs", "3"]) == 0
-    assert statuses(file) == ["finished"] * 6
+    assert states() == ["finished"] * 6
     first = starts()
     assert set(first.values()) == {1}
     printed = capsys.readouterr().out
@@ -88,9 +89,9 @@ def test_a_sweep_runs_everything_once(file: Path, capsys: pytest.CaptureFixture[
     assert "paper 91.5" in printed
     assert run(["sweep", str(file)]) == 0
     assert starts() == first
-    described = json.loads((next(PLACE.glob("se-s1-*")) / "sweep.json").read_text())
+    described = json.loads((folder_of("se-s1") / "sweep.json").read_text())
     assert described["parameters"] == {"attention": "se", "seed_everything": 1}
-    assert "$ " in (next(PLACE.glob("se-s1-*")) / "log.txt").read_text()
+    assert "$ " in (folder_of("se-s1") / "log.txt").read_text()
 
 
 def test_a_failure_is_told_and_tried_again(
@@ -98,8 +99,8 @@ def test_a_failure_is_told_and_tried_again(
 ) -> None:
     monkeypatch.setenv("FAKE_FAILS", "se")
     assert run(["sweep", str(file), "--jobs", "2"]) == 1
-    assert sorted(statuses(file)) == ["failed"] * 2 + ["finished"] * 4
-    record = run_folder.read_json(next(PLACE.glob("se-s0-*")) / "failed.json")
+    assert sorted(states()) == ["failed"] * 2 + ["finished"] * 4
+    record = run_folder.read_json(folder_of("se-s0") / "failed.json")
     assert record is not None
     assert (record["exit"], record["log"][-1]) == (1, "this network explodes")
     assert "this network explodes" in capsys.readouterr().out
@@ -117,24 +118,24 @@ def test_a_killed_sweep_goes_on_to_the_same_table(file: Path, tmp_path: Path) ->
     assert run(["sweep", str(file), "--runs", "undisturbed"]) == 0
     hold = tmp_path / "hold"
     process = sweep_process(file, FAKE_HOLD=str(hold))
-    wait_until(lambda: statuses(file).count("finished") >= 2)
+    wait_until(lambda: states().count("finished") >= 2)
     hold.touch()
-    wait_until(lambda: "running" in statuses(file) and len(starts()) > statuses(file).count("finished"))
+    wait_until(lambda: "running" in states() and len(starts()) > states().count("finished"))
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = {path.parent.name: path.read_bytes() for path in PLACE.glob("*/result.json")}
     assert 2 <= len(before) < 6
-    assert "running" in statuses(file), "its process goes on, and holds its folder"
+    assert "running" in states(), "its process goes on, and holds its folder"
     second = sweep_process(file)
     time.sleep(0.5)
     hold.unlink()
     assert second.wait(30) == 0
-    assert statuses(file) == ["finished"] * 6
+    assert states() == ["finished"] * 6
     assert set(starts().values()) == {1}, "what was running was waited for, and nothing was run twice"
     for name, content in before.items():
         assert (PLACE / name / "result.json").read_bytes() == content
     for place, output in (("undisturbed/fake", "one"), (str(PLACE), "two")):
-        assert run(["report", place, "--output", output]) == 0
+        assert run(["report", place, "--out", output]) == 0
     assert Path("one/fake.csv").read_text() == Path("two/fake.csv").read_text()
 
 
@@ -142,12 +143,12 @@ def test_an_interrupted_sweep_stops_its_runs(file: Path, tmp_path: Path) -> None
     hold = tmp_path / "hold"
     hold.touch()
     process = sweep_process(file, FAKE_HOLD=str(hold))
-    wait_until(lambda: bool(starts()) and "running" in statuses(file))
+    wait_until(lambda: bool(starts()) and "running" in states())
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 130
     assert b"the same command goes on" in output
-    assert statuses(file)[0] == "interrupted"
+    assert states()[0] == "interrupted"
     hold.unlink()
     assert run(["sweep", str(file), "--jobs", "3"]) == 0
 
@@ -169,28 +170,55 @@ def test_an_agent_of_wandb_starts_the_run_of_its_values(file: Path) -> None:
 
 
 def test_an_interrupted_run_goes_on_from_a_whole_checkpoint(tmp_path: Path) -> None:
-    path = tmp_path / "s.yaml"
-    path.write_text(yaml.safe_dump({"method": "grid", "parameters": {"task": {"value": "reid"}}}))
-    (planned,) = grid.load(path).plan()
-    folder = tmp_path / planned.name
+    folder = tmp_path / "run"
     (folder / "checkpoints").mkdir(parents=True)
-    last = folder / "checkpoints" / "last.ckpt"
+    last, previous = folder / "checkpoints" / "last.ckpt", folder / "checkpoints" / "previous.ckpt"
     last.write_bytes(b"PK half a checkpoint")
-    assert command_of(planned, folder)[3:] == ["fit", "--task=reid"]
-    with zipfile.ZipFile(last, "w") as archive:
+    fit = ["relattn", "fit", "--task=reid"]
+    assert command_of(fit, folder)[3:] == ["relattn", "fit", "--task=reid"]
+    with zipfile.ZipFile(previous, "w") as archive:
         archive.writestr("data", "whole")
-    assert command_of(planned, folder)[3:] == ["fit", "--task=reid", f"--ckpt_path={last}"]
-    assert run_folder.status(folder) == "interrupted"
+    assert command_of(fit, folder)[4:] == ["fit", "--task=reid", f"--ckpt_path={previous}"]
+    previous.rename(last)
+    assert command_of(fit, folder)[4:] == ["fit", "--task=reid", f"--ckpt_path={last}"]
+    assert command_of(["relattn", "test", "--a"], folder)[4:] == ["test", "--a"]
+    assert command_of(["other", "--a"], folder) == ["other", "--a"]
+    assert run_folder.state_of(folder) == "interrupted"
     (folder / "result.json").write_text('{"scores": {')
-    assert run_folder.status(folder) == "interrupted", "a result that is cut is none"
+    assert run_folder.state_of(folder) == "interrupted", "a result that is cut is none"
 
 
-def test_metrics_of_a_run_that_went_on_are_one_curve(tmp_path: Path) -> None:
-    (tmp_path / "metrics-1.csv").write_text("epoch,step,val/score\n0,9,1.0\n1,19,2.0\n2,29,3.0\n")
-    (tmp_path / "metrics.csv").write_text("epoch,step,val/score\n2,29,4.0\n3,39,")
-    (tmp_path / "config.yaml").write_text("trainer:\n  max_epochs: 8\n")
-    assert [row.get("val/score") for row in read_metrics(tmp_path)] == [1.0, 2.0, 4.0, None]
-    assert progress(tmp_path).epochs == 8
+def test_two_sweeps_are_one_plan(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = file.with_name("other.yaml")
+    other.write_text(file.read_text().replace("name: fake", "name: other"))
+    both = ["sweep", str(file), str(other), "--set", "seed_everything=0"]
+    assert run([*both, "--dry_run"]) == 0
+    assert "6 runs, 3 of them distinct" in capsys.readouterr().out
+    assert run([*both, "--jobs", "3"]) == 0
+    assert len(list(Path("runs/sweeps").glob("*/*/result.json"))) == 3
+    assert capsys.readouterr().out.count("paper 91.5") == 2, "both tables are filled"
+    assert written_report("other") == written_report("fake")
+
+
+def written_report(name: str) -> str:
+    """The CSV of the table of a sweep, of its own folder alone."""
+    assert run(["report", f"runs/sweeps/{name}", "--out", name]) == 0
+    return (Path(name) / f"{name}.csv").read_text()
+
+
+def test_a_test_that_follows_a_run_is_started_by_the_sweep(file: Path) -> None:
+    content = yaml.safe_load(file.read_text())
+    content["table"]["scores"]["R1, train"] = {"metric": "test/rank1", "test": {"data.test_split": "train"}}
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    (run_of_se,) = planned(file, {"attention": "se", "seed_everything": 0})
+    test = replace(run_of_se.tests[0], command=[sys.executable, str(FAKE), "--split=train"])
+    Local().launch([replace(run_of_se, tests=(test,))], lambda seen: None)
+    folder = run_of_se.folder
+    assert run_folder.has_result(folder / "test-train")
+    assert (folder / "test-train" / "starts.txt").is_file()
+    assert replace(run_of_se, tests=(test,)).state == "finished"
+    (folder / "test-train" / "result.json").unlink()
+    assert run_of_se.state == "interrupted", "the table needs its test too"
 
 
 def test_wrong_requests_are_refused(file: Path) -> None:
@@ -211,4 +239,4 @@ def test_durations_are_for_people() -> None:
 def test_a_sweep_through_ray(file: Path) -> None:
     pytest.importorskip("ray")
     assert run(["sweep", str(file), "--launcher", "ray"]) == 0
-    assert statuses(file) == ["finished"] * 6
+    assert states() == ["finished"] * 6

@@ -7,8 +7,10 @@ import pytest
 from paper_tables import TABLES, numbers
 
 from relattn.cli import catalogue
+from relattn.cli.lightning.recipes import recipe_file
 from relattn.cli.main import run as main
 from relattn.sweeps import grid, plan
+from relattn.sweeps.layout import layout_of
 from relattn.sweeps.records import Records
 from relattn.sweeps.table import fill
 
@@ -35,12 +37,13 @@ def test_every_number_is_tested_and_stands_in_a_cell(path: Any) -> None:
     assert sweep.name == path.stem
     assert path.read_text().startswith("# "), "the catalogue shows the first comment line"
     assert {source for name, source in TABLES if name == path.stem} == set(table.sources)
-    for source, rows in table.layout.get("published", {}).items():
+    layout = layout_of(sweep)
+    for source, rows in layout.get("published", {}).items():
         inside = sum(source in cell.published for cell in table.cells.values())
         assert inside == sum(1 if not isinstance(v, dict) else len(v) for row in rows.values() for v in row.values())
     if table.baseline is not None:
         assert table.baseline in table.rows
-    labels = {str(key) for key in table.layout.get("labels", {})}
+    labels = {str(key) for key in layout.get("labels", {})}
     assert labels <= {*table.rows, *table.columns}
     assert all(table.label(row) for row in table.rows)
 
@@ -60,7 +63,7 @@ def test_runs_name_what_there_is(path: Path) -> None:
         assert run.command[:2] in (["relattn", "fit"], ["relattn", "parameters"])
         assert run.options["attention"] in {"none", *catalogue.recipes("attention")}
         if run.command[1] == "fit":
-            assert run.options["task"] in catalogue.recipes("task")
+            assert recipe_file("task", run.options["task"]).is_file()
             assert run.options.get("data", "CIFAR100") in catalogue.recipes("data")
 
 
@@ -91,3 +94,6 @@ def test_every_run_of_a_file_starts(path: Path) -> None:
 
     runs = planned(path, resolve=lambda lines: resolve(lines, with_data=False))
     assert len(runs) == len(grid.load(path).grid())
+    cells = {(run.row, run.column): run.cell for run in runs}
+    assert len(set(cells.values())) == len(cells), "each cell has an identity of its own, by which W&B groups"
+    assert not any(run.departures for run in runs)

@@ -15,7 +15,7 @@ from relattn.errors import InputError
 from relattn.synthetic.people import cameras
 from relattn.synthetic.people import layouts as reid
 from relattn.synthetic.people.cameras import World, draw_looks
-from relattn.synthetic.people.layouts import write_cuhk03, write_duke, write_market1501, write_msmt17
+from relattn.synthetic.people.layouts import write_cuhk03, write_dukemtmc, write_market1501, write_msmt17
 from relattn.synthetic.people.render import PAINTS, PATTERNS, draw_person, render
 from relattn.synthetic.staging import MARKER
 
@@ -33,7 +33,7 @@ def market(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def duke(tmp_path_factory):
-    return write_duke(tmp_path_factory.mktemp("duke"), distractors=3, **SMALL)
+    return write_dukemtmc(tmp_path_factory.mktemp("duke"), distractors=3, **SMALL)
 
 
 @pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)])
@@ -289,7 +289,7 @@ def test_raw_pixels_say_little_about_the_identity(tmp_path):
     ("write", "name"),
     [
         (write_market1501, "Market-1501-v15.09.15"),
-        (write_duke, "DukeMTMC-reID"),
+        (write_dukemtmc, "DukeMTMC-reID"),
         (write_msmt17, "MSMT17_V1"),
         (write_cuhk03, "cuhk03"),
     ],
@@ -319,8 +319,8 @@ def test_an_existing_folder_is_kept_and_a_failure_leaves_nothing_behind(write, n
         (write_market1501, {"cameras": 7}, "cameras is 7, expected 2 to 6"),
         (write_market1501, {"cameras": 1}, "cameras is 1, expected 2 to 6"),
         (write_market1501, {"junk": -1}, "junk is -1, expected 0 or more"),
-        (write_duke, {"distractors": -1}, "distractors is -1, expected 0 or more"),
-        (write_duke, {"seed": -1}, "seed is -1, expected 0 or more"),
+        (write_dukemtmc, {"distractors": -1}, "distractors is -1, expected 0 or more"),
+        (write_dukemtmc, {"seed": -1}, "seed is -1, expected 0 or more"),
         (write_msmt17, {"version": 3}, "version is 3, expected 1 to 2"),
         (write_cuhk03, {"train_identities": 5, "test_identities": 4}, "is 9, expected 10 or more"),
     ],
@@ -343,7 +343,7 @@ def test_the_command_line_writes_a_set_and_a_contact_sheet(tmp_path):
     [
         ("market1501 --train 5", "--train does not apply to market1501; its options are --root, --train_identities"),
         ("cifar10 --junk 5", "--junk does not apply to cifar10; its options are --root, --train, --test, --seed"),
-        ("duke --version 2", "--version does not apply to duke"),
+        ("dukemtmc --version 2", "--version does not apply to dukemtmc"),
         ("cifar10 --preview a.png", "--preview is for market1501, duke, msmt17, cuhk03"),
         ("duke --preview a.jpg", "--preview is a.jpg, expected a name that ends in .png"),
         ("marked1501", "Closest: market1501"),

@@ -91,7 +91,7 @@ def test_shuffling_sees_every_image_once() -> None:
     assert [len(batch) for batch in batches(sampler)] == [16, 16, 16]
     assert len({draw.index for draw in sampler}) == 48
     halves = [Shuffled(50, batch_size=16, seed=1, rank=rank, world_size=2) for rank in (0, 1)]
-    assert sorted(draw for half in halves for draw in half) == sorted(sampler)
+    assert sorted(draw.index for half in halves for draw in half) == sorted(draw.index for draw in sampler)
 
 
 def test_evaluation_gives_every_process_as_many_images() -> None:

@@ -6,10 +6,10 @@ from relattn.attention.chain import Chain
 from relattn.attention.fade_in import FadeIn
 from relattn.attention.fc import FC
 from relattn.attention.fixed_size import FixedSize
-from relattn.attention.non_local import NonLocal, SimplifiedNonLocal
+from relattn.attention.non_local import NonLocal, OriginalNonLocal, SimplifiedNonLocal
 from relattn.attention.rga import RGA
 from relattn.attention.sasa import SASA
-from relattn.attention.squeeze_excitation import SqueezeExcitation
+from relattn.attention.squeeze_excitation import SqueezeExcitation, StageSqueezeExcitation
 from relattn.attention.stra import StRA
 from relattn.attention.timm_attention import Timm
 
@@ -23,8 +23,10 @@ __all__ = [
     "FadeIn",
     "FixedSize",
     "NonLocal",
+    "OriginalNonLocal",
     "SimplifiedNonLocal",
     "SqueezeExcitation",
     "StRA",
+    "StageSqueezeExcitation",
     "Timm",
 ]

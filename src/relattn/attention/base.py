@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from relattn.attention.recompute import recomputed
 from relattn.errors import InputError
 
-Placement = Literal["stage", "block", "convolution"]
+Placement = Literal["stage", "block", "after_block", "convolution"]
 
 
 class AttentionType(type):
@@ -45,14 +45,18 @@ class Attention(nn.Module, metaclass=AttentionType):
     A subclass implements `forward`, may record maps with `record`, and may leave a loss term of its own in `loss_term`.
 
     Attributes:
-        placement: Where the module belongs by default: after a `"stage"`, inside each residual `"block"`, or in place
-            of a block's spatial `"convolution"`.
+        placement: Where the module belongs by default: after a `"stage"`, inside each residual `"block"`,
+            `"after_block"`, where its shortcut is added, or in place of a block's spatial `"convolution"`.
+        stages: The stages where it belongs, from 1; None for those of the placement.
+        every: Of blocks that it follows, every how many-th.
         recompute: Whether training computes the module again in the backward pass, in place of keeping its maps.
         loss_term: The term of the last forward pass, a scalar, or None. It holds a part of that pass's graph, so the
             next forward pass drops it, and it is neither copied nor pickled.
     """
 
     placement: ClassVar[Placement] = "stage"
+    stages: ClassVar[tuple[int, ...] | None] = None
+    every: ClassVar[int] = 1
     recompute: bool = False
     loss_term: Tensor | None = None
 

@@ -43,7 +43,9 @@ class FadeIn(Attention):
         """
         super().__init__(channels, size=size)
         self.attention = attention(channels, size=self.size)
-        self.placement = self.attention.placement  # type: ignore[misc]  # of what it wraps
+        # Where it belongs is where the module belongs that it wraps.
+        self.placement = self.attention.placement  # type: ignore[misc]
+        self.stages, self.every = self.attention.stages, self.attention.every  # type: ignore[misc]
         self.gate = nn.Parameter(torch.zeros(channels))  # g
         self.base: nn.Module = nn.Identity()  # b
         self.pool: nn.Module = nn.Identity()

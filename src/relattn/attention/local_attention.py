@@ -56,17 +56,12 @@ class TwoLayers(nn.Sequential):
         super().__init__(first, nonlinearity, second)
 
 
-def initialise_as_released(module: nn.Module, *, biases: bool) -> None:
-    """Draw the convolutions of a module as the published code does, Kaiming normal by fan-out.
-
-    Args:
-        module: Whose convolutions.
-        biases: Whether to set their biases to zero; else they stay as PyTorch draws them.
-    """
+def initialise_as_released(module: nn.Module) -> None:
+    """Draw the convolutions of a module as the published code does: Kaiming normal by fan-out, biases 0."""
     for child in module.modules():
         if isinstance(child, nn.Conv2d):
             nn.init.kaiming_normal_(child.weight, mode="fan_out", nonlinearity="relu")
-            if biases and child.bias is not None:
+            if child.bias is not None:
                 nn.init.zeros_(child.bias)
 
 
@@ -152,7 +147,7 @@ class ReleasedLocalAttention(Neighbours):
         hidden = hidden_width(channels, heads, reduction)
         self.logits = TwoLayers(channels, hidden, heads * (1 + kernel**2), heads, nn.Tanh(), bias=True)
         self.values = nn.Conv2d(channels, channels, 1, groups=heads, bias=False)  # u
-        initialise_as_released(self, biases=True)
+        initialise_as_released(self)
 
     def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Omega and nu, cut from the same maps."""

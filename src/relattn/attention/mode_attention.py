@@ -118,6 +118,8 @@ class ReleasedModeAttention(Modes):
       pass a batch norm of the G of them. Without interaction only the first is.
     - Each row of the G x G products <z_g, z_j> is divided by its length and multiplied by the root of G before the
       softmax of Eq. (6).
+    - Convolutions begin as in the released local attention, which draws those of its mode attention too: Kaiming normal
+      by fan-out, their biases, which the batch norms take out, at 0.
     """
 
     def __init__(self, channels: int, *, heads: int, gate: Gate, interaction: bool) -> None:
@@ -126,7 +128,7 @@ class ReleasedModeAttention(Modes):
         self.mask = TwoLayers(channels, MASK_WIDTH * heads, heads, heads, nn.Tanh(), bias=True)
         # One for each gate: those of the modal vectors and, with interaction, of the interacted ones.
         self.similarity_norms = nn.ModuleList(nn.BatchNorm2d(heads) for _ in range(1 + interaction))
-        initialise_as_released(self, biases=False)
+        initialise_as_released(self)
 
     def logits(self, s: Tensor) -> Tensor:
         """Two grouped convolutions, each with its batch norm."""

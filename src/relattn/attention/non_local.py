@@ -15,18 +15,20 @@ weights hardly depend on i and simplify to
 Neither form keeps N x N weights: the embedded Gaussian is PyTorch's fused attention, and the dot product is computed as
 theta (phi^T g), whose inner product is k x k.
 
-Deviations: theta, phi and g have C/4 channels, where the original has C/2: a ResNet-50 with four modules then has the
-30.6 M parameters of the RGA paper (CVPR 2020, Table 3), with C/2 it has 36.2 M. As in the equations, convolutions have
-no biases and the softmax no 1/sqrt(k); the authors' code has both.
+`NonLocal` is the RGA paper's rival: theta, phi and g have C/4 channels and there is one module after each stage, by
+which a ResNet-50 has the 30.6 M parameters of its Table 3 (CVPR 2020); with C/2 it has 36.2 M. `OriginalNonLocal` is
+that of Wang et al. (sections 3.3 and 4.1): C/2 channels, phi and g of a max-pooled map, and five blocks.
+
+Deviations: as in the equations, convolutions have no biases and the softmax no 1/sqrt(k); the authors' code has both.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relattn.attention.base import Attention
+from relattn.attention.base import Attention, Placement
 from relattn.errors import InputError
 
 Kind = Literal["embedded_gaussian", "dot_product"]
@@ -55,8 +57,7 @@ class NonLocal(Attention):
         Args:
             channels: Channels C of the input.
             size: Height and width of the input; not needed.
-            inner: Channels k of theta, phi and g; by default C/4, as the RGA paper's parameters tell. The original
-                has C/2.
+            inner: Channels k of theta, phi and g; by default C/4, as the RGA paper's parameters tell.
             kind: How two positions are compared: `"embedded_gaussian"` (softmax) or `"dot_product"`.
             subsample: Side of the max pooling before phi and g; the original saves memory with 2.
 
@@ -93,7 +94,7 @@ class NonLocal(Attention):
 
     def embed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Theta `(B, N, k)` of all positions, phi and g `(B, M, k)` of the positions that are left after pooling."""
-        source = F.max_pool2d(x, self.subsample) if self.subsample > 1 else x
+        source = F.max_pool2d(x, [min(self.subsample, side) for side in x.shape[2:]]) if self.subsample > 1 else x
         phi, g = positions(self.phi_and_g(source)).chunk(2, dim=2)
         return positions(self.theta(x)), phi, g
 
@@ -122,6 +123,47 @@ class NonLocal(Attention):
             taken = theta @ (phi.mT @ (g / g.shape[1]))
         change: Tensor = self.norm(self.output(taken.mT.unflatten(2, x.shape[2:])))
         return x + change.to(x.dtype)
+
+
+class OriginalNonLocal(NonLocal):
+    """Non-local block as wide, pooled and placed as in its own paper.
+
+    It follows every other residual block of the second and third stage, res3 and res4: in a ResNet-50 two and three,
+    the paper's five blocks (section 4.1, Table 2c). StRA's Table 2 compares with non-local networks in "the network
+    configuration in the original papers".
+
+    Shapes and maps are those of `NonLocal`.
+
+    Cite: Wang et al., "Non-local Neural Networks", CVPR 2018.
+    """
+
+    placement: ClassVar[Placement] = "after_block"
+    stages: ClassVar[tuple[int, ...] | None] = (2, 3)
+    every: ClassVar[int] = 2
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        size: tuple[int, int] | None = None,
+        kind: Kind = "embedded_gaussian",
+        subsample: int = 2,
+    ) -> None:
+        """Build the embeddings, of C/2 channels.
+
+        Args:
+            channels: Channels C of the input.
+            size: Height and width of the input; not needed.
+            kind: As of `NonLocal`.
+            subsample: Side of the max pooling before phi and g; 1 for none.
+
+        Raises:
+            InputError: If `subsample` is below 1 or `kind` is unknown.
+        """
+        super().__init__(channels, size=size, inner=max(1, channels // 2), kind=kind, subsample=subsample)
+
+    def check_size(self, height: int, width: int) -> None:
+        """Take any size: a side that is shorter than what is pooled is pooled whole."""
 
 
 class SimplifiedNonLocal(Attention):

@@ -19,6 +19,10 @@ Nothing nonlinear stands between R and the convolution [W_in | W_out] of varphi,
 with Theta and Phi stacked as N x k. The N x N relations and their 2N-channel copy therefore never exist: same weights,
 same output, O(N k n) in place of O(N^2 n) operations. `RGA.relations` builds R for whoever wants to look at it.
 
+The arXiv version notes below Eq. (2) that psi and varphi of spatial RGA may have kernels of 3x3 ("very similar
+performance"): `kernel`. varphi then reads the relations of a position's neighbours too, and the factored form has a
+term for each of them.
+
 Deviations: inner widths are at least 1 (the released code makes empty convolutions of narrow inputs); the paper does
 not say how the parallel variant fuses its two branches, see `RGA`. How masks begin is a choice (`mask_init`), by
 default that of the released code.
@@ -31,6 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relattn.attention.base import Attention
+from relattn.attention.exported_sums import neighbours
 from relattn.attention.mask_init import MaskInit, begin, check_mask_init
 from relattn.errors import InputError
 
@@ -40,30 +45,31 @@ Fusion = Literal["average", "product", "convolution"]
 
 
 class NodeConvolution(nn.Conv1d):
-    """A 1x1 convolution of maps, without bias.
+    """A convolution of maps, 1x1 unless told otherwise, without bias; zeros stand outside of the map.
 
-    Its weight `(outputs, inputs, 1)` has three dimensions, so that `module.to(memory_format=torch.channels_last)`
+    Its weight `(outputs, inputs, K K)` has three dimensions, so that `module.to(memory_format=torch.channels_last)`
     leaves it alone: a weight in that format would make the convolution transpose maps whose pixels are channels.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 1, bias=False)
+    def __init__(self, inputs: int, outputs: int, kernel: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel**2, bias=False)
+        self.side = kernel
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, inputs, h, w)` to `(B, outputs, h, w)`."""
-        return F.conv2d(x, self.weight.unsqueeze(3))
+        return F.conv2d(x, self.weight.unflatten(2, (self.side, self.side)), padding=self.side // 2)
 
 
 class Pointwise(nn.Sequential):
-    """A 1x1 convolution, batch norm and, unless told otherwise, ReLU."""
+    """A convolution, 1x1 unless told otherwise, batch norm and, unless told otherwise, ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, *, relu: bool = True) -> None:
-        layers: list[nn.Module] = [NodeConvolution(inputs, outputs), nn.BatchNorm2d(outputs)]
+    def __init__(self, inputs: int, outputs: int, *, relu: bool = True, kernel: int = 1) -> None:
+        layers: list[nn.Module] = [NodeConvolution(inputs, outputs, kernel), nn.BatchNorm2d(outputs)]
         super().__init__(*layers, *([nn.ReLU(inplace=True)] if relu else []))
 
     @property
     def weight(self) -> Tensor:
-        """The convolution's weight, `(outputs, inputs, 1)`."""
+        """The convolution's weight, `(outputs, inputs, K K)`."""
         return cast(NodeConvolution, self[0]).weight
 
     def activate(self, x: Tensor) -> Tensor:
@@ -90,17 +96,21 @@ class RelationMask(nn.Module):
         embedding_ratio: int,
         reduction_ratio: int,
         mask_init: MaskInit,
+        kernel: int = 1,
     ) -> None:
         """Build the embeddings and the two-layer model; arguments as in `RGA`, with `features` F and `nodes` N."""
         super().__init__()
-        self.relation, self.original, self.embedding = relation, original, embedding
+        self.relation, self.original, self.embedding, self.kernel = relation, original, embedding, kernel
         self.width = max(1, features // embedding_ratio)  # k
         relation_width = max(1, nodes // embedding_ratio) if relation else 0  # n
-        # theta, phi and psi read the same input: one convolution and one batch norm over concatenated channels.
+        # theta, phi and psi read the same input: one convolution and one batch norm over concatenated channels, as long
+        # as they have the same kernel.
         self.embedded = {"asymmetric": 2, "symmetric": 1, "none": 0}[embedding] if relation else 0
-        outputs = (self.embedded + original) * self.width
+        self.joined = original and kernel == 1
+        outputs = (self.embedded + self.joined) * self.width
         self.embed = Pointwise(features, outputs) if outputs else None
-        self.relate = Pointwise(2 * nodes, relation_width) if relation else None  # varphi
+        self.psi = Pointwise(features, self.width, kernel=kernel) if original and not self.joined else None
+        self.relate = Pointwise(2 * nodes, relation_width, kernel=kernel) if relation else None  # varphi
         inputs = original + relation_width
         reduced = max(1, inputs // reduction_ratio)
         self.reduce = Pointwise(inputs, reduced)  # W1
@@ -112,11 +122,12 @@ class RelationMask(nn.Module):
 
         Without embedding, the nodes are the features themselves; with one for both, they are theta, which is phi.
         """
+        apart = self.psi(x) if self.psi is not None else None
         if self.embed is None:
-            return x.flatten(2), None
-        widths = [self.embedded * self.width, self.original * self.width]
+            return x.flatten(2), apart
+        widths = [self.embedded * self.width, self.joined * self.width]
         nodes, psi = self.embed(x).split(widths, dim=1)
-        return (nodes if self.embedded else x).flatten(2), psi if self.original else None
+        return (nodes if self.embedded else x).flatten(2), psi if self.joined else apart
 
     def relations(self, x: Tensor) -> Tensor:
         """The affinity R = Theta^T Phi of Eqs. (1) and (4), `(B, N, N)`."""
@@ -124,15 +135,27 @@ class RelationMask(nn.Module):
         theta, phi = nodes.chunk(2, dim=1) if self.embedding == "asymmetric" else (nodes, nodes)
         return theta.mT @ phi
 
-    def embed_relations(self, nodes: Tensor, weight: Tensor) -> Tensor:
-        """W [R(i, :), R(:, i)] of Eq. (2) for every node in factored form, `(B, n, N)`; W `(n, 2N, 1)`."""
+    def embed_relations(self, nodes: Tensor, weight: Tensor, size: torch.Size) -> Tensor:
+        """W [R(i, :), R(:, i)] of Eq. (2) for every node in factored form, `(B, n, N)`; W `(n, 2N, K K)`.
+
+        With K > 1 it is the sum over the neighbours j of node i in the map of `size`, each with a W of its own.
+        """
+        if self.kernel > 1:
+            offsets = weight.shape[2]
+            apart = weight.permute(2, 0, 1).flatten(0, 1).unsqueeze(2)  # (K K n, 2N, 1)
+            factor = self.factor(nodes, apart).unflatten(1, (offsets, -1))
+            around = neighbours(nodes.unflatten(2, size), self.kernel).flatten(3)  # (B, k or 2k, K K, N)
+            related: Tensor = factor.permute(0, 2, 3, 1).flatten(2) @ around.flatten(1, 2)
+            return related
+        return self.factor(nodes, weight) @ nodes
+
+    def factor(self, nodes: Tensor, weight: Tensor) -> Tensor:
+        """What `nodes` are multiplied with, [W_in Phi^T, W_out Theta^T], `(B, n, k or 2k)`, for W `(n, 2N, 1)`."""
         row, column = weight.chunk(2, dim=1)  # W_in and W_out
         if self.embedding == "asymmetric":
             theta, phi = (half.mT for half in nodes.chunk(2, dim=1))
-            factor = torch.cat([F.conv1d(phi, row), F.conv1d(theta, column)], dim=2)
-        else:  # R is symmetric: its rows are its columns
-            factor = F.conv1d(nodes.mT, row + column)
-        return factor @ nodes
+            return torch.cat([F.conv1d(phi, row), F.conv1d(theta, column)], dim=2)
+        return F.conv1d(nodes.mT, row + column)  # R is symmetric: its rows are its columns
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mask `(B, 1, h, w)` of the nodes `(B, F, h, w)`."""
@@ -140,7 +163,8 @@ class RelationMask(nn.Module):
         # W1 reads [pool(psi), varphi]. Its two parts are applied apart, which spares a copy of varphi.
         weight, parts = self.reduce.weight, []
         if self.relate is not None:
-            related = self.relate.activate(self.embed_relations(nodes, self.relate.weight).unflatten(2, x.shape[2:]))
+            related = self.embed_relations(nodes, self.relate.weight, x.shape[2:])
+            related = self.relate.activate(related.unflatten(2, x.shape[2:]))
             weight_related = weight[:, self.original :, 0].expand(x.shape[0], -1, -1)
             parts.append((weight_related @ related.flatten(2)).unflatten(2, x.shape[2:]))
         if psi is not None:
@@ -169,6 +193,7 @@ class RGA(Attention):
         embedding: Embedding = "asymmetric",
         embedding_ratio: int = 8,
         reduction_ratio: int = 8,
+        kernel: int = 1,
         fusion: Fusion = "average",
         mask_init: MaskInit = "released",
     ) -> None:
@@ -185,13 +210,14 @@ class RGA(Attention):
                 (`"asymmetric"`), one for both (`"symmetric"`), or the features themselves (`"none"`).
             embedding_ratio: s1, by which embeddings are narrower than what they embed.
             reduction_ratio: s2, by which W1 narrows its input.
+            kernel: Side of the convolutions psi and varphi of the spatial mask; the arXiv version allows 3.
             fusion: How the parallel mode joins its branches, which the paper leaves open: the mean of both modulated
                 maps, both masks multiplied, or a 1x1 convolution over both maps.
             mask_init: How masks begin: as `"released"` by the authors, or as a start of this suite (`mask_init`).
 
         Raises:
-            InputError: If `size` is missing, a name is none of those listed, a ratio is below 1, or neither `relation`
-                nor `original` is set.
+            InputError: If `size` is missing, a name is none of those listed, a ratio is below 1, `kernel` is even or
+                there is no spatial mask for it, or neither `relation` nor `original` is set.
         """
         super().__init__(channels, size=size)
         for name, value, known in (
@@ -213,11 +239,16 @@ class RGA(Attention):
             )
         if not relation and not original:
             raise InputError("RGA: relation and original are both False, so nothing is left to infer a mask from.")
+        if kernel < 1 or kernel % 2 == 0 or (kernel > 1 and mode == "channel"):
+            raise InputError(
+                f"RGA: kernel is {kernel} with mode {mode!r}, expected 1, or an odd number with a spatial mask: "
+                "channels have no neighbours."
+            )
         check_mask_init("RGA", mask_init)
         self.mode, self.fusion = mode, fusion
         positions = self.size[0] * self.size[1]
 
-        def mask(features: int, nodes: int) -> RelationMask:
+        def mask(features: int, nodes: int, kernel: int = 1) -> RelationMask:
             return RelationMask(
                 features,
                 nodes,
@@ -227,9 +258,10 @@ class RGA(Attention):
                 embedding_ratio=embedding_ratio,
                 reduction_ratio=reduction_ratio,
                 mask_init=mask_init,
+                kernel=kernel,
             )
 
-        self.spatial = mask(channels, positions) if mode != "channel" else None
+        self.spatial = mask(channels, positions, kernel) if mode != "channel" else None
         self.channel = mask(positions, channels) if mode != "spatial" else None
         self.fuse = Pointwise(2 * channels, channels) if mode == "parallel" and fusion == "convolution" else None
 

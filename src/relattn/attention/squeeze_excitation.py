@@ -7,6 +7,11 @@ Hu, Shen, Sun, "Squeeze-and-Excitation Networks", CVPR 2018, Eqs. (2) to (4):
     y_c = s_c x_c                                 (4)
 
 As in Eq. (3), W1 and W2 have no biases.
+
+How many of them the RGA paper compares with is open: its supplement adds "our attention modules RGA-SC or other
+attention modules" once after each of the four stages (Table 1), but the 27.6 M parameters of its Table 3 are those of
+one in each of the 16 blocks, as SE's own paper has it (27.57 M; once a stage 25.75 M). `SqueezeExcitation` follows the
+number, `StageSqueezeExcitation` the supplement.
 """
 
 from typing import ClassVar
@@ -57,3 +62,9 @@ class SqueezeExcitation(Attention):
         mask = gate.to(x.dtype)[:, :, None, None]
         self.record("channel", mask)
         return x * mask
+
+
+class StageSqueezeExcitation(SqueezeExcitation):
+    """Squeeze-and-excitation once after each stage, as the supplement of the RGA paper words it; see above."""
+
+    placement: ClassVar[Placement] = "stage"

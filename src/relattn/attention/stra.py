@@ -67,8 +67,9 @@ class StRA(Attention):
             variant: As the text has it or as the published code has it, see the head of this file.
             reduction: By how much the hidden layers of local attention are narrower than C; the text names none, the
                 published code has 4.
-            diversity_weight: Weight of L_d in `regularization`: 1.0 in re-identification and 0.1 in face recognition
-                (supplement B); 0 computes nothing.
+            diversity_weight: Weight of L_d in `regularization`; 0 computes nothing. The paper has 1.0 in
+                re-identification and 0.1 in face recognition (supplement B), where the task weights the terms of all
+                modules by 0.1 (`regularization_weight`), so that this one stays 1.
 
         Raises:
             InputError: If `heads` does not divide `channels`, `kernel` is even or below 3, `reduction` is below 1,

@@ -139,6 +139,28 @@ def branch_ends(
     return ends
 
 
+def block_outputs(
+    model: nn.Module, stage: int, name: str, shapes: dict[str, Shapes], size: tuple[int, int]
+) -> list[tuple[str, MapView]]:
+    """The blocks of a stage, whose outputs have their shortcuts added; arguments as of `branch_end`.
+
+    Raises:
+        InputError: If there are none, or they do not give maps.
+    """
+    found, last = [], has_channels_last(model)
+    for block in blocks_of(model, stage):
+        at = shapes.get(block, Shapes(None, None))
+        views = [view_of(at.output, None, size, last=last) or view_of(at.output, None, None)]
+        views += [view_of(one, None, size, index=place, last=last) for place, one in enumerate(at.several)]
+        found += [(block, view) for view in views if view is not None][:1]
+    if not found or len(found) < len(blocks_of(model, stage)):
+        raise InputError(
+            f"{name}: stage {stage} has no residual blocks that give maps; place attention after it "
+            "(--model.placement stage)."
+        )
+    return found
+
+
 def spatial_convolutions(model: nn.Module, stage: int, shapes: dict[str, Shapes]) -> list[str]:
     """The spatial convolution of each block of a stage: the last one that keeps the number of channels.
 

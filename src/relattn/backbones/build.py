@@ -261,9 +261,10 @@ def build(
             `_k<growth>`; the suffix `_cifar` says so where timm has the name too.
         attention: Creates the module of a stage, called with its channels and `size`; None for the plain network.
         stages: Numbers of the stages with attention, from 1. By default the papers' choice: all four in a timm network
-            and the first in a CIFAR network; where attention replaces convolutions, the last.
-        placement: Where in a stage: after the `"stage"`, at the end of each `"block"` before its shortcut is added, or
-            in place of each block's spatial `"convolution"`; by default where the module belongs.
+            and the first in a CIFAR network; where attention replaces convolutions, the last; or those that the module
+            itself names.
+        placement: Where in a stage: after the `"stage"`, at the end of each `"block"` before its shortcut is added,
+            `"after_block"`, or in place of each block's spatial `"convolution"`; by default where the module belongs.
         size: Height and width of the images in pixels, from which the sizes of the features follow.
         last_stride: 1 to keep the last stage at the size of the one before, without dilation, as re-ID does.
         stem: `"imagenet"` for the network's own, or `"face"`: half its down-sampling, a ResNet's by a 3x3 convolution.

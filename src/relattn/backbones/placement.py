@@ -10,7 +10,7 @@ from torch import nn
 
 from relattn.attention.base import Attention, Placement
 from relattn.attention.fade_in import FadeIn
-from relattn.backbones.blocks import blocks_of, branch_ends, spatial_convolutions
+from relattn.backbones.blocks import block_outputs, blocks_of, branch_ends, spatial_convolutions
 from relattn.backbones.maps import ImageSize, MapView, view_of
 from relattn.backbones.stages import Shapes, StageMap, Stages, map_size, stages_of
 from relattn.errors import InputError
@@ -47,11 +47,14 @@ def place(
     """
     found = Stages(model, name, size, in_chans)
     count = len(found.names)
-    if placement is None:
-        sample = found.shapes.get(found.names[-1], Shapes(None, None)).output
-        channels, *where = sample[1:] if sample is not None and len(sample) == 4 else (2048, 8, 8)
-        placement = default_placement(attention, channels, (where[0], where[1]))
-    default = [count] if placement == "convolution" else [1] if small else range(1, count + 1)
+    sample = found.shapes.get(found.names[-1], Shapes(None, None)).output
+    # Its place alone is read: the last stage's map may be too small for a module that goes into earlier stages.
+    channels, *where = sample[1:] if sample is not None and len(sample) == 4 else (2048, 8, 8)
+    belongs = specimen(attention, channels, (max(where[0], 8), max(where[1], 8)))
+    placement = placement or belongs.placement
+    default: Sequence[int] = [count] if placement == "convolution" else [1] if small else range(1, count + 1)
+    if placement == belongs.placement and belongs.stages is not None:
+        default = belongs.stages
     chosen = sorted(set(default if stages is None else stages))
     if unknown := [stage for stage in chosen if not 1 <= stage <= count]:
         raise InputError(f"{name} has stages 1 to {count}, and attention is asked for in {unknown}.")
@@ -59,7 +62,7 @@ def place(
         for stage in chosen:
             replace_convolutions(model, attention, stage, name, found.shapes)
         return
-    places = {key: end for stage in chosen for key, end in ends_in(found, stage, placement).items()}
+    places = {key: end for stage in chosen for key, end in ends_in(found, stage, placement, belongs.every).items()}
     modules: dict[str, Attention] = {}
     image = ImageSize((size[0], size[1]))
     for key, (module, view) in places.items():
@@ -76,18 +79,22 @@ def place(
     model.attention = nn.ModuleDict(modules)
 
 
-def ends_in(stages: Stages, stage: int, placement: Placement) -> dict[str, StageMap]:
-    """Where attention stands in a stage, by the names of its modules: after the stage, or in each of its blocks.
+def ends_in(stages: Stages, stage: int, placement: Placement, every: int) -> dict[str, StageMap]:
+    """Where attention stands in a stage, by the names of its modules: after the stage, in its blocks, or after them.
 
-    What a network does not read, because it reads the class token alone after its last block, is left out.
+    Attention after blocks follows each `every`-th of them, in a stage of fewer blocks the last. What a network does not
+    read, because it reads the class token alone after its last block, is left out.
     """
     end = stages.end(stage)
     unread = is_unread(stages.model, stage, end.view)
     if placement == "stage":
         return {f"stage{stage}": attended_end(stages, stage, end) if unread else end}
-    inside = branch_ends(stages.model, stage, stages.name, stages.shapes, end.view.size)
+    where = block_outputs if placement == "after_block" else branch_ends
+    inside = list(enumerate(where(stages.model, stage, stages.name, stages.shapes, end.view.size), start=1))
     inside = inside[:-1] if unread else inside
-    return {f"stage{stage}_block{number}": StageMap(*one) for number, one in enumerate(inside, start=1)}
+    if placement == "after_block":
+        inside = inside[every - 1 :: every] or inside[-1:]
+    return {f"stage{stage}_block{number}": StageMap(*one) for number, one in inside}
 
 
 def is_unread(model: nn.Module, stage: int, view: MapView) -> bool:
@@ -147,10 +154,10 @@ def stage_shapes(model: nn.Module, size: tuple[int, int], in_chans: int = 3) -> 
     return found
 
 
-def default_placement(attention: AttentionFactory, channels: int, size: tuple[int, int]) -> Placement:
-    """Where the modules of a factory belong; one is built for `channels` and `size`, without weights."""
+def specimen(attention: AttentionFactory, channels: int, size: tuple[int, int]) -> Attention:
+    """A module of a factory for `channels` and `size`, without weights, which tells where it belongs."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return attention(channels, size=size).placement
+        return attention(channels, size=size)
 
 
 def apply_attention(attention: Attention, view: MapView, _module: nn.Module, _inputs: Any, output: Any) -> Any:

@@ -3,7 +3,7 @@
 import argparse
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relattn.cli import catalogue
 from relattn.cli.lightning.command_line import read_command_line
@@ -11,10 +11,14 @@ from relattn.cli.lightning.recipes import attention_config
 from relattn.cli.options import height_and_width, say
 from relattn.errors import InputError
 
+if TYPE_CHECKING:
+    from relattn.released import Converted
+
 EXAMPLES = """examples:
   relattn convert --released rga_cuhk03.pth.tar --out converted/rga/model.ckpt --data CUHK03
   relattn test --ckpt_path converted/rga/model.ckpt
   relattn embed --ckpt_path converted/rga/model.ckpt --images photos --out features/photos
+  relattn convert --released stra_market1501.pth --out converted/stra/model.ckpt --data Market1501
 """
 
 
@@ -23,14 +27,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     tasks = list(catalogue.task_folders("released.py"))
     parser = argparse.ArgumentParser(
         prog="relattn convert",
-        description="Convert a released checkpoint of RGA for `relattn test`, `predict`, `embed` and `search`.\n"
-        "Beside it a config.yaml is written. StRA's released weights are reported on: their head has no counterpart.",
+        description="Convert a released checkpoint of RGA or StRA for `relattn test`, `predict`, `embed`, `search`.\n"
+        "The file tells which release it is of, and the attention's ratios. Beside it a config.yaml is written.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--released", type=Path, required=True, help="the authors' file")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint to write, in a folder without config.yaml")
-    parser.add_argument("--task", choices=tasks, default=tasks[0], help=f"recipe of the task; {tasks[0]}")
+    parser.add_argument("--task", choices=tasks, default=tasks[0], help=f"task of the network; {tasks[0]}")
     parser.add_argument(
         "--identities", type=int, help="outputs of the classifier, which is left out if the file has another number"
     )
@@ -49,15 +53,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def configuration(options: argparse.Namespace, attention: str) -> dict[str, Any]:
-    """The configuration of the task's recipe with an attention, whose weights come from the checkpoint."""
-    line = read_command_line(["--task", options.task, *(["--data", options.data] if options.data else [])])
+def configuration(options: argparse.Namespace, recipe: str, released: "Converted") -> dict[str, Any]:
+    """The configuration of a task's recipe with the attention of a release, whose weights come from the checkpoint."""
+    line = read_command_line(["--task", recipe, *(["--data", options.data] if options.data else [])])
     config = line.config
     arguments = config["model"]["init_args"]
-    arguments["attention"] = attention_config(attention, arguments["backbone"])
-    arguments["pretrained"] = False
+    attention: Any = attention_config(released.attention, arguments["backbone"])
+    attention["init_args"] |= released.arguments
+    arguments |= {"attention": attention, "pretrained": False}
     config["data"]["init_args"]["image_size"] = list(options.size)
-    return {"recipes": {**line.recipes, "attention": attention}, **config}
+    return {"recipes": {**line.recipes, "attention": released.attention}, **config}
 
 
 def main(arguments: list[str]) -> int:
@@ -69,12 +74,6 @@ def main(arguments: list[str]) -> int:
 
     console = Console()
     released = read_released(options.released)
-    if released.release != "RGA":
-        say(console, released.report())
-        raise InputError(
-            f"{options.released}: the head of this release has no counterpart here, so that no checkpoint is written. "
-            "Its trunk and attention can be loaded in Python: relattn.released.load_released(file, network)."
-        )
     from relattn.cli.lightning.checks import check_data_of_task
     from relattn.cli.lightning.commands import quieten
     from relattn.runs.stored_config import build_from_config
@@ -82,13 +81,13 @@ def main(arguments: list[str]) -> int:
     from relattn.tasks.data import Data
 
     quieten()
-    config = configuration(options, released.attention)
+    task_released = importlib.import_module(f"relattn.tasks.{options.task}.released")
+    config = configuration(options, task_released.RECIPES[released.release], released)
     check_data_of_task(config["model"]["class_path"], config["data"]["class_path"])
     source = str(options.released)
     task = build_from_config(Task, config["model"], source)  # type: ignore[type-abstract]
     data = build_from_config(Data, config["data"], source)  # type: ignore[type-abstract]
-    convert = importlib.import_module(f"relattn.tasks.{options.task}.released").convert
-    for text in convert(
+    for text in task_released.convert(
         options.released, options.out, task=task, data=data, config=config, identities=options.identities
     ):
         say(console, text)

@@ -116,6 +116,7 @@ def parse(arguments: list[str], known: dict[str, StandIn]) -> tuple[argparse.Nam
         "--preview", type=Path, metavar="FILE.png", help="also draw a contact sheet, where the set has one"
     )
     options = parser.parse_args(arguments)
+    options.name = options.name.lower()  # the name of a data set's class is right too
     if options.name not in known:
         raise InputError(f"relattn data make: there is no {options.name!r}. {suggest(options.name, known)}")
     standing = known[options.name]

@@ -50,7 +50,7 @@ def run(demos: "Mapping[str, type[TaskDemo]]", *, root: Path, runs: Path, epochs
     settings = [part for change in changes for part in ("--set", change)]
     status = sweep.main([str(file), "--runs", str(runs), "--jobs", str(jobs), *settings])
     found = records.read([file.parent])
-    tables = report.tables_of([grid.load(file)], found)
+    tables, _ = report.tables_of([grid.load(file)], found)
     console.print(f"report: {report.write(tables, found, runs / 'report')}", highlight=False, soft_wrap=True)
     return status
 

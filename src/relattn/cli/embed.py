@@ -17,7 +17,7 @@ from relattn.cli.options import (
 from relattn.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -45,12 +45,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--images", type=Path, required=True, help="folder of images, with those in its folders")
     parser.add_argument("--out", type=Path, required=True, help="folder to write, which must be new or empty")
     parser.add_argument("--flip", action="store_true", help="add the mirror images' features; else as in training")
-    parser.add_argument(
-        "--pattern",
-        metavar="market|none|REGEX",
-        help="where names have identity and camera: 0002_c1s1_000451_03.jpg (market, the default), none, or a regular "
-        "expression for the relative path, with the groups identity and camera",
-    )
+    add_pattern(parser)
     parser.add_argument("--manifest", type=Path, help="CSV of path, identity, camera, split: embed what it lists")
     add_options(parser)
     options = parser.parse_args(arguments)
@@ -66,6 +61,45 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_gpus(parser)
     parser.add_argument("--workers", type=int, help="processes that read images; by default one for each core, up to 8")
     parser.add_argument("--skip_corrupt", action="store_true", help="leave images out that cannot be read, and say so")
+
+
+def add_pattern(parser: argparse.ArgumentParser) -> None:
+    """Add `--pattern`, which says who is on images by their names."""
+    parser.add_argument(
+        "--pattern",
+        metavar="NAME|none|REGEX",
+        help="where names have identity and camera: market, duke or cuhk03 for names that are wholly those sets' "
+        "(0002_c1s1_000451_03.jpg, the default for networks of people), none, or a regular expression for the relative "
+        "path, with the groups identity and camera",
+    )
+
+
+def labelled_images(
+    flag: str, path: Path, pattern: str | None, patterns: "Mapping[str, str]", console: "Console"
+) -> "tuple[Path, list[Entry], str]":
+    """The folder that paths are relative to, the images of a folder or the one image, and the pattern of their names.
+
+    What their names say of them is said in a line: nobody is taken for somebody in silence.
+    """
+    from relattn.inference.image_folder import find_images, label_reader
+    from relattn.tasks.embeddings import Entry
+
+    labels = pattern or next(iter(patterns), "none")
+    if path.is_file():
+        root, entries = path.parent, [Entry(path.name, *label_reader(labels, patterns)(path.name))]
+    else:
+        root, entries = path, find_images(path, labels, patterns)
+    known = [entry for entry in entries if entry.identity]
+    if known:
+        cameras = " and cameras" if any(entry.camera for entry in known) else ""
+        say(
+            console,
+            f"--{flag} {path}: identities{cameras} of {len(known):,} of {len(entries):,} images are read from their "
+            f"names, such as {known[0].path} (--pattern {labels}; --pattern none leaves them unknown)",
+        )
+    elif pattern not in (None, "none"):
+        say(console, f"--{flag} {path}: no name of {len(entries):,} fits --pattern {labels}, so no identity is known")
+    return root, entries, labels
 
 
 def network_of(options: argparse.Namespace, *, flip: Any) -> "EmbeddingNetwork":
@@ -137,9 +171,9 @@ def main(arguments: list[str]) -> int:
     network = network_of(options, flip=True if options.flip else None)
     labels = str(options.manifest)
     if not options.manifest:
-        patterns = network.task.name_patterns
-        labels = options.pattern or next(iter(patterns), "none")
-        entries = find_images(options.images, labels, patterns)
+        _, entries, labels = labelled_images(
+            "images", options.images, options.pattern, network.task.name_patterns, console
+        )
     embedding = embed_images(network, options.images, entries, options, console)
     embedding.metadata["labels"] = labels
     embedding.save(options.out)

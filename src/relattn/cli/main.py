@@ -5,6 +5,7 @@ import os
 import sys
 
 from relattn.errors import InputError
+from relattn.printable import printable
 
 TRAINER_COMMANDS = {
     "fit": "train a network, then test its last epoch once",
@@ -25,6 +26,7 @@ COMMANDS = {
     "list": ("relattn.cli.list", "list tasks, attention modules, data sets or backbones"),
     "parameters": ("relattn.cli.parameters", "parameters with each attention, beside the paper's table"),
     "report": ("relattn.cli.report", "tables in the papers' layout from run folders, with curves and costs"),
+    "score": ("relattn.cli.score", "score features of people that were made elsewhere, as test does"),
     "search": ("relattn.cli.search", "rank a gallery for each query, and draw the nearest images"),
     "sweep": ("relattn.cli.sweep", "run all of a sweep file, such as a table of the papers"),
     "verify": ("relattn.cli.verify", "tell whether two images of faces show one person"),
@@ -112,7 +114,7 @@ def run(arguments: list[str]) -> int:
 
 def message_of(error: InputError) -> str:
     """What the error says; from a worker process it comes with that process's traceback in front."""
-    text = str(error)
+    text = printable(error)
     return text.rpartition("Error: ")[2].strip() if text.startswith("Caught ") else text
 
 

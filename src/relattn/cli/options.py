@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relattn.errors import InputError
+from relattn.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,5 +86,5 @@ def height_and_width(text: str) -> tuple[int, int]:
 
 
 def say(console: "Console", text: Any) -> None:
-    """Print a line as it is: nothing in a path is markup, and none is broken in two."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Print a line as it is: nothing in a path is markup or steers the terminal, and none is broken in two."""
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)

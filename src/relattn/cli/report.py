@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relattn.cli import catalogue
+from relattn.cli.options import say
 from relattn.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
@@ -46,41 +47,79 @@ def main(arguments: list[str]) -> int:
     from rich.console import Console
 
     from relattn.cli.sweep import find
+    from relattn.printable import in_one_line
     from relattn.sweeps import grid, records
 
     found = records.read(options.folders)
     if not found.runs:
         raise InputError(f"relattn report: no runs are in {', '.join(map(str, options.folders))}.")
     files = [find(name) for name in options.table] or files_of(found)
-    sweeps = [grid.load(file) for file in files]
-    tables = tables_of([sweep for sweep in sweeps if options.table or "table" in sweep.content], found)
     console = Console()
+    sweeps, left_out = [], []
+    for file in files:
+        try:
+            sweeps.append(grid.load(file))
+        except InputError as error:
+            if options.table:
+                raise
+            left_out.append(str(error))  # a copy in a run's folder
+    asked = bool(options.table)
+    tables, unread = tables_of([sweep for sweep in sweeps if asked or "table" in sweep.content], found, asked=asked)
+    for line in (*left_out, *unread):
+        say(console, in_one_line(f"left out: {line}"))
     written = write(tables, found, options.out)
     for filled in tables:
         print_table(filled, console)
     for run in found.runs:
         if run.damage:
-            console.print(f"{run.folder}: {run.why}", style="yellow", markup=False, highlight=False)
-    console.print(f"report: {written}", highlight=False, soft_wrap=True)
+            console.print(
+                in_one_line(f"{run.folder}: {run.why}"), style="yellow", markup=False, highlight=False, soft_wrap=True
+            )
+    say(console, f"report: {written}")
     return 0
 
 
-def tables_of(sweeps: "Sequence[Sweep]", found: "Records") -> "list[Table]":
-    """The tables of sweeps, then those of runs that belong to none, by task."""
+def tables_of(sweeps: "Sequence[Sweep]", found: "Records", *, asked: bool = True) -> "tuple[list[Table], list[str]]":
+    """The tables of sweeps, then those of runs that belong to none, by task; and what cannot be read.
+
+    Args:
+        sweeps: The sweeps.
+        found: The runs.
+        asked: Whether the user has named the sweeps. Copies in the folders of runs may be somebody else's: one that
+            cannot be read is left out.
+    """
     from relattn.sweeps import comparison, table
 
-    tables = [table.fill(sweep, found, cells_of(sweep, found)) for sweep in sweeps]
+    tables, unread = [], []
+    for sweep in sweeps:
+        try:
+            tables.append(table.fill(sweep, found, cells_of(sweep, found, asked=asked)))
+        except (InputError, AttributeError, TypeError, ValueError, KeyError) as error:
+            if asked or is_of_catalogue(sweep.path):
+                raise
+            unread.append(f"{sweep.path} has a table that cannot be read: {error}")
     placed = {id(record) for filled in tables for record in filled.records}
-    return [*tables, *comparison.compare([run for run in found.runs if id(run) not in placed])]
+    return [*tables, *comparison.compare([run for run in found.runs if id(run) not in placed])], unread
 
 
-def cells_of(sweep: "Sweep", found: "Records") -> "dict[tuple[str, str], Any] | None":
-    """The options of a sweep's cells, where runs of others may belong to them and no plan says them; else None."""
+def is_of_catalogue(file: Path) -> bool:
+    """Whether a sweep file is the suite's, and no copy in a run's folder, which may be somebody else's."""
+    return file.resolve().is_relative_to(catalogue.conf().resolve())
+
+
+def cells_of(sweep: "Sweep", found: "Records", *, asked: bool) -> "dict[tuple[str, str], Any] | None":
+    """The options of a sweep's cells, where runs of others may belong to them and no plan says them; else None.
+
+    They are found out by understanding command lines, for which classes are imported by their names: never for a copy
+    in a run's folder, unless it was `asked` for by its path.
+    """
     from relattn.cli.sweep import resolver
     from relattn.sweeps import plan
     from relattn.sweeps.ledger import Ledger
 
     known = found.ledgers.get(sweep.name, Ledger())
+    if not asked and not is_of_catalogue(sweep.path):
+        return None
     foreign = (run for run in found.runs if run.sweep.get("sweep") != sweep.name)
     others = [run for run in foreign if run.folder.resolve() not in known.runs]
     if known.cells or not any(run.decisive for run in others):
@@ -103,15 +142,21 @@ def write(tables: "list[Table]", found: "Records", folder: Path) -> Path:
 
 
 def files_of(found: "Records") -> list[Path]:
-    """The sweep files of runs: those of the catalogue, which may say more by now, or as they were when they ran."""
+    """The sweep files of the plans that were found, and of runs that are in none of these.
+
+    Those of the catalogue, which may say more by now, or as they were when they ran.
+    """
+    planned = {folder for ledger in found.ledgers.values() for folder in ledger.runs}
+    places = {name: ledger.folder for name, ledger in found.ledgers.items()}
+    for run in found.runs:
+        if run.folder.resolve() not in planned:
+            places.setdefault(str(run.sweep.get("sweep", "")), run.folder.parent)
     files = {}
-    places = dict.fromkeys(found.ledgers) | {str(run.sweep.get("sweep", "")): run for run in found.runs}
-    for name, run in places.items():
+    for name, place in places.items():
         if not name or Path(name).name != name:
             continue
         current = catalogue.conf() / "sweep" / f"{name}.yaml"
-        copies = [run.folder.parent / f"{name}.yaml"] if run is not None else []
-        for file in (current, *copies):
+        for file in (current, *([place / f"{name}.yaml"] if place is not None else [])):
             if file.is_file():
                 files[name] = file
                 break
@@ -133,10 +178,7 @@ def print_table(filled: "Table", console: "Console") -> None:
     from relattn.sweeps.text import compared
 
     places = [(column, score) for column in filled.columns for score in filled.scores]
-    caption = "\n".join(
-        [*filled.notes, *filled.differing, *([f"{len(filled.missing)} cells lack runs"] if filled.missing else [])]
-    )
-    shown = RichTable(title=escape(filled.title), show_lines=True, caption=escape(caption) or None)
+    shown = RichTable(show_lines=True)
     shown.add_column("")
     for column, score in places:
         shown.add_column(escape(filled.heading(column, score)), justify="right")
@@ -147,4 +189,8 @@ def print_table(filled: "Table", console: "Console") -> None:
             text = escape(compared(filled, cell, "\n"))
             texts.append(f"[bold]{text}[/]" if cell.best else text)
         shown.add_row(escape(filled.label(row)), *texts)
+    console.print(filled.title, style="bold", markup=False, highlight=False)
     console.print(shown)
+    lacking = [f"{len(filled.missing)} cells lack runs"] if filled.missing else []
+    for note in (*filled.notes, *filled.differing, *lacking):
+        console.print(note, markup=False, highlight=False, soft_wrap=True)

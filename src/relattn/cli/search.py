@@ -1,22 +1,20 @@
 """`relattn search`: the nearest gallery images of each query, on contact sheets and as JSON."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relattn.cli.embed import add_options, embed_images, network_of
+from relattn.cli.embed import add_options, add_pattern, embed_images, labelled_images, network_of
 from relattn.cli.options import add_checkpoint, check_free, check_numbers, say
 from relattn.errors import InputError, MissingFileError
+from relattn.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rich.console import Console
 
     from relattn.figures.contact_sheet import Row
     from relattn.inference.search import Search
-    from relattn.tasks.embeddings import Embedding, Entry
+    from relattn.tasks.embeddings import Embedding
 
 EXAMPLES = """examples:
   relattn search --query runs/reid/NAME/predict/embedding --gallery runs/reid/NAME/predict/embedding --out found
@@ -52,6 +50,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="images of the query's identity by its camera: left out, as evaluation has it, or matches as any other",
     )
     parser.add_argument("--rerank", action="store_true", help="re-rank by k-reciprocal neighbours")
+    add_pattern(parser)
     add_options(parser)
     options = parser.parse_args(arguments)
     check_numbers(options, "batch_size", "top", "queries")
@@ -86,28 +85,31 @@ def sources(options: argparse.Namespace, console: "Console") -> "tuple[Embedding
     """
     given: dict[str, Path] = {"query": options.query, "gallery": options.gallery}
     check_sources(given, options.ckpt_path)
+    from relattn.inference.image_folder import find_images
     from relattn.tasks.embeddings import Embedding, check_comparable
 
     found = {flag: Embedding.load(path) for flag, path in given.items() if is_embedding(path)}
     metadata = {flag: embedding.metadata for flag, embedding in found.items()}
     folders = [flag for flag in given if flag not in found]
     for flag in folders:
-        images_of(given[flag], "none", {})  # an empty folder is said before a network is loaded
+        if given[flag].is_dir():
+            find_images(given[flag])  # an empty folder is said before a network is loaded
     network, images = None, {}
     if folders:
         flip = next((one["flip"] for one in metadata.values() if "flip" in one), None)
         network = network_of(options, flip=flip)
         metadata |= dict.fromkeys(folders, network.metadata)
         patterns = network.task.name_patterns
-        labels = next(iter(patterns), "none")
-        images = {flag: images_of(given[flag], labels, patterns) for flag in folders}
+        images = {flag: labelled_images(flag, given[flag], options.pattern, patterns, console) for flag in folders}
+    elif options.pattern is not None:
+        raise InputError("--pattern is for names of images, and query and gallery are embeddings. Leave it out.")
     elif options.ckpt_path is not None:
         say(console, f"--ckpt_path {options.ckpt_path} is not needed: query and gallery are embeddings")
     check_comparable(metadata["query"], metadata["gallery"])
     silent = [flag for flag, one in metadata.items() if "sha256" not in one]
     if len(silent) == 1:
         say(console, f"--{silent[0]} {given[silent[0]]} does not say which checkpoint it is from: it must be the same")
-    for flag, (root, entries) in images.items():
+    for flag, (root, entries, labels) in images.items():
         assert network is not None
         if flag == "gallery" and "query" in images and given["query"] == given["gallery"]:
             found[flag] = found["query"]
@@ -117,39 +119,30 @@ def sources(options: argparse.Namespace, console: "Console") -> "tuple[Embedding
     return found["query"], found["gallery"]
 
 
-def images_of(path: Path, labels: str, patterns: "Mapping[str, str]") -> "tuple[Path, list[Entry]]":
-    """The folder that paths are relative to, and the images of a folder or the one image."""
-    from relattn.inference.image_folder import find_images, label_reader
-    from relattn.tasks.embeddings import Entry
-
-    if path.is_file():
-        return path.parent, [Entry(path.name, *label_reader(labels, patterns)(path.name))]
-    return path, find_images(path, labels, patterns)
-
-
 def row_of(entry: dict[str, Any], search: "Search", missing: list[Path]) -> "Row":
     """What a sheet shows of a query; images that cannot be read are added to `missing`."""
     from PIL import Image
 
     from relattn.figures.contact_sheet import HEIGHT, Row, Tile
-    from relattn.tasks.decoding import read_image
+    from relattn.tasks.decoding import decode_image
 
-    def image(file: Path) -> Image.Image | None:
+    def image(embedding: "Embedding", path: str) -> Image.Image | None:
         try:
-            read = Image.fromarray(read_image(file))
+            content = embedding.content_of(embedding.entry_of[path])
+            read = Image.fromarray(decode_image(content, path))
         except InputError:
-            missing.append(file)
+            missing.append(embedding.root / path)
             return None
         read.thumbnail((4 * HEIGHT, 4 * HEIGHT))
         return read
 
     note = f"query · identity {entry['identity']}" if entry["identity"] else "query"
-    query = Tile(image(search.query.root / entry["path"]), Path(entry["path"]).name, note)
+    query = Tile(image(search.query, entry["path"]), Path(entry["path"]).name, note)
     results = []
     for found in entry["ranking"]:
         note = f"rank {found['rank']} · {found['distance']:.4f}"
         path = found["path"]
-        results.append(Tile(image(search.gallery.root / path), Path(path).name, note, found["match"]))
+        results.append(Tile(image(search.gallery, path), Path(path).name, note, found["match"]))
     return Row(query, results)
 
 
@@ -184,23 +177,36 @@ def show(entry: dict[str, Any]) -> None:
     from rich.table import Table
 
     who = ", ".join(f"{name} {entry[name]}" for name in ("identity", "camera") if entry[name])
-    table = Table(title=escape(f"{entry['path']}{f' ({who})' if who else ''}"))
+    table = Table(title=escape(printable(f"{entry['path']}{f' ({who})' if who else ''}")))
     for name in ("rank", "image", "identity", "camera", "distance", "match"):
         table.add_column(name, justify="right" if name in ("rank", "distance") else "left", overflow="fold")
     words = {True: "[green]yes", False: "[red]no", None: ""}
     for found in entry["ranking"]:
-        texts = (escape(found[name] or "") for name in ("path", "identity", "camera"))
+        texts = (escape(printable(found[name] or "")) for name in ("path", "identity", "camera"))
         table.add_row(str(found["rank"]), *texts, f"{found['distance']:.4f}", words[found["match"]])
     Console(width=None if Console().is_terminal else 150).print(table)
 
 
-def summary(scores: dict[str, float] | None) -> str:
-    """The scores in a line, or why there are none."""
-    if scores is None:
-        return "no scores: they need the identity of every query, and a match for one of them"
+def summary(scores: dict[str, float]) -> str:
+    """The scores in a line."""
     unmatched = f", {scores['unmatched']:,} without a match left out" if scores["unmatched"] else ""
     queries = f"{scores['queries']:,} {'query' if scores['queries'] == 1 else 'queries'}"
     return f"rank-1 {scores['rank1']:.2f} %, mAP {scores['mAP']:.2f} % ({queries}{unmatched})"
+
+
+def remarks(search: "Search", entries: list[dict[str, Any]]) -> list[str]:
+    """What must be known to read the rankings and scores: images of unknown identity, rankings that are empty."""
+    lines = []
+    unknown = sum(not entry.identity for entry in search.gallery.entries)
+    if unknown and all(entry.identity for entry in search.query.entries):
+        lines.append(f"{unknown:,} gallery images of unknown identity count as other people in the scores")
+    if empty := [entry for entry in entries if not entry["ranking"]]:
+        lines.append(
+            f"{len(empty):,} queries have an empty ranking, such as {empty[0]['path']}: all {empty[0]['left_out']:,} "
+            "gallery images are of its identity by its camera, or itself (--same_camera match, or --pattern none where "
+            "names were misread)"
+        )
+    return lines
 
 
 def main(arguments: list[str]) -> int:
@@ -212,12 +218,16 @@ def main(arguments: list[str]) -> int:
     console = Console()
     query, gallery = sources(options, console)
     from relattn.inference.search import Search, choose
+    from relattn.publish import publish_json
 
     search = Search(query, gallery, metric=options.distance, same_camera=options.same_camera, reranking=options.rerank)
     count = len(search.query.entries)
     chosen = choose(count, options.queries or SHOWN, options.seed)
     entries = [search.describe(found) for found in search.rank(chosen, options.top)]
-    scores = search.scores()
+    try:
+        scores, unscored = search.scores(), ""
+    except InputError as error:
+        scores, unscored = None, str(error)
     options.out.mkdir(parents=True, exist_ok=True)
     images = len(search.gallery.entries)
     distance = f"{search.metric} distance{', re-ranked' if options.rerank else ''}"
@@ -232,15 +242,18 @@ def main(arguments: list[str]) -> int:
         "scores": scores,
         "queries": entries,
     }
-    (options.out / "ranking.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    publish_json(options.out / "ranking.json", content)
     show(entries[0])
     if len(entries) < count:
         say(console, f"{len(entries):,} of {count:,} queries are shown; --queries {count} shows all")
     if missing:
         named = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
         missing = list(dict.fromkeys(missing))
-        say(console, f"{len(missing):,} images cannot be read, and a grey area stands for each: {named}")
-    say(console, summary(scores))
+        what = "cannot be read or are not those that were embedded"
+        say(console, f"{len(missing):,} images {what}, and grey stands for each: {named}")
+    for line in remarks(search, entries):
+        say(console, line)
+    say(console, summary(scores) if scores else f"no scores: {unscored}")
     sheets = len({entry["sheet"] for entry in entries})
     say(console, f"{options.out}: {sheets:,} {'sheet' if sheets == 1 else 'sheets'}, ranking.json")
     return 0

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from relattn.attention.rga import RelationMask
 
 
-def embed_relations(self: RelationMask, nodes: Tensor, weight: Tensor) -> Tensor:
+def embed_relations(self: RelationMask, nodes: Tensor, weight: Tensor, size: torch.Size) -> Tensor:
     """W [R(i, :), R(:, i)] of Eq. (2), as a convolution over the materialised relations, `(B, n, N)`."""
     theta, phi = nodes.chunk(2, dim=1) if self.embedding == "asymmetric" else (nodes, nodes)
     relations = theta.mT @ phi
-    return F.conv1d(torch.cat([relations.mT, relations], dim=1), weight)  # channels of node i: R(i, :), then R(:, i)
+    stacked = torch.cat([relations.mT, relations], dim=1)  # channels of node i: R(i, :), then R(:, i)
+    filters = weight.unflatten(2, (self.kernel, self.kernel))
+    return F.conv2d(stacked.unflatten(2, size), filters, padding=self.kernel // 2).flatten(2)
 
 
 def materialised(network: nn.Module) -> nn.Module:

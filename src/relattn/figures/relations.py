@@ -80,11 +80,13 @@ class Relations(NamedTuple):
 def connecting(module: RGA, relations: Tensor) -> Tensor:
     """The connecting weights of the spatial mask of RGA for its relations R, both (B, N, N).
 
-    |a r + b s|^2 = |a|^2 r^2 + |b|^2 s^2 + 2 <a, b> r s, so that no N x N x n values are held.
+    |a r + b s|^2 = |a|^2 r^2 + |b|^2 s^2 + 2 <a, b> r s, so that no N x N x n values are held. Of a varphi that reads
+    the relations of neighbours too, a and b are those of the position itself.
     """
     assert module.spatial is not None
     assert module.spatial.relate is not None
-    row, column = module.spatial.relate.weight[:, :, 0].detach().to(relations.dtype).chunk(2, dim=1)
+    weight = module.spatial.relate.weight
+    row, column = weight[:, :, weight.shape[2] // 2].detach().to(relations.dtype).chunk(2, dim=1)
     there, back = relations, relations.mT
     squares = row.square().sum(0) * there.square() + column.square().sum(0) * back.square()
     return (squares + 2 * (row * column).sum(0) * there * back).clamp(min=0).sqrt()

@@ -3,6 +3,7 @@
 from relattn.heads.aspp import ASPP
 from relattn.heads.bnneck import BNNeck
 from relattn.heads.embedding import FaceEmbedding
+from relattn.heads.embedding_neck import EmbeddingNeck
 from relattn.heads.fcn import FCN, AuxiliaryHead
 from relattn.heads.margin import ArcFace, CosFace, IdentityClassifier, Softmax
 from relattn.heads.plain import PlainNeck
@@ -18,6 +19,7 @@ __all__ = [
     "AuxiliaryHead",
     "BNNeck",
     "CosFace",
+    "EmbeddingNeck",
     "FaceEmbedding",
     "IdentityClassifier",
     "PlainNeck",

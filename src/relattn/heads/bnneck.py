@@ -17,6 +17,11 @@ class BNNeck(nn.Module):
         self.classifier = nn.Linear(features, identities, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)
 
+    @property
+    def feature(self) -> nn.Module:
+        """Maps pooled features to the feature after the norm."""
+        return self.norm
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map pooled features `(B, features)` to normed features of that shape and logits `(B, identities)`."""
         normed = self.norm(x)

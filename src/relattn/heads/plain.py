@@ -10,6 +10,11 @@ class PlainNeck(nn.Module):
         super().__init__()
         self.classifier = nn.Linear(features, identities)
 
+    @property
+    def feature(self) -> nn.Module:
+        """Maps pooled features to what is compared: themselves."""
+        return nn.Identity()
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map pooled features `(B, features)` to themselves and logits `(B, identities)`."""
         return x, self.classifier(x)

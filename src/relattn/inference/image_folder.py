@@ -12,7 +12,7 @@ from relattn.tasks.files import absent, inside, some_of
 from relattn.tasks.image_folders import images_below, say_left_out
 from relattn.tasks.image_formats import SUFFIXES
 
-COLUMNS = tuple(Entry.__dataclass_fields__)
+COLUMNS = ("path", "identity", "camera", "split")
 
 SPLITS = ("train", "query", "gallery")
 
@@ -42,9 +42,9 @@ def label_reader(pattern: str, patterns: Mapping[str, str]) -> Callable[[str], t
     """A function that reads identity and camera from an image's relative path; empty texts where it has none.
 
     Args:
-        pattern: One of `patterns` by its name, matched with the beginning of the file's name, where numbers are
-            identities and cameras, the latter counted from 1; `none` for no labels; or a regular expression, sought in
-            the relative path, with the group `identity` and, if there is one, `camera`.
+        pattern: One of `patterns` by its name, which the file's whole name must fit, and where numbers are identities
+            and cameras, the latter counted from 1; `none` for no labels; or a regular expression, sought in the
+            relative path, with the group `identity` and, if there is one, `camera`.
         patterns: Regular expressions by their names.
 
     Raises:
@@ -56,7 +56,7 @@ def label_reader(pattern: str, patterns: Mapping[str, str]) -> Callable[[str], t
         named = re.compile(patterns[pattern])
 
         def numbered(path: str) -> tuple[str, str]:
-            match = named.match(posixpath.basename(path))
+            match = named.fullmatch(posixpath.basename(path))
             return (str(int(match["identity"])), str(int(match["camera"]) - 1)) if match else ("", "")
 
         return numbered

@@ -1,6 +1,6 @@
 """Ranking a gallery for each query of two embeddings, and scoring the ranking."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,13 +9,16 @@ import torch
 
 from relattn.errors import InputError
 from relattn.metrics.distances import DistanceName, Distances, FeatureDistances, nearest
-from relattn.metrics.ranks import Labels, SameCamera, chunks
+from relattn.metrics.ranks import JUNK, Labels, SameCamera, chunks, left_out
 from relattn.metrics.reranking import ReRanked
-from relattn.metrics.retrieval import retrieval
+from relattn.metrics.retrieval import FPRS, Retrieval, retrieval
 from relattn.tasks.embeddings import Embedding, Entry
+from relattn.tasks.files import real_paths
 
-JUNK, DISTRACTOR = "-1", "0"
-"""Identities of badly cropped boxes, and of people whom no query shows where file names number identities from 1."""
+NO_ONE = str(JUNK)
+
+DISTRACTOR = "0"
+"""Identity of people whom no query shows, where file names number identities from 1."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,16 @@ class RankedList:
 class Search:
     """Queries, a gallery, and the distances between them.
 
-    Gallery images of the query's identity by the query's camera are left out of its ranking, where both are known, and
-    so is the query itself. Boxes that show no one (identity -1 of Market-1501) are left out of the gallery.
+    What is left out of rankings and scores is what `relattn test` leaves out (`relattn.metrics.ranks`): gallery images
+    of the query's identity by its camera, where both are known, the query's own file, and boxes that show no one
+    (identity -1). Gallery images of unknown identity count as other people in the scores.
 
     Attributes:
         query: The queries.
         gallery: The gallery without what shows no one.
         metric: `cosine` or `euclidean`.
         distances: Of the queries to the gallery.
+        same_camera: As of `retrieval`.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Search:
         metric: DistanceName | None = None,
         same_camera: SameCamera = "junk",
         reranking: bool = False,
+        distances: Callable[[torch.Tensor, torch.Tensor], Distances] | None = None,
     ) -> None:
         """Prepare the search.
 
@@ -60,17 +66,23 @@ class Search:
             metric: How features are compared; None for what the embeddings say of themselves.
             same_camera: Whether images of the query's identity by its camera are junk, or a match as any other.
             reranking: Whether to re-rank by k-reciprocal neighbours.
+            distances: From the features of queries and gallery to their distances; by default as `metric` and
+                `reranking` say.
 
         Raises:
             InputError: If the features do not go together.
         """
         self.query, self.gallery = queries_of(query), gallery_of(gallery)
         self.metric: DistanceName = metric or query.metadata.get("distance", gallery.metadata.get("distance", "cosine"))
-        features = torch.from_numpy(self.query.features), torch.from_numpy(self.gallery.features)
-        self.distances: Distances = (
-            ReRanked(*features, metric=self.metric) if reranking else FeatureDistances(*features, self.metric)
-        )
-        self.labels = numbered(self.query, self.gallery, same_camera)
+        self.same_camera: SameCamera = same_camera
+        self.features = torch.from_numpy(self.query.features), torch.from_numpy(self.gallery.features)
+        if distances is not None:
+            self.distances = distances(*self.features)
+        elif reranking:
+            self.distances = ReRanked(*self.features, metric=self.metric)
+        else:
+            self.distances = FeatureDistances(*self.features, self.metric)
+        self.labels = numbered(self.query, self.gallery)
 
     def rank(self, chosen: Sequence[int], top: int) -> list[RankedList]:
         """The nearest gallery images of the chosen queries, which are places in ascending order."""
@@ -81,29 +93,31 @@ class Search:
             if not mine:
                 continue
             rows = self.distances.rows(start, stop)[[number - start for number in mine]]
-            left_out = query.identities[mine, None] == gallery.identities
-            left_out &= query.cameras[mine, None] == gallery.cameras
-            values, indices = nearest(rows.masked_fill_(left_out, torch.inf), top)
+            junk = left_out(query.part(mine), gallery, self.same_camera)
+            values, indices = nearest(rows.masked_fill_(junk, torch.inf), top)
             shown = self.distances.display(values)
             for row, number in enumerate(mine):
                 kept = int(values[row].isfinite().sum())
                 ranking = list(zip(indices[row, :kept].tolist(), shown[row, :kept].tolist(), strict=True))
-                found.append(RankedList(number, ranking, int(left_out[row].sum())))
+                found.append(RankedList(number, ranking, int(junk[row].sum())))
         return found
 
-    def scores(self) -> dict[str, float] | None:
-        """`rank1` and `mAP` over all queries, in per cent, and how many of the `queries` are `unmatched`.
+    def scores(self, fprs: Sequence[float] = FPRS) -> dict[str, float]:
+        """The scores of `Retrieval.scores` over all queries, in per cent, and how many `queries` are `unmatched`.
 
-        None if the identity of a query is not known, or no query has a match.
+        Raises:
+            InputError: If the identity of a query is not known, or no query has a match.
         """
-        if not all(entry.identity for entry in self.query.entries):
-            return None
-        try:
-            found = retrieval(self.distances, *self.labels, fprs=())
-        except InputError:  # all else was checked: no query has a match
-            return None
-        scores = {name: found.scores((1,))[name] for name in ("rank1", "mAP")}
-        return scores | {"queries": len(self.query.entries), "unmatched": len(found.unmatched)}
+        found = self.score(fprs)
+        return found.scores() | {"queries": len(self.query.entries), "unmatched": len(found.unmatched)}
+
+    def score(self, fprs: Sequence[float] = FPRS) -> Retrieval:
+        """The retrieval of all queries, scored; raises as `scores` does."""
+        if unknown := sum(not entry.identity for entry in self.query.entries):
+            raise InputError(
+                f"The identity of {unknown:,} of {len(self.query.entries):,} queries is not known, and scores need all."
+            )
+        return retrieval(self.distances, *self.labels, same_camera=self.same_camera, fprs=fprs)
 
     def describe(self, found: RankedList) -> dict[str, Any]:
         """A query and its results, by names; what is not known is None."""
@@ -111,26 +125,29 @@ class Search:
         results = []
         for rank, (index, distance) in enumerate(found.ranking, start=1):
             entry = self.gallery.entries[index]
-            match = mine.identity == entry.identity if mine.identity and entry.identity else None
+            people = mine.identity not in ("", NO_ONE) and entry.identity
+            match = mine.identity == entry.identity if people else None
             results.append({"rank": rank, **known(entry), "distance": max(0.0, round(distance, 6)), "match": match})
         return {**known(mine), "left_out": found.left_out, "ranking": results}
 
 
 def known(entry: Entry) -> dict[str, str | None]:
-    """Path, identity and camera; None where they are not known."""
-    return {"path": entry.path, "identity": entry.identity or None, "camera": entry.camera or None}
+    """Path, identity and camera; None where they are not known, or there is no one."""
+    identity = None if entry.identity in ("", NO_ONE) else entry.identity
+    return {"path": entry.path, "identity": identity, "camera": entry.camera or None}
 
 
 def queries_of(embedding: Embedding) -> Embedding:
     """The split `query` if there is one, else everything.
 
-    Boxes that show no one have no identity, nor have distractors of Market-1501, who are nobody in particular. Other
-    sets count identities from 0.
+    Distractors of Market-1501 are nobody in particular, so that as queries they have no identity; other sets count
+    identities from 0.
     """
     part = embedding.part("query")
     part = part if part.entries else embedding
-    nobody = {JUNK, DISTRACTOR} if embedding.metadata.get("labels") == "market" else {JUNK}
-    entries = [replace(entry, identity="") if entry.identity in nobody else entry for entry in part.entries]
+    if embedding.metadata.get("labels") != "market":
+        return part
+    entries = [replace(entry, identity="") if entry.identity == DISTRACTOR else entry for entry in part.entries]
     return replace(part, entries=entries)
 
 
@@ -138,30 +155,30 @@ def gallery_of(embedding: Embedding) -> Embedding:
     """The split `gallery` if there is one, else everything; without boxes that show no one."""
     part = embedding.part("gallery")
     part = part if part.entries else embedding
-    kept = [row for row, entry in enumerate(part.entries) if entry.identity != JUNK]
+    kept = [row for row, entry in enumerate(part.entries) if entry.identity != NO_ONE]
     return replace(part, features=part.features[kept], entries=[part.entries[row] for row in kept])
 
 
-def numbered(query: Embedding, gallery: Embedding, same_camera: SameCamera) -> tuple[Labels, Labels]:
-    """Numbers for identities and cameras, such that what is left out agrees with the query in both.
+def numbered(query: Embedding, gallery: Embedding) -> tuple[Labels, Labels]:
+    """Numbers for identities, cameras and files, such that what is left out agrees with the query in them.
 
-    What is not known is a number that only this file has: an image never finds itself, whatever is known of it, and
-    nothing else is left out. The same stands for cameras where those of the same camera are matches.
+    What is not known is a number that no other image has.
     """
-    numbers: dict[Hashable, int] = {}
+    numbers: dict[Hashable, int] = {("identity", NO_ONE): JUNK}
 
-    def number(what: str, value: str, file: str) -> int:
-        return numbers.setdefault((what, value) if value else ("file", file), len(numbers))
+    def number(what: str, value: str, unknown: Hashable) -> int:
+        return numbers.setdefault((what, value) if value else unknown, len(numbers))
 
-    def labels(embedding: Embedding) -> Labels:
-        root = embedding.root.resolve()
-        files = [str(root / entry.path) for entry in embedding.entries]
-        pairs = list(zip(embedding.entries, files, strict=True))
-        identities = [number("identity", entry.identity, file) for entry, file in pairs]
-        cameras = [number("camera", entry.camera if same_camera == "junk" else "", file) for entry, file in pairs]
-        return Labels(torch.tensor(identities, dtype=torch.int64), torch.tensor(cameras, dtype=torch.int64))
+    def labels(embedding: Embedding, side: str) -> Labels:
+        entries = embedding.entries
+        columns = (
+            [number("identity", entry.identity, (side, place)) for place, entry in enumerate(entries)],
+            [number("camera", entry.camera, (side, place)) for place, entry in enumerate(entries)],
+            [number("file", path, None) for path in real_paths(embedding.root, [entry.path for entry in entries])],
+        )
+        return Labels(*(torch.tensor(column, dtype=torch.int64) for column in columns))
 
-    return labels(query), labels(gallery)
+    return labels(query, "query"), labels(gallery, "gallery")
 
 
 def choose(count: int, wanted: int, seed: int | None) -> list[int]:

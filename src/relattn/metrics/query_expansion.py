@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from relattn.errors import InputError
-from relattn.metrics.distances import FeatureDistances, nearest
+from relattn.metrics.distances import FeatureDistances, check_features, nearest
 
 
 @torch.no_grad()
@@ -42,7 +42,8 @@ def expand_queries(
         raise InputError(f"Query expansion takes 0 neighbours or more and chunks of 1 or more: {neighbours}, {chunk}.")
     if not 0 <= alpha < float("inf"):
         raise InputError(f"alpha of the query expansion is at least 0 and finite, not {alpha}.")
-    distances = FeatureDistances(query, gallery, "cosine")
+    check_features(query, gallery)
+    distances = FeatureDistances(query.float(), gallery.float(), "cosine")
     if neighbours == 0:
         return distances.query
     expanded = torch.empty_like(distances.query)

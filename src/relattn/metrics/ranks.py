@@ -5,14 +5,18 @@ gallery. The scores need the ranks of each query's few matches alone: the number
 the distances of a chunk of queries are sorted by value, the matches are looked up in them, and the chunk is forgotten.
 Nothing is approximated.
 
-A gallery image of the query's identity is a match, and junk if the same camera took it: junk is left out of the
-ranking (Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015, section 4).
+A gallery image of the query's identity is a match. What is left out of the ranking, neither match nor mistake, is junk:
+
+- an image of the query's identity by its camera (Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV
+  2015, section 4), unless cameras are ignored;
+- the query's own file, where a set is query and gallery at once;
+- an image of identity -1, which shows no one (Market-1501's badly cropped boxes).
 """
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -32,13 +36,30 @@ ROWS = 1024
 """At most so many queries at a time."""
 
 
-class Labels(NamedTuple):
-    """Who is on each image, and which camera took it."""
+JUNK = -1
+"""The identity of images that show no one."""
 
-    identities: Tensor
+
+class Labels(NamedTuple):
+    """Who is on each image, which camera took it, and optionally which file it is.
+
+    `retrieval` and `match_ranks` take tensors, arrays of NumPy and lists, of whole numbers or of text; -1 is junk.
+    """
+
+    identities: Any
     """(N,) int64."""
-    cameras: Tensor
+    cameras: Any
     """(N,) int64."""
+    files: Any = None
+    """(N,) int64, one number for one file; None where no query can be in the gallery."""
+
+    def to(self, device: torch.device) -> "Labels":
+        """The labels as tensors on a device."""
+        return Labels(*(None if values is None else values.to(device) for values in self))
+
+    def part(self, rows: Any) -> "Labels":
+        """The labels of some images."""
+        return Labels(*(None if values is None else values[rows] for values in self))
 
 
 @dataclass(frozen=True)
@@ -52,9 +73,9 @@ class MatchRanks:
     ranks: Tensor
     """(M,) int64, from 1, in the gallery without the query's junk."""
     distances: Tensor
-    """(M,) float32."""
+    """(M,), in the precision of the distances."""
     impostors: Tensor
-    """(at most `keep`,) float32, ascending: the smallest distances between different identities."""
+    """(at most `keep`,) likewise, ascending: the smallest distances between different identities, none infinite."""
 
 
 def chunk_rows(shape: tuple[int, int]) -> int:
@@ -93,32 +114,35 @@ def match_ranks(
         part: Chunks to work on, of those that `chunks` gives; by default all. A process's share.
 
     Raises:
-        InputError: If labels and distances do not agree in number.
+        InputError: If labels and distances do not agree in number, or labels are neither whole numbers nor text.
     """
+    query, gallery = as_labels(query, gallery)
     for name, labels, count in (("query", query, distances.shape[0]), ("gallery", gallery, distances.shape[1])):
-        if any(len(values) != count for values in labels):
-            sizes = " and ".join(str(len(values)) for values in labels)
+        if any(values is not None and len(values) != count for values in labels):
+            sizes = " and ".join(str(len(values)) for values in labels[:2])
             raise InputError(f"{name}: {sizes} identities and cameras, and distances of {count} images.")
-    device = distances.device
-    query, gallery = (Labels(*(values.to(device) for values in labels)) for labels in (query, gallery))
-    order = gallery.identities.argsort(stable=True)
-    by_identity = gallery.identities[order]
-    buffer = torch.empty(chunk_rows(distances.shape), distances.shape[1], device=device)
-    impostors = Smallest(keep, device)
+    device, dtype, images = distances.device, distances.dtype, distances.shape[1]
+    query, gallery = query.to(device), gallery.to(device)
+    same_identity, same_file = Partners.of_identity(query, gallery), Partners.of_file(query, gallery)
+    nobody = gallery.identities == JUNK
+    nobody_before = nobody.cumsum(0)
+    buffer = torch.empty(chunk_rows(distances.shape), images, dtype=dtype, device=device)
+    impostors = Smallest(keep, device, dtype)
     found: list[tuple[Tensor, ...]] = []
     for start, stop in chunks(distances.shape) if part is None else part:
         rows = distances.rows(start, stop, out=buffer[: stop - start])
-        identities = query.identities[start:stop]
-        first = torch.searchsorted(by_identity, identities)
-        number = torch.searchsorted(by_identity, identities, right=True) - first
-        row = torch.repeat_interleave(torch.arange(stop - start, device=device), number)
-        column = order[torch.arange(len(row), device=device) + (first + number - number.cumsum(0))[row]]
+        row, column = same_identity.pairs(start, stop)
+        own_row, own_column = same_file.pairs(start, stop)
+        match = ~torch.isin(row * images + column, own_row * images + own_column)
         if same_camera == "junk":
-            match = gallery.cameras[column] != query.cameras[start:stop][row]
-        else:
-            match = torch.ones_like(row, dtype=torch.bool)
+            match &= gallery.cameras[column] != query.cameras[start:stop][row]
         values = rows[row, column]
-        rows[row, column] = torch.inf  # the rest are impostors
+        # The rest are impostors. What is taken out ranks behind them, and is subtracted where matches do as well.
+        rows[row, column] = torch.inf
+        rows[own_row, own_column] = torch.inf
+        rows[:, nobody] = torch.inf
+        rows[query.identities[start:stop] == JUNK] = torch.inf
+        out = torch.cat((row * images + column, (own_row * images + own_column)[~nobody[own_column]])).unique()
         counts = torch.zeros(stop - start, dtype=torch.int64, device=device).index_add_(0, row, match.long())
         row, column, values = row[match], column[match], values[match]
         nearest_first = lexsort(row, values)  # columns ascend within a row, and the sort is stable
@@ -126,16 +150,126 @@ def match_ranks(
         place = torch.arange(len(row), device=device) - (counts.cumsum(0) - counts)[row]
         ascending = sort_rows(rows)
         nearer, not_farther = look_up(ascending, row, place, values, counts)
+        first = torch.searchsorted(out, row * images)
+        infinite = values == torch.inf
+        out_in_row = torch.searchsorted(out, (row + 1) * images) - first + nobody.count_nonzero()
+        not_farther = not_farther - torch.where(infinite, out_in_row, 0)
         ahead = not_farther
         if ties == "order":
-            ahead = nearer + tied_before(rows, row, column, values, not_farther > nearer)
+            out_before = torch.searchsorted(out, row * images + column) - first + nobody_before[column]
+            tied = tied_before(rows, row, column, values, not_farther > nearer)
+            # Where the rest are all nearer, nothing was counted, and nothing is to be subtracted.
+            ahead = nearer + tied - torch.where(infinite & (not_farther > nearer), out_before, 0)
         impostors.add(ascending)
         found.append((torch.arange(start, stop, device=device), counts, ahead + place + 1, values))
     none = torch.empty(0, dtype=torch.int64, device=device)
     queries, counts, ranks, values = (
-        torch.cat(parts) for parts in zip((none, none, none, none.float()), *found, strict=True)
+        torch.cat(parts) for parts in zip((none, none, none, none.to(dtype)), *found, strict=True)
     )
     return MatchRanks(queries, counts, ranks, values, impostors.values())
+
+
+def as_labels(query: Labels, gallery: Labels) -> tuple[Labels, Labels]:
+    """Labels of any kind as int64 tensors; texts get numbers, the same in query and gallery, and "-1" is junk.
+
+    Raises:
+        InputError: If they are neither whole numbers nor text, or numbers in one and text in the other.
+    """
+    columns: list[tuple[Any, Any]] = []
+    for name, mine, other in zip(Labels._fields, Labels(*query), Labels(*gallery), strict=True):
+        if mine is None or other is None:
+            if name != "files":
+                raise InputError(f"Labels without {name}: give a whole number or text for each image.")
+            columns.append((None, None))
+            continue
+        columns.append(as_numbers(mine, other, name))
+    mine, other = zip(*columns, strict=True)
+    return Labels(*mine), Labels(*other)
+
+
+def as_numbers(query: Any, gallery: Any, name: str) -> tuple[Tensor, Tensor]:
+    """One kind of labels as int64 tensors."""
+    kinds, found = [], []
+    for labels in (query, gallery):
+        values: Any = labels if isinstance(labels, Tensor) else np.asarray(labels)
+        if values.dtype == object and all(isinstance(value, str) for value in values.ravel()):  # as pandas has text
+            values = values.astype(str)
+        kind = "i" if isinstance(values, Tensor) else values.dtype.kind
+        if isinstance(values, Tensor) and (values.is_floating_point() or values.dtype == torch.bool):
+            kind = "f"
+        if values.ndim != 1 or kind not in "iuU" or (kind == "u" and values.max(initial=0) > np.iinfo(np.int64).max):
+            raise InputError(
+                f"The {name} are {values.dtype} of shape {tuple(values.shape)}, expected one whole number or text for "
+                "each image."
+            )
+        kinds.append("U" if kind == "U" else "i")
+        found.append(values)
+    if kinds[0] != kinds[1]:
+        raise InputError(f"The {name} of one side are numbers and those of the other text: give both as the same.")
+    if kinds[0] == "U":
+        numbers = {str(JUNK): JUNK}
+        found = [np.array([numbers.setdefault(text, len(numbers)) for text in values.tolist()]) for values in found]
+    one, other = (
+        values.long() if isinstance(values, Tensor) else torch.from_numpy(values.astype(np.int64)) for values in found
+    )
+    return one, other
+
+
+class Partners:
+    """The gallery images that have something in common with each query."""
+
+    def __init__(self, query: Tensor, gallery: Tensor, kept: Tensor) -> None:
+        """Sort the gallery.
+
+        Args:
+            query: `(Q,)` what queries have.
+            gallery: `(G,)` what gallery images have.
+            kept: `(G,)` bool, the gallery images that count.
+        """
+        self.query = query
+        self.order = gallery.argsort(stable=True)
+        self.order = self.order[kept[self.order]]
+        self.sorted = gallery[self.order]
+
+    @classmethod
+    def of_identity(cls, query: Labels, gallery: Labels) -> "Partners":
+        """Images of each query's identity, junk apart."""
+        return cls(query.identities, gallery.identities, gallery.identities != JUNK)
+
+    @classmethod
+    def of_file(cls, query: Labels, gallery: Labels) -> "Partners":
+        """Images that are the query's own file."""
+        everything = torch.ones_like(gallery.identities, dtype=torch.bool)
+        if query.files is None or gallery.files is None:
+            return cls(query.identities, gallery.identities, ~everything)
+        return cls(query.files, gallery.files, everything)
+
+    def found(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """The first place in the sorted gallery of what queries have, and the number of places."""
+        first = torch.searchsorted(self.sorted, wanted)
+        return first, torch.searchsorted(self.sorted, wanted, right=True) - first
+
+    def count(self) -> int:
+        """The number of all pairs."""
+        return int(self.found(self.query)[1].sum())
+
+    def pairs(self, start: int = 0, stop: int | None = None) -> tuple[Tensor, Tensor]:
+        """Rows (from `start`) and columns of the pairs, row by row, columns ascending."""
+        wanted = self.query[start:stop]
+        first, number = self.found(wanted)
+        row = torch.repeat_interleave(torch.arange(len(wanted), device=wanted.device), number)
+        column = self.order[torch.arange(len(row), device=row.device) + (first + number - number.cumsum(0))[row]]
+        return row, column
+
+
+def left_out(query: Labels, gallery: Labels, same_camera: SameCamera = "junk") -> Tensor:
+    """Which gallery images are junk of some queries, as `match_ranks` has it: `(Q, G)` bool. For a few queries."""
+    junk = (gallery.identities == JUNK).expand(len(query.identities), -1).clone()
+    if same_camera == "junk":
+        junk |= (query.identities[:, None] == gallery.identities) & (query.cameras[:, None] == gallery.cameras)
+    if query.files is not None and gallery.files is not None:
+        junk |= query.files[:, None] == gallery.files
+    return junk
 
 
 def lexsort(major: Tensor, minor: Tensor) -> Tensor:
@@ -179,15 +313,15 @@ def tied_before(rows: Tensor, row: Tensor, column: Tensor, values: Tensor, tied:
 class Smallest:
     """The smallest of all values seen, a bounded number of them."""
 
-    def __init__(self, number: int, device: torch.device) -> None:
+    def __init__(self, number: int, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         """Keep the `number` smallest values of all that are added."""
-        self.number, self.bound = number, torch.inf
+        self.number, self.bound, self.dtype = number, torch.inf, dtype
         self.kept: list[Tensor] = []
         self.count = 0
         self.device = device
 
     def add(self, ascending: Tensor) -> None:
-        """Take note of the finite values of `(n, N)` rows in ascending order."""
+        """Take note of the values below infinity of `(n, N)` rows in ascending order."""
         if not self.number:
             return
         each = -(-self.number // len(ascending))
@@ -196,7 +330,7 @@ class Smallest:
         bound = torch.tensor(self.bound, device=self.device, dtype=ascending.dtype)
         ends = torch.searchsorted(ascending, bound.expand(len(ascending), 1).contiguous(), right=True)
         wide = ascending[:, : int(ends.max().clamp(max=self.number))]
-        values = wide[(torch.arange(wide.shape[1], device=self.device) < ends) & wide.isfinite()]
+        values = wide[(torch.arange(wide.shape[1], device=self.device) < ends) & (wide < torch.inf)]
         self.kept.append(values)
         self.count += len(values)
         if self.count > 2 * self.number:
@@ -216,6 +350,6 @@ class Smallest:
     def values(self) -> Tensor:
         """The smallest values, in ascending order."""
         if not self.kept:
-            return torch.empty(0, device=self.device)
+            return torch.empty(0, device=self.device, dtype=self.dtype)
         self.shrink()
         return sort_rows(self.kept[0][None])[0]

@@ -52,6 +52,7 @@ class ReRanked:
     Attributes:
         shape: Number of queries and of gallery images.
         device: Where the features are, and the rows.
+        dtype: float32, whatever the features' is.
     """
 
     def __init__(
@@ -86,11 +87,13 @@ class ReRanked:
         if not 0 <= weight <= 1:
             raise InputError(f"The weight of the original distance is between 0 and 1, not {weight}.")
         check_features(query, gallery)
+        query, gallery = query.float(), gallery.float()
         if metric == "cosine":
             query, gallery = normalised(query, "query"), normalised(gallery, "gallery")
         self.weight = weight
         self.shape = (len(query), len(gallery))
         self.device = query.device
+        self.dtype = torch.float32
         self._original = FeatureDistances(query, gallery, "euclidean" if metric == "cosine" else metric)
         features = torch.cat([self._original.query, self._original.gallery])
         # Views from here on: the features are in memory once.

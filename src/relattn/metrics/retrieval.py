@@ -13,13 +13,25 @@ up to 2.7 on CUHK03 for the same ranking.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from relattn.errors import InputError
 from relattn.metrics.distances import Distances, MatrixDistances
-from relattn.metrics.ranks import Labels, MatchRanks, SameCamera, Ties, chunks, match_ranks
+from relattn.metrics.ranks import (
+    JUNK,
+    Labels,
+    MatchRanks,
+    Partners,
+    SameCamera,
+    Ties,
+    as_labels,
+    chunks,
+    match_ranks,
+)
 
 FPRS = (1e-4, 1e-3, 1e-2)
 
@@ -38,7 +50,7 @@ class Retrieval:
     """Mean inverse negative penalty, P / r_P: how early the last match is found (Ye et al., TPAMI 2022, Eq. 5)."""
     tpr: dict[float, float]
     """True positive rate of accepting pairs by distance, at the largest threshold with no more false positives than
-    the rate says."""
+    the rate says; a pair at an infinite distance is never accepted."""
     average_precisions: Tensor
     """(Q,) float64, by step, for each query; NaN where it has no match."""
     first_ranks: Tensor
@@ -52,14 +64,21 @@ class Retrieval:
         curve = (float(self.cmc[min(rank, len(self.cmc)) - 1]) for rank in ranks)
         return dict(zip(score_names(ranks, list(self.tpr)), (*means, *curve, *self.tpr.values()), strict=True))
 
+    def headline(self, way: str) -> dict[str, float]:
+        """The scores that are reported of another way to rank, under names that end in it: `mAP_reranked`, ..."""
+        return {f"{name}_{way}": value for name, value in self.scores((1,)).items() if "FPR" not in name}
+
 
 def score_names(ranks: Sequence[int] = (1, 5, 10), fprs: Sequence[float] = FPRS) -> list[str]:
     """Names of the scores of a `Retrieval`."""
     return ["mAP", "mAP_trapezoid", "mINP", *(f"rank{rank}" for rank in ranks), *(f"TPR@FPR={fpr:g}" for fpr in fprs)]
 
 
+Matrix = Tensor | NDArray[Any] | Sequence[Sequence[float]]
+
+
 def retrieval(
-    distances: Distances | Tensor,
+    distances: Distances | Matrix,
     query: Labels,
     gallery: Labels,
     *,
@@ -71,9 +90,10 @@ def retrieval(
     """Score a retrieval; the matrix of distances is never whole in memory.
 
     Args:
-        distances: Of Q queries to G gallery images, as an object that computes them, or `(Q, G)` itself.
-        query: Identities and cameras of the queries.
-        gallery: Identities and cameras of the gallery.
+        distances: Of Q queries to G gallery images, as an object that computes them, or `(Q, G)` itself, as of
+            `MatrixDistances`; an infinite distance ranks behind all others.
+        query: Identities, cameras and, where queries may be in the gallery, files of the queries.
+        gallery: Those of the gallery. Which images are junk is said in `relattn.metrics.ranks`.
         same_camera: Whether a gallery image of the query's identity and camera is junk, or a match as any other.
         ties: How equal distances rank, see `match_ranks`.
         ranks: Length of the CMC.
@@ -83,19 +103,27 @@ def retrieval(
         InputError: If no query has a match, or the labels do not fit the distances; features with NaN are refused where
             their distances are made.
     """
-    if isinstance(distances, Tensor):
-        distances = MatrixDistances(distances)
+    distances = as_distances(distances)
+    query, gallery = as_labels(query, gallery)
     pairs = impostor_pairs(query, gallery)
     found = match_ranks(distances, query, gallery, same_camera=same_camera, ties=ties, keep=kept_impostors(pairs, fprs))
     return score(found, query, gallery, same_camera=same_camera, ranks=ranks, fprs=fprs)
 
 
+def as_distances(distances: Distances | Matrix) -> Distances:
+    """Distances as an object that hands out rows."""
+    computed = not isinstance(distances, Tensor) and hasattr(distances, "rows")
+    return distances if computed else MatrixDistances(distances)  # type: ignore[return-value, arg-type]
+
+
 def impostor_pairs(query: Labels, gallery: Labels) -> int:
-    """Pairs of a query and a gallery image of another identity."""
-    identities, number = gallery.identities.unique(return_counts=True)
-    place = torch.searchsorted(identities, query.identities).clamp(max=len(identities) - 1)
-    same = torch.where(identities[place] == query.identities, number[place], 0)
-    return len(query.identities) * len(gallery.identities) - int(same.sum())
+    """Pairs of a query and a gallery image of another identity, without junk."""
+    row, column = Partners.of_file(query, gallery).pairs()
+    whose, of = query.identities[row], gallery.identities[column]
+    own_files = ((whose != of) & (whose != JUNK) & (of != JUNK)).count_nonzero()
+    same = Partners.of_identity(query, gallery).count()
+    queries, images = ((labels.identities != JUNK).count_nonzero() for labels in (query, gallery))
+    return int(queries * images - same - own_files)
 
 
 def kept_impostors(pairs: int, fprs: Sequence[float]) -> int:
@@ -151,29 +179,37 @@ def score(
 
 def true_positive_rate(found: MatchRanks, false_positives: int) -> float:
     """Share of matching pairs, in per cent, nearer than the first impostor that must not be accepted."""
-    if false_positives >= len(found.impostors):
-        return 100.0
-    return 100 * float((found.distances < found.impostors[false_positives]).double().mean())
+    known = false_positives < len(found.impostors)
+    threshold = float(found.impostors[false_positives]) if known else torch.inf
+    return 100 * float((found.distances < threshold).double().mean())
 
 
 def explain_unmatched(unmatched: Tensor, query: Labels, gallery: Labels, same_camera: SameCamera) -> str:
     """Say how many queries have no match, and why."""
-    absent = ~torch.isin(query.identities[unmatched.cpu()].cpu(), gallery.identities.cpu())
+    total = len(query.identities)
+    query = query.part(unmatched.to(query.identities.device))
+    nobody = query.identities == JUNK
+    absent = ~nobody & ~torch.isin(query.identities, gallery.identities)
+    rest = int((~absent & ~nobody).sum())
     reasons = []
+    if nobody.any():
+        reasons.append(f"{int(nobody.sum())} show no one (identity {JUNK})")
     if absent.any():
         reasons.append(f"of {int(absent.sum())} the gallery has no image of the identity")
-    if same_camera == "junk" and not absent.all():
+    if rest and same_camera == "junk":
         reasons.append(
-            f"of {int((~absent).sum())} it has images from the query's own camera only, which are junk (a set with one "
-            "camera is scored with same_camera: match)"
+            f"of {rest} it has images from the query's own camera only, which are junk (a set with one camera is "
+            "scored with same_camera: match)"
         )
-    named = ", ".join(str(index) for index in unmatched[:5].tolist())
-    which = f"Queries without a match in the gallery: {len(unmatched)} of {len(query.identities)} (numbers {named}"
-    return f"{which}{', ...' if len(unmatched) > 5 else ''}): {'; '.join(reasons)}."
+    elif rest:
+        reasons.append(f"of {rest} it has the query's own file only, which does not count")
+    named = ", ".join(map(str, unmatched[:5].tolist())) + (", ..." if len(unmatched) > 5 else "")
+    count = f"{len(unmatched)} of {total} (numbers {named})"
+    return f"Queries without a match in the gallery: {count}: {'; '.join(reasons)}."
 
 
 def single_shot_cmc(
-    distances: Distances | Tensor,
+    distances: Distances | Matrix,
     query: Labels,
     gallery: Labels,
     *,
@@ -184,7 +220,8 @@ def single_shot_cmc(
     """CMC where each query meets one image of every identity, drawn at random: the classic protocol of CUHK03.
 
     Li et al., "DeepReID", CVPR 2014. A draw puts the gallery in a random order; each identity is represented by its
-    first image that is not the query's junk. The curve is the mean over draws and over the queries that have a match.
+    first image that is not the query's junk by its camera. The curve is the mean over draws and over the queries that
+    have a match.
 
     Args:
         distances: As of `retrieval`.
@@ -200,13 +237,17 @@ def single_shot_cmc(
     Raises:
         InputError: If no query has a match.
     """
-    if isinstance(distances, Tensor):
-        distances = MatrixDistances(distances)
+    distances = as_distances(distances)
     device = distances.device
-    query, gallery = (Labels(*(values.to(device) for values in labels)) for labels in (query, gallery))
+    query, gallery = (labels.to(device) for labels in as_labels(query, gallery))
+    people = gallery.identities != JUNK
     generator = torch.Generator().manual_seed(seed)
     orders = [torch.randperm(len(gallery.identities), generator=generator).to(device) for _ in range(repeats)]
-    identities = gallery.identities.unique()
+    orders = [order[people[order]] for order in orders]
+    identities = gallery.identities[people].unique()
+    everyone = torch.arange(len(query.identities))
+    if not len(identities):
+        raise InputError(explain_unmatched(everyone, query, gallery, "junk"))
     hits, trials = torch.zeros(ranks, dtype=torch.float64, device=device), 0
     for start, stop in chunks(distances.shape):
         rows = distances.rows(start, stop)
@@ -221,14 +262,13 @@ def single_shot_cmc(
                 matched = own >= 0
                 row, own, target = mine[matched], own[matched], place[mine][matched]
                 candidates = rows[row][:, drawn]
-                candidates[torch.arange(len(row), device=device), target] = torch.inf
                 value = rows[row, own][:, None]
                 ahead = (candidates < value) | ((candidates == value) & (drawn < own[:, None]))
+                ahead[torch.arange(len(row), device=device), target] = False
                 rank = ahead.count_nonzero(dim=1)
                 hits += torch.bincount(rank.clamp(max=ranks), minlength=ranks + 1)[:ranks]
                 trials += len(rank)
     if not trials:
-        everyone = torch.arange(len(query.identities))
         raise InputError(explain_unmatched(everyone, query, gallery, "junk"))
     return 100 * hits.cumsum(0) / trials
 

@@ -49,6 +49,9 @@ class Converted:
     sources: Sources = field(default_factory=dict, repr=False)
     """Where each of our names comes from."""
 
+    arguments: dict[str, int] = field(default_factory=dict)
+    """Arguments of the attention that the shapes of the weights tell, such as its ratios."""
+
     def report(self) -> str:
         """What was converted and what was not, for people."""
         lines = [f"{self.release} as {self.attention}: {len(self.state):,} tensors converted."]
@@ -104,8 +107,10 @@ def some(names: Iterable[str]) -> str:
     return ", ".join(listed[:5]) + (f", ... ({len(listed):,})" if len(listed) > 5 else "") or "nothing"
 
 
-def convert(release: str, attention: str, state: dict[str, Tensor], sources: Sources) -> Converted:
-    """Give the weights their names here; see `Sources`."""
+def convert(
+    release: str, attention: str, state: dict[str, Tensor], sources: Sources, arguments: dict[str, int]
+) -> Converted:
+    """Give the weights their names here; see `Sources`. `arguments` are those of the attention."""
     converted: dict[str, Tensor] = {}
     missing: list[str] = []
     for ours, theirs in sources.items():
@@ -116,9 +121,11 @@ def convert(release: str, attention: str, state: dict[str, Tensor], sources: Sou
             missing.append(ours)
         else:
             joined = torch.cat(parts)
-            # Convolutions of RGA keep three dimensions (`NodeConvolution`).
-            narrow = ours.startswith("network.attention.") and joined.ndim == 4
-            converted[ours] = joined.flatten(2) if narrow else joined
+            if joined.ndim == 4 and ours.startswith("network.attention."):
+                joined = joined.flatten(2)  # convolutions of RGA keep three dimensions (`NodeConvolution`)
+            elif joined.ndim == 4 and ours.startswith("head."):
+                joined = joined.flatten(1)  # a 1x1 convolution of a pooled feature is a linear layer
+            converted[ours] = joined
     used = {name for ours in converted for name in sources[ours]}
     unplaced = tuple(name for name in state if name not in used)
-    return Converted(release, attention, converted, unplaced, tuple(missing), sources)
+    return Converted(release, attention, converted, unplaced, tuple(missing), sources, arguments)

@@ -1,10 +1,10 @@
 """Reading a released checkpoint into a network."""
 
-import pickle
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +12,7 @@ from relattn.errors import InputError, MissingFileError
 from relattn.released.converted import COUNTER, Converted, some, unwrap
 from relattn.released.rga import convert_rga
 from relattn.released.stra import convert_stra, is_stra
+from relattn.unpickle import NumberType, scalar
 
 
 def read_released(path: Path | str) -> Converted:
@@ -25,14 +26,13 @@ def read_released(path: Path | str) -> Converted:
     if not file.is_file():
         raise MissingFileError(f"{file}: there is no such checkpoint.")
     # Scores are saved beside the weights as numbers of NumPy, under the module names of any version.
-    scalar: Any = np.float64(0).__reduce__()[0]
     harmless: list[Any] = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
-    harmless += [np.dtype, *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")}]
+    harmless += [(NumberType, "numpy.dtype")]
     try:
         with torch.serialization.safe_globals(harmless):
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise InputError(f"{file} cannot be read as a checkpoint: {error}") from error
+    except Exception as error:  # damaged bytes make a reader raise anything
+        raise InputError(f"{file} cannot be read as a checkpoint: {error or type(error).__name__}") from error
     try:
         state = unwrap(content)
         if is_stra(state):
@@ -86,11 +86,11 @@ def load_released(
         else:
             raise InputError(
                 f"{path}: {' + '.join(theirs)} is {tuple(value.shape)}, and {name} of the network is "
-                f"{tuple(expected[name].shape)}.{advice(ours, value)}"
+                f"{tuple(expected[name].shape)}.{advice(ours, found, expected)}"
             )
     missing = tuple(name for name in expected if name not in state)
     unplaced = (*found.unplaced, *left_out)
-    result = Converted(found.release, found.attention, state, unplaced, missing, found.sources)
+    result = Converted(found.release, found.attention, state, unplaced, missing, found.sources, found.arguments)
     needed = [name for name in missing if not (classes == "ignore" and name.startswith("head.classifier."))]
     if needed and not partial:
         raise InputError(
@@ -101,10 +101,27 @@ def load_released(
     return result
 
 
-def advice(name: str, value: Tensor) -> str:
-    """What may be the matter with a tensor of another shape."""
+def advice(name: str, found: Converted, expected: Mapping[str, Tensor]) -> str:
+    """What the network must be built with, for a tensor of the file that has another shape than the network's."""
     if name.startswith("head.classifier."):
-        return f" The file has {len(value):,} identities; a classifier can be left out (classes='ignore')."
-    if "attention." in name:
-        return " The network must be built for the images that the file was trained on, 256x128 in the papers."
-    return ""
+        identities = len(found.state[name])
+        return f" The file has {identities:,} identities; a classifier can be left out (classes='ignore')."
+    if not re.search(r"attention\.|\.(local|mode)\.", name):
+        return ""
+    theirs, ours = positions_of(found.state), positions_of(expected)
+    if theirs is not None and ours is not None and theirs != ours:
+        return (
+            f" The file is for images with {theirs:,} positions after stage 1, and the network for {ours:,}: build it "
+            "for the file's images, 256x128 (2,048 positions) in the paper."
+        )
+    needed = ", ".join(f"{argument} {value}" for argument, value in found.arguments.items())
+    return f" The file's attention has {needed}: build the network's with them." if needed else ""
+
+
+def positions_of(state: Mapping[str, Tensor]) -> int | None:
+    """The positions of the map after stage 1 that the weights of RGA are for; None where no weight tells."""
+    for half, layer, each in (("spatial", "relate", 2), ("channel", "embed", 1)):
+        name = f"attention.stage1.{half}.{layer}.0.weight"
+        if (weight := state.get(f"network.{name}", state.get(name))) is not None:
+            return weight.shape[1] // each
+    return None

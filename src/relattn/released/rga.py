@@ -4,8 +4,10 @@ A ResNet-50 with `rga_att1` to `rga_att4` after its stages, then `feat_bn` and `
 `BNNeck` compute; only the three embeddings of one input, one convolution and one batch norm in `RGA`, are joined here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from torch import Tensor
 
 from relattn.errors import InputError
 from relattn.released.converted import BLOCKS, Converted, Sources, convert, norm, some, trunk, unwrap
@@ -45,7 +47,7 @@ def convert_rga(state_dict: Mapping[str, Any]) -> Converted:
         state_dict: As saved: bare or under `state_dict`, with or without `module.` before each name.
 
     Raises:
-        InputError: If there is no RGA in it.
+        InputError: If there is no RGA in it, or it has no ratios that `RGA` can be built with.
     """
     state = unwrap(state_dict)
     halves = [half for half in ("spatial", "channel") if any(f".gg_{half}." in name for name in state)]
@@ -56,4 +58,44 @@ def convert_rga(state_dict: Mapping[str, Any]) -> Converted:
         for half in halves:
             sources |= relation_mask(f"network.attention.stage{stage}", f"backbone.rga_att{stage}", half)
     sources |= {**norm("head.norm", "feat_bn"), "head.classifier.weight": ("cls.weight",)}
-    return convert("RGA", f"rga_{''.join(half[0] for half in halves)}", state, sources)
+    return convert("RGA", f"rga_{''.join(half[0] for half in halves)}", state, sources, arguments_of(state, halves))
+
+
+def arguments_of(state: Mapping[str, Tensor], halves: Iterable[str]) -> dict[str, int]:
+    """Embedding and reduction ratio of the attention, as the shapes tell; the authors' scripts set 8 for both.
+
+    The released code has two embedding ratios, of channels and of positions (`--c_ratio`, `--s_ratio`), which `RGA` has
+    one for, as the paper has.
+
+    Raises:
+        InputError: If no one ratio explains the widths.
+    """
+    embedded: list[tuple[int, int]] = []
+    reduced: list[tuple[int, int]] = []
+    for stage in range(1, len(BLOCKS) + 1):
+        for half in halves:
+            name = f"backbone.rga_att{stage}.{{}}_{half}.0.weight"
+            for layer, joined in (("theta", 1), ("gx", 1), ("gg", 2), ("W", 0)):
+                if (weight := state.get(name.format(layer))) is None:
+                    continue
+                outputs, inputs = weight.shape[:2]
+                pair = (inputs // joined, outputs) if joined else (inputs, outputs)
+                (embedded if joined else reduced).append(pair)
+    ratios = {"embedding_ratio": embedded, "reduction_ratio": reduced}
+    return {name: ratio_of(name, widths) for name, widths in ratios.items() if widths}
+
+
+def ratio_of(name: str, widths: list[tuple[int, int]]) -> int:
+    """The ratio r with max(1, before // r) = after for all pairs of widths; of several, a power of two near 8.
+
+    Raises:
+        InputError: If there is none.
+    """
+    for ratio in (8, 4, 16, 2, 32, *range(1, 1 + max(before for before, _ in widths))):
+        if all(max(1, before // ratio) == after for before, after in widths):
+            return ratio
+    listed = ", ".join(f"{before} to {after}" for before, after in dict.fromkeys(widths))
+    raise InputError(
+        f"The weights have no one {name}, with which RGA could be built: widths go from {listed}. Expected one ratio "
+        "for channels and positions, as in the paper."
+    )

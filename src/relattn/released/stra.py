@@ -1,10 +1,11 @@
 """The released StRA: `stru_resnet50`, a network for torchreid 0.9.1.
 
 A ResNet-50 whose last stage has `mask_conv`, `value_conv` and `moe` in place of its 3x3 convolutions, and which ends in
-an embedding of 512 numbers. The trunk is the suite's, and the attention is `StRA(variant="released")`; the embedding
-has no counterpart.
+an embedding of 512 numbers with a batch norm and a classifier. The trunk is the suite's, the attention is
+`StRA(variant="released")`, and the head `EmbeddingNeck`, whose 1x1 convolution is a linear layer here.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,11 +17,7 @@ from relattn.released.converted import BLOCKS, Converted, Sources, convert, norm
 
 
 def convert_stra(state_dict: Mapping[str, Any]) -> Converted:
-    """Convert what has a place of the weights of the released StRA, a ResNet-50 for torchreid 0.9.1.
-
-    Placed: the trunk and all of the attention, `layer4.*.conv2.{mask_conv, value_conv, moe}`, which goes into
-    `StRA(variant="released")`. Not placed: `global_avg_pool` and `classifier`, an embedding of 512 numbers, which no
-    head of the suite has, and whatever else is in the file.
+    """Convert the weights of the released `stru_resnet50`.
 
     The names are those of the published code; no published file was at hand to compare with.
 
@@ -28,7 +25,7 @@ def convert_stra(state_dict: Mapping[str, Any]) -> Converted:
         state_dict: As saved: bare or under `state_dict`, with or without `module.` before each name.
 
     Raises:
-        InputError: If there is no StRA in it.
+        InputError: If there is no StRA in it, or its blocks have different neighbourhoods.
     """
     state = unwrap(state_dict)
     if not is_stra(state):
@@ -41,7 +38,10 @@ def convert_stra(state_dict: Mapping[str, Any]) -> Converted:
         sources |= two_layers(f"network.{name}.mode.mask", f"{name}.moe.gap_weight")
         sources |= norm(f"network.{name}.mode.similarity_norms.0", f"{name}.moe.bn")
         sources |= norm(f"network.{name}.mode.similarity_norms.1", f"{name}.moe.bn2")
-    return convert("StRA", "stra_released", state, sources)
+    sources["head.embedding.0.weight"] = ("global_avg_pool.1.weight",)
+    sources |= norm("head.embedding.1", "global_avg_pool.2")
+    sources |= {f"head.classifier.{part}": (f"classifier.{part}",) for part in ("weight", "bias")}
+    return convert("StRA", "stra_released", state, sources, arguments_of(state))
 
 
 def two_layers(ours: str, theirs: str) -> Sources:
@@ -57,3 +57,33 @@ def two_layers(ours: str, theirs: str) -> Sources:
 def is_stra(state: Mapping[str, Tensor]) -> bool:
     """Whether the names are those of the released StRA."""
     return any(re.match(r"layer4\.\d+\.\w+\.mask_conv\.", name) for name in state)
+
+
+def arguments_of(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """Heads, neighbourhood and reduction of the attention, as the shapes tell.
+
+    The released code builds the first block with its default neighbourhood, 3x3, whatever the others have; `StRA` has
+    one for all blocks, so that only files with 3x3, the default, have a network here.
+
+    Raises:
+        InputError: If blocks have different neighbourhoods.
+    """
+    found: dict[str, int] = {}
+    kernels: dict[int, int] = {}
+    for block in range(BLOCKS[-1]):
+        shapes = [
+            tuple(state[name].shape) if (name := f"layer4.{block}.conv2.{layer}.weight") in state else (0, 0)
+            for layer in ("value_conv", "mask_conv.0", "mask_conv.3")
+        ]
+        (channels, each, *_), (hidden, *_), (maps, *_) = shapes
+        if min(each, hidden, maps) < 1:
+            continue
+        found |= {"heads": channels // each, "reduction": channels // hidden}
+        kernels[block] = math.isqrt(maps // found["heads"] - 1)
+    if len(set(kernels.values())) > 1:
+        listed = ", ".join(f"block {block + 1} {kernel}x{kernel}" for block, kernel in kernels.items())
+        raise InputError(
+            f"The blocks of the last stage have different neighbourhoods ({listed}), as the released code builds "
+            "any but 3x3, and StRA has one for all: expected a file with 3x3 in every block."
+        )
+    return found | ({"kernel": kernel} if (kernel := next(iter(kernels.values()), 0)) else {})

@@ -1,8 +1,16 @@
 """Interruption of a run by a signal: it ends with a checkpoint, and goes on later as if it had never stopped.
 
 Batches and augmentation follow from the seed and the epoch (`relattn.tasks.samplers`), and all that is random within a
-step, such as dropout, from the seed and the step: nothing depends on how often a run was stopped. SIGTERM, which
-schedulers send, a first Ctrl-C, and under SLURM SIGUSR1, end a run after the step that it is at, with a checkpoint.
+step, such as dropout, from the seed and the step: nothing depends on how often a run was stopped.
+
+SIGTERM, which schedulers send, SIGHUP, which a terminal sends that is closed, a first Ctrl-C, and under SLURM SIGUSR1,
+end a run with the exit code 128 + the signal's number:
+
+- before the first step at once, since there is nothing to keep;
+- in training after the step that is being made, with a checkpoint; a validation that is due is made first;
+- in the final test at once: the last epoch's checkpoint and scores are there, and going on makes the test.
+
+A second Ctrl-C ends it at once, with the checkpoint that there is.
 """
 
 import os
@@ -12,7 +20,7 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -35,20 +43,67 @@ class Interrupted(Exception):  # noqa: N818 (no error)
         self.told, self.step, self.checkpoint = told, step, checkpoint
 
 
+class Signals:
+    """Signals that tell a run to stop: they end the process, or are remembered while it trains.
+
+    A context, from the run's beginning to its end. Outside of the main thread nothing is heard.
+
+    Attributes:
+        told: The signal that was heard in training.
+        training: Whether a run trains, and is to end between two steps.
+    """
+
+    def __init__(self) -> None:
+        self.told: signal.Signals | None = None
+        self.training = False
+        self.before: dict[int, Any] = {}
+        self.process = os.getpid()
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            requeue = [signal.SIGUSR1] if SLURMEnvironment.detect() else []
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *requeue):
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                    self.before[number] = signal.getsignal(number)
+        self.take()
+        return self
+
+    def take(self) -> None:
+        """Hear the signals, also those that somebody else has begun to hear since."""
+        for number in self.before:
+            signal.signal(number, self.hear)
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def hear(self, number: int, frame: FrameType | None) -> None:
+        """End the process with the shell's number for this signal, or remember the signal."""
+        if os.getpid() != self.process:
+            return  # a worker, which a terminal tells too: it ends with the run
+        again = number == signal.SIGINT and self.told is signal.SIGINT
+        if again or not self.training:
+            raise SystemExit(128 + number)
+        if number == signal.SIGINT:
+            sys.stderr.write("\nrelattn: stops after this step; Ctrl-C again to stop at once, without a checkpoint\n")
+        self.told = signal.Signals(number)
+
+
 class Interruption(Callback):
     """Stops a run between two steps when it is told to, and makes every step the same for a run that went on."""
 
-    def __init__(self, checkpoint: Path | None) -> None:
-        """Say where the last checkpoint of the run is, None if it keeps none."""
-        self.checkpoint = checkpoint
+    def __init__(self, checkpoint: Path | None, signals: Signals) -> None:
+        """Say where the last checkpoint of the run is, None if it keeps none, and who hears the signals."""
+        self.checkpoint, self.signals = checkpoint, signals
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
-        self.told: signal.Signals | None = None
         self.metrics: dict[str, dict[str, Any]] = {}
         self.loaders: list[dict[str, Any]] = []
         """States of the loaders of training, in the checkpoint that a run goes on from."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals over from Lightning, whose handlers talk to other processes, or save, amid a step."""
+        """Go on where a checkpoint was made; from now on signals wait for the end of a step."""
+        self.signals.training = True
+        self.signals.take()  # Lightning's own handlers talk to other processes, or save, amid a step
         loop = trainer.fit_loop
         if loop.restarted_mid_epoch:
             self.go_on_amid_epoch(trainer, pl_module)
@@ -57,23 +112,13 @@ class Interruption(Callback):
             loop.epoch_loop.restarting = False
             loop.reset_restart_stage()
             loop.epoch_progress.increment_completed()
-        if threading.current_thread() is not threading.main_thread():
-            return
-        requeue = [signal.SIGUSR1] if SLURMEnvironment.detect() else []
-        for number in (signal.SIGTERM, signal.SIGINT, *requeue):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self.tell)  # Lightning puts what was there back when the run ends
-
-    def tell(self, number: int, frame: FrameType | None) -> None:
-        """Remember the signal; a second Ctrl-C stops at once."""
-        if number == signal.SIGINT:
-            if self.told is signal.SIGINT:
-                raise KeyboardInterrupt
-            sys.stderr.write("\nrelattn: stops after this step; Ctrl-C again to stop at once, without a checkpoint\n")
-        self.told = signal.Signals(number)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop between two epochs; what was told during the last step or validation is heard here."""
+        """Stop between two epochs: after the last step and the validation of one."""
+        self.stop_if_told(trainer)
+
+    def stop_if_told(self, trainer: Trainer) -> None:
+        """Stop where the epoch that has ended is in the checkpoint."""
         if self.agreed(trainer):
             saved = self.checkpoint is not None and self.checkpoint.is_file()
             self.stop(trainer, self.checkpoint if saved else None)
@@ -86,11 +131,13 @@ class Interruption(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop after a step, with a checkpoint; the last step of an epoch has the validation's to wait for."""
-        done = batch_idx + 1
+        """Stop after a step, with a checkpoint, if no validation and no end of an epoch follows on it."""
+        done, loop = batch_idx + 1, trainer.fit_loop
         whole = done % trainer.accumulate_grad_batches == 0  # gradients are not kept
-        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or not whole:
+        if loop.epoch_loop.batch_progress.is_last_batch or not whole:
             return
+        if loop._data_fetcher is not None and loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
+            return  # the next step is the last one then
         if trainer.world_size > 1 and done % STEPS_BETWEEN_AGREEMENTS:
             return
         if self.agreed(trainer):
@@ -101,12 +148,12 @@ class Interruption(Callback):
     def agreed(self, trainer: Trainer) -> bool:
         """Whether any process was told to stop."""
         if trainer.world_size == 1:
-            return self.told is not None
-        return bool(trainer.strategy.reduce_boolean_decision(self.told is not None, all=False))
+            return self.signals.told is not None
+        return bool(trainer.strategy.reduce_boolean_decision(self.signals.told is not None, all=False))
 
     def stop(self, trainer: Trainer, checkpoint: Path | None) -> None:
         """End the run; SLURM is asked to start it again if it said so by SIGUSR1."""
-        told = self.told or signal.SIGTERM  # another process was told
+        told = self.signals.told or signal.SIGTERM  # another process was told
         if told is signal.SIGUSR1 and trainer.is_global_zero:
             requeue()
         raise Interrupted(told, trainer.global_step, checkpoint)

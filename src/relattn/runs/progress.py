@@ -1,19 +1,22 @@
 """How far a run is, read from its folder. No torch in here."""
 
 import csv
+import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from relattn.errors import InputError
 from relattn.runs import run_folder
+from relattn.runs.plain_yaml import LONGEST, plain_yaml
 
 HEADLINE = ("test/score", "val/score")
 """The scores that all tasks have, the final one first."""
 
 METRICS = "metrics.csv"
+LARGEST_METRICS = 256 * 2**20
+"""Bytes of metrics that are read, at most."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +59,19 @@ def progress(folder: Path, state: run_folder.State | None = None) -> Progress:
 
 def length_of(folder: Path, unit: str) -> int | None:
     """Epochs or steps that a run is configured for; None if it is not measured in them."""
-    path = folder / "config.yaml"
-    if not path.is_file():
-        return None
     # The whole file takes long to parse, and is asked for once a second.
-    match = re.search(rf"^  max_{unit}: (\d+)$", path.read_text(), re.MULTILINE)
+    text = run_folder.read_text(folder / "config.yaml", LONGEST) or ""
+    match = re.search(rf"^  max_{unit}: (\d{{1,15}})$", text, re.MULTILINE)
     return int(match[1]) if match else None
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
     """The rows of a run's metrics in order, without empty values."""
-    path = folder / METRICS
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8", errors="replace") as lines:
-        return [numbers(row) for row in csv.DictReader(lines)]
+    text = run_folder.read_text(folder / METRICS, LARGEST_METRICS)
+    try:
+        return [numbers(row) for row in csv.DictReader(io.StringIO(text or "", newline=""))]
+    except csv.Error as error:
+        raise InputError(f"{folder / METRICS} cannot be read: {error}.") from error
 
 
 def numbers(row: dict[str, Any]) -> dict[str, float]:
@@ -86,9 +87,8 @@ def numbers(row: dict[str, Any]) -> dict[str, float]:
 
 def load_config(folder: Path) -> dict[str, Any]:
     """The configuration of a run, empty if it has none that can be read."""
-    path = folder / "config.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except (OSError, ValueError, yaml.YAMLError):
+        content = plain_yaml(run_folder.read_text(folder / "config.yaml", LONGEST) or "")
+    except InputError:
         return {}
     return content if isinstance(content, dict) else {}

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import platform
-import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -19,37 +18,6 @@ PLAIN = (
     *("--unified=3", "--diff-algorithm=myers", "--src-prefix=a/", "--dst-prefix=b/"),
 )
 """A difference as the same bytes whatever the user's own settings of git."""
-
-SECRET = re.compile(r"(^|_)(api_?key|token|password|secret)$", re.IGNORECASE)
-"""Options whose values are nobody else's business, by their names."""
-
-LINE = re.compile(r"^(\s*(?:- )?)(\w+)(: +)(?!null$)(\S.*)$", re.MULTILINE)
-"""A line of YAML with a key and a value."""
-
-USER_OF_URL = re.compile(r"(?<=://)(?!git@)[^/\s@'\"]+(?=@)")
-"""Who asks for an address, with or without a password: `https://user:password@host`, `https://token@host`."""
-
-HIDDEN = "***"
-
-
-def hidden(value: Any) -> Any:
-    """A configuration, or its text in YAML, with `***` in place of keys, tokens and passwords."""
-    if isinstance(value, dict):
-        return {key: HIDDEN if is_secret(key, part) else hidden(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [hidden(part) for part in value]
-    if not isinstance(value, str):
-        return value
-
-    def line(found: re.Match[str]) -> str:
-        return f"{found[1]}{found[2]}{found[3]}'{HIDDEN}'" if SECRET.search(found[2]) else found[0]
-
-    return USER_OF_URL.sub(HIDDEN, LINE.sub(line, value))
-
-
-def is_secret(key: Any, value: Any) -> bool:
-    """Whether an option is a secret that is given."""
-    return isinstance(key, str) and isinstance(value, str) and bool(SECRET.search(key))
 
 
 def git_state(folder: Path | None = None) -> dict[str, Any]:

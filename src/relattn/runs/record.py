@@ -22,8 +22,9 @@ from relattn.costs.measure import count_macs
 from relattn.publish import publish_json, publish_text
 from relattn.runs import wandb_logging
 from relattn.runs.metrics import metrics_logger, row_of_epoch
-from relattn.runs.provenance import git_state, hidden, versions
+from relattn.runs.provenance import git_state, versions
 from relattn.runs.run_folder import RunClaim, read_json
+from relattn.runs.secrets import hidden, hidden_in_yaml
 from relattn.tasks.base import Task
 from relattn.tasks.data import Data
 
@@ -40,7 +41,7 @@ class RunRecord(Callback):
             claim: The run's folder, which stays once something is written into it.
         """
         super().__init__()
-        self.config, self.facts, self.claim = str(hidden(config)), facts, claim
+        self.config, self.facts, self.claim = hidden_in_yaml(config), hidden(facts), claim
         self.loggers: list[Logger] = []
         """The user's, which begin with the run: Lightning would make their runs and folders before data are read."""
         self.made: dict[str, Any] = {}
@@ -56,7 +57,7 @@ class RunRecord(Callback):
 
     def begin(self, trainer: Trainer) -> None:
         """Write what the run is; a rehearsal with `fast_dev_run` leaves nothing."""
-        self.made = made(trainer)
+        self.made = hidden(made(trainer))
         if rehearses(trainer):
             return
         trainer.loggers, self.loggers = [*trainer.loggers, *self.loggers], []
@@ -64,7 +65,7 @@ class RunRecord(Callback):
             return
         self.claim.started = True
         if beginning := getattr(trainer.lightning_module, "beginning", ""):
-            self.made["beginning"] = beginning
+            self.made["beginning"] = hidden(beginning)
         folder = Path(trainer.default_root_dir)
         keep_config(folder / "config.yaml", self.config)
         if before := read_json(folder / "run.json"):  # of a run that goes on
@@ -145,7 +146,7 @@ class RunRecord(Callback):
         path = Path(trainer.default_root_dir) / "result.json"
         content = {
             **self.facts,
-            **module.describe(),
+            **hidden(module.describe()),
             **self.made,
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,

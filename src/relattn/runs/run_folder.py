@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,15 +27,42 @@ RUN_VARIABLE = "RELATTN_RUN"
 LOG_LINES = 20
 """Lines of the log that a failure keeps."""
 
+LARGEST_JSON = 32 * 2**20
+"""Bytes of a record that are read, at most."""
+
 FILES = ("sweep.json", "result.json", "config.yaml")
 """Each of these makes a folder a run's."""
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The content of a file, or None if it is missing, not complete, or no object."""
+def contained(path: Path, folder: Path | None = None) -> bool:
+    """Whether there is a regular file at a path, in a folder: links that lead out of it, and pipes, do not count.
+
+    Args:
+        path: The file.
+        folder: The folder; by default that of the path.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return stat.S_ISREG(path.stat().st_mode) and path.resolve().is_relative_to((folder or path.parent).resolve())
+    except (OSError, RuntimeError):  # a link that leads to itself
+        return False
+
+
+def read_text(path: Path, most: int, folder: Path | None = None) -> str | None:
+    """The text of a file as of `contained`; None if it is none, cannot be read, or has more than `most` bytes."""
+    try:
+        if not contained(path, folder) or path.stat().st_size > most:
+            return None
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+def read_json(path: Path, folder: Path | None = None) -> dict[str, Any] | None:
+    """The content of a file as of `contained`, or None if it is missing, too large, not complete, or no object."""
+    text = read_text(path, LARGEST_JSON, folder)
+    try:
+        content = None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 
@@ -52,7 +80,10 @@ def state_of(folder: Path) -> State:
         return "running"
     if (folder / "failed.json").is_file():
         return "failed"
-    return "interrupted" if folder.is_dir() and any(folder.iterdir()) else "waiting"
+    try:
+        return "interrupted" if folder.is_dir() and any(folder.iterdir()) else "waiting"
+    except OSError:
+        return "interrupted"
 
 
 def lock(folder: Path) -> int | None:
@@ -74,7 +105,10 @@ def is_locked(folder: Path) -> bool:
     """Whether a process holds the lock of a folder."""
     if not folder.is_dir():
         return False
-    descriptor = lock(folder)
+    try:
+        descriptor = lock(folder)
+    except OSError:  # a folder that may not be read
+        return False
     if descriptor is None:
         return True
     os.close(descriptor)
@@ -90,7 +124,7 @@ def record_failure(folder: Path, code: int) -> None:
 def log_tail(folder: Path, lines: int = LOG_LINES) -> list[str]:
     """The last lines of a run's log."""
     path = folder / "log.txt"
-    if not path.is_file():
+    if not contained(path):
         return []
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 64 * 1024))

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from jsonargparse import ArgumentParser
 from torch import nn
 from torch.optim import Optimizer
@@ -24,6 +23,7 @@ from torch.optim import Optimizer
 from relattn.attention.base import Attention
 from relattn.errors import InputError
 from relattn.heads import IdentityClassifier
+from relattn.runs.plain_yaml import MOST, plain_yaml
 from relattn.tasks.base import Task
 from relattn.tasks.data import Data
 from relattn.tasks.schedules import Schedule
@@ -49,9 +49,9 @@ def section_of(content: dict[str, Any], section: str, source: str) -> dict[str, 
         InputError: If there is none.
     """
     try:
-        found = yaml.safe_load(content["config"])[section]
+        found = plain_yaml(content["config"])[section]
         return {**found, "class_path": found["class_path"], "init_args": dict(found.get("init_args") or {})}
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{source} holds no configuration of the {section}, as `relattn fit` writes one.") from error
 
 
@@ -93,7 +93,9 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 def check_classes(config: Any, source: str) -> None:
     """Look at every class that a configuration names, however deep; raises as `build_from_config` does."""
-    for key, value in entries(config):
+    for number, (key, value) in enumerate(entries(config)):
+        if number > MOST:
+            raise InputError(f"{source}: its configuration has more than {MOST:,} values.")
         if key == "__path__":
             raise InputError(
                 f"{source}: its configuration goes on in the file {value}, and may not name files of its own."
@@ -116,8 +118,8 @@ def entries(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
         if isinstance(value, str):
             try:
-                read = yaml.safe_load(value)
-            except (yaml.YAMLError, ValueError):
+                read = plain_yaml(value)
+            except InputError:
                 return
             if isinstance(read, dict | list):
                 yield from entries(read, key)

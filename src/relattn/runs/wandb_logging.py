@@ -35,7 +35,7 @@ def name_run(arguments: Any, folder: Path, facts: Mapping[str, Any], command: st
         command: `fit`, `test`, ...; the job type of the first is `train`.
     """
     tags = [
-        str(facts[name])[:LONGEST_TAG]
+        str(facts[name])[:LONGEST_TAG].rstrip(", ")
         for name in ("task", "data", "backbone", "label", "row", "column")
         if facts.get(name)
     ]

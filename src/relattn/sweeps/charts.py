@@ -64,7 +64,8 @@ def curves(
         x: First and last epoch, which several charts share.
         y: Least and greatest value, which several charts share.
     """
-    figure, ax = blank(CURVES, span(x, 0.02), span(y), whole=True)
+    epochs = span(x, 0.02) if x[0] < x[1] else (x[0] - 0.5, x[0] + 0.5)
+    figure, ax = blank(CURVES, epochs, span(y), whole=True)
     line(ax, mean(baseline), BASE, 1.6)
     if len(seeds) > 1:
         for curve in seeds:
@@ -127,7 +128,7 @@ def blank(
     ax.grid(axis="y", color=LINE, linewidth=1)
     ax.tick_params(length=0, labelsize=SMALL, labelcolor=SOFT)
     ax.set_xlabel(x_label, fontsize=SMALL, color=SOFT)
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole))
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole, min_n_ticks=1 if whole else 2))
     ax.yaxis.set_major_locator(vertical)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))

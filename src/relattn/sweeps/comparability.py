@@ -25,7 +25,7 @@ def differences(records: Sequence[Record]) -> list[str]:
     finished = [record for record in records if record.result is not None]
     for record in finished:
         for what, value in facts(record).items():
-            found.setdefault(what, {}).setdefault(value, []).append(record.folder.name)
+            found.setdefault(what, {}).setdefault(value, []).append(record.name)
     options = [run.sweep.get("options") or {} for run in finished]
     wanted = {what for what, option in ASKED.items() if len({str(one.get(option)) for one in options}) > 1}
     return [sentence(what, runs) for what, runs in found.items() if len(runs) > 1 and what not in wanted]

@@ -16,7 +16,8 @@ def compare(records: Sequence[Record]) -> list[Table]:
     tasks: dict[str, list[Record]] = {}
     for record in records:
         if record.result is not None:
-            tasks.setdefault(str(record.result.get("task", "")), []).append(record)
+            task = re.sub(r"[^\w.-]+", "-", str(record.result.get("task", ""))).strip(".-")  # files are named by it
+            tasks.setdefault(task, []).append(record)
     return [table_of(task, runs) for task, runs in sorted(tasks.items())]
 
 

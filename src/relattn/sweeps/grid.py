@@ -7,6 +7,7 @@ method `grid` can be run anywhere; `random` and `bayes` need W&B, which chooses 
 
 import itertools
 import json
+import math
 import re
 import sys
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ import yaml
 
 from relattn.errors import InputError, MissingFileError, suggest
 from relattn.runs.identity import SEED
+from relattn.runs.plain_yaml import plain_yaml
 
 WANDB_KEYS = {
     *("program", "command", "method", "name", "description", "project", "entity", "metric", "parameters"),
@@ -34,6 +36,9 @@ RESERVED = {"name", "runs", "ckpt_path", "config"}
 
 OWN_KEYS = {"options", "table"}
 """The sections that W&B does not know."""
+
+MOST_RUNS = 10_000
+"""Combinations of a sweep, at most."""
 
 VARIABLE = re.compile(r"\$\{envvar:(\w+)\}")
 """W&B's macro for a variable of the environment: replaced when the run starts, so that no file holds its value."""
@@ -65,6 +70,10 @@ class Sweep:
     def grid(self) -> list[dict[str, Any]]:
         """All combinations in W&B's order: names sorted, the last one running fastest."""
         parameters = self.parameters
+        if (count := math.prod(map(len, parameters.values()))) > MOST_RUNS:
+            raise InputError(
+                f"{self.path} has {count:,} combinations, and {MOST_RUNS:,} are as many as can be planned."
+            )
         names = sorted(parameters)
         combinations = itertools.product(*(parameters[name] for name in names))
         found = [dict(zip(names, values, strict=True)) for values in combinations]
@@ -139,9 +148,9 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> Sweep:
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such sweep file.")
     try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {error}") from error
+        content = plain_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as YAML: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
         raise InputError(f"{path} is no sweep: it needs `method: grid` and `parameters`.")
     for key in content:

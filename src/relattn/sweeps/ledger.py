@@ -9,6 +9,7 @@ from typing import Any
 from relattn.publish import publish_json
 from relattn.runs import run_folder
 from relattn.runs.identity import Decisive
+from relattn.runs.secrets import hidden
 from relattn.sweeps.plan import Planned
 
 FILE = "plan.json"
@@ -36,10 +37,12 @@ class Ledger:
     """The plan of a sweep, as it was launched.
 
     Attributes:
+        folder: The sweep's folder; None for a sweep that was not launched.
         cells: The decisive options of each cell, by row and column.
         runs: The place of each run, by its folder.
     """
 
+    folder: Path | None = None
     cells: dict[tuple[str, str], Decisive] = field(default_factory=dict)
     runs: dict[Path, Place] = field(default_factory=dict)
 
@@ -55,20 +58,22 @@ def write(place: Path, runs: Sequence[Planned]) -> None:
     for run in runs:
         entry = {"row": run.row, "column": run.column, "cell": run.cell, "departures": run.departures}
         entries[run.name] = {"folder": os.path.relpath(run.folder, place), **entry}
-    publish_json(place / FILE, {"cells": list(cells.values()), "runs": entries})
+    publish_json(place / FILE, hidden({"cells": list(cells.values()), "runs": entries}))
 
 
 def read(place: Path) -> Ledger:
     """The ledger of a sweep's folder; empty if there is none that can be read."""
     content = run_folder.read_json(place / FILE) or {}
-    ledger = Ledger()
+    ledger = Ledger(place)
     try:
         for cell in content.get("cells", []):
             ledger.cells[str(cell["row"]), str(cell["column"])] = dict(cell["options"])
         for entry in content.get("runs", {}).values():
             departures = dict(entry["departures"])
             where = Place(str(entry["row"]), str(entry["column"]), str(entry["cell"]), departures)
-            ledger.runs[(place / entry["folder"]).resolve()] = where
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return Ledger()
+            folder = (place / entry["folder"]).resolve()
+            if folder.is_relative_to(place.resolve().parents[1]):  # the folder of all runs
+                ledger.runs[folder] = where
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError):  # of paths that are none
+        return Ledger(place)
     return ledger

@@ -1,7 +1,6 @@
 """Pictures of runs as data of a page that stays small: scaled down, each once, as many as there is room for."""
 
 import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -9,7 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from relattn.printable import in_one_line
 from relattn.sweeps.records import Record
+from relattn.tasks import files
 
 MOST = 6
 """Pictures of a run, at most."""
@@ -18,6 +19,8 @@ ROOM = 2_000_000
 WIDTHS = (900, 640, 450, 320)
 """Widths of pictures, in pixels: the largest at which the first picture of each run has room."""
 QUALITY = 80
+LARGEST = 50_000_000
+"""Pixels of a picture, at most."""
 
 
 @dataclass
@@ -41,7 +44,7 @@ class Pictures:
 
 def pictures(records: Sequence[Record]) -> list[Pictures]:
     """The pictures of those runs that have some; all have their first one before one has its second."""
-    found = [(Pictures(record.folder.name), record.pictures) for record in records if record.pictures]
+    found = [(Pictures(record.name), record.pictures) for record in records if record.pictures]
     width, data = first_ones({digest_of(paths[0]): paths[0] for _, paths in found})
     seen: dict[str, str] = {}
     room = ROOM
@@ -72,12 +75,15 @@ def pictures(records: Sequence[Record]) -> list[Pictures]:
 def name_of(path: Path) -> str:
     """A picture's name: its path in the run's `pictures/`, without the suffix."""
     below = path.parts[len(path.parts) - path.parts[::-1].index("pictures") :]
-    return str(Path(*below).with_suffix(""))
+    return in_one_line(Path(*below).with_suffix(""))
 
 
 def digest_of(path: Path) -> str:
-    """What is equal for files that are equal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """What is equal for files that are equal; the path of one that cannot be read."""
+    try:
+        return files.digest(path)
+    except OSError:
+        return str(path)
 
 
 def first_ones(paths: Mapping[str, Path]) -> tuple[int, dict[str, str | None]]:
@@ -99,12 +105,14 @@ def encoded(path: Path, width: int) -> str | None:
     """A picture as a JPEG that is at most so wide, and at most twice as high, as a URL; None if it cannot be read."""
     try:
         with Image.open(path) as image:
+            if image.width * image.height > LARGEST:
+                return None
             image.draft("RGB", (width, 2 * width))
             image.thumbnail((width, 2 * width))
             opaque = Image.new("RGB", image.size, "white")
             coloured = image.convert("RGBA")
             opaque.paste(coloured, mask=coloured)
-    except (OSError, ValueError, Image.DecompressionBombError):
+    except Exception:  # a damaged file raises nearly anything
         return None
     buffer = BytesIO()
     opaque.save(buffer, "JPEG", quality=QUALITY)

@@ -1,5 +1,6 @@
 """What run folders say: the run, its outcome, its curves and its pictures. A bad folder costs only itself."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -7,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from relattn.errors import InputError
+from relattn.printable import in_one_line
 from relattn.runs import run_folder
 from relattn.runs.checkpoint_files import newest_whole
 from relattn.runs.identity import SEED, Decisive, decisive
 from relattn.runs.progress import load_config, read_metrics
 from relattn.sweeps import ledger
 from relattn.sweeps.ledger import Ledger
+from relattn.sweeps.sound import sound_record
 
 
 @dataclass
@@ -36,7 +39,7 @@ class Record:
     @property
     def name(self) -> str:
         """Name of the run."""
-        return self.folder.name
+        return in_one_line(self.folder.name)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -48,7 +51,7 @@ class Record:
         """The options that decide the outcome; empty without a configuration."""
         try:
             return decisive(self.config)
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError, RecursionError):
             return {}
 
     @cached_property
@@ -92,9 +95,16 @@ class Record:
 
     @property
     def pictures(self) -> list[Path]:
-        """Example pictures, sorted."""
-        patterns = ("*.png", "*.jpg", "*.jpeg")
-        return sorted(path for pattern in patterns for path in self.folder.glob(f"pictures/**/{pattern}"))
+        """Example pictures, sorted; links that lead out of the folder, and pipes, are none."""
+        return [path for path in self.files_of_pictures if run_folder.contained(path, self.folder)]
+
+    @cached_property
+    def files_of_pictures(self) -> list[Path]:
+        """What is named as pictures are, sorted."""
+        place = self.folder / "pictures"
+        if place.is_symlink():  # which may lead to all files that there are
+            return [place]
+        return sorted(path for pattern in ("*.png", "*.jpg", "*.jpeg") for path in place.rglob(pattern))
 
     def value(self, metric: str, test: str = "") -> float | None:
         """A score by its name, or, without a slash in it, an entry of the result such as `parameters`.
@@ -103,21 +113,25 @@ class Record:
             metric: The name.
             test: Name of the folder of a test that followed the run; by default the run's own.
         """
-        content = self.result if not test else sound(run_folder.read_json(self.folder / test / "result.json"))
+        content = self.result
+        if test:
+            read = run_folder.read_json(self.folder / test / "result.json", self.folder)
+            content = None if read is None else sound_record(read)[0]
         if content is None:
             return None
-        found = content["scores"].get(metric) if "/" in metric else content.get(metric)
+        found = content.get("scores", {}).get(metric) if "/" in metric else content.get(metric)
         return float(found) if isinstance(found, int | float) else None
 
     @property
     def why(self) -> str:
         """Why there is no result, where something went wrong; the first line that helps."""
         if self.damage:
-            return " ".join(self.damage)
+            return in_one_line(" ".join(self.damage))
         if self.state == "failed":
             content = run_folder.read_json(self.folder / "failed.json") or {}
-            lines = [str(line) for line in content.get("log") or [] if str(line).strip()]
-            return lines[-1] if lines else str(content.get("why", ""))
+            log = content.get("log")
+            lines = [line for line in map(in_one_line, log if isinstance(log, list) else []) if line]
+            return lines[-1] if lines else in_one_line(content.get("why", ""))
         return ""
 
 
@@ -147,12 +161,20 @@ def read(places: Sequence[Path]) -> Records:
 def read_one(folder: Path) -> Record:
     """The run of a folder; what cannot be read is said in `damage`."""
     damage = []
-    sweep, result = run_folder.read_json(folder / "sweep.json"), run_folder.read_json(folder / "result.json")
+    contents: dict[str, dict[str, Any] | None] = {}
+    for name in ("sweep.json", "result.json"):
+        content = run_folder.read_json(folder / name)
+        if content is None and os.path.lexists(folder / name):
+            damage.append(f"{name} is damaged, or no file of this folder.")
+        elif content is not None:
+            content, wrong = sound_record(content)
+            if wrong:
+                damage.append(f"{name} has entries of another kind than a run writes, left out: {', '.join(wrong)}.")
+        contents[name] = content
+    sweep, result = contents["sweep.json"], contents["result.json"]
+    if result is not None:
+        result.setdefault("scores", {})
     state = run_folder.state_of(folder)
-    if result is None and (folder / "result.json").is_file():
-        damage.append("result.json is damaged.")
-    elif result is not None and (result := sound(result)) is None:
-        damage.append("result.json does not hold what a run writes.")
     if result is None and state == "interrupted" and (folder / "checkpoints").is_dir():
         try:
             checkpoint = newest_whole(folder)
@@ -160,22 +182,16 @@ def read_one(folder: Path) -> Record:
                 damage.append(f"last.ckpt is damaged; {checkpoint.name} is whole.")
         except InputError as error:
             damage.append(str(error))
-    return Record(folder, sweep or {}, result, state, damage)
-
-
-def sound(result: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A result, or None if its parts are of other kinds than a run writes."""
-    if result is None or not isinstance(result.get("scores", {}), dict):
-        return None
-    if not all(isinstance(result.get(name, {}), dict) for name in ("versions", "partial")):
-        return None
-    return {"scores": {}, **result}
+    record = Record(folder, sweep or {}, result, state, damage)
+    if elsewhere := len(record.files_of_pictures) - len(record.pictures):
+        damage.append(f"{elsewhere:,} of its pictures are no files of this folder, and are not looked at.")
+    return record
 
 
 def modified(record: Record) -> float:
     """When the outcome was written."""
     path = record.folder / "result.json"
-    return path.stat().st_mtime if path.is_file() else 0.0
+    return path.stat().st_mtime if run_folder.contained(path) else 0.0
 
 
 def seeds(records: Iterable[Record]) -> dict[Any, Record]:

@@ -14,6 +14,7 @@ from relattn.publish import publish_json
 from relattn.runs import run_folder
 from relattn.runs.checkpoint_files import newest_whole
 from relattn.runs.provenance import git_state
+from relattn.runs.secrets import hidden
 from relattn.sweeps.grid import VARIABLE
 from relattn.sweeps.plan import Planned
 
@@ -60,7 +61,7 @@ class RunProcess:
         (self.folder / "failed.json").unlink(missing_ok=True)
         if self.folder == self.planned.folder:
             times = {"started": datetime.now(UTC).isoformat(), "git": git_state()}
-            publish_json(self.folder / "sweep.json", {**self.planned.entry(), **times})
+            publish_json(self.folder / "sweep.json", hidden({**self.planned.entry(), **times}))
         command = command_of(command, self.folder)
         variables = {
             "WANDB_RUN_GROUP": self.planned.sweep,

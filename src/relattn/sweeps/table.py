@@ -225,12 +225,12 @@ def finish(table: Table, notes: Sequence[str] = ()) -> None:
 
 
 def mark_best(cells: Sequence[Cell]) -> None:
-    """Mark the best of those cells of a column that compare with each other, if there are two; ties are all marked."""
+    """Mark the best of those cells of a column that compare with each other, where they differ; ties are all marked."""
     measured = [cell for cell in cells if cell.mean is not None and cell.records]
     groups = [[other for other in measured if other.compares_with(cell)] for cell in measured]
     largest = max(groups, key=len, default=[])
     means = [cell.mean for cell in largest if cell.mean is not None]
-    if len(means) > 1:
+    if len(set(means)) > 1:
         best = (min if largest[0].score.lower else max)(means)
         for cell in largest:
             cell.best = cell.mean == best

@@ -5,6 +5,7 @@ import io
 import re
 from html import escape
 
+from relattn.printable import in_one_line
 from relattn.sweeps.table import Cell, Table
 
 
@@ -62,24 +63,29 @@ def explanation(table: Table) -> str:
     return what
 
 
+def md(text: str) -> str:
+    """A text in which nothing is Markdown or HTML: no cell ends in it, and no link or picture begins."""
+    return re.sub(r"([\\|\[\]*`])", r"\\\1", escape(text, quote=False))
+
+
 def markdown(table: Table) -> str:
     """The table as Markdown, with everything that must be known to read it."""
     places = [(column, score) for column in table.columns for score in table.scores]
     lines = [
-        f"### {table.title}",
+        f"### {md(table.title)}",
         "",
-        f"| | {' | '.join(table.heading(column, score) for column, score in places)} |",
+        f"| | {' | '.join(md(table.heading(column, score)) for column, score in places)} |",
         f"|---|{'---|' * len(places)}",
     ]
     for row in table.rows:
         cells = [table.cells[row, column, score.label] for column, score in places]
-        lines.append(f"| {table.label(row)} | {' | '.join(markdown_cell(table, cell) for cell in cells)} |")
-    lines += ["", explanation(table), ""]
+        lines.append(f"| {md(table.label(row))} | {' | '.join(markdown_cell(table, cell) for cell in cells)} |")
+    lines += ["", md(explanation(table)), ""]
     for source in table.sources[1:]:
-        lines += [f"- {source}: {other_numbers(table, source)}"]
-    lines += [f"- {escape(note, quote=False)}" for note in (*table.notes, *table.differing)]
+        lines += [f"- {md(f'{source}: {other_numbers(table, source)}')}"]
+    lines += [f"- {md(note)}" for note in (*table.notes, *table.differing)]
     if table.missing:
-        lines += ["", "Missing:", "", *(f"- {entry}" for entry in table.missing)]
+        lines += ["", "Missing:", "", *(f"- {md(entry)}" for entry in table.missing)]
     return "\n".join(lines) + "\n"
 
 
@@ -127,12 +133,18 @@ def comma_separated(table: Table) -> str:
             first = source == next(iter(cell.published), "")
             writer.writerow(
                 [
-                    *(table.label(row), table.label(column), label, exact(cell.mean), exact(cell.spread)),
-                    *(len(cell.values), cell.generated, cell.departure, cell.best, source, exact(value)),
-                    *(exact(difference), exact(cell.change), exact(cell.paper_change) if first else "", runs),
+                    *(no_formula(table.label(row)), no_formula(table.label(column)), no_formula(label)),
+                    *(exact(cell.mean), exact(cell.spread), len(cell.values), cell.generated),
+                    *(no_formula(cell.departure), cell.best, no_formula(source), exact(value), exact(difference)),
+                    *(exact(cell.change), exact(cell.paper_change) if first else "", no_formula(runs)),
                 ]
             )
     return file.getvalue()
+
+
+def no_formula(text: str) -> str:
+    """A text that spreadsheets do not compute: an apostrophe stands before what they take for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def exact(value: float | None) -> str:
@@ -143,7 +155,10 @@ def exact(value: float | None) -> str:
 def latex(table: Table) -> str:
     """The table as LaTeX (`booktabs`): mean and spread, the best in bold; notes are comments above it."""
     places = [(column, score) for column in table.columns for score in table.scores]
-    lines = [f"% {line}" for line in (table.title, explanation(table), *table.notes, *table.differing, *table.missing)]
+    lines = [
+        f"% {in_one_line(line)}"
+        for line in (table.title, explanation(table), *table.notes, *table.differing, *table.missing)
+    ]
     lines += [rf"\begin{{tabular}}{{l{'c' * len(places)}}}", r"\toprule"]
     if len(table.scores) > 1 and table.columns != [""]:
         over = [rf"\multicolumn{{{len(table.scores)}}}{{c}}{{{tex(table.label(column))}}}" for column in table.columns]

@@ -20,7 +20,7 @@ def registered(sweep: Sweep, arguments: list[str]) -> dict[str, Any]:
     content = {key: value for key, value in sweep.content.items() if key not in {*OWN_KEYS, "program"}}
     own = [sys.executable, "-P", "-m", "relattn", "sweep", str(sweep.path.resolve()), *arguments]
     parameters = {
-        name: {"value": values[0]} if len(values) == 1 else {"values": values}
+        name: content["parameters"][name] if not values else listing(values)  # W&B draws from a distribution
         for name, values in sweep.parameters.items()
     }
     return {
@@ -30,6 +30,11 @@ def registered(sweep: Sweep, arguments: list[str]) -> dict[str, Any]:
         "program": "relattn",
         "command": ["${env}", *own, "--run", "${args}"],
     }
+
+
+def listing(values: list[Any]) -> dict[str, Any]:
+    """The entry of a parameter with some values."""
+    return {"value": values[0]} if len(values) == 1 else {"values": values}
 
 
 def check_online() -> None:

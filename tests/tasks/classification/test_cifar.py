@@ -29,6 +29,7 @@ def test_reads_the_original_layout(cifar: Path) -> None:
             "data": kind.__name__,
             "images": {"train": train, "val": test, "test": test},
             "genuine": False,
+            "as_published": False,
         }
 
 

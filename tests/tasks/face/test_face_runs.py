@@ -199,7 +199,10 @@ def test_the_compared_feature(checkpoint: Path) -> None:
         (["--model.loss.m", "8.6"], r"m is 8.6, expected an angle in radians"),
         (["--model.regularization_weight", "-1"], "regularization_weight is -1"),
         (["--model.folds", "30"], "lfw: 20 pairs cannot be cut into 30 folds"),
-        (["--trainer.limit_val_batches", "1"], "80 images, and features of"),
+        (
+            ["--trainer.limit_val_batches", "1"],
+            "limit_val_batches is 1, and VerificationMetric",
+        ),
     ],
     ids=str,
 )
@@ -216,7 +219,7 @@ def test_wrong_options_are_refused(options: list[str], message: str, faces: Path
         ("A none.jpg --ckpt_path C", "none.jpg: there is no such image"),
         ("A A --ckpt_path none.ckpt", "none.ckpt: there is no such file"),
         ("A A --ckpt_path never.ckpt", "never.ckpt has no threshold.*--threshold"),
-        ("A text.jpg --ckpt_path C", "text.jpg cannot be read as an image"),
+        ("A text.jpg --ckpt_path C", "text.jpg cannot be decoded as an image"),
     ],
 )
 def test_verify_says_what_is_wrong(

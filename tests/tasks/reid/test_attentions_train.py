@@ -8,7 +8,7 @@ from small_runs import fit, result
 
 from relattn.cli import catalogue
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
+pytestmark = pytest.mark.filterwarnings("ignore:.*is (not the published set|a rendered stand-in)")
 
 TINY = ["--backbone", "resnet14t", "--data.batch_size", "8"]
 

@@ -171,7 +171,7 @@ def test_half_of_a_tree_is_an_error(tmp_path: Path) -> None:
     ("reader", "said"),
     [
         (read_market1501, ("Market-1501-v15.09.15/bounding_box_train", "zheng-lab", "make market1501 --root")),
-        (read_duke, ("DukeMTMC-reID/query", "withdrew it in 2019", "make duke --root")),
+        (read_duke, ("DukeMTMC-reID/query", "withdrew it in 2019", "make dukemtmc --root")),
         (read_cuhk03_np, ("cuhk03-np/detected/query", "person-re-ranking", "make cuhk03 --root")),
         (read_msmt17, ("MSMT17_V1/list_query.txt", "Peking University", "make msmt17 --root")),
         (lambda root: read_msmt17(root, 2), ("MSMT17_V2/mask_train_v2", "make msmt17 --root")),
@@ -233,7 +233,7 @@ def test_msmt17_names_what_is_missing(tmp_path: Path) -> None:
     (folder / "list_val.txt").unlink()
     assert read_msmt17(tmp_path).train
     (folder / "list_query.txt").unlink()
-    with pytest.raises(MissingFileError, match=r"list_val.txt, list_query.txt missing. Peking.*same archive") as caught:
+    with pytest.raises(MissingFileError, match=r"list_query.txt, list_val.txt missing. Peking.*same archive") as caught:
         read_msmt17(tmp_path, validation=True)
     assert str(folder) in str(caught.value)
     msmt17(folder)

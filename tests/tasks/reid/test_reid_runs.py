@@ -18,7 +18,7 @@ from relattn.runs.checkpoints import read_checkpoint
 from relattn.tasks.embeddings import Embedding
 from relattn.tasks.reid import Market1501
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
+pytestmark = pytest.mark.filterwarnings("ignore:.*is (not the published set|a rendered stand-in)")
 
 MARKET = "Market-1501-v15.09.15"
 
@@ -71,6 +71,29 @@ def test_stra_s_recipe_freezes_and_shuffles_and_validation_identities_are_held_o
     assert found["scores"]["val/mAP"] != found["scores"]["test/mAP"]
 
 
+def test_the_recipe_of_the_released_stra_trains_and_compares_a_short_embedding(people: Path) -> None:
+    recipe = [
+        "--task",
+        "reid_stra_released",
+        "--attention",
+        "none",
+        "--data.batch_size",
+        "8",
+        "--model.dimensions",
+        "16",
+    ]
+    folder = fit("reid", people, *recipe, "--trainer.check_val_every_n_epoch", "1")
+    task = load_task(checkpoint_of(folder)).eval()
+    assert (task.frozen_epochs, task.compared, task.distance) == (8, "after_norm", "cosine")
+    (group,) = read_checkpoint(checkpoint_of(folder))["optimizer_states"][0]["param_groups"]
+    assert list(group["betas"]) == [0.9, 0.99]
+    assert int(task.head.embedding[1].num_batches_tracked) > 0
+    x = torch.randn(2, 3, 64, 32)
+    assert task(x).shape == (2, 16)
+    torch.testing.assert_close(task(x), task.head.embedding(task.network(x)))
+    assert "train/metric_loss" not in result(folder)["scores"]
+
+
 def test_options_of_evaluation_are_reported_beside_and_predict_writes_what_was_scored(
     reid_run: Path, copy_of: Callable[[Path], Path]
 ) -> None:
@@ -117,7 +140,9 @@ def test_a_corrupt_image_is_named_without_a_traceback(people: Path, capsys: pyte
         patch.setattr(sys, "argv", ["relattn", *RUNS["reid"], *options])
         assert main() == 2
     printed = capsys.readouterr().err.strip().splitlines()[-1]
-    assert re.fullmatch(rf"relattn: error: .*{image.name} cannot be read as an image \(\d+ bytes\)\.", printed)
+    assert re.fullmatch(
+        rf"relattn: error: .*{image.name} cannot be decoded as an image: damaged, [\d,]+ bytes\.", printed
+    )
 
 
 def test_identities_of_one_image_are_dropped_or_repeated(people: Path) -> None:

@@ -19,7 +19,7 @@ from relattn.tasks.segmentation.labels import CITYSCAPES
 from relattn.tasks.segmentation.pairs import images_in
 
 SIZE = (48, 96)
-SMALL = "ignore:.*is not the published set:UserWarning"
+SMALL = "ignore:.*is (not the published set|a rendered stand-in):UserWarning"
 TRAINER = SimpleNamespace(
     num_devices=1, global_rank=0, world_size=1, strategy=SimpleNamespace(root_device=torch.device("cpu"))
 )
@@ -39,8 +39,9 @@ def root(made: Path, tmp_path: Path) -> Path:
 
 def ready(data):
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is not the published set")
+        warnings.filterwarnings("ignore", message=".*is (not the published set|a rendered stand-in)")
         data.setup("fit")
+        data.setup("predict")
     data.trainer = TRAINER
     return data
 
@@ -112,7 +113,7 @@ def test_the_training_images_can_be_tested_on_whole(made):
     assert data.sets["predict"].paths == data.sets["val"].paths
     assert data.sets["test"][SampleIndex(0, 0)]["image"].shape == (*SIZE, 3)
     assert data.describe()["test_split"] == "train"
-    assert data.describe()["images"] == {"train": 6, "val": 3, "test": 6}
+    assert data.describe()["images"] == {"train": 6, "val": 3, "test": 6, "predict": 3}
 
 
 def test_without_the_test_images_predictions_are_of_validation(root):
@@ -133,13 +134,14 @@ def test_camvid(tmp_path):
     assert {split: len(streets) for split, streets in data.sets.items()} == {
         "train": 4, "val": 2, "test": 3, "predict": 3,
     }  # fmt: skip
-    assert (data.num_classes, data.image_size, data.genuine) == (11, (360, 480), False)
+    assert (data.num_classes, data.image_size) == (11, (360, 480))
+    assert data.origin == {"genuine": True, "as_published": False}
     labels = data.sets["val"].read_pair(0)[1]
     ids = cv2.imread(str(root / "CamVid" / "valannot" / "0001TP_000000.png"), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(labels, np.where(ids == 11, 255, ids))
     more = ready(CamVid(root, train_on_val=True))
     assert len(more.sets["train"]) == 6
-    with pytest.warns(UserWarning, match="train: 6 found, 468 published"):
+    with pytest.warns(UserWarning, match="train: 6 here, 468 published"):
         CamVid(root, train_on_val=True).setup("fit")
 
 
@@ -149,18 +151,21 @@ def test_own_folders(tmp_path):
     assert len({tuple(colour) for colour in data.label_map.palette.tolist()}) == 3
     assert data.sets["test"].paths == data.sets["val"].paths
     assert str(data.sets["train"].paths[0]) == "images/train/deep/0.jpg"
-    assert data.describe()["genuine"] is False
+    assert data.origin == {"genuine": True}
     write_folders(tmp_path, ["test"])
     assert str(ready(Folders(tmp_path, ["a", "b", "c"])).sets["test"].paths[0]).startswith("images/test/")
 
 
-def test_published_numbers_make_a_set_genuine(made, monkeypatch):
+def test_a_set_is_as_published_by_its_numbers_and_genuine_if_it_was_not_rendered(made, tmp_path, monkeypatch):
     monkeypatch.setattr(Cityscapes, "published", {"train": 6, "val": 3})
+    assert ready(Cityscapes(made.parent)).origin == {"genuine": False, "as_published": True}
+    for kind in ("leftImg8bit", "gtFine"):
+        shutil.copytree(made / kind, tmp_path / "cityscapes" / kind)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        data = Cityscapes(made.parent)
+        data = Cityscapes(tmp_path)
         data.setup("fit")
-    assert data.describe()["genuine"] is True
+    assert data.origin == {"genuine": True, "as_published": True}
 
 
 # What reaches the network.
@@ -273,7 +278,7 @@ def test_an_empty_split(root):
 def test_a_file_cut_off(root):
     file = a_file(root, "_leftImg8bit.png")
     file.write_bytes(file.read_bytes()[:-30])
-    with pytest.raises(InputError, match=rf"1 of the 20 files.*{file.name} \(cut off before its end\)"):
+    with pytest.raises(InputError, match=rf"1 of the 18 files.*{file.name} \(cut off before its end\)"):
         Cityscapes(root).setup("fit")
 
 

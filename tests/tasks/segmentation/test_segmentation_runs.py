@@ -21,7 +21,7 @@ from relattn.inference.loading import load_task
 from relattn.tasks.base import Task
 from relattn.tasks.segmentation.labels import CITYSCAPES
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
+pytestmark = pytest.mark.filterwarnings("ignore:.*is (not the published set|a rendered stand-in)")
 
 RECIPES = ["segmentation", "segmentation_ppm", "segmentation_aspp"]
 

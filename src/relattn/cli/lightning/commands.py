@@ -11,6 +11,7 @@ from typing import Any
 from relattn.cli import catalogue
 from relattn.cli.lightning.command_line import read_command_line, value_of
 from relattn.cli.memory import keep_freed_memory
+from relattn.cli.streams import unbreakable_output
 from relattn.errors import InputError
 from relattn.runs.run_folder import RUN_VARIABLE, RunClaim
 
@@ -32,7 +33,8 @@ def main(command: str, arguments: list[str]) -> int:
 
     claim = RunClaim()
     try:
-        SuiteCLI(command, line, claim)
+        with unbreakable_output():
+            SuiteCLI(command, line, claim)
     except CompleteRun as complete:
         sys.stderr.write(f"relattn: {complete}\n")
     except (InputError, MisconfigurationException, RuntimeError, KeyError) as error:

@@ -31,6 +31,7 @@ REQUIRED = re.compile(r"the following arguments are required: (.+)|Key \"([^\"]+
 NO_CLASS = re.compile(
     r"No module named '[^']+'|[Mm]odule '[^']+' has no attribute '[^']+'|to be a sub|to a subclass|Unexpected import"
 )
+CLASS_ALONE = re.compile(r"\{'class_path': '([\w.]+)'\}")
 NO_FILE = re.compile(r"File does not exist: '(.+)'|Path is not a file: '(.+)'")
 
 
@@ -79,7 +80,9 @@ def option_of(text: str, *, keys_alone: bool = False) -> str:
 def value_of(text: str) -> str:
     """The value that was given."""
     given = [value for value in GIVEN.findall(text) if value]
-    return given[0] if given else NESTED.findall(text)[-1][1] if NESTED.search(text) else ""
+    value = given[0] if given else NESTED.findall(text)[-1][1] if NESTED.search(text) else ""
+    alone = CLASS_ALONE.fullmatch(value)
+    return alone[1] if alone else value
 
 
 def class_of(text: str) -> str:

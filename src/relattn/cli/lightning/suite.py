@@ -30,7 +30,7 @@ from relattn.runs import wandb_logging
 from relattn.runs.checkpoints import Checkpoints, read_checkpoint, run_of
 from relattn.runs.divergence import Divergence
 from relattn.runs.identity import changes, decisive, identity, label, shown
-from relattn.runs.interruption import Interrupted, Interruption
+from relattn.runs.interruption import Interrupted, Interruption, Signals
 from relattn.runs.metrics import MetricsLogger
 from relattn.runs.preflight import Preflight
 from relattn.runs.record import RunRecord, logged_scores, rehearses
@@ -64,19 +64,20 @@ class SuiteCLI(LightningCLI):
         self.command, self.line, self.claim = command, line, claim
         self.resumed: dict[str, Any] | None = None
         """The checkpoint that training goes on from."""
-        super().__init__(
-            Task,
-            Data,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=None,
-            trainer_defaults={"enable_progress_bar": False, "enable_model_summary": False},
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            parser_kwargs={"prog": "relattn"},
-            args=[command, *line.arguments()],
-        )
+        with Signals() as self.signals:
+            super().__init__(
+                Task,
+                Data,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_callback=None,
+                trainer_defaults={"enable_progress_bar": False, "enable_model_summary": False},
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                parser_kwargs={"prog": "relattn"},
+                args=[command, *line.arguments()],
+            )
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """The command that is run: building the parsers of all four takes longer than parsing does."""
@@ -257,8 +258,8 @@ class SuiteCLI(LightningCLI):
             if place is not None:
                 last = ModelCheckpoint(place, "last", enable_version_counter=False, save_on_train_epoch_end=True)
                 callbacks.append(last)
-            interruption = Interruption(place / "last.ckpt" if place else None)
-            callbacks += [LearningRateMonitor("epoch"), Divergence(), interruption]
+            self.interruption = Interruption(place / "last.ckpt" if place else None, self.signals)
+            callbacks += [LearningRateMonitor("epoch"), Divergence(), self.interruption]
             if self.resumed is not None:
                 callbacks.append(ResumedRun(self.resumed.get("data", {})))
         else:
@@ -277,9 +278,12 @@ class SuiteCLI(LightningCLI):
         """Train; test the last epoch once; write down the outcome."""
         try:
             self.trainer.fit(model, **options)
+            self.interruption.stop_if_told(self.trainer)
         except Interrupted as interrupted:
             self.say_how_to_go_on(interrupted)
             raise SystemExit(128 + interrupted.told) from None  # the shell's number for this signal
+        finally:
+            self.signals.training = False
         scores = self.record.kept_scores | logged_scores(self.trainer)
         if rehearses(self.trainer) or self.trainer.interrupted:
             return

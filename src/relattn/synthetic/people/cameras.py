@@ -14,7 +14,7 @@ from relattn.synthetic.people.render import DEEP, WIDE, Camera, Colour, Image, L
 
 cv2 = Lazy("cv2", "suite")
 
-CAMERAS = {"market1501": 6, "duke": 8, "cuhk03": 10, "msmt17": 15}
+CAMERAS = {"market1501": 6, "dukemtmc": 8, "cuhk03": 10, "msmt17": 15}
 
 
 class World:

@@ -107,7 +107,7 @@ def write_market1501(
     return root / folder.name
 
 
-def write_duke(
+def write_dukemtmc(
     root: Path, *, train_identities: int = 150, test_identities: int = 100, distractors: int = 40, seed: int = 0
 ) -> Path:
     """Draw people and write them in the layout of DukeMTMC-reID, all of them or nothing.
@@ -117,7 +117,7 @@ def write_duke(
     """
     more = {"distractors": (distractors, 0, ANY)}
     with _staged(root, "DukeMTMC-reID", train_identities, test_identities, seed, **more) as folder:
-        boxes = _boxes(World("duke", seed), train_identities, test_identities, distractors, 5)
+        boxes = _boxes(World("dukemtmc", seed), train_identities, test_identities, distractors, 5)
         for split, _, number, camera, time, image in boxes:
             _save(folder / FOLDERS[split] / f"{number:04d}_c{camera}_f{120 * time + 1:07d}.jpg", image)
     return root / folder.name

@@ -1,0 +1,70 @@
+"""Keys, tokens and passwords, which no file of a run has: they are known by their names, at any depth.
+
+What stands under such a name is replaced as a whole, whatever it is: text, a number, a list, a dictionary. Only None,
+truth values and empty text stay, which give nothing away (timm's `class_token: true` is an option of a network).
+"""
+
+import re
+from typing import Any
+
+import yaml
+
+HIDDEN = "***"
+
+WORDS = (
+    r"(?:api_?keys?|access_?key(?:_id)?|private_?key|secrets?(?:_\w+)?|credentials?|authorization|bearer"
+    r"|(?:auth_?|access_?|refresh_?|bearer_?)?token|passwords?|passwd|passphrase|pwd|cookies?)"
+)
+SECRET = re.compile(rf"(?:^|_){WORDS}$", re.IGNORECASE)
+"""Names of secrets, as `name_of` writes them."""
+
+OPTION = re.compile(r"--?([\w.-]+)")
+"""An option on a command line whose value is the next word."""
+
+ASSIGNED = re.compile(
+    rf"(?<![A-Za-z0-9])([\w.-]*{WORDS})(\s*=\s*)(?!(?:true|false|none|null)\b)[^&\s'\"]+", re.IGNORECASE
+)
+"""A name and its value inside a text: `--logger.api_key=abc`, `?token=abc&x=1`."""
+
+USER_OF_URL = re.compile(r"(?<=://)(?!git@)[^/\s]+(?=@)")
+"""Who asks for an address, with or without a password: `https://user:password@host`, `https://token@host`."""
+
+
+def hidden(value: Any) -> Any:
+    """A configuration, or any part of one, with `***` in place of keys, tokens and passwords."""
+    if isinstance(value, dict):
+        return {key: HIDDEN if is_secret(key, part) else hidden(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        options = [OPTION.fullmatch(part) if isinstance(part, str) else None for part in value]
+        before = [None, *options][: len(value)]
+        return [
+            HIDDEN if option is not None and is_secret(option[1], part) else hidden(part)
+            for option, part in zip(before, value, strict=True)
+        ]
+    return hidden_in_text(value) if isinstance(value, str) else value
+
+
+def hidden_in_text(text: str) -> str:
+    """A text without the users of addresses, and without values that are assigned to names of secrets."""
+    assigned = ASSIGNED.sub(lambda found: f"{found[1]}{found[2]}{HIDDEN}", text)
+    return USER_OF_URL.sub(HIDDEN, assigned)
+
+
+def hidden_in_yaml(text: str) -> str:
+    """A configuration as YAML without secrets; the same text if there are none.
+
+    What stands under a name may have several lines, so it is read and written anew.
+    """
+    content = yaml.safe_load(text)
+    without = hidden(content)
+    return text if without == content else str(yaml.safe_dump(without, sort_keys=False, allow_unicode=True))
+
+
+def is_secret(name: Any, value: Any) -> bool:
+    """Whether a name is a secret's, and something stands under it."""
+    return value is not None and value != "" and not isinstance(value, bool) and bool(SECRET.search(name_of(name)))
+
+
+def name_of(name: Any) -> str:
+    """A name with its words apart by underscores: `apiKey`, `X-Api-Key` and `logger.api_key` are alike."""
+    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", str(name)).lower())

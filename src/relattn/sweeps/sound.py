@@ -1,0 +1,73 @@
+"""What a run's record may hold: texts that can be shown, numbers, and nothing of another kind.
+
+Run folders may be somebody else's. What reports, plans and dashboards read of them passes through here, so that one odd
+folder costs only itself.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from relattn.printable import in_one_line
+
+NUMBERS = ("seconds", "epochs", "steps", "parameters", "macs", "seconds_per_step", "processes")
+SCALARS = (
+    *("task", "data", "fingerprint", "label", "attention", "backbone", "device", "weights", "precision", "run"),
+    *("deterministic", "seed", "genuine", "headline", "sweep", "name", "row", "column", "cell", "key", "started"),
+)
+DICTIONARIES = ("scores", "versions", "partial", "overrides", "git", "options", "parameters", "labels", "departures")
+LISTS = ("earlier", "columns")
+"""Entries of records by their kinds; the others are not read."""
+
+DEEPEST = 8
+
+
+def sound_record(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The content of `result.json` or `sweep.json`, and the names of what is left out: entries of another kind."""
+    found = {in_one_line(name): plain(value) for name, value in content.items()}
+    # A plan's parameters are those of a sweep, a result's their number.
+    kinds: dict[str, Any] = {**dict.fromkeys(DICTIONARIES, is_dictionary), **dict.fromkeys(LISTS, is_list)}
+    kinds |= {**dict.fromkeys(SCALARS, is_scalar), **dict.fromkeys(NUMBERS, is_number)}
+    if "parameters" in found and is_dictionary(found["parameters"]):
+        kinds["parameters"] = is_dictionary
+    wrong = [name for name, is_kind in kinds.items() if found.get(name) is not None and not is_kind(found[name])]
+    for name in wrong:
+        del found[name]
+    if "scores" in found:
+        scores = found["scores"] or {}
+        found["scores"] = {name: value for name, value in scores.items() if is_number(value)}
+        wrong += [f"scores.{name}" for name in scores if name not in found["scores"]]
+    return found, wrong
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """A value of JSON in which every text can be shown in one line; what is nested deeper than records is text."""
+    if isinstance(value, str) or depth > DEEPEST:
+        return in_one_line(value)
+    if isinstance(value, Mapping):
+        return {in_one_line(name): plain(part, depth + 1) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part, depth + 1) for part in value]
+    return value if isinstance(value, bool | int | float) or value is None else in_one_line(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number that can be computed with; not-a-number is one, infinity and 10**400 are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return not math.isinf(value) and abs(value) < 1e300 if isinstance(value, float) else abs(value) < 2**63
+
+
+def is_scalar(value: Any) -> bool:
+    """Whether a value is one text, number or truth value."""
+    return isinstance(value, str | bool) or is_number(value)
+
+
+def is_dictionary(value: Any) -> bool:
+    """Whether a value has entries with names."""
+    return isinstance(value, dict)
+
+
+def is_list(value: Any) -> bool:
+    """Whether a value is a list of dictionaries, as the earlier starts of a run are."""
+    return isinstance(value, list) and all(isinstance(part, dict) for part in value)

@@ -1,0 +1,74 @@
+"""Reading a file in a process of its own, for formats whose readers are large C libraries (HDF5, MATLAB).
+
+A damaged or hostile file may crash such a reader, or have it ask for memory without measure. Here that costs a child
+process, and the file is refused. What the child has read comes back as JSON, which runs nothing, whatever the file has
+made of the child.
+"""
+
+import json
+import multiprocessing
+import resource
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from relattn.errors import InputError
+
+ROOM = 4 * 2**30
+"""Bytes that a reader may take, beside what the process has when it starts."""
+
+
+def apart(read: Callable[..., Any], file: Path, *arguments: Any) -> Any:
+    """Call a function in a process of its own.
+
+    Args:
+        read: It returns lists, dictionaries with texts as keys, texts and numbers.
+        file: Its first argument, and what messages name.
+        arguments: The others.
+
+    Returns:
+        What it returns; tuples come back as lists.
+
+    Raises:
+        InputError: What the function raises, or that its process has ended before its time.
+    """
+    context = multiprocessing.get_context("fork")  # it starts at once, with what is imported
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=answer, args=(sender, read, file, *arguments))
+    process.start()
+    sender.close()
+    try:
+        content = json.loads(receiver.recv_bytes())
+    except (EOFError, OSError, ValueError) as error:
+        process.join()
+        code = process.exitcode or 0
+        how = signal.strsignal(-code) if code < 0 else f"exit status {code}"
+        raise InputError(f"{file} is damaged: reading it has ended the process that read it ({how}).") from error
+    finally:
+        receiver.close()
+    process.join()
+    if "refused" in content:
+        raise InputError(str(content["refused"]))
+    return content["found"]
+
+
+def answer(sender: Connection, read: Callable[..., Any], file: Path, *arguments: Any) -> None:
+    """What the child does: read with bounded memory, and say what came of it."""
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        limit, most = memory_now() + ROOM, resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+        content = {"found": read(file, *arguments)}
+    except InputError as error:
+        content = {"refused": str(error)}
+    except MemoryError:
+        content = {"refused": f"{file} is damaged: it asks for more than {ROOM:,} bytes of memory."}
+    sender.send_bytes(json.dumps(content).encode())
+    sender.close()
+
+
+def memory_now() -> int:
+    """Bytes of the address space that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -1,0 +1,104 @@
+"""Signals: what they do before, in and after training, and output whose reader has gone."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from small_runs import fit, result
+
+from relattn.cli.main import run
+from relattn.cli.streams import Unbreakable, unbreakable_output
+from relattn.runs.interruption import Interruption, Signals
+from relattn.runs.record import RunRecord
+
+STOPPING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
+def test_a_signal_ends_a_process_that_does_not_train_and_is_remembered_by_one_that_does(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with Signals() as signals:
+        with pytest.raises(SystemExit) as ended:
+            os.kill(os.getpid(), number)
+        assert ended.value.code == 128 + number
+        signals.training = True
+        os.kill(os.getpid(), number)
+        assert signals.told is number
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_ctrl_c_ends_training_at_once() -> None:
+    with Signals() as signals:
+        signals.training = True
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(SystemExit) as ended:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert ended.value.code == 130
+        signals.process = 0  # as in a worker process, which a terminal tells too
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_output_without_a_reader_is_dropped() -> None:
+    reading, writing = os.pipe()
+    stream = Unbreakable(os.fdopen(writing, "w", buffering=1))
+    stream.write("heard\n")
+    os.close(reading)
+    for _ in range(3):
+        assert stream.write("not heard\n") == 10
+        stream.flush()
+    assert not stream.isatty()
+    stream.close()
+
+
+def test_the_streams_are_put_back() -> None:
+    before = sys.stdout, sys.stderr
+    with unbreakable_output():
+        assert isinstance(sys.stdout, Unbreakable)
+    assert (sys.stdout, sys.stderr) == before
+
+
+def test_a_signal_in_the_last_step_ends_the_run_before_its_test(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = Interruption.on_train_batch_start
+
+    def tell(self, trainer, module, batch, batch_idx) -> None:
+        begin(self, trainer, module, batch, batch_idx)
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Interruption, "on_train_batch_start", tell)
+        with pytest.raises(SystemExit) as ended:
+            fit("classification", cifar, "--name", "mine")
+    assert ended.value.code == 143
+    folder = Path("runs/classification/mine")
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
+    assert not (folder / "result.json").exists()
+    assert run(["fit", "--ckpt_path", str(folder)]) == 0
+    assert {"val/score", "test/score", "train/loss"} <= result(folder)["scores"].keys()
+
+
+def test_a_signal_in_the_final_test_ends_it_and_going_on_makes_it(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = RunRecord.on_test_start
+
+    def tell(self, trainer, module) -> None:
+        begin(self, trainer, module)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunRecord, "on_test_start", tell)
+        with pytest.raises(SystemExit) as ended:
+            fit("classification", cifar, "--name", "mine")
+    assert ended.value.code == 129
+    assert run(["fit", "--ckpt_path", "last", "--name", "mine"]) == 0
+    assert {"val/score", "test/score"} <= result(Path("runs/classification/mine"))["scores"].keys()
