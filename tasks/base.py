@@ -81,6 +81,7 @@ class Task(LightningModule):
         channels_last: bool = True,
         compile_mode: CompileMode | None = None,
         recompute_attention: bool = False,
+        backbone_options: dict[str, Any] | None = None,
     ) -> None:
         """Define the task; arguments shared by all tasks.
 
@@ -100,6 +101,8 @@ class Task(LightningModule):
             compile_mode: Mode of `torch.compile`, or None; `"reduce-overhead"` records CUDA graphs, for small layers.
             recompute_attention: Whether attention is computed again in the backward pass, which takes time and spares
                 the memory of its maps; without effect under `compile_mode`, which makes that choice itself.
+            backbone_options: Arguments that timm creates the backbone with, such as `{patch_size: 4}` of a vision
+                transformer or `{drop_path_rate: 0.1}`.
 
         Raises:
             InputError: If a number is out of range.
@@ -111,6 +114,7 @@ class Task(LightningModule):
         self.frozen_epochs = frozen_epochs
         self.frozen: list[nn.Parameter] = []
         self.placement, self.recompute_attention = placement, recompute_attention
+        self.backbone_options = backbone_options or {}
         self.optimizer, self.schedule = optimizer, schedule or Constant()
         self.channels_last, self.compile_mode = channels_last, compile_mode
         self.network: nn.Module | None = None
@@ -148,7 +152,7 @@ class Task(LightningModule):
             placement=self.placement,
             size=specification["image_size"],
             pretrained=self.pretrained,
-            **arguments,
+            **{**self.backbone_options, **arguments},
         )
 
     def configure_model(self) -> None:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relattn.backbones import Stem, family, map_shape
+from relattn.backbones import MapView, Stem, map_view, unpooled
 from relattn.errors import InputError
 from relattn.heads import ArcFace, FaceEmbedding, IdentityClassifier
 from relattn.tasks.base import Stage
@@ -29,15 +29,22 @@ Flip = Literal["concatenate", "sum", "none"]
 class FaceNetwork(nn.Module):
     """A backbone that does not pool, and the embedding of its map."""
 
-    def __init__(self, backbone: nn.Module, embedding: nn.Module, *, pools: bool) -> None:
-        """Join them; of a backbone that pools, the last stage's map is taken."""
+    def __init__(self, backbone: nn.Module, embedding: nn.Module, *, view: MapView, pools: bool) -> None:
+        """Join them; of a backbone that pools, the last map is taken.
+
+        Args:
+            backbone: The network.
+            embedding: Of its last map `(B, C, H, W)`.
+            view: How what it gives is seen as that map.
+            pools: Whether it pools.
+        """
         super().__init__()
-        self.backbone, self.embedding, self.pools = backbone, embedding, pools
+        self.backbone, self.embedding, self.view, self.pools = backbone, embedding, view, pools
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images `(B, 3, H, W)` to embeddings `(B, D)`."""
         features = self.backbone.forward_features(images) if self.pools else self.backbone(images)  # type: ignore[operator]
-        embedding: Tensor = self.embedding(features)
+        embedding: Tensor = self.embedding(self.view.map_of(features))
         return embedding
 
 
@@ -104,13 +111,14 @@ class Face(EmbeddingTask):
             self.loss(dimensions, 1)  # refuses a wrong margin before any data are read
 
     def build_network(self, specification: dict[str, Any]) -> nn.Module:
-        pools = family(self.backbone) != "timm"
-        backbone = self.build_backbone(specification, stem=self.stem, **({} if pools else {"global_pool": ""}))
-        channels, *size = map_shape(backbone, specification["image_size"], pools=pools)
-        embedding = FaceEmbedding(channels, (size[0], size[1]), dimensions=self.dimensions, dropout=self.dropout)
+        size = specification["image_size"]
+        arguments = unpooled(self.backbone, size, **self.backbone_options)
+        backbone, pools = self.build_backbone(specification, stem=self.stem, **arguments), not arguments
+        view = map_view(backbone, size, pools=pools)
+        embedding = FaceEmbedding(view.channels, view.size, dimensions=self.dimensions, dropout=self.dropout)
         self.head = self.loss(self.dimensions, specification["num_classes"])
         self.register_buffer("threshold", torch.tensor(torch.nan))
-        return FaceNetwork(backbone, embedding, pools=pools)
+        return FaceNetwork(backbone, embedding, view=view, pools=pools)
 
     def classifiers(self) -> list[str]:
         return ["head"]

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from relattn.backbones import pooled_width
 from relattn.errors import InputError
 from relattn.heads import BNNeck, EmbeddingNeck, PlainNeck
 from relattn.losses import BatchHardTriplet
@@ -118,7 +119,7 @@ class ReID(EmbeddingTask):
 
     def build_network(self, specification: dict[str, Any]) -> nn.Module:
         backbone = self.build_backbone(specification, last_stride=self.last_stride)
-        sizes = cast(int, backbone.num_features), specification["num_classes"]
+        sizes = pooled_width(backbone, specification["image_size"]), specification["num_classes"]
         self.head: BNNeck | EmbeddingNeck | PlainNeck
         if self.neck == "embedding":
             self.head = EmbeddingNeck(*sizes, dimensions=self.dimensions)

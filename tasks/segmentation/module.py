@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from relattn.backbones import dilated
+from relattn.backbones import dilated, family, padded, padding_step
 from relattn.backbones.dilation import FirstDilation
 from relattn.backbones.placement import specimen
+from relattn.backbones.stages import stage_indices
 from relattn.errors import InputError
 from relattn.figures.segmentation import Segmented, overlay, segmentation
 from relattn.heads import SegmentationNetwork
@@ -70,7 +71,7 @@ class Segmentation(Task):
         """Define the task.
 
         Args:
-            backbone: A timm network that can be dilated.
+            backbone: A timm network, or one of the papers' networks for small images.
             head: `fcn`, a 3x3 convolution; `ppm`, pyramid pooling; `aspp`, atrous spatial pyramid pooling.
             attention_at: Whether attention stands on the head's last features, which it is concatenated with
                 (`context`, as in the paper's Table 6), or in the `backbone`, as in the other tasks. By default in the
@@ -78,7 +79,8 @@ class Segmentation(Task):
             context_mode: How attention of one size serves images of any: on features `pooled` to a grid, with only its
                 `masks` coming from the grid, or at the features' own size (`full`).
             pool: Height and width of the grid.
-            output_stride: How much smaller than the image the last features are.
+            output_stride: How much smaller than the image the last features are. A network that cannot be dilated keeps
+                its own strides, which a warning says.
             first_dilation: Dilation of a dilated stage's first block: its own (`full`, OCNet) or that of the stage
                 before (`previous`, timm and torchvision).
             activation: Of the heads.
@@ -129,14 +131,18 @@ class Segmentation(Task):
             chosen = self.stages is not None or self.placement is not None
             belongs = specimen(self.attention, 512, self.pool).placement
             place = "backbone" if chosen or belongs != "stage" else "context"
+        crop = specification["image_size"]
+        step = padding_step(self.backbone, crop, **self.backbone_options) if family(self.backbone) == "timm" else 1
         backbone = dilated(
             self.backbone,
             attention=self.attention if place == "backbone" else None,
             stages=self.stages,
             placement=self.placement,
-            size=specification["image_size"],
+            size=padded(crop, step),
+            any_size=True,
             pretrained=self.pretrained,
             **self.dilation,
+            **self.backbone_options,
         )
         weights = specification.get("class_weights") if self.class_weights else None
         self.register_buffer("weights", None if weights is None else torch.tensor(weights), persistent=False)
@@ -145,7 +151,9 @@ class Segmentation(Task):
             num_classes=specification["num_classes"],
             head=self.head_name,
             context=self.attention if place == "context" else None,
-            crop=specification["image_size"],
+            crop=padded(crop, step),
+            step=step,
+            indices=stage_indices(backbone)[-2:],
             **self.network_arguments,
         )
 

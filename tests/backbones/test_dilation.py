@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from relattn.attention import RGA, Attention
-from relattn.backbones import build, dilated
+from relattn.backbones import build, dilated, stages_of
 from relattn.errors import InputError
 
 
@@ -128,10 +128,11 @@ def test_building_leaves_the_random_state_and_weights_alone() -> None:
     assert copy.deepcopy(model)(images()).shape == (1, 512)
 
 
-@pytest.mark.parametrize("name", ["densenet121", "vgg11_bn", "resnet20"])
-def test_what_cannot_be_dilated_is_an_error(name) -> None:
-    with pytest.raises(InputError, match=f"{name} cannot be built at output stride 8"):
-        dilated(name)
+@pytest.mark.parametrize("name", ["densenet121", "vgg11_bn", "resnet20", "test_vit"])
+def test_what_cannot_be_dilated_keeps_its_strides_and_says_so(name) -> None:
+    with torch.device("meta"), pytest.warns(UserWarning, match=f"{name} cannot be built at output stride 8"):
+        model = dilated(name, size=(64, 64)).eval()
+    assert stages_of(model) == stages_of(build(name, size=(64, 64)))
 
 
 def test_other_errors_say_what_to_do() -> None:

@@ -1,4 +1,4 @@
-"""Any timm CNN that reports its stages, and the CIFAR networks, with attention placed in it.
+"""Any timm network that reports its stages, and the CIFAR networks, with attention placed in it.
 
 `build` returns the network itself, with timm's interface (`forward`, `forward_features`, `forward_intermediates`,
 `num_features`, `feature_info`) and the names of its weights unchanged: attention adds keys `attention.stage<n>.*`, or
@@ -7,7 +7,8 @@ takes the place of a convolution.
 
 import pickle
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,7 +19,8 @@ from relattn.backbones.densenet_cifar import DenseNetCIFAR
 from relattn.backbones.face import Stem, use_face_stem
 from relattn.backbones.placement import AttentionFactory, place
 from relattn.backbones.resnet_cifar import ResNetCIFAR
-from relattn.backbones.stages import map_size, probe, stages_of
+from relattn.backbones.sizes import REFUSALS, refusal, size_arguments
+from relattn.backbones.stages import SizeError, Stages, probe, stage_indices
 from relattn.backbones.weights import distribution, published_weights
 from relattn.errors import InputError, MissingFileError, suggest
 
@@ -27,6 +29,8 @@ CIFAR_NAMES = (
     *("densenet40", "densenet100", "densenet_bc100", "densenet_bc112"),
 )
 """The papers' networks for 32x32 images; the pattern admits every other valid depth, and `_k24` another growth."""
+
+OWN_STRIDE = "Keep the network's own stride: --model.last_stride 2."
 
 CIFAR_PATTERN = re.compile(
     r"(?P<family>resnet|densenet)(?P<bc>_bc)?(?P<depth>\d+)(_k(?P<growth>\d+))?(?P<suffix>_cifar)?"
@@ -51,11 +55,30 @@ def is_timm(name: str) -> bool:
     return name.startswith(("hf-hub:", "local-dir:")) or timm.is_model(name)
 
 
-def create(name: str, *, num_classes: int, in_chans: int, pretrained: bool | str, **arguments: Any) -> nn.Module:
-    """Create a backbone without attention; arguments as in `build`."""
+def create(
+    name: str,
+    *,
+    num_classes: int,
+    in_chans: int,
+    pretrained: bool | str,
+    size: tuple[int, int] | None = None,
+    any_size: bool = False,
+    **arguments: Any,
+) -> nn.Module:
+    """Create a backbone without attention; arguments as in `build`, and no `size` for the network's own."""
     kind = family(name)
     if kind == "timm":
-        return create_timm(name, num_classes=num_classes, in_chans=in_chans, pretrained=pretrained, **arguments)
+        check_name(name)
+        fitted = {} if size is None else size_arguments(name, size, any_size=any_size)
+        options = {"num_classes": num_classes, "in_chans": in_chans, **fitted, **arguments}
+        try:
+            return create_timm(name, pretrained=pretrained, **options)
+        except InputError:
+            raise
+        except REFUSALS as error:
+            if "img_size" in fitted and size is not None:
+                raise refusal(name, size, error, in_chans, **arguments) from error
+            raise
     match = CIFAR_PATTERN.fullmatch(name)
     assert match is not None
     depth, common = int(match["depth"]), {"num_classes": num_classes, "in_chans": in_chans, **arguments}
@@ -79,8 +102,8 @@ def create(name: str, *, num_classes: int, in_chans: int, pretrained: bool | str
     return model
 
 
-def create_timm(name: str, *, pretrained: bool | str, **arguments: Any) -> nn.Module:
-    """Create a timm network, with the weights of its tag or of a local file."""
+def check_name(name: str) -> None:
+    """Raise an InputError unless timm has a network of this name, and weights of its tag."""
     import timm
 
     if not is_timm(name):
@@ -89,6 +112,12 @@ def create_timm(name: str, *, pretrained: bool | str, **arguments: Any) -> nn.Mo
     if tag and ":" not in name and name not in timm.list_models(f"{network}.*", pretrained=True):
         tags = timm.list_models(f"{network}.*", pretrained=True)
         raise InputError(f"{network} has no weights {tag!r}. {suggest(name, tags)}")
+
+
+def create_timm(name: str, *, pretrained: bool | str, **arguments: Any) -> nn.Module:
+    """Create a timm network, with the weights of its tag or of a local file."""
+    import timm
+
     if pretrained is True:
         return create_pretrained(name, **arguments)
     model: nn.Module = timm.create_model(name, **arguments)
@@ -141,6 +170,8 @@ def load_weights(model: nn.Module, name: str, path: str) -> None:
         reason = str(error) or type(error).__name__
         raise InputError(f"pretrained={path!r} cannot be read as weights: {reason}") from error
     expected = model.state_dict()
+    if fit := fitting(model, state, expected):
+        state = fit(state, model)
     cfg = getattr(model, "pretrained_cfg", {})
     classifier = tuple(f"{part}." for part in {"fc", "classifier", "head", str(cfg.get("classifier", "fc"))})
     fits = {key: value for key, value in state.items() if key in expected and value.shape == expected[key].shape}
@@ -151,34 +182,60 @@ def load_weights(model: nn.Module, name: str, path: str) -> None:
     model.load_state_dict(fits, strict=False)
 
 
-def remove_last_stride(model: nn.Module, stages: Sequence[str], size: tuple[int, int], in_chans: int) -> None:
+def fitting(model: nn.Module, state: Mapping[str, Any], expected: Mapping[str, Any]) -> Callable[..., Any] | None:
+    """The function of timm that fits weights to the image size of a network, if some do not fit; or None."""
+    sized = "pos_embed", "relative_position_bias_table", "rel_pos"
+    others = [key for key in state.keys() & expected.keys() if state[key].shape != expected[key].shape]
+    if not any(part in key for key in others for part in sized):
+        return None
+    return getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+
+
+def remove_last_stride(model: nn.Module, name: str, size: tuple[int, int], in_chans: int) -> None:
     """Let the last stage keep the size of the one before, without dilation.
 
     Every layer that would halve the second last stage's map gets stride 1. timm's `output_stride` would dilate the
-    convolutions after it as well, which is another network than the one used in re-identification.
+    convolutions after it as well, which is another network than the one used in re-identification. A network of one
+    map size, as a vision transformer is, stays as it is.
 
     Raises:
-        InputError: If a layer cannot keep the size, because its kernel is even.
+        InputError: If a layer cannot keep the size, because its kernel is even or it is no convolution.
     """
-    *_, previous, last = stages
-    shapes = probe(model, [name for name, _ in model.named_modules() if name], size, in_chans)
-    order = list(shapes)
-    target = map_size(shapes[previous])
-    for name in order[order.index(previous) + 1 : order.index(last) + 1]:
-        module = model.get_submodule(name)
+    (previous, before), (last, after) = last_stages(model, name, size, in_chans)
+    if before == after:
+        return
+    order = list(Stages(model, name, size, in_chans).shapes)
+    if previous not in order or last not in order:
+        raise InputError(f"last_stride=1: {name} has no layer that halves the map before its last stage. {OWN_STRIDE}")
+    for layer in order[order.index(previous) + 1 : order.index(last) + 1]:
+        module = model.get_submodule(layer)
         stride = getattr(module, "stride", 1)
         if next(module.children(), None) is not None or stride in (1, (1, 1)):
             continue
         if isinstance(module, nn.AvgPool2d | nn.MaxPool2d):
-            parent, _, child = name.rpartition(".")
+            parent, _, child = layer.rpartition(".")
             setattr(model.get_submodule(parent), child, nn.Identity())
         elif isinstance(module, nn.Conv2d) and all(kernel % 2 for kernel in module.kernel_size):
             module.stride = (1, 1)
         else:
-            raise InputError(f"last_stride=1: layer {name} ({module}) cannot keep its input's size.")
-    found = map_size(probe(model, [last], size, in_chans)[last])
-    if found != target:
-        raise InputError(f"last_stride=1: {last} gives {found} where {previous} gives {target}.")
+            raise InputError(f"last_stride=1: layer {layer} ({module}) cannot keep its input's size. {OWN_STRIDE}")
+    (previous, before), (last, after) = last_stages(model, name, size, in_chans)
+    if before != after:
+        raise InputError(f"last_stride=1: {last} gives {after} where {previous} gives {before}. {OWN_STRIDE}")
+
+
+def last_stages(model: nn.Module, name: str, size: tuple[int, int], in_chans: int) -> list[tuple[str, tuple[int, int]]]:
+    """The modules at the ends of the last two stages, and the sizes of their maps."""
+    stages, found = Stages(model, name, size, in_chans), []
+    count = len(stages.names)
+    for stage in (count - 1, count):
+        try:
+            end = stages.end(stage)
+            found.append((end.module, end.view.size))
+        except InputError:
+            _, height, width = stages.reported[stage_indices(model)[stage - 1]]
+            found.append((stages.names[stage - 1], (height, width)))
+    return found
 
 
 def build(
@@ -193,6 +250,7 @@ def build(
     pretrained: bool | str = False,
     num_classes: int = 0,
     in_chans: int = 3,
+    any_size: bool = False,
     **arguments: Any,
 ) -> nn.Module:
     """Create a network with attention in the chosen stages.
@@ -215,6 +273,7 @@ def build(
             so every key must match but those of the classifier.
         num_classes: Outputs of the classifier; 0 for pooled features.
         in_chans: Channels of the images.
+        any_size: Whether a network that is built for `size` alone should take other sizes too, if it can.
         arguments: Passed on to the network.
 
     Returns:
@@ -229,14 +288,19 @@ def build(
         raise InputError(f"last_stride is {last_stride}, expected 1 (no down-sampling in the last stage) or 2.")
     if stem not in get_args(Stem):
         raise InputError(f"stem is {stem!r}, expected one of {', '.join(get_args(Stem))}.")
-    model = create(name, num_classes=num_classes, in_chans=in_chans, pretrained=pretrained, **arguments)
-    if stem == "face":
-        use_face_stem(model, name, size, in_chans)
-    if last_stride == 1:
-        remove_last_stride(model, stages_of(model), size, in_chans)
-    if attention is not None:
-        small = family(name) != "timm"
-        place(
-            model, attention, name=name, small=small, placement=placement, stages=stages, size=size, in_chans=in_chans
-        )
+    common: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_chans, "pretrained": pretrained}
+    model = create(name, size=(size[0], size[1]), any_size=any_size, **common, **arguments)
+    small = family(name) != "timm"
+    try:
+        if stem == "face":
+            use_face_stem(model, name, size, in_chans)
+        if last_stride == 1:
+            remove_last_stride(model, name, size, in_chans)
+        if attention is not None:
+            chosen: dict[str, Any] = {"placement": placement, "stages": stages}
+            place(model, attention, name=name, small=small, size=size, in_chans=in_chans, **chosen)
+        elif not small:
+            probe(model, [], size, in_chans)
+    except SizeError as error:
+        raise refusal(name, size, error.__cause__ or error, in_chans, **arguments) from error
     return model

@@ -12,6 +12,7 @@ The first block of a dilated stage is read in two ways, with the same weights an
                  settings arXiv 1904.02998 follows.
 """
 
+import warnings
 from typing import Any, Literal
 
 import torch
@@ -29,6 +30,8 @@ def dilated(
 ) -> nn.Module:
     """Build a network whose features are `output_stride` times smaller than the image.
 
+    A network that cannot be dilated keeps its own strides, which a warning says.
+
     Names of weights and their shapes stay those of timm's network, so that pretrained weights load.
 
     Args:
@@ -42,7 +45,7 @@ def dilated(
         The network, as of `build`.
 
     Raises:
-        InputError: If the network cannot be dilated, or not in this way.
+        InputError: If the network can be dilated, but not in this way.
     """
     if output_stride not in (8, 16, 32):
         raise InputError(f"output_stride is {output_stride}, expected 8, 16 or 32.")
@@ -50,7 +53,14 @@ def dilated(
         raise InputError(f"first_dilation is {first_dilation!r}, expected 'previous' or 'full'.")
     if output_stride == 32:
         return build(name, **arguments)  # every network's own
-    check(name, output_stride)
+    if not can_be_dilated(name, output_stride):
+        warnings.warn(
+            f"{name} cannot be built at output stride {output_stride}, because timm does not dilate this network: its "
+            "features keep its own strides. Networks that can be dilated are, for example, resnet101, resnet50d, "
+            "mobilenetv2_100 and regnety_032.",
+            stacklevel=2,
+        )
+        return build(name, **arguments)
     model = build(name, output_stride=output_stride, **arguments)
     if first_dilation == "full":
         dilate_first_blocks(model, skeleton(name), name)
@@ -63,19 +73,17 @@ def skeleton(name: str, **arguments: Any) -> nn.Module:
         return create(name, num_classes=0, in_chans=3, pretrained=False, **arguments)
 
 
-def check(name: str, output_stride: int) -> None:
-    """Raise an InputError unless timm can build the network at this output stride."""
+def can_be_dilated(name: str, output_stride: int) -> bool:
+    """Whether timm can build a network at an output stride."""
+    if family(name) != "timm":
+        return False
     try:
-        found = 0
-        if family(name) == "timm":
-            found = max(entry["reduction"] for entry in entries_of(skeleton(name, output_stride=output_stride)))
-    except (TypeError, AssertionError, NotImplementedError):  # how networks refuse the argument
-        found = 0
-    if found != output_stride:
-        raise InputError(
-            f"{name} cannot be built at output stride {output_stride}: timm does not dilate this network. Take one "
-            "that it does, for example resnet101, resnet50d, mobilenetv2_100 or regnety_032."
+        return (
+            max(entry["reduction"] for entry in entries_of(skeleton(name, output_stride=output_stride)))
+            == output_stride
         )
+    except (TypeError, AssertionError, NotImplementedError):  # how networks refuse the argument
+        return False
 
 
 def dilate_first_blocks(model: nn.Module, plain: nn.Module, name: str) -> None:
@@ -99,7 +107,7 @@ def dilate_first_blocks(model: nn.Module, plain: nn.Module, name: str) -> None:
         if any(kernel % 2 == 0 for kernel in module.kernel_size):
             raise InputError(
                 f"{name}: layer {key} ({module}) has an even kernel, so its dilation cannot be raised without moving "
-                "the map; use first_dilation='previous'."
+                "the map; take --model.first_dilation previous."
             )
         factors = before.stride
         module.dilation = tuple(d * factor for d, factor in zip(module.dilation, factors, strict=True))
@@ -109,5 +117,5 @@ def dilate_first_blocks(model: nn.Module, plain: nn.Module, name: str) -> None:
     if not changed:
         raise InputError(
             f"{name}: no convolution of the dilated stages had a stride, so first_dilation='full' has nothing to "
-            "change; use first_dilation='previous'."
+            "change; take --model.first_dilation previous."
         )

@@ -5,19 +5,19 @@ Deng et al., "ArcFace", CVPR 2019, section 3.1: faces of 112x112 enter by a 3x3 
 structure of ArcFace (section 5.2), and so this is the default of the face recipes, and the plain stem an option.
 """
 
-import copy
 import math
 from typing import Literal
 
-import torch
 from torch import nn
 
 from relattn.backbones.densenet_cifar import DenseNetCIFAR
 from relattn.backbones.resnet_cifar import ResNetCIFAR
-from relattn.backbones.stages import Shapes, probe
+from relattn.backbones.sizes import is_fixed
+from relattn.backbones.stages import Shapes, SizeError, probe
 from relattn.errors import InputError
 
 Stem = Literal["imagenet", "face"]
+OWN_STEM = "Keep the network's own stem: --model.stem imagenet."
 
 
 def use_face_stem(model: nn.Module, name: str, size: tuple[int, int], in_chans: int = 3) -> None:
@@ -42,9 +42,16 @@ def use_face_stem(model: nn.Module, name: str, size: tuple[int, int], in_chans: 
     """
     if isinstance(model, ResNetCIFAR | DenseNetCIFAR):
         return
+    if is_fixed(name):
+        raise InputError(
+            f"stem=face: {name} is built for patches of one size, so its stem cannot have half its stride. {OWN_STEM}"
+        )
     names = [layer for layer, _ in model.named_modules() if layer]
     double = (2 * size[0], 2 * size[1])  # what the network would see with its own stem: some refuse half of that
-    shapes = probe(model, names, double, in_chans)
+    try:
+        shapes = probe(model, names, double, in_chans)
+    except SizeError as error:
+        raise InputError(f"stem=face: {error} {OWN_STEM}") from error
     first = [layer for layer in shapes if is_stem(model, layer, shapes[layer], double)]
     wanted = {}
     for layer in first:
@@ -60,7 +67,7 @@ def use_face_stem(model: nn.Module, name: str, size: tuple[int, int], in_chans: 
     wrong = [layer for layer in first if layer not in wanted or tuple(found[layer] or ())[2:] != wanted[layer]]
     if wrong or not first:
         layers = f"layer {wrong[0]} cannot have half its stride" if wrong else "no layer of it lowers the images' size"
-        raise InputError(f"stem=face: {name}: {layers}. Keep the network's own stem: --model.stem imagenet.")
+        raise InputError(f"stem=face: {name}: {layers}. {OWN_STEM}")
 
 
 def is_stem(model: nn.Module, layer: str, shapes: Shapes, size: tuple[int, int]) -> bool:
@@ -82,26 +89,3 @@ def halve(convolution: nn.Conv2d) -> None:
         convolution.kernel_size = (3, 3)
     sides = zip(convolution.kernel_size, convolution.stride, strict=True)
     convolution.padding = tuple(max(0, math.ceil((side - stride) / 2)) for side, stride in sides)
-
-
-def map_shape(
-    model: nn.Module, size: tuple[int, int], *, pools: bool = False, in_chans: int = 3
-) -> tuple[int, int, int]:
-    """Channels, height and width of the map that a network gives for images of `size`, without computing it.
-
-    Args:
-        model: The network.
-        size: Height and width of the images in pixels.
-        pools: Whether it pools at its end, so that the map is that of `forward_features`.
-        in_chans: Channels of the images.
-
-    Raises:
-        InputError: If it does not give a map.
-    """
-    skeleton = copy.deepcopy(model).to("meta").eval()
-    with torch.no_grad(), torch.device("meta"):
-        images = torch.empty(1, in_chans, *size, device="meta")
-        output = skeleton.forward_features(images) if pools else skeleton(images)  # type: ignore[operator]
-    if output.ndim != 4:
-        raise InputError(f"{type(model).__name__} gives {tuple(output.shape)} and not a map (B, C, H, W).")
-    return output.shape[1], output.shape[2], output.shape[3]

@@ -22,7 +22,9 @@ class EarlyStages:
             InputError: If the network does not report its stages.
         """
         self.modules = [network.get_submodule(name) for stage in modules_of(network)[:-1] for name in stage]
-        self.parameters = [parameter for module in self.modules for parameter in module.parameters(recurse=False)]
+        # A transformer's positions and class token belong to no module of it, and come before all stages.
+        early = [network, *self.modules]
+        self.parameters = [parameter for module in early for parameter in module.parameters(recurse=False)]
 
     def train(self, mode: bool) -> None:
         """Let batch norms use and update their batches' statistics, or keep to the running ones."""

@@ -2,22 +2,21 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from relattn.attention.base import Attention, Placement
 from relattn.attention.fade_in import FadeIn
-from relattn.backbones.stages import Shapes, entries_of, modules_of, probe, stages_of
+from relattn.backbones.blocks import block_outputs, blocks_of, branch_ends, spatial_convolutions
+from relattn.backbones.maps import ImageSize, MapView, view_of
+from relattn.backbones.stages import Shapes, StageMap, Stages, map_size, stages_of
 from relattn.errors import InputError
 
 AttentionFactory = Callable[..., Attention]
 """Called as `factory(channels, size=(height, width))`: an attention class, or a partial of one."""
-
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
-SHORTCUTS = ("downsample", "shortcut", "skip")
-"""Names of the modules of a block that are not on its branch."""
 
 
 def place(
@@ -46,42 +45,113 @@ def place(
     Raises:
         InputError: If a stage is unknown, or does not have what the placement needs.
     """
-    ends = stages_of(model)
-    shapes = probe(model, [*ends, *(module for module, _ in model.named_modules() if module)], size, in_chans)
-    sample = shapes.get(ends[-1], Shapes(None, None)).output
+    found = Stages(model, name, size, in_chans)
+    count = len(found.names)
+    sample = found.shapes.get(found.names[-1], Shapes(None, None)).output
     # Its place alone is read: the last stage's map may be too small for a module that goes into earlier stages.
     channels, *where = sample[1:] if sample is not None and len(sample) == 4 else (2048, 8, 8)
     belongs = specimen(attention, channels, (max(where[0], 8), max(where[1], 8)))
     placement = placement or belongs.placement
-    default: Sequence[int] = [len(ends)] if placement == "convolution" else [1] if small else range(1, len(ends) + 1)
+    default: Sequence[int] = [count] if placement == "convolution" else [1] if small else range(1, count + 1)
     if placement == belongs.placement and belongs.stages is not None:
         default = belongs.stages
     chosen = sorted(set(default if stages is None else stages))
-    if unknown := [stage for stage in chosen if not 1 <= stage <= len(ends)]:
-        raise InputError(f"{name} has stages 1 to {len(ends)}, and attention is asked for in {unknown}.")
+    if unknown := [stage for stage in chosen if not 1 <= stage <= count]:
+        raise InputError(f"{name} has stages 1 to {count}, and attention is asked for in {unknown}.")
     if placement == "convolution":
         for stage in chosen:
-            replace_convolutions(model, attention, stage, name, shapes)
+            replace_convolutions(model, attention, stage, name, found.shapes)
         return
+    places = {key: end for stage in chosen for key, end in ends_in(found, stage, placement, belongs.every).items()}
     modules: dict[str, Attention] = {}
-    for stage in chosen:
-        found = {f"stage{stage}": stage_end(model, stage, name, shapes)}
-        if placement == "after_block":
-            blocks = list(enumerate(block_outputs(model, stage, name, shapes), start=1))
-            chosen_blocks = (
-                blocks[belongs.every - 1 :: belongs.every] or blocks[-1:]
-            )  # a stage may have one block alone
-            found = {f"stage{stage}_block{place}": block for place, block in chosen_blocks}
-        elif placement == "block":
-            found = {f"stage{stage}_block{place + 1}": end for place, end in enumerate(block_ends(model, stage, name))}
-        for key, module in found.items():
-            shape = shapes[module].output
-            assert shape is not None
-            modules[key] = attention(shape[1], size=(shape[2], shape[3]))
-            # Attention lives in the network itself and is called by a hook: some stages iterate over their children, so
-            # that a module added to them would run as one of their blocks.
-            model.get_submodule(module).register_forward_hook(functools.partial(apply_attention, modules[key]))
+    image = ImageSize((size[0], size[1]))
+    for key, (module, view) in places.items():
+        modules[key] = attention(view.channels, size=view.size)
+        if view.layout == "tokens":
+            view.image = image
+        # Attention lives in the network itself and is called by a hook: some stages iterate over their children, so
+        # that a module added to them would run as one of their blocks.
+        hook = functools.partial(apply_attention, modules[key], view)
+        model.get_submodule(module).register_forward_hook(hook)
+    if any(view.layout == "tokens" for _, view in places.values()):
+        for layer in [layer for layer, at in found.shapes.items() if at.input == (1, in_chans, *size)][:1]:
+            model.get_submodule(layer).register_forward_pre_hook(image.hook)
     model.attention = nn.ModuleDict(modules)
+
+
+def ends_in(stages: Stages, stage: int, placement: Placement, every: int) -> dict[str, StageMap]:
+    """Where attention stands in a stage, by the names of its modules: after the stage, in its blocks, or after them.
+
+    Attention after blocks follows each `every`-th of them, in a stage of fewer blocks the last. What a network does not
+    read, because it reads the class token alone after its last block, is left out.
+    """
+    end = stages.end(stage)
+    unread = is_unread(stages.model, stage, end.view)
+    if placement == "stage":
+        return {f"stage{stage}": attended_end(stages, stage, end) if unread else end}
+    where = block_outputs if placement == "after_block" else branch_ends
+    inside = list(enumerate(where(stages.model, stage, stages.name, stages.shapes, end.view.size), start=1))
+    inside = inside[:-1] if unread else inside
+    if placement == "after_block":
+        inside = inside[every - 1 :: every] or inside[-1:]
+    return {f"stage{stage}_block{number}": StageMap(*one) for number, one in inside}
+
+
+def is_unread(model: nn.Module, stage: int, view: MapView) -> bool:
+    """Whether a network reads nothing of the map at the end of a stage, but the class token beside it."""
+    beside = view.prefix > 0 or view.index is not None
+    return beside and stage == len(stages_of(model)) and getattr(model, "global_pool", None) == "token"
+
+
+def attended_end(stages: Stages, stage: int, end: StageMap) -> StageMap:
+    """Where attention on the map of the last stage stands if the class token alone is read in the end.
+
+    It is the end of the last block but one: the last block hands what is attended on to the class token.
+
+    Raises:
+        InputError: If the stage has but one block.
+    """
+    blocks = blocks_of(stages.model, stage)[:-1]
+    found = stages.shapes.get(blocks[-1], Shapes(None, None)) if blocks else Shapes(None, None)
+    views = [view_of(found.output, None, end.view.size)]
+    views += [view_of(one, None, end.view.size, index=place) for place, one in enumerate(found.several)]
+    for view in views:
+        if view is not None and view.channels == end.view.channels:
+            return StageMap(blocks[-1], view)
+    raise InputError(
+        f"{stages.name} reads its class token alone after stage {stage}, whose attention would change nothing: take "
+        f"earlier stages, for example --model.stages [{stage - 1}]."
+    )
+
+
+def last_map(model: nn.Module, size: tuple[int, int], in_chans: int = 3) -> StageMap:
+    """The last map of a network that its output depends on: where attention of the last stage stands.
+
+    Args:
+        model: The network, with or without attention.
+        size: Height and width of the images in pixels.
+        in_chans: Channels of the images.
+
+    Raises:
+        InputError: If its last stage does not end in a map.
+    """
+    stages = Stages(model, type(model).__name__, size, in_chans)
+    stage = len(stages.names)
+    end = stages.end(stage)
+    return attended_end(stages, stage, end) if is_unread(model, stage, end.view) else end
+
+
+def stage_shapes(model: nn.Module, size: tuple[int, int], in_chans: int = 3) -> list[tuple[int, ...]]:
+    """Channels, height and width of the maps at the ends of all stages; nothing for a stage without one."""
+    stages = Stages(model, type(model).__name__, size, in_chans)
+    found: list[tuple[int, ...]] = []
+    for stage in range(1, len(stages.names) + 1):
+        try:
+            view = stages.end(stage).view
+            found.append((view.channels, *view.size))
+        except InputError:
+            found.append(())
+    return found
 
 
 def specimen(attention: AttentionFactory, channels: int, size: tuple[int, int]) -> Attention:
@@ -90,76 +160,9 @@ def specimen(attention: AttentionFactory, channels: int, size: tuple[int, int]) 
         return attention(channels, size=size)
 
 
-def apply_attention(attention: Attention, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-    """Forward hook: pass a module's output through attention."""
-    attended: Tensor = attention(output)
-    return attended
-
-
-def stage_end(model: nn.Module, stage: int, name: str, shapes: dict[str, Shapes]) -> str:
-    """The module whose output is the stage's map."""
-    entry = next(entry for entry in entries_of(model) if entry["module"] == stages_of(model)[stage - 1])
-    module, channels = str(entry["module"]), entry["num_chs"]
-    shape = shapes[module].output if module in shapes else None
-    if shape is None or len(shape) != 4 or shape[1] != channels:
-        raise InputError(
-            f"{name}: stage {stage} ({module}) does not give one map (B, {channels}, H, W) but "
-            f"{'several' if shape is None else tuple(shape)}, so attention cannot follow it."
-        )
-    return module
-
-
-def blocks_of(model: nn.Module, stage: int) -> list[str]:
-    """The blocks of a stage: the smallest modules of it that have a convolution and a shortcut around it.
-
-    Which modules have a shortcut is not written anywhere; they are the ones that are not sequences and have several
-    convolutions on their branch.
-    """
-    found: list[str] = []
-    for name in modules_of(model)[stage - 1]:
-        module = model.get_submodule(name)
-        sequence = isinstance(module, nn.Sequential | nn.ModuleList)
-        if not sequence and len(branch(module, nn.Conv2d)) > 1 and not any(name.startswith(f"{b}.") for b in found):
-            found.append(name)
-    return found
-
-
-def branch(block: nn.Module, kind: type[nn.Module] | tuple[type[nn.Module], ...]) -> list[str]:
-    """The names of a block's modules of a kind that are not on its shortcut."""
-    return [
-        name
-        for name, module in block.named_modules()
-        if isinstance(module, kind) and not any(part in SHORTCUTS for part in name.split("."))
-    ]
-
-
-def block_outputs(model: nn.Module, stage: int, name: str, shapes: dict[str, Shapes]) -> list[str]:
-    """The residual blocks of a stage, whose outputs have their shortcuts added."""
-    blocks = blocks_of(model, stage)
-    if not blocks or any((shape := shapes[block].output) is None or len(shape) != 4 for block in blocks):
-        raise InputError(
-            f"{name}: stage {stage} has no residual blocks that give maps (B, C, H, W); place attention after it "
-            "(placement: stage)."
-        )
-    return blocks
-
-
-def block_ends(model: nn.Module, stage: int, name: str) -> list[str]:
-    """The last normalisation of each block of a stage: what it gives is added to the shortcut."""
-    ends = []
-    for block in blocks_of(model, stage):
-        module = model.get_submodule(block)
-        norms, convolutions = branch(module, NORMS), branch(module, nn.Conv2d)
-        order = [inner for inner, _ in module.named_modules()]
-        if not norms or order.index(norms[-1]) < order.index(convolutions[-1]):
-            raise InputError(
-                f"{name}: the blocks of stage {stage} ({block}) do not end in a normalisation, so attention cannot be "
-                "put at their end; place it after the stage (placement: stage)."
-            )
-        ends.append(f"{block}.{norms[-1]}")
-    if not ends:
-        raise InputError(f"{name}: stage {stage} has no residual blocks; place attention after it (placement: stage).")
-    return ends
+def apply_attention(attention: Attention, view: MapView, _module: nn.Module, _inputs: Any, output: Any) -> Any:
+    """Forward hook: pass the map in a module's output through attention."""
+    return view.put_back(attention(view.map_of(output)), output)
 
 
 def replace_convolutions(
@@ -170,30 +173,73 @@ def replace_convolutions(
     Attention that fades in keeps the convolution beside it. Where the convolution has a stride, average pooling over as
     many positions follows, as in Ramachandran et al., "Stand-Alone Self-Attention in Vision Models", NeurIPS 2019,
     section 3.2.
+
+    Raises:
+        InputError: If there is no such convolution.
     """
-    replaced = 0
-    for block in blocks_of(model, stage):
-        module = model.get_submodule(block)
-        spatial = [
-            inner
-            for inner in branch(module, nn.Conv2d)
-            if max(module.get_submodule(inner).kernel_size) > 1  # type: ignore[arg-type]
-            and module.get_submodule(inner).in_channels == module.get_submodule(inner).out_channels
-        ]
-        shape = shapes[f"{block}.{spatial[-1]}"].input if spatial and f"{block}.{spatial[-1]}" in shapes else None
-        if shape is None:
-            continue
-        convolution = module.get_submodule(spatial[-1])
-        new: nn.Module = attention(shape[1], size=(shape[2], shape[3]))
-        if isinstance(new, FadeIn):
-            new.take_place_of(convolution)  # type: ignore[arg-type]
-        elif max(convolution.stride) > 1:  # type: ignore[arg-type]
-            new = nn.Sequential(new, nn.AvgPool2d(convolution.stride, ceil_mode=True))  # type: ignore[arg-type]
-        parent, _, child = spatial[-1].rpartition(".")
-        setattr(module.get_submodule(parent), child, new)
-        replaced += 1
-    if not replaced:
+    found = spatial_convolutions(model, stage, shapes)
+    if not found:
         raise InputError(
             f"{name}: stage {stage} has no block with a spatial convolution that keeps its channels, so attention "
-            "cannot take its place; place it after the stage (placement: stage)."
+            "cannot take its place; place it after the stage (--model.placement stage)."
         )
+    for layer in found:
+        convolution: nn.Conv2d = model.get_submodule(layer)  # type: ignore[assignment]
+        shape, after = shapes[layer].input, map_size(shapes[layer])
+        assert shape is not None
+        new: nn.Module = attention(shape[1], size=(shape[2], shape[3]))
+        if isinstance(new, FadeIn):
+            new.take_place_of(convolution)
+        elif max(convolution.stride) > 1:
+            new = nn.Sequential(new, nn.AvgPool2d(convolution.stride, ceil_mode=True))  # type: ignore[arg-type]
+        elif after != tuple(shape[2:]):
+            raise InputError(
+                f"{name}: convolution {layer} of stage {stage} changes the map from {tuple(shape[2:])} to {after} by "
+                "its padding, so attention cannot take its place; place it after the stage (--model.placement stage)."
+            )
+        parent, _, child = layer.rpartition(".")
+        setattr(model.get_submodule(parent), child, new)
+
+
+@dataclass(frozen=True)
+class StagePlaces:
+    """The places for attention in one stage of a network."""
+
+    stage: int
+    module: str
+    """At whose end it stands after the stage."""
+    shape: tuple[int, int, int]
+    """Channels, height and width of the stage's map."""
+    layout: str
+    blocks: tuple[str, ...]
+    """Blocks at the end of whose branches it can stand."""
+    convolutions: tuple[str, ...]
+    """Convolutions whose place it can take."""
+    problems: tuple[str, ...]
+    """Why it cannot stand after the stage or in its blocks."""
+
+
+def places_of(model: nn.Module, name: str, size: tuple[int, int], in_chans: int = 3) -> list[StagePlaces]:
+    """All places for attention in a network that has none.
+
+    Args:
+        model: The network.
+        name: What messages call it.
+        size: Height and width of the images in pixels.
+        in_chans: Channels of the images.
+    """
+    stages, found = Stages(model, name, size, in_chans), []
+    for stage, end in enumerate(stages.names, start=1):
+        problems: list[str] = []
+        module, shape, layout = end, (0, 0, 0), ""
+        blocks: tuple[str, ...] = ()
+        try:
+            module, view = stages.end(stage)
+            shape, layout = (view.channels, *view.size), view.layout
+            branch_ends(model, stage, name, stages.shapes, view.size)
+            blocks = tuple(blocks_of(model, stage))
+        except InputError as error:
+            problems.append(str(error))
+        convolutions = tuple(spatial_convolutions(model, stage, stages.shapes))
+        found.append(StagePlaces(stage, module, shape, layout, blocks, convolutions, tuple(problems)))
+    return found

@@ -1,15 +1,38 @@
-"""The stages of a network: what they are called, what is in them, and the sizes of their maps."""
+"""The stages of a network: what they are called, what is in them, and the maps that they end in."""
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from relattn.backbones.densenet_cifar import DenseNetCIFAR
+from relattn.backbones.maps import MapView, view_of
 from relattn.backbones.resnet_cifar import ResNetCIFAR
 from relattn.errors import InputError
+
+GROUPS = 4
+"""Stages that the blocks of a network of one map size count as, in equal parts. Those of ViT-B end where Bao et al.,
+"BEiT", ICLR 2022, and Li et al., "Exploring Plain Vision Transformer Backbones for Object Detection", ECCV 2022, take
+their four feature maps from: after blocks 3, 6, 9 and 12."""
+
+RENAMED = {
+    "MultiScaleVit": ("block.", "stages."),
+    "Gemma4VitClassifier": ("blocks.", "encoder.blocks."),
+    "Twins": ("block.", "blocks."),
+    "HighResolutionNet": ("stage", "incre_modules."),
+}
+"""Networks whose `feature_info` calls modules by other names than they have: what to replace, and by what. HRNet's maps
+are those of its `incre_modules`, counted from 0: what it calls stages hand on several maps each."""
+
+WITHOUT_MAPS = {
+    "CrossVit": "has two grids of patches side by side",
+    "EfficientViM": "hands on another map than the one that it reports",
+    "Hiera": "orders its tokens by windows and not row by row",
+}
+"""Networks after whose stages attention cannot stand, and why."""
 
 
 def entries_of(model: nn.Module) -> list[dict[str, Any]]:
@@ -17,13 +40,38 @@ def entries_of(model: nn.Module) -> list[dict[str, Any]]:
     info: Any = getattr(model, "feature_info", None)
     if not info:
         raise InputError(f"{type(model).__name__} does not report its stages (feature_info), so none can be chosen.")
-    return list(info.info) if hasattr(info, "info") else list(info)
+    entries = [dict(entry) for entry in (info.info if hasattr(info, "info") else info)]
+    before, after = RENAMED.get(type(model).__name__, ("", ""))
+    for entry in entries if before else []:
+        name = str(entry["module"])
+        if name.startswith(before):
+            rest = name.removeprefix(before)
+            entry["module"] = after + (str(int(rest) - 1) if before == "stage" else rest)
+    return entries
+
+
+def stage_indices(model: nn.Module) -> list[int]:
+    """Which of the entries that a network reports are the ends of its stages; the stem (stride 2) is not a stage.
+
+    Networks that report all their blocks at one stride, as vision transformers do, have `GROUPS` stages, as equal as
+    can be.
+    """
+    least = 1 if isinstance(model, ResNetCIFAR | DenseNetCIFAR) else 4
+    entries = entries_of(model)
+    found = [index for index, entry in enumerate(entries) if entry["reduction"] >= least]
+    if len(found) > GROUPS and len({entries[index]["reduction"] for index in found}) == 1:
+        return [found[len(found) * group // GROUPS - 1] for group in range(1, GROUPS + 1)]
+    return found
 
 
 def stages_of(model: nn.Module) -> list[str]:
-    """The module names of a network's stages, stage 1 first; in a timm network the stem (stride 2) is not a stage."""
-    least = 1 if isinstance(model, ResNetCIFAR | DenseNetCIFAR) else 4
-    return [str(entry["module"]) for entry in entries_of(model) if entry["reduction"] >= least]
+    """The module names of a network's stages, stage 1 first."""
+    entries = entries_of(model)
+    return [str(entries[index]["module"]) for index in stage_indices(model)]
+
+
+class SizeError(InputError):
+    """A network does not take images of a size; the cause is what it says."""
 
 
 class Shapes(NamedTuple):
@@ -31,11 +79,18 @@ class Shapes(NamedTuple):
 
     input: torch.Size | None
     output: torch.Size | None
+    several: tuple[torch.Size | None, ...] = ()
+    """What comes out where that is several tensors."""
 
 
 def map_size(shapes: Shapes) -> tuple[int, ...]:
     """Height and width of what comes out of a module; nothing if that is not one map."""
     return tuple(shapes.output[-2:]) if shapes.output is not None else ()
+
+
+def shape_of(value: Any) -> torch.Size | None:
+    """The shape of a tensor; None for anything else."""
+    return value.shape if isinstance(value, Tensor) else None
 
 
 def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chans: int) -> dict[str, Shapes]:
@@ -48,8 +103,8 @@ def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chan
 
     def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_module: nn.Module, inputs: Any, output: Any) -> None:
-            entering, leaving = (value.shape if isinstance(value, Tensor) else None for value in (inputs[0], output))
-            shapes[name] = Shapes(entering, leaving)
+            several = tuple(map(shape_of, output)) if isinstance(output, list | tuple) else ()
+            shapes[name] = Shapes(shape_of(inputs[0]) if inputs else None, shape_of(output), several)
 
         return hook
 
@@ -63,11 +118,114 @@ def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chan
     try:
         with torch.no_grad(), torch.device("meta"):
             skeleton.forward_features(torch.empty(1, in_chans, *size, device="meta"))  # type: ignore[operator]
-    except (RuntimeError, AssertionError) as error:  # how networks refuse a size
-        raise InputError(
-            f"{type(model).__name__} cannot take images {in_chans}x{size[0]}x{size[1]}: {error}"
+    except (RuntimeError, AssertionError, ValueError, TypeError) as error:  # how networks refuse a size
+        raise SizeError(
+            f"{type(model).__name__} cannot take images {in_chans}x{size[0]}x{size[1]}: {reason(error)}"
         ) from error
     return shapes
+
+
+def reason(error: BaseException) -> str:
+    """What a network says about an input that it refuses, in one line."""
+    return " ".join(str(error).split())[:200] or "its layers do not fit that size."
+
+
+def reported_maps(model: nn.Module, size: tuple[int, int], in_chans: int) -> dict[int, tuple[int, int, int]]:
+    """Channels, height and width of the maps at the ends of the stages, by the network's own account (meta device).
+
+    Returns:
+        By the number of the entry; what the network's strides tell where it has no `forward_intermediates`.
+    """
+    entries, indices = entries_of(model), stage_indices(model)
+    skeleton: Any = copy.deepcopy(model).to("meta").eval()
+    if hasattr(skeleton, "forward_intermediates"):
+        with torch.no_grad(), torch.device("meta"):
+            features = skeleton.forward_intermediates(
+                torch.empty(1, in_chans, *size, device="meta"), indices=indices, intermediates_only=True
+            )
+        return {index: tuple(shape_of(one)[1:]) for index, one in zip(indices, features, strict=True)}  # type: ignore
+    strides = {index: entries[index]["reduction"] for index in indices}
+    return {
+        index: (int(entries[index]["num_chs"]), -(-size[0] // stride), -(-size[1] // stride))
+        for index, stride in strides.items()
+    }
+
+
+class StageMap(NamedTuple):
+    """The module at the end of a stage, and how what it gives is seen as a map."""
+
+    module: str
+    view: MapView
+
+
+class Stages:
+    """The stages of a network for images of one size.
+
+    Attributes:
+        names: The module names of the stages, stage 1 first.
+        shapes: Of all modules, in the order in which they finish, as of `probe`.
+    """
+
+    def __init__(self, model: nn.Module, name: str, size: tuple[int, int], in_chans: int = 3) -> None:
+        """Look at a network.
+
+        Args:
+            model: The network.
+            name: What messages call it.
+            size: Height and width of the images in pixels.
+            in_chans: Channels of the images.
+
+        Raises:
+            SizeError: If it does not take images of that size.
+        """
+        self.model, self.name, self.size, self.in_chans = model, name, size, in_chans
+        self.names = stages_of(model)
+        self.shapes = probe(model, [module for module, _ in model.named_modules() if module], size, in_chans)
+
+    @cached_property
+    def reported(self) -> dict[int, tuple[int, int, int]]:
+        """As of `reported_maps`."""
+        return reported_maps(self.model, self.size, self.in_chans)
+
+    def end(self, stage: int) -> StageMap:
+        """Where a stage ends, by its number from 1.
+
+        Raises:
+            InputError: If what the stage gives cannot be seen as a map.
+        """
+        if why := WITHOUT_MAPS.get(type(self.model).__name__):
+            raise InputError(
+                f"{self.name} {why}, so attention cannot follow its stages. It trains without; with attention, take a "
+                "network that hands on one map, for example vit_small_patch16_224, swin_tiny_patch4_window7_224 or "
+                "resnet50."
+            )
+        index = stage_indices(self.model)[stage - 1]
+        entry = entries_of(self.model)[index]
+        module, channels = str(entry["module"]), int(entry["num_chs"])
+        if module not in self.shapes:  # a list of blocks, which does not run itself: its last block does
+            start = f"{module}."
+            inner = [name for name in self.shapes if name.startswith(start) and "." not in name.removeprefix(start)]
+            module = inner[-1] if inner else module
+        found, last = self.shapes.get(module, Shapes(None, None)), has_channels_last(self.model)
+        view = view_of(found.output, channels, None)
+        if view is None or (last and channels in view.size):
+            (channels, *where) = self.reported[index]
+            grid = (where[0], where[1])
+            own = [view_of(found.output, channels, grid, last=last)]
+            own += [view_of(one, channels, grid, index=place) for place, one in enumerate(found.several)]
+            view = next((one for one in own if one is not None), None)
+        if view is None:
+            given = "several" if found.output is None else str(tuple(found.output))
+            raise InputError(
+                f"{self.name}: stage {stage} ({module}) does not give one map of {channels} channels but {given}, so "
+                "attention cannot follow it. Take a network that does, for example resnet50 or vit_small_patch16_224."
+            )
+        return StageMap(module, view)
+
+
+def has_channels_last(model: nn.Module) -> bool:
+    """Whether a network says that its features are `(B, H, W, C)`."""
+    return getattr(model, "output_fmt", None) == "NHWC"
 
 
 def modules_of(model: nn.Module) -> list[list[str]]:

@@ -3,7 +3,7 @@
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relattn.cli import catalogue
 from relattn.errors import InputError
@@ -68,7 +68,7 @@ def network(name: str, options: argparse.Namespace) -> "list[nn.Module]":
     """The backbone with an attention, and the neck; on the meta device, where nothing is computed."""
     import torch
 
-    from relattn.backbones import build
+    from relattn.backbones import build, pooled_width
     from relattn.cli.costs import factory
     from relattn.heads import BNNeck
 
@@ -76,8 +76,7 @@ def network(name: str, options: argparse.Namespace) -> "list[nn.Module]":
         backbone = build(
             options.backbone, attention=factory(name, options.backbone), size=(256, 128), last_stride=1, num_classes=0
         )
-        features: Any = backbone.num_features
-        return [backbone, BNNeck(features, options.identities)]
+        return [backbone, BNNeck(pooled_width(backbone, (256, 128)), options.identities)]
 
 
 def count(modules: "list[nn.Module]") -> int:

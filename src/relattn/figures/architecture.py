@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from relattn.attention.base import outermost
-from relattn.backbones import stages_of
+from relattn.backbones import padded
+from relattn.backbones.placement import stage_shapes
 from relattn.backbones.stages import modules_of
 from relattn.extras import Lazy
 from relattn.figures.canvas import FAINT, INK, SIZE, SMALL
@@ -54,7 +55,8 @@ def parts_of(network: nn.Module, size: tuple[int, int]) -> list[Part]:
     shapes, macs = measure(network, size)
     attentions = {names[id(module)]: module for module in outermost(network)}
     parts: list[Part] = []
-    for number, (end, inside) in enumerate(zip(stages_of(backbone), modules_of(backbone), strict=True), start=1):
+    maps = stage_shapes(backbone, padded(size, getattr(network, "step", 1)))
+    for number, (shape, inside) in enumerate(zip(maps, modules_of(backbone), strict=True), start=1):
         outer = [prefix + name for name in inside if not any(name.startswith(f"{other}.") for other in inside)]
         own = [name for name in outer if name.partition(".")[0 if not prefix else 2] != "attention"]
         within = [name for name in attentions if any(f"{name}.".startswith(f"{one}.") for one in own)]
@@ -63,7 +65,6 @@ def parts_of(network: nn.Module, size: tuple[int, int]) -> list[Part]:
             sum(count(network, name) for name in own) - sum(count(network, name) for name in within),
             sum(macs.get(name, 0) for name in own) - sum(macs.get(name, 0) for name in within),
         )
-        shape = shapes.get(prefix + end, ())
         parts.append(Part(f"stage {number}", False, shape, *cost))
         if found := [*within, *after]:
             kinds = sorted({display_name(attentions[name]) for name in found})

@@ -7,18 +7,22 @@ Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from relattn.backbones import MapView
 from relattn.figures.canvas import FAINT, SMALL, Pixels, bar, check_count, grid, head, show_image, show_map
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def grad_cam(score: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor) -> Tensor:
+def grad_cam(
+    score: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor, view: MapView | None = None
+) -> Tensor:
     """The map of Eq. (2), divided by its largest value.
 
     Args:
@@ -26,14 +30,15 @@ def grad_cam(score: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor
             in evaluation mode does.
         layer: The part of the network whose output (B, K, h, w) is explained; with attention behind it, the attended.
         images: (B, 3, H, W).
+        view: How what the layer gives is seen as a map (B, K, h, w); None where it is one.
 
     Returns:
         (B, h, w) in [0, 1]; 0 everywhere for an image in which nothing speaks for the class.
     """
     kept: list[Tensor] = []
 
-    def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        kept.append(output)
+    def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        kept.append(output if view is None or view.index is None else output[view.index])
 
     handle = layer.register_forward_hook(keep)  # the last hook: it sees what attention has made of the output
     try:
@@ -42,8 +47,12 @@ def grad_cam(score: Callable[[Tensor], Tensor], layer: nn.Module, images: Tensor
             (gradient,) = torch.autograd.grad(scores.sum(), kept[-1])
     finally:
         handle.remove()
+    values = kept[-1]
+    if view is not None:
+        single = replace(view, index=None)
+        values, gradient = single.map_of(values), single.map_of(gradient)
     weights = gradient.mean(dim=(2, 3), keepdim=True)
-    cam = (weights * kept[-1]).sum(dim=1).detach().relu()
+    cam = (weights * values).sum(dim=1).detach().relu()
     return cam / cam.amax(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(cam.dtype).tiny)
 
 

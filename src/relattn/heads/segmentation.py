@@ -5,7 +5,7 @@ with RGA-SC on the last features before the classifier.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -48,6 +48,8 @@ class SegmentationNetwork(nn.Module):
         width: int = 512,
         activation: Activation = "relu",
         align_corners: bool = True,
+        step: int = 1,
+        indices: Sequence[int] | None = None,
     ) -> None:
         """Build the network on a backbone.
 
@@ -61,19 +63,25 @@ class SegmentationNetwork(nn.Module):
             context_mode: As `mode` of `RelationContext`.
             pool: Height and width of the grid that features are pooled to for attention.
             auxiliary: Whether to have an auxiliary head for training.
-            crop: Height and width of the training crops in pixels; in the context mode `"full"`, attention is built for
-                their features.
+            crop: Height and width of the training crops in pixels, multiples of `step`; in the context mode `"full"`,
+                attention is built for their features.
             width: Channels of the head's features.
             activation: Of the heads, `"relu"` or `"leaky_relu"`.
             align_corners: Whether resizing puts corner pixels on corner pixels, as in OCNet; False takes pixels as
                 areas. Crops of 8n + 1 pixels, such as 769, are made for True.
+            step: What the backbone needs the sides of images to be multiples of, such as the patches of a vision
+                transformer. Zeros are added below and to the right, and logits of them left out.
+            indices: Which two of the features that the backbone reports are read; by default the last two.
 
         Raises:
             InputError: If the backbone does not report its stages, `head` is unknown, or the context cannot be built.
         """
         super().__init__()
-        stages = stage_channels(backbone)
-        self.indices = [len(stages) - 2, len(stages) - 1]
+        self.indices, stages = stage_channels(backbone, indices)
+        self.step = step
+        # The norm at the end of a transformer is part of its features; networks of convolutions have none there.
+        norm = type(getattr(backbone, "norm", None)).__name__.lower()
+        self.options: dict[str, Any] = {"norm": True} if "layernorm" in norm or "rmsnorm" in norm else {}
         prune = getattr(backbone, "prune_intermediate_layers", None)
         if prune is not None:
             prune(self.indices, prune_norm=False, prune_head=True)
@@ -97,7 +105,7 @@ class SegmentationNetwork(nn.Module):
                 attention=context,
                 mode=context_mode,
                 pool=pool,
-                size=feature_size(backbone, self.indices, crop) if context_mode == "full" else None,
+                size=feature_size(backbone, self.indices, crop, self.options) if context_mode == "full" else None,
                 activation=activation,
             )
         self.classifier = nn.Conv2d(width, num_classes, 1)
@@ -107,16 +115,23 @@ class SegmentationNetwork(nn.Module):
 
     def stages(self, images: Tensor) -> list[Tensor]:
         """The features of the last two stages, each `(B, C, h, w)`."""
-        features: list[Tensor] = self.backbone.forward_intermediates(  # type: ignore[operator]
-            images, indices=self.indices, intermediates_only=True
-        )
-        return features
+        return intermediates(self.backbone, self.padded(images), self.indices, self.options)
+
+    def padded(self, images: Tensor) -> Tensor:
+        """The images with zeros below and to the right, so that their sides are multiples of `step`."""
+        if self.step == 1:
+            return images
+        height, width = (-side % self.step for side in images.shape[2:])
+        return F.pad(images, (0, width, 0, height))
 
     def upsample(self, logits: Tensor, images: Tensor) -> Tensor:
         """Resize logits to the size of the images, in float32 where they are less precise."""
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()  # rounded logits tie, and many pixels are interpolated from few
-        return F.interpolate(logits, size=images.shape[2:], mode="bilinear", align_corners=self.align_corners)
+        height, width = images.shape[2:]
+        size = [-(-side // self.step) * self.step for side in (height, width)]
+        logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=self.align_corners)
+        return logits[:, :, :height, :width] if size != [height, width] else logits
 
     def classify(self, features: Tensor, images: Tensor) -> Tensor:
         """Logits of every pixel from the features of the last stage."""
@@ -133,8 +148,8 @@ class SegmentationNetwork(nn.Module):
         return self.classify(last, images), auxiliary
 
 
-def stage_channels(backbone: nn.Module) -> list[int]:
-    """Channels of what the backbone reports, the stem's included."""
+def stage_channels(backbone: nn.Module, indices: Sequence[int] | None) -> tuple[list[int], list[int]]:
+    """The numbers of two features, by default the last two, among those that the backbone reports; their channels."""
     info: Any = getattr(backbone, "feature_info", None)
     entries = list(info.info if hasattr(info, "info") else info or [])
     if len(entries) < 2 or not hasattr(backbone, "forward_intermediates"):
@@ -143,15 +158,32 @@ def stage_channels(backbone: nn.Module) -> list[int]:
             "features (feature_info, forward_intermediates), as timm's networks do. Take a timm CNN, for example "
             "resnet50."
         )
-    return [int(entry["num_chs"]) for entry in entries]
+    chosen = [len(entries) - 2, len(entries) - 1] if indices is None else list(indices)
+    return chosen, [int(entries[index]["num_chs"]) for index in chosen]
 
 
-def feature_size(backbone: nn.Module, indices: list[int], crop: tuple[int, int]) -> tuple[int, int]:
+def intermediates(backbone: Any, images: Tensor, indices: list[int], options: dict[str, Any]) -> list[Tensor]:
+    """The features of some stages, each `(B, C, h, w)`.
+
+    Raises:
+        InputError: If the backbone does not take images of this size.
+    """
+    try:
+        features: list[Tensor] = backbone.forward_intermediates(
+            images, indices=indices, intermediates_only=True, **options
+        )
+    except AssertionError as error:  # how timm's networks of one size refuse another
+        height, width = images.shape[2:]
+        raise InputError(f"{type(backbone).__name__} cannot take images of {height}x{width}: {error}") from error
+    return features
+
+
+def feature_size(
+    backbone: nn.Module, indices: list[int], crop: tuple[int, int], options: dict[str, Any]
+) -> tuple[int, int]:
     """Height and width of the last stage's features of a crop, found without computing them (meta device)."""
     skeleton: Any = copy.deepcopy(backbone).to("meta").eval()
     channels = next(module.in_channels for module in backbone.modules() if isinstance(module, nn.Conv2d))
     with torch.no_grad(), torch.device("meta"):
-        features = skeleton.forward_intermediates(
-            torch.empty(1, channels, *crop, device="meta"), indices=indices, intermediates_only=True
-        )
+        features = intermediates(skeleton, torch.empty(1, channels, *crop, device="meta"), indices, options)
     return features[-1].shape[2], features[-1].shape[3]

@@ -9,7 +9,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from relattn.backbones import stages_of
+from relattn.backbones import padded
+from relattn.backbones.placement import last_map
 from relattn.errors import InputError, suggest
 from relattn.figures.names import display_name
 from relattn.inference.figure_images import FigureImages, images_of_data
@@ -109,7 +110,7 @@ def network_of(task: Task) -> nn.Module:
 
 
 def class_evidence(tasks: Mapping[str, Task], images: FigureImages) -> MeasuredFigure:
-    """Grad-CAM at the end of the last stage."""
+    """Grad-CAM of the last map that the output depends on."""
     from relattn.figures.grad_cam import grad_cam, grad_cam_figure
 
     cams, classes = {}, {}
@@ -122,7 +123,9 @@ def class_evidence(tasks: Mapping[str, Task], images: FigureImages) -> MeasuredF
             scores, names[:] = task.class_scores(batch)
             return scores
 
-        cams[title] = grad_cam(score, backbone.get_submodule(stages_of(backbone)[-1]), batch)
+        step = getattr(task.network, "step", 1)  # what a network for segmentation pads images to
+        end = last_map(backbone, padded((batch.shape[2], batch.shape[3]), step))
+        cams[title] = grad_cam(score, backbone.get_submodule(end.module), batch, end.view)
         classes[title] = names
     return MeasuredFigure(grad_cam_figure(images.pixels, cams, classes))
 

@@ -22,6 +22,9 @@ from relattn.runs.run_folder import RunClaim
 from relattn.sweeps.plan import Resolution
 from relattn.tasks.data import Data
 
+NETWORK = ("backbone", "attention", "stages", "placement", "backbone_options")
+"""Arguments of a task that say how its backbone is built."""
+
 PLACES = ("root", "manifest")
 """Arguments of data that say where they are."""
 
@@ -87,13 +90,14 @@ class Resolver(SuiteCLI):
             made = self._parser("fit").instantiate_classes(Namespace(model=config.model, data=config.data))
             size = getattr(made.data, "image_size", None)
             arguments = content["model"].get("init_args") or {}
-            network = {name: arguments.get(name) for name in ("backbone", "attention", "stages", "placement")}
+            network = {name: arguments.get(name) for name in NETWORK}
             if size is not None and (key := json.dumps([network, size])) not in self.built:
                 self.built.add(key)
                 with torch.device("meta"):
                     task: Any = made.model
                     place = {"stages": task.stages, "placement": task.placement}
-                    build(task.backbone, attention=task.attention, **place, size=tuple(size))
+                    options = task.backbone_options
+                    build(task.backbone, attention=task.attention, **place, size=tuple(size), **options)
         except InputError:
             raise
         except (ValueError, TypeError) as error:

@@ -1,0 +1,69 @@
+"""The last map of a network, for heads that read a map and not a pooled feature."""
+
+import copy
+from typing import Any
+
+from torch import Tensor, nn
+
+from relattn.backbones.build import family
+from relattn.backbones.maps import MapView, view_of
+from relattn.backbones.sizes import REFUSALS, is_fixed, on_meta, size_arguments, skeleton
+from relattn.backbones.stages import has_channels_last, reported_maps, stage_indices
+from relattn.errors import InputError
+
+
+def unpooled(name: str, size: tuple[int, int], **arguments: Any) -> dict[str, Any]:
+    """The arguments with which a network gives its last map `(B, C, H, W)` and not a feature; none if it cannot.
+
+    Args:
+        name: A network, as of `build`.
+        size: Height and width of the images in pixels.
+        arguments: Others that it is created with.
+    """
+    if family(name) != "timm":
+        return {}
+    try:
+        model = skeleton(name, global_pool="", **size_arguments(name, size), **arguments).eval()
+        output = on_meta(model, (2 * size[0], 2 * size[1]) if not is_fixed(name) else size, 3)
+    except REFUSALS:
+        return {}
+    maps = isinstance(output, Tensor) and output.ndim == 4 and not has_channels_last(model)
+    return {"global_pool": ""} if maps else {}
+
+
+def map_view(model: nn.Module, size: tuple[int, int], *, pools: bool = False, in_chans: int = 3) -> MapView:
+    """How the map that a network gives for images of `size` is seen as `(B, C, H, W)`, without computing it.
+
+    Args:
+        model: The network.
+        size: Height and width of the images in pixels.
+        pools: Whether it pools at its end, so that the map is that of `forward_features`.
+        in_chans: Channels of the images.
+
+    Raises:
+        InputError: If it does not give a map.
+    """
+    skeleton: Any = copy.deepcopy(model).to("meta").eval()
+    output = on_meta(skeleton.forward_features if pools else skeleton, size, in_chans)
+    shape = output.shape if isinstance(output, Tensor) else None
+    view = None
+    if shape is not None and len(shape) == 4 and not has_channels_last(model):
+        view = view_of(shape, None, None)
+    elif shape is not None and len(shape) > 2:
+        _, *grid = reported_maps(model, size, in_chans)[stage_indices(model)[-1]]
+        view = view_of(shape, None, (grid[0], grid[1]), last=True)
+    if view is None:
+        given = "several tensors" if shape is None else str(tuple(shape))
+        raise InputError(
+            f"{type(model).__name__} gives {given} and not a map (B, C, H, W) or its tokens. Take a network that gives "
+            "one, for example resnet50 or vit_small_patch16_224."
+        )
+    return view
+
+
+def map_shape(
+    model: nn.Module, size: tuple[int, int], *, pools: bool = False, in_chans: int = 3
+) -> tuple[int, int, int]:
+    """Channels, height and width of the map of `map_view`."""
+    view = map_view(model, size, pools=pools, in_chans=in_chans)
+    return view.channels, *view.size

@@ -1,0 +1,151 @@
+"""Image sizes of timm's networks: which are built for one, which they take, and how wide the pooled feature is.
+
+Vision transformers have weights or windows for one size of images. timm says so (`fixed_input_size`), builds them for
+another one (`img_size`), and fits pretrained weights to it. Some ViTs and Swins take any size that is a multiple of
+their patches, once asked to (`dynamic_img_size`, `strict_img_size`).
+"""
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from relattn.backbones.stages import reason
+from relattn.errors import InputError
+
+STEPS = (1, 2, 4, 7, 8, 14, 16, 28, 32, 56, 64, 112, 128, 224)
+"""Numbers that the sides of images may have to be multiples of."""
+
+REFUSALS = (RuntimeError, AssertionError, ValueError, TypeError, IndexError, ZeroDivisionError, NotImplementedError)
+"""How networks refuse a size."""
+
+
+def is_fixed(name: str) -> bool:
+    """Whether timm builds a network for one size of images."""
+    from timm.models import get_pretrained_cfg
+
+    if name.startswith(("hf-hub:", "local-dir:")):
+        return False
+    config = get_pretrained_cfg(name)
+    return config is not None and bool(config.fixed_input_size)
+
+
+def size_arguments(name: str, size: tuple[int, int], *, any_size: bool = False) -> dict[str, Any]:
+    """The arguments with which timm builds a network for images of a size; none for one that takes images as they are.
+
+    Args:
+        name: A network of timm.
+        size: Height and width of the images in pixels.
+        any_size: Whether the network should take other sizes too, if it can.
+    """
+    from timm.models import get_pretrained_cfg
+
+    config = get_pretrained_cfg(name) if is_fixed(name) else None
+    if config is None:
+        return {}
+    found: dict[str, Any] = {} if tuple(config.input_size[1:]) == tuple(size) else {"img_size": tuple(size)}
+    if any_size:
+        accepted = inspect.signature(type(skeleton(name)).__init__).parameters
+        if "strict_img_size" in accepted:
+            found["strict_img_size"] = False
+        if "dynamic_img_size" in accepted:
+            found["dynamic_img_size"] = True
+    return found
+
+
+def skeleton(name: str, **arguments: Any) -> nn.Module:
+    """A network of timm without weights (meta device), to look at."""
+    import timm
+
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return timm.create_model(name, num_classes=0, **arguments)
+
+
+def takes(name: str, size: tuple[int, int], in_chans: int = 3, *, any_size: bool = False, **arguments: Any) -> bool:
+    """Whether a network of timm, built for images of a size, takes them; arguments as of `size_arguments`."""
+    try:
+        fitted = size_arguments(name, size, any_size=any_size)
+        model: Any = skeleton(name, in_chans=in_chans, **fitted, **arguments).eval()
+        with torch.no_grad(), torch.device("meta"):
+            model.forward_features(torch.empty(1, in_chans, *size, device="meta"))
+    except REFUSALS:
+        return False
+    return True
+
+
+def larger_sizes(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Sizes near one, each side the next multiple of a step, then squares."""
+    seen = {size}
+    up = [tuple(-(-side // step) * step for side in size) for step in STEPS]
+    for height, width in [*up, *((max(pair),) * 2 for pair in up)]:
+        if (height, width) not in seen:
+            seen.add((height, width))
+            yield height, width
+
+
+def refusal(name: str, size: tuple[int, int], error: BaseException, in_chans: int = 3, **arguments: Any) -> InputError:
+    """The error for a network that does not take images of a size, with the nearest size that it takes."""
+    height, width = size
+    message = f"{name} cannot take images {in_chans}x{height}x{width}: {reason(error)}"
+    near = next((one for one in larger_sizes(size) if takes(name, one, in_chans, **arguments)), None)
+    if near is not None:
+        return InputError(
+            f"{message} The nearest size that it takes is {near[0]}x{near[1]}: image_size [{near[0]},{near[1]}]."
+        )
+    return InputError(f"{message} No size near it was found that it takes; take another network, for example resnet50.")
+
+
+def padding_step(name: str, size: tuple[int, int], **arguments: Any) -> int:
+    """What the sides of images of any size must be multiples of for a network of one size; 1 if it takes all.
+
+    Args:
+        name: A network of timm.
+        size: Height and width of the training images.
+        arguments: Others that it is created with.
+
+    Raises:
+        InputError: If it takes none of the sizes near it.
+    """
+    if not is_fixed(name) or takes(name, size, any_size=True, **arguments):
+        return 1
+    for step in STEPS[1:]:
+        height, width = padded(size, step)
+        if all(
+            takes(name, one, any_size=True, **arguments) for one in ((height, width), (height + step, width + step))
+        ):
+            return step
+    raise refusal(name, size, ValueError("it takes no multiple of any step near it either."), **arguments)
+
+
+def padded(size: tuple[int, int], step: int) -> tuple[int, int]:
+    """The next size whose sides are multiples of a step."""
+    return -(-size[0] // step) * step, -(-size[1] // step) * step
+
+
+def pooled_width(model: nn.Module, size: tuple[int, int], in_chans: int = 3) -> int:
+    """Length of the feature that a network without a classifier gives for an image, as it is (meta device).
+
+    timm's `num_features` is that of the last map; MobileNetV3, VGG and others have layers between it and their
+    classifier, some of which `head_hidden_size` names.
+
+    Raises:
+        InputError: If it does not give one feature for each image.
+    """
+    twin: Any = copy.deepcopy(model).to("meta").eval()
+    output = on_meta(twin, size, in_chans)
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise InputError(
+            f"{type(model).__name__} gives {given} and not one feature (B, D) for each image: take a network with an "
+            "image classifier, for example resnet50."
+        )
+    return output.shape[1]
+
+
+def on_meta(call: Callable[[Tensor], Any], size: tuple[int, int], in_chans: int) -> Any:
+    """What a network gives for one image, without computing it."""
+    with torch.no_grad(), torch.device("meta"):
+        return call(torch.empty(1, in_chans, *size, device="meta"))
