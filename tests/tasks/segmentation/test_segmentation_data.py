@@ -21,7 +21,11 @@ from relattn.tasks.segmentation.pairs import images_in
 SIZE = (48, 96)
 SMALL = "ignore:.*is (not the published set|a rendered stand-in):UserWarning"
 TRAINER = SimpleNamespace(
-    num_devices=1, global_rank=0, world_size=1, strategy=SimpleNamespace(root_device=torch.device("cpu"))
+    num_devices=1,
+    global_rank=0,
+    world_size=1,
+    strategy=SimpleNamespace(root_device=torch.device("cpu")),
+    overfit_batches=0,
 )
 
 

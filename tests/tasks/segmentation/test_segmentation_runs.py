@@ -170,7 +170,7 @@ def assert_places(task: Task, where: str) -> None:
 def test_what_cannot_be_is_said(streets: Path) -> None:
     for options, message in (
         (["--data.batch_size", "1"], "at least 2 images|batch"),
-        (["--backbone", "convnext_atto"], "first_dilation='previous'"),
+        (["--backbone", "convnext_atto"], "--model.first_dilation previous"),
         (["--model.auxiliary_weight", "-1"], "auxiliary_weight is -1"),
         (["--attention", "rga_sc", "--model.context_mode", "full"], r"--model.inference.crop \[32,32\]"),
         (["--data.eval_batch_size", "0"], "eval_batch_size is 0"),
