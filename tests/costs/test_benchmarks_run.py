@@ -16,7 +16,9 @@ import torch
 from torch import nn
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-SCRIPTS = sorted(file.stem for file in BENCHMARKS.glob("*.py") if file.stem not in ("claims", "gpu", "run_all"))
+SCRIPTS = sorted(
+    file.stem for file in BENCHMARKS.glob("*.py") if file.stem not in ("claims", "families", "gpu", "run_all")
+)
 
 # By script: what makes it quicker still, what its sides are called, and by how much claims of a gain may differ.
 QUICK: dict[str, tuple[list[str], set[str], float]] = {

@@ -1,4 +1,7 @@
-"""`relattn parameters`: parameters that each attention adds to a network, beside the RGA paper's Table 3."""
+"""`relattn parameters`: parameters that each attention adds to a network, beside the RGA paper's Table 3.
+
+Of several networks, it shows parameters and multiply-accumulates side by side.
+"""
 
 import argparse
 import os
@@ -27,6 +30,10 @@ PUBLISHED = {
 """Millions of parameters: ResNet-50 at 256x128 with 751 identities (Zhang et al., CVPR 2020, Table 3)."""
 
 
+SIDE_BY_SIDE = ["rga_sc", "se", "cbam_cs", "nl", "stra"]
+"""Attention that several networks are shown with, unless it is chosen."""
+
+
 def main(arguments: list[str]) -> int:
     """Build the networks without weights, count, and print a table; a run of a sweep writes `result.json`."""
     parser = argparse.ArgumentParser(
@@ -36,11 +43,17 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--attention", nargs="+", default=[], help="recipes; by default those of the table, then all others"
     )
-    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument(
+        "--backbone", nargs="+", default=["resnet50"], help="of several, parameters and MACs stand side by side"
+    )
     parser.add_argument("--identities", type=int, default=751, help="outputs of the classifier")
     options = parser.parse_args(arguments)
     if options.identities < 1:
         raise InputError(f"--identities is {options.identities}, expected at least 1.")
+    if len(options.backbone) > 1:
+        side_by_side(options.backbone, options.attention or SIDE_BY_SIDE)
+        return 0
+    (options.backbone,) = options.backbone
 
     from rich.console import Console
     from rich.table import Table
@@ -62,6 +75,55 @@ def main(arguments: list[str]) -> int:
         content = {"attention": name, "backbone": options.backbone, "parameters": measured, "scores": {}}
         publish_json(Path(folder) / "result.json", content)
     return 0
+
+
+def side_by_side(backbones: list[str], attentions: list[str]) -> None:
+    """Print millions of parameters and billions of MACs of networks without a classifier, as a table of Markdown."""
+    from rich.box import MARKDOWN
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=MARKDOWN)
+    for column in ("network", "plain", *attentions):
+        shown.add_column(column, no_wrap=True)
+    for backbone in backbones:
+        plain, marked = cost("none", backbone), []
+        for attention in attentions:
+            own = cost(attention, backbone)
+            mark = " (stage)" if own[2] else ""
+            marked.append(f"{(own[0] - plain[0]) / 1e6:+.2f} M, {(own[1] - plain[1]) / 1e9:+.2f} G{mark}")
+        shown.add_row(backbone, f"{plain[0] / 1e6:.2f} M, {plain[1] / 1e9:.2f} G", *marked)
+    console = Console(width=None if Console().is_terminal else 240)
+    console.print(shown)
+    console.print(
+        "Millions of parameters and billions of multiply-accumulates of an image of 256x128, and what attention adds "
+        "or saves where it belongs; (stage): after each stage, because the network has no convolution in whose place "
+        "it could stand.",
+        soft_wrap=True,
+    )
+
+
+def cost(name: str, backbone: str) -> tuple[int, int, bool]:
+    """Parameters and MACs of a backbone with an attention, and whether that had to be placed after stages."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from relattn.backbones import build
+    from relattn.cli.costs import factory
+
+    size, moved = (256, 128), False
+    with torch.device("meta"):
+        attention = factory(name, backbone)
+        try:
+            network = build(backbone, attention=attention, size=size)
+        except InputError as error:
+            if "--model.placement stage" not in str(error):
+                raise
+            network, moved = build(backbone, attention=attention, placement="stage", size=size), True
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad(), counter:
+            network.eval()(torch.empty(1, 3, *size))
+    return count([network]), counter.get_total_flops() // 2, moved
 
 
 def network(name: str, options: argparse.Namespace) -> "list[nn.Module]":
