@@ -20,27 +20,9 @@ from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet
 from relattn.tasks.samplers import SampleIndex
 from relattn.tasks.segmentation.augmentation import STATISTICS, Augmentation, Normalisation, Pipeline
+from relattn.tasks.segmentation.label_files import read_labels
 from relattn.tasks.segmentation.labels import IGNORED, LabelMap, Labels
 from relattn.tasks.segmentation.pairs import LabelledImage, check_pairs, different_sizes
-
-
-def read_labels(file: Path) -> Labels:
-    """Read a label image as `(H, W)` uint8, the ids that it holds.
-
-    Raises:
-        InputError: If it cannot be decoded, or is not of one channel of bytes.
-    """
-    ids = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-    if ids is None:
-        state = f"{file.stat().st_size} bytes" if file.is_file() else "no such file"
-        raise InputError(f"{file} cannot be read as an image ({state}).")
-    if ids.ndim != 2 or ids.dtype != np.uint8:
-        channels = 1 if ids.ndim == 2 else ids.shape[2]
-        raise InputError(
-            f"{file} has {channels} channels of {ids.dtype}, and label images have one of uint8, whose values are ids. "
-            "It may be a coloured one."
-        )
-    return ids  # type: ignore[return-value]
 
 
 class SegmentationImages(ImageSet):
