@@ -63,6 +63,9 @@ class Photos(ImageSet):
     def image_name(self, index: int) -> str:
         return str(self.root / self.photos[index].path)
 
+    def relative_path(self, index: int) -> str:
+        return self.photos[index].path
+
     def encoded(self, index: int) -> bytes:
         return content_of(self.root / self.photos[index].path)
 

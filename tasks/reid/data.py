@@ -68,6 +68,9 @@ class ReIDImages(ImageSet):
     def image_name(self, index: int) -> str:
         return str(self.root / self.images[index].path)
 
+    def relative_path(self, index: int) -> str:
+        return self.images[index].path
+
     def encoded(self, index: int) -> bytes:
         return content_of(self.root / self.images[index].path)
 

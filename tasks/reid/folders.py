@@ -1,8 +1,9 @@
 """Re-identification data of one's own in folders, without a table: a folder for each identity, or telling names.
 
 The path of an image says who is on it, and may say by which camera: `anna/01.jpg`, or `0007_c2_0013.jpg` with the
-pattern `(?P<identity>[0-9]+)_c(?P<camera>[0-9]+)_`. Folders `train`, `query` and `gallery` are taken as they are, and
-of `train` and `test` the latter is split into queries and a gallery. Without them a share of the identities is held out.
+pattern `(?P<identity>[0-9]+)_c(?P<camera>[0-9]+)_`. Folders `train`, `query` and `gallery` are taken as they are,
+and of `train` and `test` the latter is split into queries and a gallery.
+Without them a share of the identities is held out.
 """
 
 import warnings

@@ -63,6 +63,9 @@ class SegmentationImages(ImageSet):
     def image_name(self, index: int) -> str:
         return str(self.root / self.pairs[index].image)
 
+    def relative_path(self, index: int) -> str:
+        return self.pairs[index].image
+
     def encoded(self, index: int) -> bytes:
         return content_of(self.root / self.pairs[index].image)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from small_runs import result
+from small_runs import result, rows
 
 from relattn.cli.main import run
 from relattn.errors import InputError
@@ -61,12 +61,12 @@ def begin(task: str, command: list[str]) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_people_from_a_table() -> None:
-    rows = []
+    lines = []
     for number in range(40):
         person, camera = number // 4, number % 2
         split = "train" if person < 6 else "query" if number % 4 < 2 else "gallery"
-        rows.append(f"{picture(Path(f'photos/{number:04}.jpg'))},p{person},{'till' if camera else 'door'},{split}")
-    Path("people.csv").write_text("\n".join(["path,identity,camera,split", *rows]))
+        lines.append(f"{picture(Path(f'photos/{number:04}.jpg'))},p{person},{'till' if camera else 'door'},{split}")
+    Path("people.csv").write_text("\n".join(["path,identity,camera,split", *lines]))
     (command,) = commands("People, from a table")
     begin("reid", command)
 
@@ -90,6 +90,12 @@ def test_photos_in_folders_of_classes_and_predictions_of_others() -> None:
     for name in ("new/a.jpg", "new/deep/a.png"):
         picture(Path(name))
     assert run(["predict", "--ckpt_path", "runs/classification/own", "--data.root", "new"]) == 0
+    found = rows(Path("runs/classification/own/predict/predictions.csv"))
+    assert [(row["path"], row["label"]) for row in found] == [("a.jpg", ""), ("deep/a.png", "")]
+    for row in found:
+        probabilities = {name: float(row[f"p({name})"]) for name in ("cat", "dog")}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=2e-4)
+        assert probabilities[row["predicted"]] == max(probabilities.values()) == float(row["probability"])
 
 
 @pytest.mark.slow
@@ -103,6 +109,17 @@ def test_segmentation_of_masks_in_black_and_white() -> None:
     (command,) = commands("Segmentation")
     scores = begin("segmentation", command)
     assert {"test/IoU/background", "test/IoU/cell"} <= scores.keys()
+    sizes = {"new/images/a/f0.jpg": (40, 36), "new/images/b/f0.png": (30, 50)}
+    for name, size in sizes.items():
+        picture(Path(name), *size)
+    line = ["predict", "--ckpt_path", "runs/segmentation/own", "--data.root", "new", "--data.image_scale", "0.5"]
+    assert run(line) == 0
+    for name, size in sizes.items():
+        for kind in ("labelIds", "overlay"):
+            part = Path(name).relative_to("new").with_suffix("")
+            written = cv2.imread(f"runs/segmentation/own/predict/{kind}/{part}_{kind}.png", cv2.IMREAD_UNCHANGED)
+            assert written.shape[:2] == size
+            assert kind == "overlay" or set(np.unique(written)) <= {0, 255}
 
 
 @pytest.mark.slow
