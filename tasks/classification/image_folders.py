@@ -3,6 +3,7 @@
 Without such folders, or without one of them, a share of the training images of each class is held out.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -235,6 +236,23 @@ class ImageFolders(ImageData):
         say_left_out(self.root, [*left_out, *loose.left_out])
         say_left_out(self.root, loose.paths, "images in no folder of a class")
         return photos
+
+    def check(self) -> None:
+        if "train" not in self.sets:
+            return
+        counts = Counter(photo.label for photo in self.sets["train"].photos)
+        names = self.class_names or []
+        if missing := [name for label, name in enumerate(names) if not counts[label]]:
+            raise InputError(
+                f"ImageFolders: no training image is of {some_of(missing)}. Add images to these folders of "
+                f"{self.root}, or remove them."
+            )
+        if alone := [name for label, name in enumerate(names) if counts[label] == 1]:
+            warnings.warn(
+                f"{len(alone)} classes of {self.root} have one training image: {some_of(alone)}.", stacklevel=2
+            )
+        if len(names) < 2:
+            raise InputError(f"ImageFolders: {self.root} has one class, {names[0]}: there is nothing to tell apart.")
 
     def class_shares(self) -> dict[str, float]:
         """The share of the training images that each class has."""

@@ -19,7 +19,7 @@ from relattn.tasks.files import content_of, file_numbers, origin
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet, Unvaried
 from relattn.tasks.reid.augmentation import Augmentation, Pipeline
-from relattn.tasks.reid.checks import check_images
+from relattn.tasks.reid.checks import check_images, warn_of_labels
 from relattn.tasks.reid.splits import PersonImage, Splits, queries_and_gallery, searchable
 from relattn.tasks.samplers import BatchSampler, EpochOver, IdentityBatches, SampleIndex
 
@@ -259,6 +259,11 @@ class ReIDData(ImageData):
             seed=self.seed,
             **self.rank_and_world_size(),
         )
+
+    def check(self) -> None:
+        train = self.sets["train"].images if "train" in self.sets else []
+        test = self.sets["test"]
+        warn_of_labels(train, test.images, test.files, test.queries, shuffled=self.images_per_identity is None)
 
     def describe(self) -> dict[str, Any]:
         test = self.sets["test"]

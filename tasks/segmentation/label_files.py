@@ -28,13 +28,8 @@ def read_labels(file: Path) -> Labels:
         InputError: If it cannot be decoded, is compressed with loss, or is not of one channel of bytes.
     """
     encoded = content_of(file)
-    kind = format_of(encoded[:HEAD])
-    if kind in LOSSY or (kind == "WebP" and encoded[12:16] == b"VP8 "):
-        raise InputError(
-            f"{file} is a {kind}, whose compression changes values, and in a label image each value is an id. Save "
-            "label images as PNG, from where they were drawn: what a JPEG has blurred is lost."
-        )
-    ids = decoded(encoded, kind)
+    refuse_loss(file, encoded[:HEAD])
+    ids = decoded(encoded, format_of(encoded[:HEAD]))
     if ids is None:
         reason = fault_of_content(encoded) or f"damaged, {len(encoded):,} bytes"
         raise InputError(f"{file} cannot be read as an image: {reason}.")
@@ -48,6 +43,34 @@ def read_labels(file: Path) -> Labels:
         )
     labels: Labels = ids
     return labels
+
+
+def refuse_loss(file: Path, head: bytes) -> None:
+    """Refuse a label image by its first bytes if it is compressed with loss.
+
+    Raises:
+        InputError: With its format.
+    """
+    kind = format_of(head)
+    if kind in LOSSY or (kind == "WebP" and head[12:16] == b"VP8 "):
+        raise InputError(
+            f"{file} is a {kind}, whose compression changes values, and in a label image each value is an id. Save "
+            "label images as PNG, from where they were drawn: what a JPEG has blurred is lost."
+        )
+
+
+def check_format(file: Path) -> None:
+    """Refuse a label image that is compressed with loss, without reading all of it.
+
+    Raises:
+        InputError: With its format, or if it cannot be read.
+    """
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(HEAD)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or error}.") from error
+    refuse_loss(file, head)
 
 
 def decoded(encoded: bytes, kind: str | None) -> Any:
