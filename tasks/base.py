@@ -182,6 +182,8 @@ class Task(LightningModule):
         Raises:
             InputError: If numbers or names of classes differ.
         """
+        if not hasattr(data, "num_classes"):  # images without labels, for predictions
+            return
         classes, names = self.specification["num_classes"], self.specification.get("class_names")
         own = None if data.class_names is None else list(map(str, data.class_names))
         if data.num_classes != classes:

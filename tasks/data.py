@@ -85,6 +85,10 @@ class Data(LightningDataModule):
             InputError: If labels or images cannot be trained or scored with.
         """
 
+    def class_shares(self) -> dict[str, float]:
+        """The share of each class in training, by images or pixels, for `relattn data check`; empty if unknown."""
+        return {}
+
     def specification(self) -> dict[str, Any]:
         """What networks are built for, and how images are prepared for them; kept in every checkpoint.
 

@@ -82,6 +82,10 @@ class ImageSet(Dataset[dict[str, Any]]):
         """Display name of an image in messages, its path where it has one."""
         return f"image {index}"
 
+    def relative_path(self, index: int) -> str:
+        """Path of an image relative to the set's folder, with forward slashes; empty where it has none."""
+        return ""
+
     def encoded(self, index: int) -> bytes | None:
         """The content of the image file; None where there is no file."""
         return None

@@ -1,6 +1,7 @@
 """Face verification: identities are classified in training, and pairs of faces compared in evaluation."""
 
 import csv
+import io
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from relattn.backbones import MapView, Stem, map_view, unpooled
 from relattn.errors import InputError
 from relattn.heads import ArcFace, FaceEmbedding, IdentityClassifier
+from relattn.publish import publish_text
 from relattn.tasks.base import Stage
 from relattn.tasks.data import Data
 from relattn.tasks.embedding_task import EmbeddingTask
@@ -205,11 +207,11 @@ class Face(EmbeddingTask):
         metric.compute()
         if not self.trainer.is_global_zero:
             return
-        path = Path(self.trainer.default_root_dir) / "pairs.csv"
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["set", "pair", "distance", "same", "accepted"])
-            for name, result in metric.result.items():
-                rows = zip(metric.distances[name], metric.same[name], result.accepted, strict=True)
-                for number, (distance, same, accepted) in enumerate(rows):
-                    writer.writerow([name, number, f"{distance:.6f}", int(same), int(accepted)])
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["set", "pair", "distance", "same", "accepted"])
+        for name, result in metric.result.items():
+            rows = zip(metric.distances[name], metric.same[name], result.accepted, strict=True)
+            for number, (distance, same, accepted) in enumerate(rows):
+                writer.writerow([name, number, f"{distance:.6f}", int(same), int(accepted)])
+        publish_text(Path(self.trainer.default_root_dir) / "pairs.csv", text.getvalue())

@@ -27,8 +27,9 @@ class Preflight(Callback):
             _call_configure_model(trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check what callbacks watch, and parts of validation and test."""
+        """Check what the data show, what callbacks watch, and parts of validation and test."""
         if isinstance(pl_module, Task):
+            trainer.datamodule.check()  # type: ignore[attr-defined]
             check_monitors(trainer.callbacks, pl_module)  # type: ignore[attr-defined]
             check_parts(trainer, pl_module, ("val", "test"))
 

@@ -248,7 +248,7 @@ def test_nothing_there_says_what_is_expected_and_how_to_get_it(tmp_path):
         Cityscapes(tmp_path).setup("fit")
     with pytest.raises(MissingFileError, match=r"(?s)CamVid was not found.*trainannot"):
         CamVid(tmp_path).setup("fit")
-    with pytest.raises(MissingFileError, match=r"images/train is missing"):
+    with pytest.raises(MissingFileError, match=r"images is missing"):
         Folders(tmp_path, ["a"]).setup("fit")
 
 

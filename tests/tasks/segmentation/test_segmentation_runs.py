@@ -85,11 +85,11 @@ def test_predictions_are_label_ids_that_the_official_script_scores_alike(
     assert "protocol: whole" in capsys.readouterr().out
     scores = result(folder / "test")["scores"]
     assert run(["predict", "--ckpt_path", checkpoint, "--data.predict_split", "val"]) == 0
-    files = sorted((folder / "predict" / "labelIds").iterdir())
+    files = sorted((folder / "predict" / "labelIds" / "leftImg8bit" / "val").rglob("*.png"))
     truths = sorted(streets.rglob("gtFine/val/*/*_labelIds.png"))
     names = [re.sub("_gtFine.*", "", path.name) for path in truths]
     assert [path.name for path in files] == [f"{name}_labelIds.png" for name in names]
-    assert sorted(path.name for path in (folder / "predict" / "overlay").iterdir()) == [
+    assert sorted(path.name for path in (folder / "predict" / "overlay").rglob("*.png")) == [
         f"{n}_overlay.png" for n in names
     ]
     for file in files:
