@@ -221,7 +221,13 @@ def with_checkpoint(arguments: list[str], suite: dict[str, str], *, own_config: 
         asked, name=suite.pop("name", None) if asked == "last" else None, runs=suite.get("runs")
     )
     arguments = [*without(arguments, "--ckpt_path"), "--ckpt_path", str(checkpoint)]
-    return arguments, config_of(checkpoint) if own_config else {}
+    if not own_config:
+        return arguments, {}
+    from relattn.runs.stored_config import check_whole_config
+
+    config = config_of(checkpoint)
+    check_whole_config(config, checkpoint)
+    return arguments, config
 
 
 def choose_data(line: CommandLine, name: str | None) -> None:
