@@ -82,5 +82,5 @@ def test_a_trained_network_is_fine_tuned(sets: Path, reid_run: Path, capsys: pyt
     assert "classifier" in found["beginning"]
     assert found["beginning"].split(":")[0] in said
     assert found["identities"] == SIZES["train_identities"]
-    with pytest.raises(InputError, match="of another network"):
+    with pytest.raises(InputError, match="does not fit resnet10t"):
         fit("reid", sets, "--backbone", "resnet10t", "--model.pretrained", str(reid_run))
