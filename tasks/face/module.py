@@ -18,11 +18,14 @@ from relattn.publish import publish_text
 from relattn.tasks.base import Stage
 from relattn.tasks.data import Data
 from relattn.tasks.embedding_task import EmbeddingTask
+from relattn.tasks.face.alignment import align
 from relattn.tasks.face.data import FaceData
 from relattn.tasks.face.figures import FIGURES
+from relattn.tasks.face.landmarks import fault_of, read_landmarks
 from relattn.tasks.face.verification_metric import VerificationMetric
 from relattn.tasks.face.verification_sets import OFFICIAL
 from relattn.tasks.figure import TaskFigure
+from relattn.tasks.predictor import Pixels
 from relattn.tasks.score import Score
 
 Flip = Literal["concatenate", "sum", "none"]
@@ -189,6 +192,15 @@ class Face(EmbeddingTask):
         """The mean of the thresholds of the last validation or test; None before any."""
         threshold = float(self.threshold)  # type: ignore[arg-type]
         return None if math.isnan(threshold) else threshold
+
+    def aligned(self, pixels: Pixels, landmarks: Path, path: Path) -> Pixels:
+        table = read_landmarks(landmarks)
+        points = table.get(path.as_posix(), table.get(path.name))
+        if points is None:
+            raise InputError(f"{landmarks} has no row of {path}, by this path or its name. Add its five points.")
+        if fault := fault_of(points, pixels.shape[:2]):
+            raise InputError(f"{landmarks}: the landmarks of {path} are wrong: {fault}.")
+        return align(pixels, points)
 
     def on_predict_start(self) -> None:
         """Begin the features of the images of all pairs."""

@@ -76,7 +76,7 @@ CONFIGURATION = (
     Case(
         "task of other data",
         "{F} --data Cityscapes",
-        r"Cityscapes has not what Face is trained on.*Choose one of Faces",
+        r"Cityscapes has not what Face is trained on.*Choose one of FaceFolders, Faces",
     ),
     Case("missing configuration", "fit --config nowhere.yaml", r"--config .*nowhere.yaml: there is no such file"),
     Case("missing recipe", "fit --task nowhere.yaml", r"--task nowhere.yaml: no such file"),

@@ -16,6 +16,7 @@ TRAINER_COMMANDS = {
 }
 
 COMMANDS = {
+    "align": ("relattn.cli.align", "cut faces out of photographs and align them by five landmarks"),
     "benchmark": ("relattn.cli.costs", "parameters, MACs, time and memory of attention, side by side"),
     "convert": ("relattn.cli.convert", "a released checkpoint of the papers' authors, as one of the suite's"),
     "dashboard": ("relattn.cli.dashboard", "a W&B workspace for what all tasks log"),

@@ -57,7 +57,7 @@ def listed_images(root: Path, file: Path) -> list[Entry]:
             header = table.fieldnames or []
             if "path" not in header:
                 raise InputError(
-                    f"{file}, line 1: no column path in {','.join(header)!r}. Expected {','.join(COLUMNS)}."
+                    f"{file}, line 1: no column path in {','.join(header)!r:.200}. Expected {','.join(COLUMNS)}."
                 )
             for row in table:
                 values = {name: (row[name] or "").strip() for name in COLUMNS if name in header}

@@ -5,17 +5,18 @@ whose disk is full, leaves both as they were.
 """
 
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from relattn.errors import InputError, MissingFileError
 from relattn.publish import publishing
 from relattn.runs.checkpoint_files import BEST, LAST, PREVIOUS, damage_of, newest_whole
+from relattn.runs.plain_yaml import plain_yaml
 
 
 class Checkpoints(TorchCheckpointIO):
@@ -58,12 +59,31 @@ def read_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such checkpoint.")
     try:
+        check_members(path)
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:  # damaged bytes make a reader raise anything
         unreadable = isinstance(error, OSError | EOFError)  # said of its offsets, which tells nobody anything
         reason = "it is cut short or damaged." if unreadable else str(error) or type(error).__name__
         raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from error
     return content
+
+
+def check_members(path: Path) -> None:
+    """Refuse an archive that grows when it is read: PyTorch stores tensors as they are, and compresses nothing.
+
+    Raises:
+        InputError: If it has more to unpack than the file has bytes.
+    """
+    if not zipfile.is_zipfile(path):  # of PyTorch before 1.6
+        return
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > path.stat().st_size:
+        raise InputError(
+            f"{path} cannot be read as a checkpoint: its {path.stat().st_size:,} bytes unpack to {size:,}."
+        )
 
 
 def read_checkpoint(checkpoint: Path | str) -> dict[str, Any]:
@@ -145,7 +165,10 @@ def config_of(checkpoint: Path) -> dict[str, Any]:
     """
     content = read_whole(checkpoint)
     text = content.get("config") if isinstance(content, dict) else None
-    config = yaml.safe_load(text) if isinstance(text, str) else None
+    try:
+        config = plain_yaml(text) if isinstance(text, str) else None
+    except InputError as error:
+        raise InputError(f"{checkpoint}: its configuration cannot be read: {error}") from error
     return config if isinstance(config, dict) else {}
 
 

@@ -239,7 +239,13 @@ def with_checkpoint(
         to_train=to_train,
     )
     arguments = [*without(arguments, "--ckpt_path"), "--ckpt_path", str(checkpoint)]
-    return arguments, config_of(checkpoint) if own_config else {}
+    if not own_config:
+        return arguments, {}
+    from relattn.runs.stored_config import check_whole_config
+
+    config = config_of(checkpoint)
+    check_whole_config(config, checkpoint)
+    return arguments, config
 
 
 def choose_data(line: CommandLine, name: str | None) -> None:
