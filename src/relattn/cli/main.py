@@ -127,11 +127,12 @@ def main() -> int:
     # Idle threads of torch spin for milliseconds before they sleep, on cores that the processes reading images need.
     # A hundredth of that costs nothing when they have the cores for themselves. OpenMP looks when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    traced = "--traceback" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--traceback"]
     try:
         return run(arguments)
     except InputError as error:
-        if len(arguments) < len(sys.argv) - 1:
+        if traced:
             traceback.print_exception(error)
         print(f"relattn: error: {message_of(error)}", file=sys.stderr)  # noqa: T201
         return 2

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
     BaseFinetuning,
     BatchSizeFinder,
     Callback,
@@ -21,6 +22,7 @@ from lightning.pytorch.callbacks import (
 
 from relattn.errors import InputError
 from relattn.runs.checkpoint_files import BEST, LAST, PREVIOUS
+from relattn.tasks.base import Task
 
 OF_TRAINING = (
     *(Checkpoint, EarlyStopping, Timer, GradientAccumulationScheduler, BatchSizeFinder, LearningRateFinder),
@@ -45,7 +47,7 @@ def for_evaluation(callbacks: Sequence[Callback]) -> list[Callback]:
 
 
 def check_network(callbacks: Sequence[Callback], model: Any) -> None:
-    """Refuse callbacks that a network's order of memory does not suit.
+    """Refuse callbacks that do not go with the suite's networks.
 
     Args:
         callbacks: The user's.
@@ -54,6 +56,11 @@ def check_network(callbacks: Sequence[Callback], model: Any) -> None:
     Raises:
         InputError: With the option.
     """
+    if any(isinstance(one, BackboneFinetuning) for one in callbacks) and isinstance(model, Task):
+        raise InputError(
+            "BackboneFinetuning looks for a module named backbone, and a task's is within its network. Give "
+            "--model.frozen_epochs N to keep the early stages as they are for N epochs."
+        )
     if getattr(model, "channels_last", False) and any(isinstance(one, ModelPruning) for one in callbacks):
         raise InputError(
             "ModelPruning: torch prunes weights of the usual order of memory only. Give --model.channels_last false."
