@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelSummary
 from set_up import SetUp
 from small_runs import checkpoint_of, result, small
 
@@ -150,8 +151,11 @@ VALID: list[tuple[str, Callable[[Trainer], bool]]] = [
         f"--trainer.profiler {one('lightning.pytorch.profilers.AdvancedProfiler', filename='times')}",
         lambda trainer: type(trainer.profiler).__name__ == "AdvancedProfiler",
     ),
-    ("--trainer.enable_progress_bar true", has("TQDMProgressBar")),
-    ("--trainer.enable_model_summary true", has("ModelSummary")),
+    ("--trainer.enable_progress_bar true", lambda trainer: trainer.progress_bar_callback is not None),
+    (
+        "--trainer.enable_model_summary true",
+        lambda trainer: any(isinstance(one, ModelSummary) for one in trainer.callbacks),
+    ),
     ("--trainer.enable_checkpointing false", lambda trainer: not trainer.checkpoint_callbacks),
     # Loggers
     (f"--trainer.logger {one('CSVLogger', save_dir='logs')}", has("RunRecord")),
@@ -174,7 +178,7 @@ VALID: list[tuple[str, Callable[[Trainer], bool]]] = [
 MISTAKES: list[tuple[str, str]] = [
     # Callbacks
     ("--trainer.callbacks EarlyStopping", r"callbacks.monitor is not given, and .*EarlyStopping needs it"),
-    ("--trainer.callbacks Nothing", r"--trainer.callbacks is 'Nothing', expected the path of a class"),
+    ("--trainer.callbacks EarlyStoping", r"'EarlyStoping', expected the path of a class.*Closest: EarlyStopping"),
     ("--trainer.callbacks torch.nn.Linear", r"--trainer.callbacks is 'torch.nn.Linear', expected the path of a class"),
     ("--trainer.callbacks own_callbacks.Wach", r"--trainer.callbacks .*has no attribute 'Wach'|expected the path"),
     ("--trainer.callbacks own_callbacks.Watch --trainer.callbacks.every 0", r"every is 0, expected 1 or more"),
@@ -239,17 +243,17 @@ MISTAKES: list[tuple[str, str]] = [
     ("--trainer.profiler fast", r"profiler"),
     ("--trainer.barebones true", r"--trainer.barebones: a run keeps its metrics"),
     ("--trainer.default_root_dir elsewhere", r"default_root_dir: .*chosen with --runs and --name"),
-    ("--trainer.max_epoch 3", r"no option --trainer.max_epoch. Closest: --trainer.max_epochs"),
+    ("--trainer.max_epchs 3", r"no option --trainer.max_epchs. Closest: --trainer.max_epochs"),
     # Loggers
     ("--trainer.logger CSVLogger", r"logger.save_dir is not given, and .*CSVLogger needs it"),
     ("--trainer.logger Nothing", r"--trainer.logger is 'Nothing', expected"),
     (f"--trainer.logger {one('WandbLogger', log_model='some', offline=True)}", r"log_model"),
     (f"--trainer.logger {one('WandbLogger', offline=True, log_model=True)}", r"offline|log_model"),
     ("--trainer.logger CometLogger", r"comet"),
-    ("--trainer.logger NeptuneLogger", r"neptune"),
+    ("--trainer.logger lightning.pytorch.loggers.NeptuneLogger", r"(?i)neptune"),
     ("--logger wanbd", r"no logger 'wanbd'. Closest: wandb"),
     # Classes and files
-    ("--model.optimizer AdmaW", r"optimizer is 'AdmaW', expected the path of a class"),
+    ("--model.optimizer AdmaW", r"optimizer is 'AdmaW', expected the path of a class.*Closest: .*AdamW"),
     ("--model.optimizer AdamW --model.optimizer.momentum 0.9", r"no option --model.optimizer.momentum"),
     ("--model.optimizer Adam --model.optimizer.betas [2,2]", r"torch.optim.Adam.*: Invalid beta"),
     ("--model.schedule torch.optim.lr_scheduler.StepLR", r"StepLR', expected the path of a class"),

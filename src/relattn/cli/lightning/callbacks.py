@@ -36,7 +36,7 @@ def listed(value: Any) -> list[Any]:
     """A list of what may be one, several or nothing."""
     if value is None or isinstance(value, bool):
         return []
-    return list(value) if isinstance(value, Sequence) else [value]
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def for_evaluation(callbacks: Sequence[Callback]) -> list[Callback]:

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Literal
 
 import relattn
+from relattn.cli.lightning.complaints import reason_of
 from relattn.errors import InputError
 
 Author = Literal["suite", "library", "user"]
@@ -74,9 +75,12 @@ def said(error: BaseException, origin: FrameType) -> InputError:
     """The message for an error that has none of ours: who raised it, and why."""
     owner = origin.f_locals.get("self")
     who = type(owner).__name__ if owner is not None else package_of(origin) or Path(origin.f_code.co_filename).name
+    if (reason := reason_of(str(error))) is not None and package_of(origin) == "jsonargparse":
+        return InputError(f"{reason} (relattn --traceback ... shows where.)")
     error = root_of(error)
     text = " ".join(str(error).split())
-    kind = "" if isinstance(error, ValueError | RuntimeError) and text else f"{type(error).__name__}: "
+    plain = isinstance(error, ValueError | RuntimeError) or type(error).__name__ == "MisconfigurationException"
+    kind = "" if plain and text else f"{type(error).__name__}: "
     end = "" if text.endswith((".", "!", "?")) else "."
     return InputError(f"{who}: {kind}{text}{end} (relattn --traceback ... shows where.)")
 

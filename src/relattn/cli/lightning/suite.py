@@ -145,6 +145,7 @@ class SuiteCLI(LightningCLI):
         config = self.config[self.command]
         check_gpus(config.trainer.accelerator, config.trainer.devices)
         with_absolute_paths(config)
+        config.trainer.callbacks = listed(config.trainer.callbacks) or None
         arguments = config.model.init_args
         checkpoint = Path(config.ckpt_path) if config.get("ckpt_path") else None
         if self.command != "fit" and checkpoint is None and not arguments.pretrained:
