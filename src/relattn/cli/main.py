@@ -128,10 +128,11 @@ def main() -> int:
     # A hundredth of that costs nothing when they have the cores for themselves. OpenMP looks when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     arguments = [argument for argument in sys.argv[1:] if argument != "--traceback"]
+    traced = "--traceback" in sys.argv  # before commands change it
     try:
         return run(arguments)
     except InputError as error:
-        if len(arguments) < len(sys.argv) - 1:
+        if traced:
             traceback.print_exception(error)
         print(f"relattn: error: {message_of(error)}", file=sys.stderr)  # noqa: T201
         return 2

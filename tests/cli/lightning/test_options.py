@@ -473,10 +473,12 @@ def test_fused_optimizers_are_clipped_in_mixed_precision_as_others_are(cifar: Pa
 
 def test_overfit_batches_are_the_same_in_every_epoch(cifar: Path, people: Path) -> None:
     line = "--trainer.overfit_batches 1 --trainer.max_epochs 2 --model.optimizer.lr 1e-12 --model.schedule null"
+    line += " --trainer.check_val_every_n_epoch 1"
     loss = logged(fit(cifar, line), "train/loss")
     assert loss[0] == pytest.approx(loss[1], abs=1e-4)
+    more = [*shlex.split(line), "--data.eval_batch_size", "16"]
     with pytest.warns(UserWarning, match="Validation is left out"):
-        assert run([*small("reid", "reid"), "--data.root", str(people), "--name", "run", *shlex.split(line)]) == 0
+        assert run([*small("reid", "reid"), "--data.root", str(people), "--name", "run", *more]) == 0
     loss = logged(Path("runs/reid/run"), "train/loss")
     assert loss[0] == pytest.approx(loss[1], abs=1e-4)
 

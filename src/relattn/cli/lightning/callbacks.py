@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
     BaseFinetuning,
     BatchSizeFinder,
     Callback,
@@ -18,6 +19,7 @@ from lightning.pytorch.callbacks import (
     Timer,
     WeightAveraging,
 )
+from torch import nn
 
 from relattn.errors import InputError
 from relattn.runs.checkpoint_files import BEST, LAST, PREVIOUS
@@ -45,7 +47,7 @@ def for_evaluation(callbacks: Sequence[Callback]) -> list[Callback]:
 
 
 def check_network(callbacks: Sequence[Callback], model: Any) -> None:
-    """Refuse callbacks that a network's order of memory does not suit.
+    """Refuse callbacks that want another network.
 
     Args:
         callbacks: The user's.
@@ -54,6 +56,13 @@ def check_network(callbacks: Sequence[Callback], model: Any) -> None:
     Raises:
         InputError: With the option.
     """
+    if any(isinstance(one, BackboneFinetuning) for one in callbacks) and not isinstance(
+        getattr(model, "backbone", None), nn.Module
+    ):
+        raise InputError(
+            "BackboneFinetuning: it takes a task whose backbone is a module, and here backbone is a name. "
+            "--model.frozen_epochs N trains new parts alone first."
+        )
     if getattr(model, "channels_last", False) and any(isinstance(one, ModelPruning) for one in callbacks):
         raise InputError(
             "ModelPruning: torch prunes weights of the usual order of memory only. Give --model.channels_last false."
