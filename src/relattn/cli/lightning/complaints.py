@@ -68,7 +68,8 @@ def complaint(text: str, parser: Any, arguments: Sequence[str]) -> InputError:
     if found := NO_FILE.search(text):
         return InputError(f"{option or '--config'} {next(filter(None, found.groups()))}: there is no such file.")
     value = value_of(text)
-    if found := NO_CLASS.search(text):
+    number = option and "number" in expectation(text)  # an option may be a number or a tensor's class
+    if (found := NO_CLASS.search(text)) and not number:
         reason = next((said for part, said in REASONS.items() if part in found[0]), "it is another")
         closest = closest_class(option, value)
         return InputError(
