@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,12 +15,14 @@ import torch
 import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelSummary
+from lightning.pytorch.plugins.precision import MixedPrecision
 from set_up import SetUp
 from small_runs import checkpoint_of, result, small
 
 from relattn.cli.main import message_of, run
 from relattn.errors import InputError
 from relattn.runs.checkpoints import read_whole
+from relattn.tasks.base import Task
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published set")
 
@@ -469,6 +472,18 @@ def test_fused_optimizers_are_clipped_in_mixed_precision_as_others_are(cifar: Pa
     names = [name for name in first if name.endswith("weight")]
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in names)
     assert any(not torch.allclose(first[name], third[name], atol=1e-3) for name in names)
+
+
+def test_gradients_are_divided_by_the_scale_of_the_loss_before_they_are_clipped() -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    plugin = MixedPrecision("16-mixed", "cpu", scaler)
+    weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+    optimizer = torch.optim.SGD([weight], lr=1.0, fused=True)
+    task: Any = SimpleNamespace(trainer=SimpleNamespace(precision_plugin=plugin))
+    scaler.scale((weight**2).sum() / 2).backward()  # the gradient is the weight, of norm 5
+    Task.configure_gradient_clipping(task, optimizer, 1.0)
+    scaler.step(optimizer)
+    torch.testing.assert_close(weight.detach(), torch.tensor([2.4, 3.2]))
 
 
 def test_overfit_batches_are_the_same_in_every_epoch(cifar: Path, people: Path) -> None:
