@@ -4,8 +4,10 @@
 look like, and an array is never larger than the bytes that the file has for it.
 """
 
+import lzma
 import math
 import re
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -79,7 +81,7 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         raise InputError(f"{path} cannot be read as arrays: {error}") from error
     except (OSError, EOFError, MemoryError, ValueError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{path} cannot be read as arrays: {error or type(error).__name__}.") from error
-    except (zipfile.BadZipFile, zlib.error) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error) as error:
         raise InputError(f"{path} cannot be read as arrays: it is damaged ({error}).") from error
     return found
 

@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
@@ -126,6 +128,10 @@ class Task(LightningModule):
         """Name of the test set that is scored beside the run's own; its scores are `test/<metric>/<name>`."""
         self.data_of_metrics: Data | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the data out of copies, which averages of weights are: they hold the trainer and all its files."""
+        return {**super().__getstate__(), "data_of_metrics": None}
+
     # --- The network --------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -176,6 +182,8 @@ class Task(LightningModule):
         Raises:
             InputError: If numbers or names of classes differ.
         """
+        if not hasattr(data, "num_classes"):  # images without labels, for predictions
+            return
         classes, names = self.specification["num_classes"], self.specification.get("class_names")
         own = None if data.class_names is None else list(map(str, data.class_names))
         if data.num_classes != classes:
@@ -258,18 +266,60 @@ class Task(LightningModule):
         """The optimizer over all parameters that are trained, its schedule stepped at every step."""
         optimizer = self.optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
         self.optimizer_options = [without_parameters(group) for group in optimizer.param_groups]
+        self.plan_steps()
+        if (adaptation := self.schedule.adaptation(self.planned_steps)) and self.trainer.is_global_zero:
+            warnings.warn(adaptation, stacklevel=1)
+        schedule = self.schedule
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule.factor(step, self.planned_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
+
+    def plan_steps(self) -> None:
+        """Ask the trainer how many steps the run has.
+
+        Raises:
+            InputError: If it has no end.
+        """
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
             raise InputError("The schedule needs to know how long the run is: give --trainer.max_epochs or max_steps.")
-        if (adaptation := self.schedule.adaptation(int(total))) and self.trainer.is_global_zero:
-            warnings.warn(adaptation, stacklevel=1)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule.factor(step, int(total)))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
+        self.planned_steps = int(total)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate that the schedule multiplies; Lightning's `LearningRateFinder` sets it."""
+        return float(self.optimizer_options[0]["lr"])
+
+    @lr.setter
+    def lr(self, rate: float) -> None:
+        for options in self.optimizer_options:
+            options["lr"] = rate
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients, those of fused optimizers in mixed precision too, which Lightning refuses.
+
+        Such an optimizer divides gradients by the scale of the loss by itself, unless that is done before. With
+        bfloat16 there is no scale.
+        """
+        precision = self.trainer.precision_plugin
+        fused = getattr(optimizer, "_step_supports_amp_scaling", False)
+        if not (gradient_clip_val and fused and isinstance(precision, MixedPrecision)):
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        if precision.scaler is not None:
+            precision.scaler.unscale_(optimizer)
+        algorithm = GradClipAlgorithmType(gradient_clip_algorithm or GradClipAlgorithmType.NORM)
+        Precision.clip_gradients(precision, optimizer, gradient_clip_val, algorithm)
 
     def apply_plan(self) -> None:
-        """Give a resumed optimizer the options that are configured, and its schedule the part that is done.
+        """Give an optimizer the options that are configured, and its schedule the part that is done.
 
-        What a checkpoint restores are the options and the number of steps of the run as it was planned before.
+        What a checkpoint restores are the options and the number of steps of the run as it was planned before; what a
+        tuner of Lightning's leaves are those of its trial.
         """
         trainer: Any = self.trainer
         position = self.steps_done()

@@ -42,6 +42,9 @@ class Data(LightningDataModule):
     counts: ClassVar[Mapping[str, int]] = {}
     """Published sizes of the genuine set, by split; empty for a set that has none."""
 
+    holding_out: ClassVar[str] = "no option of this data set gives one"
+    """How a validation set is got that is not the test set, for whoever needs one: the option, in words."""
+
     sets: dict[str, Any]
     """The samples of `train`, `val`, `test` and, where it is another set than that of test, `predict`."""
 
@@ -82,6 +85,10 @@ class Data(LightningDataModule):
             InputError: If labels or images cannot be trained or scored with.
         """
 
+    def class_shares(self) -> dict[str, float]:
+        """The share of each class in training, by images or pixels, for `relattn data check`; empty if unknown."""
+        return {}
+
     def specification(self) -> dict[str, Any]:
         """What networks are built for, and how images are prepared for them; kept in every checkpoint.
 
@@ -101,6 +108,15 @@ class Data(LightningDataModule):
             return self.sets[split]
         loader = {"train": self.train_dataloader, "val": self.val_dataloader}.get(split, self.test_dataloader)()
         return getattr(loader, "dataset", loader)
+
+    def holds_out(self) -> bool:
+        """Whether validation has images of its own, none of which is tested on; known after `setup` for training."""
+        validation, test = self.samples("val"), self.samples("test")
+        keys = [
+            {samples.image_key(index) for index in range(len(samples))} if hasattr(samples, "image_key") else set()
+            for samples in (validation, test)
+        ]
+        return validation is not test and keys[0].isdisjoint(keys[1])
 
     def count(self, split: str) -> int:
         """Number of images of a split that figures and pictures choose from."""

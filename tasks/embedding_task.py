@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from relattn.errors import InputError
 from relattn.preprocessing import Preprocessing
 from relattn.tasks.base import Task
 from relattn.tasks.data import Data
@@ -68,6 +69,19 @@ class EmbeddingTask(Task):
     def preprocessing(self) -> Preprocessing:
         """How images are prepared, as the data of training prepared those of evaluation."""
         return Preprocessing.from_json(self.specification["preprocessing"])
+
+    def aligned(self, pixels: Pixels, landmarks: Path, path: Path) -> Pixels:
+        """An image brought by its landmarks to the place that those of training have.
+
+        Args:
+            pixels: The image, `(h, w, 3)`.
+            landmarks: A table of landmarks.
+            path: The image's file, which the table lists by this path or its name.
+
+        Raises:
+            InputError: If images of this task have no landmarks, or the table lacks the image.
+        """
+        raise InputError(f"Images of the task {self.name} are not aligned by landmarks: leave --landmarks out.")
 
     def provenance(self, checkpoint: Path) -> dict[str, Any]:
         """The metadata of an embedding: the network that it comes from. Only embeddings that agree can be compared."""

@@ -82,6 +82,10 @@ class ImageSet(Dataset[dict[str, Any]]):
         """Display name of an image in messages, its path where it has one."""
         return f"image {index}"
 
+    def relative_path(self, index: int) -> str:
+        """Path of an image relative to the set's folder, with forward slashes; empty where it has none."""
+        return ""
+
     def encoded(self, index: int) -> bytes | None:
         """The content of the image file; None where there is no file."""
         return None
@@ -221,6 +225,7 @@ class ImageData(Data):
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         sampler = self.sampler()
+        sampler.repeats = self.trainer is not None and bool(self.trainer.overfit_batches)  # type: ignore[attr-defined]
         return self.loader("train", sampler, sampler.per_process, TrainingLoader, drop_last=True)
 
     def evaluation_loader(self, split: str) -> DataLoader[dict[str, Any]]:

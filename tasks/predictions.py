@@ -1,51 +1,57 @@
-"""The most likely class of every image, gathered over batches and processes and written as `predictions.csv`."""
+"""The class of every image with its probabilities, gathered over batches and processes: `predictions.csv`."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from relattn.publish import publish_text
 from relattn.tasks.predictor import names_for
 
-COLUMNS = ("index", "predicted", "label", "probability")
+COLUMNS = ("index", "path", "predicted", "probability", "label")
+"""Then follow the probabilities of all classes, each under `p(<name of the class>)`."""
+
+
+class Prediction(NamedTuple):
+    """What is known of an image."""
+
+    place: int
+    label: int | None
+    probabilities: list[float]
 
 
 class ClassPredictions:
-    """Rows of `predictions.csv`: index of the image, predicted class, label where it is known, probability."""
+    """Rows of `predictions.csv`: see `COLUMNS`; path and label are empty where the data have none."""
 
     def __init__(self, names: Sequence[str] | None) -> None:
         """Keep the names of the classes, None where they have none."""
         self.names = names
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Prediction] = []
 
     def add(self, batch: dict[str, Any], probabilities: Tensor) -> None:
         """Add a batch.
 
         Args:
-            batch: `index` `(B,)`, the images' places in the data set, and `label` `(B,)`, as far as the data have them.
+            batch: `index` `(B,)`, the images' places in the set, and `label` `(B,)`, as far as the data have them; a
+                negative label is unknown.
             probabilities: `(B, classes)`.
         """
-        names = names_for(probabilities.shape[1], self.names)
-
-        def name(number: int) -> str:
-            return names[number] if names and 0 <= number < len(names) else str(number)
-
         count = len(probabilities)
         indices = batch["index"].tolist() if "index" in batch else range(len(self.rows), len(self.rows) + count)
-        labels = [name(label) for label in batch["label"].tolist()] if "label" in batch else [""] * count
-        best = probabilities.max(dim=1)
-        for index, label, predicted, value in zip(
-            indices, labels, best.indices.tolist(), best.values.tolist(), strict=True
-        ):
-            row = {"index": index, "predicted": name(predicted), "label": label, "probability": f"{value:.4f}"}
-            self.rows.append(row)
+        labels = batch["label"].tolist() if "label" in batch else [None] * count
+        self.rows += map(Prediction, indices, labels, probabilities.tolist())
 
     def write(self, trainer: Trainer) -> None:
-        """Write the rows of all processes, each image once, into the run's folder."""
+        """Write the rows of all processes, each image once, into the run's folder.
+
+        Raises:
+            InputError: If the file cannot be written.
+        """
         rows = self.rows
         if trainer.world_size > 1:
             gathered: list[Any] = [None] * trainer.world_size
@@ -53,8 +59,18 @@ class ClassPredictions:
             rows = [row for part in gathered for row in part]
         if not trainer.is_global_zero:
             return
-        unique = {row["index"]: row for row in reversed(rows)}
-        with (Path(trainer.default_root_dir) / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=COLUMNS)
-            writer.writeheader()
-            writer.writerows(unique[index] for index in sorted(unique))
+        unique = {row.place: row for row in reversed(rows)}
+        samples = trainer.datamodule.samples("predict")  # type: ignore[attr-defined]
+        path_of = getattr(samples, "relative_path", lambda index: "")
+        classes = len(rows[0].probabilities) if rows else 0
+        names = names_for(classes, self.names) or [str(number) for number in range(classes)]
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow([*COLUMNS, *(f"p({name})" for name in names)])
+        for index in sorted(unique):
+            _, label, probabilities = unique[index]
+            best = max(range(classes), key=probabilities.__getitem__)
+            known = "" if label is None or label < 0 else names[label] if label < classes else str(label)
+            shown = [f"{value:.4f}" for value in (probabilities[best], *probabilities)]
+            writer.writerow([index, path_of(index), names[best], shown[0], known, *shown[1:]])
+        publish_text(Path(trainer.default_root_dir) / "predictions.csv", text.getvalue())

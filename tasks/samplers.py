@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DistributedSampler, SequentialSampler
 
 from relattn.errors import InputError
 
@@ -28,11 +28,15 @@ class SampleIndex:
     seed: int
 
 
-class BatchSampler(DistributedSampler[SampleIndex]):
+class BatchSampler(DistributedSampler[SampleIndex], SequentialSampler):
     """This process's images of an epoch, batch after batch; Lightning announces the epoch with `set_epoch`.
 
-    A `DistributedSampler`, so that Lightning leaves it in its place.
+    A `DistributedSampler`, so that Lightning leaves it in its place, and in name a `SequentialSampler`, so that it does
+    so with `overfit_batches` too, where every epoch is the first (`repeats`).
     """
+
+    repeats = False
+    """Whether every epoch has the batches of the first, images augmented alike."""
 
     def __init__(self, count: int, batch_size: int, seed: int, rank: int, world_size: int) -> None:
         """Define the sampler.
@@ -63,10 +67,11 @@ class BatchSampler(DistributedSampler[SampleIndex]):
         """Images of this process in an epoch."""
         return self.steps() * self.per_process
 
-    def __iter__(self) -> Iterator[SampleIndex]:
+    def __iter__(self) -> Iterator[SampleIndex]:  # type: ignore[override]
         """Iterate over this process's part of every batch."""
-        plan = self.plan(np.random.default_rng((self.seed, self.epoch)))
-        first = (self.seed * 1_000_003 + self.epoch) * 2**32
+        epoch = 0 if self.repeats else self.epoch
+        plan = self.plan(np.random.default_rng((self.seed, epoch)))
+        first = (self.seed * 1_000_003 + epoch) * 2**32
         first_step, self.first_step = self.first_step, 0
         for step in range(first_step, len(plan)):
             start = self.rank * self.per_process
@@ -192,7 +197,7 @@ class IdentityBatches(BatchSampler):
         return random.permutation(group)[: number * self.images].reshape(number, self.images)
 
 
-class InOrder(DistributedSampler[Any]):
+class InOrder(DistributedSampler[Any], SequentialSampler):
     """Every image in order; with several processes all get equally many, the first images being repeated.
 
     Buffers are broadcast at every step of a distributed run, so each process must have as many. The metric knows images
@@ -204,6 +209,6 @@ class InOrder(DistributedSampler[Any]):
         data: Any = range(count)
         super().__init__(data, num_replicas=world_size, rank=rank, shuffle=False)
 
-    def __iter__(self) -> Iterator[SampleIndex]:
+    def __iter__(self) -> Iterator[SampleIndex]:  # type: ignore[override]
         """Iterate over this process's images."""
         return (SampleIndex(index, 0) for index in super().__iter__())

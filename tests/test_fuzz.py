@@ -19,13 +19,14 @@ from hypothesis.extra import numpy as arrays
 from relattn.cli.lightning.command_line import read_command_line
 from relattn.cli.lightning.recipes import read_config
 from relattn.errors import InputError
-from relattn.inference.image_folder import label_reader, listed_images
+from relattn.inference.image_folder import listed_images
 from relattn.metrics.confusion import confusion_matrix, score_confusion
 from relattn.metrics.verification import verification
 from relattn.tasks.classification.cifar import read_batches
 from relattn.tasks.decoding import decode_wholly
 from relattn.tasks.face.pairs import read_pairs
 from relattn.tasks.face.sources import read_exclusions
+from relattn.tasks.name_patterns import label_reader
 from relattn.tasks.reid import ReID
 from relattn.tasks.reid.manifest import numbering, read_manifest
 from relattn.tasks.reid.market1501 import MARKET, read_folder

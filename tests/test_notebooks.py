@@ -106,6 +106,7 @@ def numbers(table: str, name: str) -> list[float]:
     return [float(cell.replace(",", "")) for cell in row_of(table, name) if cell]
 
 
+@pytest.mark.slow
 def test_the_tour_of_attention(tmp_path: Path) -> None:
     given = executed("1_attention_tour", tmp_path)
     assert given["one-module"] == "torch.Size([2, 256, 64, 32])"

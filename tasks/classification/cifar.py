@@ -68,6 +68,7 @@ class CIFAR(Data):
     meta: ClassVar[tuple[str, str]]
     """The file with the names of the classes, and their key in it."""
     label_key: ClassVar[str]
+    holding_out = "--data.validation 5000 holds out that many training images"
 
     def __init__(
         self,
@@ -216,6 +217,7 @@ class CIFAR(Data):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
             device=trainer.strategy.root_device,
+            repeats=training and bool(trainer.overfit_batches),  # type: ignore[attr-defined]
         )
 
     def train_dataloader(self) -> DeviceBatches:

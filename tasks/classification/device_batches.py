@@ -39,6 +39,7 @@ class DeviceBatches:
         rank: int = 0,
         world_size: int = 1,
         device: torch.device | str = "cpu",
+        repeats: bool = False,
     ) -> None:
         """Move a data set to the device.
 
@@ -53,6 +54,7 @@ class DeviceBatches:
             rank: Number of this process.
             world_size: Number of processes.
             device: Where the data live.
+            repeats: Whether every epoch of training is the first: `overfit_batches`.
 
         Raises:
             InputError: If the batch does not divide among the processes.
@@ -71,7 +73,7 @@ class DeviceBatches:
         """Batches of the epoch that were handed out, those before an interruption included."""
         self.resumed = (-1, 0)
         """The epoch that a run was stopped in, and its batches that were used before."""
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.repeats = rank, world_size, repeats
         self.images = F.pad(images, (0, 0, *(2 * (self.padding,)), *(2 * (self.padding,)))).to(device)
         self.labels = labels.to(device)
         # (x / 255 - mean) / std as one multiplication and one addition.
@@ -110,7 +112,7 @@ class DeviceBatches:
 
     def train_epoch(self) -> Iterator[dict[str, Tensor]]:
         """One epoch of random crops and flips."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + (0 if self.repeats else self.epoch))
         order = torch.randperm(self.count, generator=generator)
         offset = torch.randint(2 * self.padding + 1, (2, self.count), generator=generator)
         flip = torch.randint(2, (self.count,), generator=generator, dtype=torch.bool)

@@ -1,5 +1,6 @@
 """The base of the data of face verification: labelled faces to train with, and sets of pairs to verify."""
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import accumulate
@@ -99,6 +100,8 @@ class FaceData(ImageData):
     verification: dict[str, VerificationSet]
     """By name, in the order in which `val` and `test` go through them."""
 
+    holding_out = "the verification sets are both"
+
     @staticmethod
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Stack samples; `image` becomes (B, 3, H, W) float32, normalised, and stays channels-last in memory."""
@@ -174,6 +177,23 @@ class FaceData(ImageData):
             self.identities = train.identities
             self.num_classes, self.class_names = len(train.identities), train.identities
             self.sets["train"] = FaceImages(train, self.preprocessing(), self.flip)
+
+    def check(self) -> None:
+        for name, pairs in self.verification.items():
+            if pairs.same.all() or not pairs.same.any():
+                kind = "one person" if pairs.same.all() else "two people"
+                raise InputError(
+                    f"{name} ({pairs.origin}): all {len(pairs.same):,} pairs show {kind}, so that no threshold can "
+                    "be told: both kinds are needed. Correct the list."
+                )
+        if "train" in self.sets:
+            labels = self.sets["train"].images.labels
+            if alone := int((np.bincount(labels, minlength=self.num_classes) == 1).sum()):
+                warnings.warn(
+                    f"{alone:,} of {self.num_classes:,} training identities have one image: leave them out with "
+                    "--data.min_images 2, if they teach nothing.",
+                    stacklevel=2,
+                )
 
     def describe(self) -> dict[str, Any]:
         images = {name: len(pairs) for name, pairs in self.verification.items()}

@@ -1,6 +1,7 @@
 """Training images in folders: one folder an identity, as CASIA-WebFace, CelebA by identity or VGGFace are kept."""
 
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,19 @@ from relattn.tasks.files import content_of, file_faults, some_of
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_folders import folders_in, images_below, say_left_out
 
+LISTS = ("pairs.txt",)
+"""Files beside the identities' folders that are no images and are read by others."""
+
 
 class IdentityFolders:
     """The images of a folder of folders, sorted by path."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, without: Collection[str] = ()) -> None:
         """List the images below `path`; images of an identity may lie in further folders.
+
+        Args:
+            path: The folder.
+            without: Identities that are left out; where nobody else is there, there are no images.
 
         Raises:
             MissingFileError: If there is no such folder.
@@ -29,8 +37,9 @@ class IdentityFolders:
         self.files: list[str] = []
         labels: list[int] = []
         left_out: list[str] = []
-        without: list[str] = []
-        for name in folders_in(path):
+        empty: list[str] = []
+        names = folders_in(path)
+        for name in [name for name in names if name not in without]:
             found = images_below(path, name)
             left_out += found.left_out
             if found.paths:
@@ -38,18 +47,18 @@ class IdentityFolders:
                 self.identities.append(name)
                 self.files += found.paths
             else:
-                without.append(name)
+                empty.append(name)
         loose = images_below(path, deep=False)
-        if not self.files:
+        if not self.files and not {*names} & {*without}:
             raise InputError(
                 f"{path} has no folders with images: expected a folder for each identity, with its images in it. "
                 f"There are {len(loose.paths):,} images in the folder itself."
             )
-        say_left_out(path, [*left_out, *loose.left_out])
+        say_left_out(path, [*left_out, *(name for name in loose.left_out if name not in LISTS)])
         say_left_out(path, loose.paths, "images in no folder of an identity")
-        if without:
-            warnings.warn(f"{path}: {len(without):,} folders have no image: {some_of(without)}.", stacklevel=3)
-        self.labels: NDArray[np.int64] = np.array(labels)
+        if empty:
+            warnings.warn(f"{path}: {len(empty):,} folders have no image: {some_of(empty)}.", stacklevel=3)
+        self.labels: NDArray[np.int64] = np.array(labels, dtype=np.int64)
 
     def __len__(self) -> int:
         """Number of images."""

@@ -1,6 +1,7 @@
 """Face verification: identities are classified in training, and pairs of faces compared in evaluation."""
 
 import csv
+import io
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,14 +14,18 @@ from torch import Tensor, nn
 from relattn.backbones import MapView, Stem, map_view, unpooled
 from relattn.errors import InputError
 from relattn.heads import ArcFace, FaceEmbedding, IdentityClassifier
+from relattn.publish import publish_text
 from relattn.tasks.base import Stage
 from relattn.tasks.data import Data
 from relattn.tasks.embedding_task import EmbeddingTask
+from relattn.tasks.face.alignment import align
 from relattn.tasks.face.data import FaceData
 from relattn.tasks.face.figures import FIGURES
+from relattn.tasks.face.landmarks import fault_of, read_landmarks
 from relattn.tasks.face.verification_metric import VerificationMetric
 from relattn.tasks.face.verification_sets import OFFICIAL
 from relattn.tasks.figure import TaskFigure
+from relattn.tasks.predictor import Pixels
 from relattn.tasks.score import Score
 
 Flip = Literal["concatenate", "sum", "none"]
@@ -188,6 +193,15 @@ class Face(EmbeddingTask):
         threshold = float(self.threshold)  # type: ignore[arg-type]
         return None if math.isnan(threshold) else threshold
 
+    def aligned(self, pixels: Pixels, landmarks: Path, path: Path) -> Pixels:
+        table = read_landmarks(landmarks)
+        points = table.get(path.as_posix(), table.get(path.name))
+        if points is None:
+            raise InputError(f"{landmarks} has no row of {path}, by this path or its name. Add its five points.")
+        if fault := fault_of(points, pixels.shape[:2]):
+            raise InputError(f"{landmarks}: the landmarks of {path} are wrong: {fault}.")
+        return align(pixels, points)
+
     def on_predict_start(self) -> None:
         """Begin the features of the images of all pairs."""
         self.pairs = self.build_metric(self.trainer.datamodule)  # type: ignore[attr-defined]
@@ -205,11 +219,11 @@ class Face(EmbeddingTask):
         metric.compute()
         if not self.trainer.is_global_zero:
             return
-        path = Path(self.trainer.default_root_dir) / "pairs.csv"
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["set", "pair", "distance", "same", "accepted"])
-            for name, result in metric.result.items():
-                rows = zip(metric.distances[name], metric.same[name], result.accepted, strict=True)
-                for number, (distance, same, accepted) in enumerate(rows):
-                    writer.writerow([name, number, f"{distance:.6f}", int(same), int(accepted)])
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["set", "pair", "distance", "same", "accepted"])
+        for name, result in metric.result.items():
+            rows = zip(metric.distances[name], metric.same[name], result.accepted, strict=True)
+            for number, (distance, same, accepted) in enumerate(rows):
+                writer.writerow([name, number, f"{distance:.6f}", int(same), int(accepted)])
+        publish_text(Path(self.trainer.default_root_dir) / "pairs.csv", text.getvalue())

@@ -1,15 +1,16 @@
 """Pairs listed in a text file, with the images in folders: LFW as it is published.
 
 A line of `pairs.txt` is `name n1 n2` (two images of one person) or `name1 n1 name2 n2` (of two); image n of a person is
-`name/name_000n.jpg`. The first line may say how many folds there are and how many same, and as many different, pairs
-each has: `10 300`. Huang et al., "Labeled Faces in the Wild", technical report 07-49, 2007.
+`name/name_000n.jpg`; in place of n the path of an image in the person's folder may stand, with or without what it ends
+in, for lists of one's own. The first line may say how many folds there are and how many same, and as many different,
+pairs each has: `10 300`. Huang et al., "Labeled Faces in the Wild", technical report 07-49, 2007.
 """
 
 from pathlib import Path
 
 from relattn.errors import InputError, MissingFileError
 from relattn.tasks.face.verification_sets import VerificationSet, pairs_of
-from relattn.tasks.image_formats import is_image_name
+from relattn.tasks.image_folders import images_below
 
 
 def read_pairs(folder: Path, pairs: Path | None = None, name: str | None = None) -> VerificationSet:
@@ -25,27 +26,15 @@ def read_pairs(folder: Path, pairs: Path | None = None, name: str | None = None)
         InputError: If a line is neither of three nor of four columns, or the header does not say how many there are.
     """
     pairs = pairs or folder / "pairs.txt"
-    try:
-        lines = pairs.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise MissingFileError(f"{pairs}: no such file.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{pairs} cannot be read: {error}.") from error
-    rows = [(number, columns(line)) for number, line in enumerate(lines, 1) if line.strip()]
-    header = rows.pop(0)[1] if rows and all(word.isdigit() for word in rows[0][1]) and len(rows[0][1]) < 3 else None
+    header, rows = rows_of(pairs)
     images: list[bytes | Path] = []
     same: list[bool] = []
     found = Finder(folder)
     for number, row in rows:
         where = f"{pairs}, line {number}"
-        if len(row) == 3:
-            row = [row[0], row[1], row[0], row[2]]
-            same.append(True)
-        elif len(row) == 4:
-            same.append(False)
-        else:
-            raise InputError(f"{where} has {len(row)} columns, expected `name n1 n2` or `name1 n1 name2 n2`.")
-        images += [found.image(row[0], row[1], where), found.image(row[2], row[3], where)]
+        same.append(len(row) == 3)
+        name_of_second = row[0] if len(row) == 3 else row[2]
+        images += [found.image(row[0], row[1], where), found.image(name_of_second, row[-1], where)]
     labels = pairs_of(len(images), same, pairs)
     if header is not None:
         folds, each = (1, *map(int, header))[-2:]
@@ -55,6 +44,34 @@ def read_pairs(folder: Path, pairs: Path | None = None, name: str | None = None)
                 f"{2 * folds * each:,}: get the list again, or remove that line."
             )
     return VerificationSet(name or folder.name, pairs, images, labels)
+
+
+def rows_of(pairs: Path) -> tuple[list[str] | None, list[tuple[int, list[str]]]]:
+    """The first line of a list of pairs, where it says how many there are, and the others with their numbers.
+
+    Raises:
+        MissingFileError: If there is no list.
+        InputError: If it cannot be read, or a line is neither of three nor of four columns.
+    """
+    try:
+        lines = pairs.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{pairs}: no such file.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{pairs} cannot be read: {error}.") from error
+    rows = [(number, columns(line)) for number, line in enumerate(lines, 1) if line.strip()]
+    header = rows.pop(0)[1] if rows and all(word.isdigit() for word in rows[0][1]) and len(rows[0][1]) < 3 else None
+    for number, row in rows:
+        if len(row) not in (3, 4):
+            raise InputError(
+                f"{pairs}, line {number} has {len(row)} columns, expected `name n1 n2` or `name1 n1 name2 n2`."
+            )
+    return header, rows
+
+
+def people_of(pairs: Path) -> set[str]:
+    """The people in a list of pairs; raises as `rows_of`."""
+    return {name for _, row in rows_of(pairs)[1] for name in (row[0], row[0] if len(row) == 3 else row[2])}
 
 
 def columns(line: str) -> list[str]:
@@ -67,24 +84,28 @@ class Finder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.listed: dict[str, dict[str, Path]] = {}
+        self.listed: dict[str, dict[str, list[Path]]] = {}
 
     def image(self, name: str, number: str, where: str) -> Path:
-        """The file of a person's image; `where` is how messages call the line.
+        """The file of a person's image, by its number or its path; `where` is how messages call the line.
 
         Raises:
-            InputError: If the number is none.
+            InputError: If the name is none, or the path has two files.
             MissingFileError: If there is no such image.
         """
-        if not number.isascii() or not number.isdigit():
-            raise InputError(f"{where}: {number!r} is not the number of an image.")
         if not name or name in (".", "..") or "/" in name or "\\" in name:
             raise InputError(f"{where}: {name!r} is not the name of a person's folder.")
+        person = self.folder / name
         if name not in self.listed:
-            person = self.folder / name
-            files = sorted(person.iterdir()) if person.is_dir() else []
-            self.listed[name] = {file.stem: file for file in files if is_image_name(file.name)}
-        image = self.listed[name].get(f"{name}_{int(number):04d}")
-        if image is None:
-            raise MissingFileError(f"{where}: {self.folder / name / f'{name}_{int(number):04d}.jpg'} is missing.")
-        return image
+            self.listed[name] = {}
+            for path in images_below(person).paths if person.is_dir() else []:
+                for key in (path, path.rpartition(".")[0]):
+                    self.listed[name].setdefault(key, []).append(person / path)
+        numbered = f"{name}_{int(number):04d}" if number.isascii() and number.isdigit() else number
+        files = self.listed[name].get(numbered) or self.listed[name].get(number) or []
+        if len(files) > 1:
+            raise InputError(f"{where}: {number!r} is {files[0].name} or {files[1].name}: write what its name ends in.")
+        if not files:
+            expected = person / (f"{numbered}.jpg" if numbered != number else number)
+            raise MissingFileError(f"{where}: {expected} is missing.")
+        return files[0]

@@ -1,10 +1,16 @@
 """What is checked of a re-identification set before a run of hours starts: its splits, its counts, its files."""
 
 import warnings
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
 
 from relattn.errors import InputError
+from relattn.metrics.ranks import Labels, SameCamera
+from relattn.metrics.retrieval import explain_unmatched
 from relattn.tasks.files import check_files, some_of
-from relattn.tasks.reid.splits import Splits
+from relattn.tasks.reid.splits import PersonImage, Splits
 
 
 def check_splits(splits: Splits, name: str, *, training: bool = True, shared_numbering: bool = True) -> None:
@@ -45,3 +51,70 @@ def check_images(splits: Splits) -> None:
     """
     paths = sorted({image.path for images in (splits.train, splits.query, splits.gallery) for image in images})
     check_files(splits.root, paths)
+
+
+def unmatched_queries(
+    images: Sequence[PersonImage], files: Sequence[int], queries: int, same_camera: SameCamera
+) -> list[int]:
+    """The queries that no image of the gallery is a match of.
+
+    Args:
+        images: Queries, then the gallery.
+        files: A number for each, the same for the same file, which is no match of itself.
+        queries: How many of the images, the first ones, are queries.
+        same_camera: As of `relattn.metrics.retrieval`.
+    """
+    by_identity: dict[int, list[tuple[int, int]]] = {}
+    for image, file in zip(images[queries:], files[queries:], strict=True):
+        by_identity.setdefault(image.identity, []).append((image.camera, file))
+    return [
+        number
+        for number, (image, own) in enumerate(zip(images[:queries], files, strict=False))
+        if not any(
+            file != own and (same_camera == "match" or camera != image.camera)
+            for camera, file in by_identity.get(image.identity, ())
+        )
+    ]
+
+
+def explained(images: Sequence[PersonImage], queries: int, unmatched: Sequence[int], same_camera: SameCamera) -> str:
+    """A sentence on queries without a match: how many, and why."""
+    parts = (
+        Labels(*(torch.tensor([image[field] for image in part]) for field in (1, 2)))
+        for part in (images[:queries], images[queries:])
+    )
+    query, gallery = parts
+    return explain_unmatched(torch.tensor(unmatched), query, gallery, same_camera)
+
+
+def warn_of_labels(
+    train: Sequence[PersonImage], images: Sequence[PersonImage], files: Sequence[int], queries: int, *, shuffled: bool
+) -> None:
+    """Warn of what labels show before training.
+
+    Args:
+        train: The training images; empty where only scores are asked for.
+        images: Queries, then the gallery.
+        files: As of `unmatched_queries`.
+        queries: How many are queries.
+        shuffled: Whether batches are not made of identities.
+    """
+    alone = [number for number, count in Counter(image.identity for image in train).items() if count == 1]
+    if shuffled and alone:
+        warnings.warn(
+            f"{len(alone):,} training identities have one image, which never has a positive in a batch.", stacklevel=3
+        )
+    if shuffled and train:
+        warnings.warn(
+            "Batches are shuffled (images_per_identity null): hardly an anchor of a triplet loss has a positive.",
+            stacklevel=3,
+        )
+    cameras = {image.camera for image in images}
+    if len(cameras) == 1:
+        warnings.warn(
+            "All images of the test are of one camera, and those of the query's own camera are junk: only "
+            "--model.same_camera match can score them.",
+            stacklevel=3,
+        )
+    elif unmatched := unmatched_queries(images, files, queries, "junk"):
+        warnings.warn(explained(images, queries, unmatched, "junk"), stacklevel=3)

@@ -19,8 +19,8 @@ from relattn.tasks.files import content_of, file_numbers, origin
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet, Unvaried
 from relattn.tasks.reid.augmentation import Augmentation, Pipeline
-from relattn.tasks.reid.checks import check_images
-from relattn.tasks.reid.splits import PersonImage, Splits
+from relattn.tasks.reid.checks import check_images, warn_of_labels
+from relattn.tasks.reid.splits import PersonImage, Splits, queries_and_gallery, searchable
 from relattn.tasks.samplers import BatchSampler, EpochOver, IdentityBatches, SampleIndex
 
 Feature = Literal["before_norm", "after_norm"]
@@ -68,6 +68,9 @@ class ReIDImages(ImageSet):
     def image_name(self, index: int) -> str:
         return str(self.root / self.images[index].path)
 
+    def relative_path(self, index: int) -> str:
+        return self.images[index].path
+
     def encoded(self, index: int) -> bytes:
         return content_of(self.root / self.images[index].path)
 
@@ -101,6 +104,8 @@ class ReIDData(ImageData):
     """Training images in batches of identities or shuffled, and queries followed by the gallery for evaluation."""
 
     joint = "relattn.tasks.reid.joint.Joint"
+
+    holding_out = "--data.validation 100 holds out that many training identities"
 
     feature: ClassVar[Feature] = "after_norm"
     """Which feature RGA scores this set by (supplement, section 1)."""
@@ -232,20 +237,16 @@ class ReIDData(ImageData):
         """
         if not self.validation:
             return train, ([], [])
-        cameras: dict[int, set[int]] = {}
-        for image in train:
-            cameras.setdefault(image.identity, set()).add(image.camera)
-        eligible = sorted(identity for identity, seen in cameras.items() if len(seen) > 1)
-        if len(eligible) < self.validation or len(cameras) - self.validation < 2:
+        eligible, total = searchable(train), len({image.identity for image in train})
+        if len(eligible) < self.validation or total - self.validation < 2:
             raise InputError(
-                f"{type(self).__name__}: validation is {self.validation}, and of {len(cameras)} training identities "
-                f"{len(eligible)} are seen by two cameras or more, as held-out ones must be."
+                f"{type(self).__name__}: validation is {self.validation}, and of {total} training identities "
+                f"{len(eligible)} are seen by two cameras or more, as held-out ones must be (or have two images, where "
+                "all are of one camera)."
             )
         chosen = set(np.random.default_rng(self.seed).permutation(eligible)[: self.validation].tolist())
-        queries = {(image.identity, image.camera): image for image in reversed(train) if image.identity in chosen}
-        query = sorted(queries.values())
-        gallery = [image for image in train if image.identity in chosen and queries[image[1:]] is not image]
-        return [image for image in train if image.identity not in chosen], (query, gallery)
+        held_out = queries_and_gallery([image for image in train if image.identity in chosen])
+        return [image for image in train if image.identity not in chosen], held_out
 
     def sampler(self) -> BatchSampler:
         """The batches of training."""
@@ -260,6 +261,11 @@ class ReIDData(ImageData):
             seed=self.seed,
             **self.rank_and_world_size(),
         )
+
+    def check(self) -> None:
+        train = self.sets["train"].images if "train" in self.sets else []
+        test = self.sets["test"]
+        warn_of_labels(train, test.images, test.files, test.queries, shuffled=self.images_per_identity is None)
 
     def describe(self) -> dict[str, Any]:
         test = self.sets["test"]

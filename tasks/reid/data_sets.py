@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal
 
+from relattn.errors import InputError
 from relattn.tasks.reid.cuhk03 import read_cuhk03
 from relattn.tasks.reid.data import ReIDData
+from relattn.tasks.reid.folders import FOLDER_PER_IDENTITY, read_people
 from relattn.tasks.reid.manifest import read_manifest
 from relattn.tasks.reid.market1501 import read_duke, read_market1501
 from relattn.tasks.reid.msmt17 import read_msmt17
@@ -113,3 +115,41 @@ class Manifest(ReIDData):
 
     def read_splits(self, *, training: bool) -> Splits:
         return read_manifest(self.manifest, self.root, training=training)
+
+
+class PeopleFolders(ReIDData):
+    """Your own people in folders: one for each identity, or names that tell identity and camera by a pattern."""
+
+    def __init__(
+        self,
+        root: Path | str,
+        *,
+        pattern: str = FOLDER_PER_IDENTITY,
+        test: float = 0.5,
+        split_seed: int = 0,
+        **arguments: Any,
+    ) -> None:
+        """Define the data.
+
+        Args:
+            root: The folder of the images; with folders `train`, `query` and `gallery`, or `train` and `test`, where it
+                is known which are to be tested on.
+            pattern: A regular expression with the groups `identity` and, where names have cameras, `camera`, which is
+                sought in an image's path relative to `root` or the folder of its split; by default the first folder is
+                the identity. Without cameras give `--model.same_camera match`.
+            test: Where no folder says it, the share of the identities that are held out for the test, each with one
+                query a camera.
+            split_seed: What those are drawn by: not by the run's seed, so that all seeds are tested on the same people.
+            arguments: Shared by all sets, see `ReIDData`.
+
+        Raises:
+            InputError: If a number is out of range.
+        """
+        super().__init__(root, **arguments)
+        self.expect(split_seed=(split_seed, 0))
+        if not 0 < test < 1:
+            raise InputError(f"PeopleFolders: test is {test}, expected a share of the identities, between 0 and 1.")
+        self.pattern, self.test, self.split_seed = pattern, test, split_seed
+
+    def read_splits(self, *, training: bool) -> Splits:
+        return read_people(self.root, self.pattern, test=self.test, split_seed=self.split_seed, training=training)

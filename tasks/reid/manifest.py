@@ -116,7 +116,7 @@ def check_header(header: list[str], file: Path) -> None:
     Raises:
         InputError: With what is missing or there twice.
     """
-    found = ",".join(header) or "nothing"
+    found = (",".join(header) or "nothing")[:200]
     if missing := [name for name in COLUMNS if name not in header and name != OPTIONAL]:
         raise InputError(
             f"{file}, line 1: no column {', '.join(missing)}, but {found!r}. Expected the header {','.join(COLUMNS)}, "

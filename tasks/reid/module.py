@@ -20,7 +20,8 @@ from relattn.tasks.data import Data
 from relattn.tasks.embedding_task import EmbeddingTask
 from relattn.tasks.embeddings import Embedding
 from relattn.tasks.figure import TaskFigure
-from relattn.tasks.reid.data import ReIDData
+from relattn.tasks.reid.checks import explained, unmatched_queries
+from relattn.tasks.reid.data import ReIDData, ReIDImages
 from relattn.tasks.reid.figures import FIGURES
 from relattn.tasks.reid.ranked_lists import ranked_lists
 from relattn.tasks.reid.retrieval_metric import RetrievalMetric
@@ -116,6 +117,22 @@ class ReID(EmbeddingTask):
             "reranking": reranking,
             "expansion": expansion,
         }
+
+    def check_data(self, data: Data) -> None:
+        """Refuse data in which no query has a match.
+
+        Raises:
+            InputError: With the reason.
+        """
+        if self.trainer.state.fn == "predict":
+            return
+        rule: SameCamera = self.metric_arguments["same_camera"]
+        for stage in ("val", "test"):
+            images = data.sets.get(stage)
+            if isinstance(images, ReIDImages) and images.queries:
+                unmatched = unmatched_queries(images.images, images.files, images.queries, rule)
+                if len(unmatched) == images.queries:
+                    raise InputError(explained(images.images, images.queries, unmatched, rule))
 
     def build_network(self, specification: dict[str, Any]) -> nn.Module:
         backbone = self.build_backbone(specification, last_stride=self.last_stride)

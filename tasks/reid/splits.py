@@ -47,3 +47,20 @@ class Splits:
             found[f"{name} images"] = len(images)
             found[f"{name} identities"] = len({image.identity for image in images})
         return found
+
+
+def searchable(images: Sequence[PersonImage]) -> list[int]:
+    """Identities that can be searched for: seen by two cameras, or with two images where all are of one; sorted."""
+    cameras: dict[int, set[int]] = {}
+    counts: dict[int, int] = {}
+    for image in images:
+        cameras.setdefault(image.identity, set()).add(image.camera)
+        counts[image.identity] = counts.get(image.identity, 0) + 1
+    several = len({image.camera for image in images}) > 1
+    return sorted(person for person, seen in cameras.items() if (len(seen) if several else counts[person]) > 1)
+
+
+def queries_and_gallery(images: Sequence[PersonImage]) -> tuple[list[PersonImage], list[PersonImage]]:
+    """The first image of each identity and camera, and all others, both sorted."""
+    queries = {(image.identity, image.camera): image for image in reversed(images)}
+    return sorted(queries.values()), [image for image in images if queries[image[1:]] is not image]

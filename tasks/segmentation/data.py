@@ -20,27 +20,10 @@ from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet
 from relattn.tasks.samplers import SampleIndex
 from relattn.tasks.segmentation.augmentation import STATISTICS, Augmentation, Normalisation, Pipeline
+from relattn.tasks.segmentation.checks import check_label_files, check_values, count_values
+from relattn.tasks.segmentation.label_files import read_labels
 from relattn.tasks.segmentation.labels import IGNORED, LabelMap, Labels
 from relattn.tasks.segmentation.pairs import LabelledImage, check_pairs, different_sizes
-
-
-def read_labels(file: Path) -> Labels:
-    """Read a label image as `(H, W)` uint8, the ids that it holds.
-
-    Raises:
-        InputError: If it cannot be decoded, or is not of one channel of bytes.
-    """
-    ids = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-    if ids is None:
-        state = f"{file.stat().st_size} bytes" if file.is_file() else "no such file"
-        raise InputError(f"{file} cannot be read as an image ({state}).")
-    if ids.ndim != 2 or ids.dtype != np.uint8:
-        channels = 1 if ids.ndim == 2 else ids.shape[2]
-        raise InputError(
-            f"{file} has {channels} channels of {ids.dtype}, and label images have one of uint8, whose values are ids. "
-            "It may be a coloured one."
-        )
-    return ids  # type: ignore[return-value]
 
 
 class SegmentationImages(ImageSet):
@@ -80,6 +63,9 @@ class SegmentationImages(ImageSet):
 
     def image_name(self, index: int) -> str:
         return str(self.root / self.pairs[index].image)
+
+    def relative_path(self, index: int) -> str:
+        return self.pairs[index].image
 
     def encoded(self, index: int) -> bytes:
         return content_of(self.root / self.pairs[index].image)
@@ -255,6 +241,18 @@ class SegmentationData(ImageData):
         if self.check_files:
             return check_pairs(folder, everything)
         return {size_of(folder / pair.image) for pair in everything} if self.eval_batch_size > 1 else set()
+
+    def check(self) -> None:
+        for images in {id(images): images for images in self.sets.values()}.values():
+            check_label_files(images.root, images.pairs)
+        if "train" in self.sets:
+            train, label_map = self.sets["train"], self.label_map
+            counts = count_values(train.root, train.pairs, label_map, stop=True)
+            check_values(counts, label_map, published=bool(self.published))
+
+    def class_shares(self) -> dict[str, float]:
+        """The part of the labelled training pixels that each class has; reads all label images."""
+        return dict(zip(self.label_map.classes, self.class_frequencies().tolist(), strict=True))
 
     def class_frequencies(self) -> NDArray[np.float64]:
         """The part of the labelled training pixels that each class has, (C,); reads all label images, once."""

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from relattn.errors import InputError, MissingFileError
 from relattn.tasks.segmentation import camvid, cityscapes
 from relattn.tasks.segmentation.data import SegmentationData
-from relattn.tasks.segmentation.labels import CAMVID, CITYSCAPES, CITYSCAPES_WEIGHTS, IGNORED, own_labels
-from relattn.tasks.segmentation.pairs import LabelledImage, images_in, matched
+from relattn.tasks.segmentation.labels import CAMVID, CITYSCAPES, CITYSCAPES_WEIGHTS
+from relattn.tasks.segmentation.pairs import LabelledImage
 
 
 class Cityscapes(SegmentationData):
@@ -17,6 +16,7 @@ class Cityscapes(SegmentationData):
     label_map = CITYSCAPES
     published = cityscapes.PUBLISHED
     class_weights = CITYSCAPES_WEIGHTS
+    holding_out = "labels of the official test images are withheld; --data CamVid has both, and so may --data Folders"
 
     def __init__(
         self,
@@ -91,66 +91,3 @@ class CamVid(SegmentationData):
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "train_on_val": self.train_on_val}
-
-
-class Folders(SegmentationData):
-    """Your own images: `images/{train,val,test}` and `labels/{train,val,test}`, with files of the same names.
-
-    Label images are PNGs of one channel, whose values are the places of the classes in the list, from 0. Images may be
-    JPEG or PNG, and lie in folders of their own. Without `test` validation's are tested on.
-    """
-
-    def __init__(
-        self,
-        root: Path | str,
-        classes: Sequence[str],
-        *,
-        ignored: Sequence[int] = (IGNORED,),
-        **arguments: Any,
-    ) -> None:
-        """Define the data.
-
-        Args:
-            root: The folder that holds `images` and `labels`.
-            classes: Names of the classes, in the order of their ids.
-            ignored: Ids of pixels that are neither trained on nor scored.
-            arguments: Shared by all sets, see `SegmentationData`.
-
-        Raises:
-            InputError: If there is no class, or ids are out of range.
-        """
-        super().__init__(root, **arguments)
-        if wrong := [number for number in ignored if not 0 <= number <= 255]:
-            raise InputError(f"Folders: ignored has {wrong[0]}, and label images hold ids from 0 to 255.")
-        self.label_map = own_labels(list(classes), list(ignored), "Folders")
-
-    def read_splits(self, splits: Sequence[str]) -> tuple[Path, dict[str, list[LabelledImage]]]:
-        found = {}
-        for split in splits:
-            name = split
-            if split == "predict" and not (self.root / "images" / "predict").is_dir():
-                name = "test"
-            if name == "test" and not (self.root / "images" / "test").is_dir():
-                name = "val"
-            found[split] = self.split(name, labels=split != "predict")
-        return self.root, found
-
-    def split(self, split: str, *, labels: bool) -> list[LabelledImage]:
-        """The images of a split, paired by their names without suffixes; without their labels for predictions.
-
-        Raises:
-            MissingFileError: If its folder is not there.
-        """
-        for kind in ("images", *(["labels"] if labels else [])):
-            if not (self.root / kind / split).is_dir():
-                raise MissingFileError(
-                    f"Folders: {self.root / kind / split} is missing. Expected images/train, images/val, labels/train "
-                    f"and labels/val in {self.root}; name another place with --data.root."
-                )
-        images, masks = (
-            [(name.rpartition(".")[0], f"{kind}/{split}/{name}") for name in images_in(self.root, f"{kind}/{split}")]
-            for kind in ("images", "labels")
-        )
-        if not labels:
-            return [LabelledImage(path, None) for _, path in images]
-        return matched(images, masks, f"Folders {split}", self.root)

@@ -134,11 +134,27 @@ CAMVID = LabelMap(
 """The 11 classes of SegNet (Badrinarayanan et al., PAMI 2017) and its colours; 11 is unlabelled."""
 
 
-def own_labels(classes: Sequence[str], ignored: Sequence[int], name: str) -> LabelMap:
-    """The translation for label images whose ids are 0, 1, ... in the order of the classes, with colours far apart."""
+def own_labels(
+    classes: Sequence[str], ignored: Sequence[int] | None, name: str, ids: Sequence[int] | None = None
+) -> LabelMap:
+    """The translation for label images of one's own, with colours far apart.
+
+    Args:
+        classes: Name of each class.
+        ignored: What label images hold for pixels to ignore; by default 255, unless it is a class's.
+        name: How messages call the set.
+        ids: What they hold for each class; by default 0, 1, ... in the order of the classes.
+
+    Raises:
+        InputError: As of `LabelMap`, or if an id is out of range.
+    """
+    ids = list(range(len(classes))) if ids is None else [int(number) for number in ids]
+    ignored = [number for number in (IGNORED,) if number not in ids] if ignored is None else list(ignored)
+    if wrong := [number for number in (*ids, *ignored) if not 0 <= number <= 255]:
+        raise InputError(f"{name}: ids and ignored have {wrong[0]}, and label images hold ids from 0 to 255.")
     numbers = np.arange(len(classes))
     # Hues a golden section apart; saturation and brightness in turns.
     shades = np.stack([numbers * 0.61803 % 1 * 360, 1 - numbers % 3 * 0.24, 0.92 - numbers % 2 * 0.3], axis=1)
     colours = cv2.cvtColor(shades[None].astype(np.float32), cv2.COLOR_HSV2RGB)[0] if len(classes) else shades
     palette = np.rint(255 * colours).astype(np.uint8)
-    return LabelMap(classes, palette, [int(number) for number in numbers], ignored, name=name)
+    return LabelMap(classes, palette, ids, ignored, name=name)

@@ -20,8 +20,10 @@ from relattn.heads.convolution import Activation
 from relattn.heads.relation_context import ContextMode
 from relattn.heads.segmentation import Head
 from relattn.losses import PixelCrossEntropy
+from relattn.publish import publish_bytes
 from relattn.tasks.base import Stage, Task
 from relattn.tasks.data import Data
+from relattn.tasks.decoding import read_image
 from relattn.tasks.figure import TaskFigure
 from relattn.tasks.predictor import Pixels, Predictor
 from relattn.tasks.run_outputs import save_picture
@@ -282,17 +284,23 @@ class Segmentation(Task):
         """Nothing is left to write."""
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Write each image's classes as label ids, named as Cityscapes' server expects, and as a coloured overlay."""
+        """Write each image's classes as label ids and as a coloured overlay, at the image's own size.
+
+        Files have the image's path relative to the set; Cityscapes' end as its server expects them.
+
+        Raises:
+            InputError: If a file cannot be written.
+        """
         images, folder = self.images_of("predict"), Path(self.trainer.default_root_dir)
         for index, prediction in zip(batch["index"].tolist(), self.segment(batch["image"]).cpu().numpy(), strict=True):
-            name = images.paths[index].stem.removesuffix("_leftImg8bit")
-            image, _ = images.read_pair(index)
-            for kind, pixels in (
-                ("labelIds", images.label_ids(prediction)),
-                ("overlay", cv2.cvtColor(overlay(image, prediction, images.label_map.palette), cv2.COLOR_RGB2BGR)),
-            ):
-                (folder / kind).mkdir(parents=True, exist_ok=True)
-                cv2.imwrite(str(folder / kind / f"{name}_{kind}.png"), pixels)
+            image = read_image(images.root / images.paths[index])
+            classes = prediction.astype(np.uint8)
+            if classes.shape != image.shape[:2]:
+                classes = cv2.resize(classes, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+            name = str(images.paths[index].with_suffix("")).removesuffix("_leftImg8bit")
+            overlaid = cv2.cvtColor(overlay(image, classes, images.label_map.palette), cv2.COLOR_RGB2BGR)
+            for kind, pixels in (("labelIds", images.label_ids(classes)), ("overlay", overlaid)):
+                publish_bytes(folder / kind / f"{name}_{kind}.png", cv2.imencode(".png", pixels)[1].tobytes())
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "head": self.head_name}

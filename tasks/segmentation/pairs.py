@@ -92,7 +92,10 @@ def check_pairs(root: Path, pairs: Sequence[LabelledImage]) -> set[tuple[int, in
 
 def different_sizes(file: Path, size: Sequence[int], image: Sequence[int]) -> str:
     """The message for labels that do not fit their image; sizes are height and width."""
+    turned = ""
+    if tuple(size[:2]) == (image[1], image[0]):
+        turned = " Images are turned upright by their EXIF orientation: turn the label image as well."
     return (
         f"{file} is {size[0]} x {size[1]} pixels (height x width), and its image {image[0]} x {image[1]}: each pixel "
-        "needs its label. Put label images of the images' size there."
+        f"needs its label. Put label images of the images' size there.{turned}"
     )

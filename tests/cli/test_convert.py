@@ -82,6 +82,7 @@ def test_what_cannot_be_is_explained(released):
         convert(released, "a/c.ckpt")
 
 
+@pytest.mark.slow
 def test_the_released_stra_has_its_recipe(people: Path) -> None:
     theirs = shake(ReleasedStRANetwork(12))
     torch.save(theirs.state_dict(), "stra.pth")

@@ -118,7 +118,7 @@ def test_a_departure_stands_beside_its_number_and_is_not_compared(file: Path) ->
     assert table.cells["none", "A", "Error"].difference == 0.5
     text = markdown(table)
     assert "| se | 8.50 ± 0.71 [a] n=2; paper 8.0 |" in text
-    assert "- a: departs from the recipe of the table in 2 epochs." in text
+    assert "- a: departs from the table's recipe: 2 epochs." in text
     (row,) = [
         row
         for row in csv.DictReader(comma_separated(table).splitlines())
@@ -145,6 +145,7 @@ def test_a_partial_test_fills_no_cell(file: Path) -> None:
     write_run(file, 9.0, point("se", "A", 1))
     table = filled(file)
     assert table.cells["se", "A", "Error"].values == {1: 9.0}
+    assert "se / A: 1 of 2 runs (1 tested in part)" in table.missing
     assert any(f"{partial.name} was tested on a part of the test set (1 of 4 batches" in note for note in table.notes)
     assert run(["report", "runs", "--table", str(file)]) == 0
     assert "1 of 4 batches" in Path("report/report.html").read_text()
@@ -160,10 +161,10 @@ def test_a_damaged_folder_costs_only_itself(file: Path, capsys: pytest.CaptureFi
     assert run(["report", "runs", "--table", str(file)]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "last.ckpt" in printed
-    assert "result.json is damaged." in printed
+    assert "result.json is damaged" in printed
     page = Path("report/report.html").read_text()
     assert "No checkpoint of" in page
-    assert "result.json is damaged." in page
+    assert "result.json is damaged" in page
     assert filled(file).cells["se", "A", "Error"].values == {1: 9.0}
 
 

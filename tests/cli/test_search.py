@@ -288,7 +288,7 @@ def test_cameras_may_be_ignored_and_unknown_ones_are_no_junk(capsys: pytest.Capt
     }
     output = capsys.readouterr().out
     assert "rank-1 100.00 %, mAP 100.00 % (2 queries)" in output
-    assert "6 images cannot be read, and a grey area stands for each" in output
+    assert "6 images cannot be read or are not those that were embedded, and grey stands for each" in output
     ignored = search(query, gallery, "--same_camera", "match")
     assert [result["path"] for result in ignored["queries"][0]["ranking"]] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
 

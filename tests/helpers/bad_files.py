@@ -151,7 +151,7 @@ COMMANDS = (
     Case("unknown figure", "figures --ckpt_path a.ckpt --figure mask", r"mask", "classifier"),
     Case("missing sweep", "sweep nowhere.yaml", r"nowhere.yaml: there is no such sweep file"),
     Case("unknown sweep", "sweep rga_tabel1", r"no sweep 'rga_tabel1'. Closest: rga_table1"),
-    Case("broken sweep", "sweep bad.yaml", r"bad.yaml is not YAML", "broken_yaml"),
+    Case("broken sweep", "sweep bad.yaml", r"bad.yaml cannot be read as YAML", "broken_yaml"),
     Case("report of nothing", "report data", r"no runs are in data", "empty_root"),
     Case("report of nowhere", "report nowhere", r"there is no folder nowhere"),
     Case(

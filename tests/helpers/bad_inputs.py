@@ -76,7 +76,7 @@ CONFIGURATION = (
     Case(
         "task of other data",
         "{F} --data Cityscapes",
-        r"Cityscapes has not what Face is trained on.*Choose one of Faces",
+        r"Cityscapes has not what Face is trained on.*Choose one of FaceFolders, Faces",
     ),
     Case("missing configuration", "fit --config nowhere.yaml", r"--config .*nowhere.yaml: there is no such file"),
     Case("missing recipe", "fit --task nowhere.yaml", r"--task nowhere.yaml: no such file"),
@@ -85,7 +85,6 @@ CONFIGURATION = (
     Case("configuration of a list", "fit --config bad.yaml", r"bad.yaml is a list, expected options", "list_yaml"),
     Case("configuration in Latin-1", "fit --config bad.yaml", r"bad.yaml cannot be read as YAML", "latin_yaml"),
     Case("misspelt in a file", "{C} --config bad.yaml", r"no option --trainer.max_epoch. Clos", "misspelt_yaml"),
-    Case("two kinds of size", "{C} --backbone vit_tiny_patch16_224 --attention rga_s", r"cannot take images 3x32x32"),
     Case("attention at no stage", "{C} --attention rga_cs --model.stages [4]", r"stages 1 to 3"),
     Case("name that is none", "{C} --name ..", r"--name is '..', expected the name of a folder"),
     Case(

@@ -11,7 +11,7 @@ from relattn.tasks.reid import ReID
 @pytest.mark.parametrize(
     ("pattern", "wanted"),
     [
-        ("market", {"anna/1.png": ("", ""), "0007_c3_x.png": ("7", "2")}),
+        ("market", {"anna/1.png": ("", ""), "0007_c3_x.png": ("", ""), "0007_c3s1_000451_03.jpg": ("7", "2")}),
         ("none", {"anna/1.png": ("", ""), "0007_c3_x.png": ("", "")}),
         (r"(?P<identity>[^/]+)/(?P<camera>\d)", {"anna/1.png": ("anna", "1"), "0007_c3_x.png": ("", "")}),
     ],

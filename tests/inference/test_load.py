@@ -257,6 +257,7 @@ def test_importing_is_light() -> None:
 # --- The page ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_page_s_code_runs(checkpoints: dict[str, Path]) -> None:
     pytest.importorskip("onnxruntime")
     assert len(BLOCKS) >= 9

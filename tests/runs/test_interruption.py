@@ -92,7 +92,9 @@ def stopped_at(epoch: int, batch: int, number: int) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("task", ["reid", "face", pytest.param("segmentation", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "task", ["reid", *(pytest.param(name, marks=pytest.mark.slow) for name in ("face", "segmentation"))]
+)
 def test_a_run_that_is_told_to_stop_goes_on_from_that_step(task: str, root, capsys) -> None:
     assert run(command(task, root(task), "whole")) == 0
     with stopped_at(epoch=1, batch=1, number=signal.SIGTERM), pytest.raises(SystemExit) as stopped:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,15 @@ from relattn.runs.interruption import Interruption, Signals
 from relattn.runs.record import RunRecord
 
 STOPPING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+@pytest.fixture(autouse=True)
+def signals_have_their_usual_handlers() -> Iterator[None]:
+    """A parallel run of the tests ignores Ctrl-C in its processes."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in STOPPING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)

@@ -67,18 +67,19 @@ def test_runs_name_what_there_is(path: Path) -> None:
             assert run.options.get("data", "CIFAR100") in catalogue.recipes("data")
 
 
-def test_the_first_run_of_every_file_starts() -> None:
+def test_the_first_run_of_a_file_of_each_task_starts() -> None:
     """Its line is parsed and checked, its task and data are built, and its network where nothing is computed."""
+    chosen = ("rga_table1", "rga_arxiv_table6", "rga_arxiv_table7", "stra_table4")
+    files = [path for path in FILES if path.stem in chosen]
     from relattn.cli.lightning.commands import quieten
     from relattn.cli.lightning.resolve import resolve
 
     quieten()
-    lines = {path.stem: planned(path, 1)[0].command[1:] for path in FILES}
+    lines = {path.stem: planned(path, 1)[0].command[1:] for path in files}
     found = dict(zip(lines, resolve(list(lines.values()), with_data=False), strict=True))
     assert {name: resolution.problem for name, resolution in found.items() if resolution.problem} == {}
-    trained = [name for name, line in lines.items() if line[0] == "fit"]
-    assert len(trained) >= len(FILES) - 1
-    assert all("model.backbone" in found[name].options for name in trained)
+    assert len(lines) == 4
+    assert all("model.backbone" in resolution.options for resolution in found.values())
 
 
 def test_a_table_of_parameters_computes_its_first_run(capsys: pytest.CaptureFixture[str]) -> None:

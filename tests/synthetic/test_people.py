@@ -344,10 +344,10 @@ def test_the_command_line_writes_a_set_and_a_contact_sheet(tmp_path):
         ("market1501 --train 5", "--train does not apply to market1501; its options are --root, --train_identities"),
         ("cifar10 --junk 5", "--junk does not apply to cifar10; its options are --root, --train, --test, --seed"),
         ("dukemtmc --version 2", "--version does not apply to dukemtmc"),
-        ("cifar10 --preview a.png", "--preview is for market1501, duke, msmt17, cuhk03"),
-        ("duke --preview a.jpg", "--preview is a.jpg, expected a name that ends in .png"),
+        ("cifar10 --preview a.png", "--preview is for market1501, dukemtmc, msmt17, cuhk03"),
+        ("dukemtmc --preview a.jpg", "--preview is a.jpg, expected a name that ends in .png"),
         ("marked1501", "Closest: market1501"),
-        ("duke --train_identities 0", "train_identities is 0"),
+        ("dukemtmc --train_identities 0", "train_identities is 0"),
     ],
 )
 def test_the_command_line_refuses_what_does_not_apply(line, message, tmp_path):

@@ -87,10 +87,15 @@ def check(arguments: list[str], workers: int) -> int:
     data = build(line)
     if hasattr(data, "check_files"):
         data.check_files = False  # it would stop at the first bytes of the first bad files
+    finding: InputError | None = None
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always", UserWarning)
         data.prepare_data()
         data.setup("fit")
+        try:
+            data.check()
+        except InputError as error:  # bad images, which may be why, come first
+            finding = error
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
     with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
         shown = bar.add_task("Decoding", total=len(Inspection(data).images))
@@ -104,6 +109,11 @@ def check(arguments: list[str], workers: int) -> int:
         raise InputError(
             f"{len(bad):,} images cannot be used:\n{some(bad, '    ')}\nReplace these files or remove them."
         )
+    if finding is not None:
+        raise finding
+    if shares := data.class_shares():
+        listed = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
+        say(console, f"training is labelled: {listed}")
     say(console, f"every image is whole ({time.monotonic() - started:.0f} s)")
     return 0
 

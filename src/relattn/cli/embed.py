@@ -81,8 +81,9 @@ def labelled_images(
 
     What their names say of them is said in a line: nobody is taken for somebody in silence.
     """
-    from relattn.inference.image_folder import find_images, label_reader
+    from relattn.inference.image_folder import find_images
     from relattn.tasks.embeddings import Entry
+    from relattn.tasks.name_patterns import label_reader
 
     labels = pattern or next(iter(patterns), "none")
     if path.is_file():

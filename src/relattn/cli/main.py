@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import traceback
 
 from relattn.errors import InputError
 from relattn.printable import printable
@@ -15,6 +16,7 @@ TRAINER_COMMANDS = {
 }
 
 COMMANDS = {
+    "align": ("relattn.cli.align", "cut faces out of photographs and align them by five landmarks"),
     "benchmark": ("relattn.cli.costs", "parameters, MACs, time and memory of attention, side by side"),
     "convert": ("relattn.cli.convert", "a released checkpoint of the papers' authors, as one of the suite's"),
     "dashboard": ("relattn.cli.dashboard", "a W&B workspace for what all tasks log"),
@@ -41,6 +43,7 @@ commands:
 
   relattn fit --task classification --backbone resnet20 --attention rga_sc --data CIFAR100
   relattn COMMAND --help
+  relattn COMMAND ... --traceback shows where an error comes from
 
 {catalogue}"""
 
@@ -57,6 +60,7 @@ short options, for the longer ones of the Lightning command line (which all work
   --trainer NAME           an overlay of conf/trainer: {trainers}
   --logger NAME            an overlay of conf/logger: {loggers}
   --figures masks,...      figures after every epoch (relattn figures --help), in the run's folder and in W&B
+  --best                   keep the checkpoint with the best val/score of a held-out validation, and test that one
   --name NAME              the run's folder: runs/<task>/<name>
   --runs FOLDER            where runs are kept, by default runs
   --ckpt_path FILE         a checkpoint, a run's folder, or last (with --name); without --task or --config its run's
@@ -123,9 +127,12 @@ def main() -> int:
     # Idle threads of torch spin for milliseconds before they sleep, on cores that the processes reading images need.
     # A hundredth of that costs nothing when they have the cores for themselves. OpenMP looks when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    arguments = [argument for argument in sys.argv[1:] if argument != "--traceback"]
     try:
-        return run(sys.argv[1:])
+        return run(arguments)
     except InputError as error:
+        if len(arguments) < len(sys.argv) - 1:
+            traceback.print_exception(error)
         print(f"relattn: error: {message_of(error)}", file=sys.stderr)  # noqa: T201
         return 2
     except KeyboardInterrupt:

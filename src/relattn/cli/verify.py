@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   relattn verify anna.jpg bert.jpg --ckpt_path runs/face/NAME
   relattn verify anna.jpg bert.jpg --ckpt_path last.ckpt --threshold 1.2
+  relattn verify anna.jpg bert.jpg --ckpt_path last.ckpt --landmarks landmarks.csv
 """
 
 
@@ -24,7 +25,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="relattn verify",
         description="Compare two images: print the squared distance of their features, the threshold, the decision.\n"
-        "Faces are aligned as those of training are; the centre of each image is taken.",
+        "Pictures may have any size. Faces are to be aligned as those of training: by --landmarks, or beforehand, as\n"
+        "`relattn align` does; without landmarks the centre of each picture is taken as it is.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -35,6 +37,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         type=float,
         help="squared distance, from 0 to 4, below which two images show one identity; by default the checkpoint's: "
         "the mean threshold of its last validation",
+    )
+    parser.add_argument(
+        "--landmarks",
+        type=Path,
+        metavar="FILE.csv",
+        help="five points of each face, as of relattn align",
     )
     add_gpus(parser)
     options = parser.parse_args(arguments)
@@ -63,14 +71,17 @@ def threshold_of(task: "EmbeddingTask", options: argparse.Namespace) -> tuple[fl
     return threshold, "mean of the folds and verification sets of the last validation"
 
 
-def features_of(task: "EmbeddingTask", images: list[Path]) -> "Tensor":
-    """The features of images, `(N, D)`."""
+def features_of(task: "EmbeddingTask", images: list[Path], landmarks: Path | None) -> "Tensor":
+    """The features of images, `(N, D)`, which are aligned by a table of landmarks if there is one."""
     import torch
 
     from relattn.tasks.decoding import read_image
 
     preprocessing = task.preprocessing()
-    pixels = torch.stack([torch.from_numpy(preprocessing(read_image(image))) for image in images])
+    read = [read_image(image) for image in images]
+    if landmarks is not None:
+        read = [task.aligned(picture, landmarks, image) for picture, image in zip(read, images, strict=True)]
+    pixels = torch.stack([torch.from_numpy(preprocessing(picture)) for picture in read])
     with torch.inference_mode():
         features: Tensor = task(pixels.permute(0, 3, 1, 2).to(task.device))
     return features
@@ -85,7 +96,7 @@ def main(arguments: list[str]) -> int:
     from relattn.metrics.verification import pair_distances
 
     threshold, source = threshold_of(task, options)
-    distance = float(pair_distances(features_of(task, options.images))[0])
+    distance = float(pair_distances(features_of(task, options.images, options.landmarks))[0])
     console = Console()
     say(console, f"distance   {distance:.4f} (squared, between features of length 1)")
     say(console, f"threshold  {threshold:.4f} ({source})")

@@ -1,16 +1,15 @@
 """A folder of images of one's own: finding them, and labelling them by their names or by a table."""
 
 import csv
-import posixpath
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from relattn.errors import InputError, MissingFileError, suggest
+from relattn.errors import InputError, MissingFileError
 from relattn.tasks.embeddings import Entry
 from relattn.tasks.files import absent, inside, some_of
 from relattn.tasks.image_folders import images_below, say_left_out
 from relattn.tasks.image_formats import SUFFIXES
+from relattn.tasks.name_patterns import label_reader
 
 COLUMNS = ("path", "identity", "camera", "split")
 
@@ -38,46 +37,6 @@ def find_images(root: Path, pattern: str = "none", patterns: Mapping[str, str] |
     return [Entry(path, *read(path)) for path in found.paths]
 
 
-def label_reader(pattern: str, patterns: Mapping[str, str]) -> Callable[[str], tuple[str, str]]:
-    """A function that reads identity and camera from an image's relative path; empty texts where it has none.
-
-    Args:
-        pattern: One of `patterns` by its name, which the file's whole name must fit, and where numbers are identities
-            and cameras, the latter counted from 1; `none` for no labels; or a regular expression, sought in the
-            relative path, with the group `identity` and, if there is one, `camera`.
-        patterns: Regular expressions by their names.
-
-    Raises:
-        InputError: If the expression cannot be read, or lacks the group.
-    """
-    if pattern == "none":
-        return lambda path: ("", "")
-    if pattern in patterns:
-        named = re.compile(patterns[pattern])
-
-        def numbered(path: str) -> tuple[str, str]:
-            match = named.fullmatch(posixpath.basename(path))
-            return (str(int(match["identity"])), str(int(match["camera"]) - 1)) if match else ("", "")
-
-        return numbered
-    try:
-        expression = re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:  # of numbers and nesting without measure
-        raise InputError(f"--pattern {pattern!r} is no regular expression: {error}.") from error
-    if "identity" not in expression.groupindex:
-        names = [*patterns, "none"]
-        raise InputError(
-            f"--pattern {pattern!r} is none of {', '.join(names)}, and as a regular expression it has no group "
-            f"identity: write for example '(?P<identity>[^/]+)/[^/]*$'. {suggest(pattern, names)}"
-        )
-
-    def searched(path: str) -> tuple[str, str]:
-        groups = match.groupdict() if (match := expression.search(path)) else {}
-        return groups.get("identity") or "", groups.get("camera") or ""
-
-    return searched
-
-
 def listed_images(root: Path, file: Path) -> list[Entry]:
     """The images that a table lists, sorted by their paths.
 
@@ -98,7 +57,7 @@ def listed_images(root: Path, file: Path) -> list[Entry]:
             header = table.fieldnames or []
             if "path" not in header:
                 raise InputError(
-                    f"{file}, line 1: no column path in {','.join(header)!r}. Expected {','.join(COLUMNS)}."
+                    f"{file}, line 1: no column path in {','.join(header)!r:.200}. Expected {','.join(COLUMNS)}."
                 )
             for row in table:
                 values = {name: (row[name] or "").strip() for name in COLUMNS if name in header}

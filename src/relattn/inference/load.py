@@ -1,11 +1,9 @@
 """From a checkpoint to a network that is ready for use, of every task: `load`, which is `relattn.load`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from relattn import __version__
@@ -13,6 +11,8 @@ from relattn.inference.loading import load_task
 from relattn.inference.trained import ImageSource, Trained, pixels_of
 from relattn.preprocessing import Preprocessing
 from relattn.runs.checkpoints import read_checkpoint
+from relattn.runs.run_folder import read_json
+from relattn.runs.stored_config import section_of
 from relattn.tasks.files import digest
 
 
@@ -30,7 +30,7 @@ def load(checkpoint: Path | str) -> Trained:
     task = load_task(path)
     predictor = task.predictor()
     preprocessing = Preprocessing.from_json(task.specification["preprocessing"])
-    config = yaml.safe_load(read_checkpoint(path)["config"])
+    attention = section_of(read_checkpoint(path), "model", str(path))["init_args"].get("attention")
 
     def transform(image: ImageSource) -> Tensor:
         return torch.from_numpy(preprocessing(pixels_of(image))).permute(2, 0, 1).contiguous()
@@ -40,7 +40,7 @@ def load(checkpoint: Path | str) -> Trained:
         "relattn": __version__,
         "task": task.name,
         "backbone": task.backbone,
-        "attention": config["model"]["init_args"].get("attention"),
+        "attention": attention,
         "checkpoint": {"file": path.name, "sha256": digest(path)},
         "input": {"name": "image", "layout": "NCHW", "dtype": "float32", "size": size},
         "preprocessing": preprocessing.as_json(),
@@ -54,7 +54,7 @@ def load(checkpoint: Path | str) -> Trained:
 def scores_beside(checkpoint: Path) -> dict[str, float]:
     """The scores of the run, from the `result.json` of its folder; empty without one."""
     for folder in (checkpoint.parent, checkpoint.parent.parent):
-        if (folder / "result.json").is_file():
-            scores: dict[str, float] = json.loads((folder / "result.json").read_text()).get("scores", {})
-            return scores
+        if result := read_json(folder / "result.json"):
+            scores = result.get("scores")
+            return scores if isinstance(scores, dict) else {}
     return {}

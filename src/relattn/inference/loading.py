@@ -2,12 +2,18 @@
 
 from pathlib import Path
 
+from torch import Tensor
+
 from relattn.errors import InputError
+from relattn.inference.bounded import Bounded
 from relattn.runs.checkpoints import read_checkpoint
 from relattn.runs.stored_config import build_from_config, section_of
 from relattn.tasks.base import Task
 from relattn.tasks.data import Data
 from relattn.tasks.transfer import fill_unused
+
+SPARE = 256 * 2**20
+"""Bytes that building a network may take beside twice its checkpoint's."""
 
 TRAINING_ARGUMENTS = ("optimizer", "schedule")
 """Arguments of a task that say how it is trained: a network is used without the classes that they name."""
@@ -22,17 +28,29 @@ def load_task(checkpoint: Path | str) -> Task:
             do not belong in one (`relattn.runs.stored_config`).
     """
     content = read_checkpoint(checkpoint)
+    room = Path(checkpoint).stat().st_size
     model = section_of(content, "model", str(checkpoint))
     model["init_args"]["pretrained"] = False  # the weights are the checkpoint's
     for name in TRAINING_ARGUMENTS:
         model["init_args"].pop(name, None)
-    task = build_from_config(Task, model, str(checkpoint))  # type: ignore[type-abstract]
-    task.assemble(dict(content["specification"]))
-    state = dict(content["state_dict"])
+    try:
+        with Bounded(2 * room + SPARE, f"{checkpoint}: its network"):
+            task = build_from_config(Task, model, str(checkpoint))  # type: ignore[type-abstract]
+            task.assemble(dict(content["specification"]))
+    except InputError as error:
+        if str(checkpoint) in str(error):
+            raise
+        raise InputError(f"{checkpoint}: {error}") from error
+    except Exception as error:  # a specification of somebody else's may hold anything
+        raise InputError(f"{checkpoint}: its network cannot be built: {error or type(error).__name__}") from error
+    state = content["state_dict"]
+    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
+        raise InputError(f"{checkpoint}: its state_dict has other entries than tensors with names.")
+    state = dict(state)
     fill_unused(task, state, task.training_only())
     try:
         task.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{checkpoint}: its weights are not those of its network. {error}") from error
     return task.eval()
 

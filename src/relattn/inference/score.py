@@ -169,7 +169,7 @@ def read_table(file: Path) -> Table:
 def check_header(header: list[str], file: Path) -> list[str]:
     """The columns by the names that they have here; raises as `read_table` does."""
     columns = ["file" if name == "path" else name for name in header]
-    found = ",".join(header) or "nothing"
+    found = (",".join(header) or "nothing")[:200]
     if missing := [name for name in ("file", "identity") if name not in columns]:
         raise InputError(
             f"{file}, line 1: no column {', '.join(missing)}, but {found!r}. Expected the header {','.join(COLUMNS)}, "

@@ -12,6 +12,9 @@ from relattn.errors import InputError, MissingFileError
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 """The checkpoint of the last epoch (or of an interruption), and the one that it replaced."""
 
+BEST = "best.ckpt"
+"""The checkpoint that a run with `--best` has chosen and tested."""
+
 
 def damage_of(file: Path) -> str | None:
     """Why a checkpoint file is not whole; None if it is.

@@ -5,17 +5,18 @@ whose disk is full, leaves both as they were.
 """
 
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from relattn.errors import InputError, MissingFileError
 from relattn.publish import publishing
-from relattn.runs.checkpoint_files import LAST, PREVIOUS, newest_whole
+from relattn.runs.checkpoint_files import BEST, LAST, PREVIOUS, damage_of, newest_whole
+from relattn.runs.plain_yaml import plain_yaml
 
 
 class Checkpoints(TorchCheckpointIO):
@@ -58,12 +59,31 @@ def read_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such checkpoint.")
     try:
+        check_members(path)
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:  # damaged bytes make a reader raise anything
         unreadable = isinstance(error, OSError | EOFError)  # said of its offsets, which tells nobody anything
         reason = "it is cut short or damaged." if unreadable else str(error) or type(error).__name__
         raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from error
     return content
+
+
+def check_members(path: Path) -> None:
+    """Refuse an archive that grows when it is read: PyTorch stores tensors as they are, and compresses nothing.
+
+    Raises:
+        InputError: If it has more to unpack than the file has bytes.
+    """
+    if not zipfile.is_zipfile(path):  # of PyTorch before 1.6
+        return
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > path.stat().st_size:
+        raise InputError(
+            f"{path} cannot be read as a checkpoint: its {path.stat().st_size:,} bytes unpack to {size:,}."
+        )
 
 
 def read_checkpoint(checkpoint: Path | str) -> dict[str, Any]:
@@ -98,13 +118,17 @@ def read_whole(file: Path) -> dict[str, Any]:
         ) from None
 
 
-def find_checkpoint(asked: str | Path, *, name: str | None = None, runs: str | Path | None = None) -> Path:
+def find_checkpoint(
+    asked: str | Path, *, name: str | None = None, runs: str | Path | None = None, to_train: bool = False
+) -> Path:
     """The file that `--ckpt_path` means, the one definition for all commands.
 
     Args:
-        asked: A file; a run's folder, for the newest whole checkpoint of the run; or `last`, for that of the named run.
+        asked: A file; a run's folder, for the network that the run has tested, its best with `--best`, else its newest
+            whole checkpoint; or `last`, for the newest of the named run.
         name: Name of the run, with `last`.
         runs: Folder of all runs, with `last`; by default `runs`.
+        to_train: Whether training goes on from it, which it does from the newest in any case.
 
     Raises:
         MissingFileError: If there is no such file, run or checkpoint.
@@ -121,6 +145,9 @@ def find_checkpoint(asked: str | Path, *, name: str | None = None, runs: str | P
             raise MissingFileError(f"--ckpt_path last --name {name}: expected one run of that name, found {listed}.")
         (path,) = folders
     if path.is_dir():
+        best = path / "checkpoints" / BEST
+        if not to_train and str(asked) != "last" and best.is_file() and damage_of(best) is None:
+            return best
         checkpoint = newest_whole(path)
         if checkpoint.stem != "last":
             warnings.warn(f"{path}: the last checkpoint is damaged, so {checkpoint.name} is used.", stacklevel=2)
@@ -138,13 +165,17 @@ def config_of(checkpoint: Path) -> dict[str, Any]:
     """
     content = read_whole(checkpoint)
     text = content.get("config") if isinstance(content, dict) else None
-    config = yaml.safe_load(text) if isinstance(text, str) else None
+    try:
+        config = plain_yaml(text) if isinstance(text, str) else None
+    except InputError as error:
+        raise InputError(f"{checkpoint}: its configuration cannot be read: {error}") from error
     return config if isinstance(config, dict) else {}
 
 
 def run_of(checkpoint: Path) -> Path | None:
     """The folder of the run that a checkpoint belongs to, if it lies in one."""
-    for folder in (checkpoint.parent, checkpoint.parent.parent, checkpoint.resolve().parent.parent):
-        if (folder / "config.yaml").is_file():
-            return folder
-    return None
+    real = checkpoint.resolve()
+    # Names of metrics have slashes, and so have those of checkpoints that name them: folders within `checkpoints`.
+    deeper = [folder.parent for file in (checkpoint, real) for folder in file.parents if folder.name == "checkpoints"]
+    above = [checkpoint.parent, checkpoint.parent.parent, real.parent.parent, *deeper]
+    return next((folder for folder in above if (folder / "config.yaml").is_file()), None)

@@ -91,7 +91,8 @@ def advice(trainer: Trainer) -> str:
     rates = ", ".join(f"{optimizer.param_groups[0]['lr']:.3g}" for optimizer in trainer.optimizers)
     precise = str(trainer.precision).startswith("32")
     precision = "" if precise else f", --trainer.precision 32 instead of {trainer.precision}"
-    kept = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    own = [one for one in trainer.checkpoint_callbacks if getattr(one, "filename", "") == "last"]
+    kept = getattr(own[0], "best_model_path", "") if own else ""
     return (
         f"The learning rate is {rates}. Try a lower --model.optimizer.lr, a longer warm-up, "
         f"--trainer.gradient_clip_val 1{precision}; relattn data check looks at the images."

@@ -131,6 +131,8 @@ def shown(name: str, value: Any) -> str:
         return f"{value} {counted if value != 1 else counted[:-1]}"
     if isinstance(value, int | float):
         return f"{short(name)} {value:g}"
+    if isinstance(value, list) and value and all(isinstance(one, Mapping) and "class_path" in one for one in value):
+        return ", ".join(map(class_name, value))
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     return f"{short(name)} {text}"
 

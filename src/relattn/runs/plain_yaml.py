@@ -13,23 +13,32 @@ MOST = 100_000
 """Values of a configuration, each counted as often as it is referred to."""
 
 
+MOST_BRACKETS = 5_000
+"""Lists and dictionaries in brackets; reading takes time as their depth squared."""
+
+
+class TooLargeError(InputError):
+    """A configuration is larger than configurations are."""
+
+
 def plain_yaml(text: str) -> Any:
     """Read YAML.
 
     Raises:
-        InputError: If it is no YAML, or larger than configurations are.
+        TooLargeError: If it is larger than configurations are.
+        InputError: If it is no YAML.
     """
-    if len(text) > LONGEST:
-        raise InputError(f"it has {len(text):,} characters, and configurations have at most {LONGEST:,}.")
+    if len(text) > LONGEST or text.count("[") + text.count("{") > MOST_BRACKETS:
+        raise TooLargeError(f"it has {len(text):,} characters, and configurations have at most {LONGEST:,}.")
     try:
         content = yaml.safe_load(text)
         left = MOST - count(content, MOST)
     except RecursionError as error:
-        raise InputError("it is nested too deeply.") from error
+        raise TooLargeError("it is nested too deeply.") from error
     except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:  # of dates and keys that are none
-        raise InputError(f"it is no YAML: {' '.join(str(error).split())}") from error
+        raise InputError(" ".join(str(error).split())) from error
     if left < 0:
-        raise InputError(f"it has more than {MOST:,} values.")
+        raise TooLargeError(f"it has more than {MOST:,} values.")
     return content
 
 

@@ -1,10 +1,12 @@
 """What is checked when everything is built and nothing is written: names that callbacks watch, parts of a data set."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.call import _call_configure_model
 
 from relattn.errors import InputError, suggest
 from relattn.tasks.base import Task
@@ -16,9 +18,18 @@ COUNTERS = {"epoch", "step"}
 class Preflight(Callback):
     """Refuses before the first step what would stop a run at the end of its first epoch, or of the last."""
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check what callbacks watch, and parts of validation and test."""
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Build the network before other callbacks look at it: averages of weights and pruning do so here already.
+
+        Lightning builds it after `setup` only; to build it twice changes nothing.
+        """
         if isinstance(pl_module, Task):
+            _call_configure_model(trainer)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check what the data show, what callbacks watch, and parts of validation and test."""
+        if isinstance(pl_module, Task):
+            trainer.datamodule.check()  # type: ignore[attr-defined]
             check_monitors(trainer.callbacks, pl_module)  # type: ignore[attr-defined]
             check_parts(trainer, pl_module, ("val", "test"))
 
@@ -70,6 +81,14 @@ def check_parts(trainer: Trainer, task: Task, stages: Sequence[str]) -> None:
             continue
         loader = getattr(trainer.datamodule, f"{stage}_dataloader")()  # type: ignore[attr-defined]
         if limit < 1 if isinstance(limit, float) else limit < len(loader):
+            if stage == "val" and trainer.overfit_batches > 0:  # type: ignore[attr-defined]
+                trainer.limit_val_batches = 0
+                warnings.warn(
+                    f"Validation is left out: {type(metrics[stage]).__name__} scores a set as a whole, and "
+                    "--trainer.overfit_batches takes a part.",
+                    stacklevel=2,
+                )
+                continue
             instead = "leave it out, or give 0 to leave validation out." if stage == "val" else "leave it out."
             name = type(metrics[stage]).__name__
             raise InputError(f"--trainer.{option} is {limit}, and {name} scores a set as a whole: {instead}")

@@ -15,7 +15,7 @@ import yaml
 from lightning import __version__
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
 
 import relattn
 from relattn.costs.measure import count_macs
@@ -52,6 +52,8 @@ class RunRecord(Callback):
         self.kept_scores: dict[str, float] = {}
         self.test_sets: dict[str, dict[str, Any]] = {}
         """Descriptions of the test sets beside the run's own, by their names."""
+        self.chosen: dict[str, Any] | None = None
+        """The checkpoint that was chosen by validation and tested; None for the last epoch's."""
         self.partial: dict[str, str] = {}
         """Stages that have seen a part of their images, and which part."""
 
@@ -59,8 +61,11 @@ class RunRecord(Callback):
         """Write what the run is; a rehearsal with `fast_dev_run` leaves nothing."""
         self.made = hidden(made(trainer))
         if rehearses(trainer):
+            self.claim.running = True
             return
         trainer.loggers, self.loggers = [*trainer.loggers, *self.loggers], []
+        begin_loggers(trainer)
+        self.claim.running = True
         if not trainer.is_global_zero:
             return
         self.claim.started = True
@@ -72,8 +77,12 @@ class RunRecord(Callback):
             self.made["earlier"] = [*before.pop("earlier", []), before]
         publish_json(folder / "run.json", {**self.facts, **self.made})
         metrics_logger(trainer).begin(self.resumed_rows)
-        for logger in wandb_logging.loggers_of(trainer.loggers):
-            wandb_logging.log_start(logger, yaml.safe_load(self.config), {**self.facts, **self.made})
+        config = yaml.safe_load(self.config)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                wandb_logging.log_start(logger, config, {**self.facts, **self.made})
+            else:
+                logger.log_hyperparams({name: config.get(name) for name in ("seed_everything", "model", "data")})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.begin(trainer)
@@ -151,6 +160,7 @@ class RunRecord(Callback):
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
             "scores": {name: round(value, 4) for name, value in scores.items()},
+            **({"tested": self.chosen} if self.chosen else {}),
             **({"test_sets": self.test_sets} if self.test_sets else {}),
             **({"partial": self.partial} if self.partial else {}),
             "seconds": round(self.seconds(), 1),
@@ -177,6 +187,13 @@ class RunRecord(Callback):
             costs["macs"] = count_macs(module.network.eval(), image)
             module.network.train(training)
         return costs
+
+
+def begin_loggers(trainer: Trainer) -> None:
+    """Let loggers refuse before anything is written: no account, a server that does not answer."""
+    if trainer.is_global_zero:
+        for logger in trainer.loggers:
+            getattr(logger, "experiment", None)
 
 
 def rehearses(trainer: Trainer) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from relattn.errors import InputError
 from relattn.runs.identity import SEED, Decisive, changes, decisive
@@ -170,7 +170,21 @@ class ResumedRun(Callback):
                 "train its network on others, start a new run with --model.pretrained RUN."
             )
 
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let the files that a `ModelCheckpoint` knows be those of the run's folder, which may have been moved."""
+        for callback in trainer.checkpoint_callbacks:
+            state = checkpoint.get("callbacks", {}).get(callback.state_key)
+            if isinstance(callback, ModelCheckpoint) and state and state.get("dirpath"):
+                checkpoint["callbacks"][callback.state_key] = moved(state, state["dirpath"], str(callback.dirpath))
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the options of the optimizer, and the schedule."""
         if isinstance(pl_module, Task):
             pl_module.apply_plan()
+
+
+def moved(value: Any, before: str, now: str) -> Any:
+    """The state of a callback with its paths in another folder."""
+    if isinstance(value, dict):
+        return {moved(name, before, now): moved(one, before, now) for name, one in value.items()}
+    return now + value.removeprefix(before) if isinstance(value, str) and value.startswith(before) else value

@@ -152,6 +152,8 @@ class RunClaim:
     folder: Path | None = None
     started: bool = False
     """Whether something was written into the folder that is to stay."""
+    running: bool = False
+    """Whether the run has begun: options, data, network and checkpoint go together."""
     made: list[Path] = field(default_factory=list)
     """Folders that were made, the innermost last."""
     descriptor: int | None = None

@@ -9,21 +9,28 @@ says so.
 import argparse
 import importlib
 import importlib.util
+import itertools
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jsonargparse import ArgumentParser
+from lightning.pytorch.callbacks import Callback, LambdaCallback
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.strategies import Strategy
 from torch import nn
 from torch.optim import Optimizer
 
 from relattn.attention.base import Attention
 from relattn.errors import InputError
 from relattn.heads import IdentityClassifier
-from relattn.runs.plain_yaml import MOST, plain_yaml
+from relattn.runs.checkpoints import run_of
+from relattn.runs.plain_yaml import MOST, TooLargeError, plain_yaml
+from relattn.runs.progress import load_config
 from relattn.tasks.base import Task
 from relattn.tasks.data import Data
 from relattn.tasks.schedules import Schedule
@@ -51,6 +58,8 @@ def section_of(content: dict[str, Any], section: str, source: str) -> dict[str, 
     try:
         found = plain_yaml(content["config"])[section]
         return {**found, "class_path": found["class_path"], "init_args": dict(found.get("init_args") or {})}
+    except TooLargeError as error:
+        raise InputError(f"{source}: its configuration cannot be read: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{source} holds no configuration of the {section}, as `relattn fit` writes one.") from error
 
@@ -83,6 +92,23 @@ def build_from_config(base: type[Built], config: dict[str, Any], source: str) ->
     return made
 
 
+def check_whole_config(config: Any, checkpoint: Path) -> None:
+    """Look at every class of a configuration that a command takes from a checkpoint, the trainer's among them.
+
+    What the `config.yaml` of the run's folder names counts as the user's own.
+
+    Args:
+        config: The configuration.
+        checkpoint: Where it is from.
+
+    Raises:
+        InputError: If it names anything else than classes of the suite's kinds, or Lightning's callbacks and loggers.
+    """
+    run = run_of(checkpoint)
+    known = {value for _, value in entries(load_config(run))} if run is not None else set()
+    check_classes(config, str(checkpoint), known=known, kinds=(*KINDS, Callback, Logger, Profiler, Strategy))
+
+
 def causes(error: BaseException) -> Iterator[BaseException]:
     """An error, and those that it was raised from."""
     cause: BaseException | None = error
@@ -91,38 +117,54 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__
 
 
-def check_classes(config: Any, source: str) -> None:
-    """Look at every class that a configuration names, however deep; raises as `build_from_config` does."""
-    for number, (key, value) in enumerate(entries(config)):
-        if number > MOST:
-            raise InputError(f"{source}: its configuration has more than {MOST:,} values.")
+def check_classes(config: Any, source: str, *, known: Collection[Any] = (), kinds: tuple[type, ...] = KINDS) -> None:
+    """Look at every class that a configuration names, however deep; raises as `build_from_config` does.
+
+    Args:
+        config: The configuration.
+        source: Display name of the checkpoint in messages.
+        known: What may be named besides.
+        kinds: What classes may be.
+    """
+    try:
+        found = list(itertools.islice(entries(config), MOST))
+    except (TooLargeError, RecursionError) as error:
+        raise InputError(f"{source}: its configuration cannot be read: {error}") from error
+    if len(found) == MOST:
+        raise InputError(f"{source}: its configuration has {MOST:,} values or more.")
+    for key, value in found:
         if key == "__path__":
             raise InputError(
                 f"{source}: its configuration goes on in the file {value}, and may not name files of its own."
             )
         if isinstance(value, str) and (key.endswith("class_path") or importable(value)):
-            check_class(value, source)
+            if value not in known:
+                check_class(value, source, kinds)
         elif callable(value):
-            check_class(f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value)}", source)
+            check_class(f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value)}", source, kinds)
 
 
 def entries(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value with its key, however deep; what text says as YAML counts too, since the parser reads it."""
-    if isinstance(value, dict):
-        for name, part in value.items():
+    """Every value with its key, however deep; what text says as YAML counts too, since the parser reads it.
+
+    A container comes before its parts, as None: who counts values counts those that have no other in them as well.
+    """
+    if isinstance(value, dict | list | tuple | set):
+        yield key, None
+        parts = value.items() if isinstance(value, dict) else ((key, part) for part in value)
+        for name, part in parts:
             yield from entries(part, str(name))
-    elif isinstance(value, list | tuple | set):
-        for part in value:
-            yield from entries(part, key)
-    else:
-        yield key, value
-        if isinstance(value, str):
-            try:
-                read = plain_yaml(value)
-            except InputError:
-                return
-            if isinstance(read, dict | list):
-                yield from entries(read, key)
+        return
+    yield key, value
+    if isinstance(value, str):
+        try:
+            read = plain_yaml(value)
+        except TooLargeError:
+            raise
+        except InputError:
+            return
+        if isinstance(read, dict | list):
+            yield from entries(read, key)
 
 
 def importable(text: str) -> bool:
@@ -141,8 +183,8 @@ def importable(text: str) -> bool:
     return any(place.is_dir() or place.with_suffix(".py").is_file() for place in places)
 
 
-def check_class(path: str, source: str) -> None:
-    """Refuse a class that does not belong in a checkpoint's configuration.
+def check_class(path: str, source: str, kinds: tuple[type, ...] = KINDS) -> None:
+    """Refuse a class that is not of some kinds, which belong in a checkpoint's configuration.
 
     A package of the user's own counts where the program has imported it, or `RELATTN_TRUSTED` names it.
 
@@ -159,7 +201,7 @@ def check_class(path: str, source: str) -> None:
     found = getattr(sys.modules.get(module), name, None)
     layer = isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.startswith("torch.nn.")
     layer = layer or getattr(found, "__module__", "").startswith("relattn.losses.")
-    if not layer and not (isinstance(found, type) and issubclass(found, KINDS)):
+    if not layer and not (isinstance(found, type) and issubclass(found, kinds) and found is not LambdaCallback):
         raise InputError(
             f"{source}: its configuration names {path}, which is no task, data set, attention, schedule, optimizer or "
             f"layer that is known here, so it is not used. If it is your own, import {module.partition('.')[0]} before "

@@ -2,7 +2,7 @@
 
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -113,13 +113,14 @@ def blank(
         x_label: Name of the horizontal axis.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator
 
     width, height = size
     figure = Figure(figsize=(width / UNIT, height / UNIT), dpi=UNIT)
     figure.patch.set_visible(False)
     vertical = MaxNLocator(nbins=4)
-    left = DIGIT * max(len(f"{value:.6g}") for value in vertical.tick_values(*y)) + 5
+    horizontal = MaxNLocator(nbins=6, integer=whole, min_n_ticks=1 if whole else 2)
+    left = DIGIT * max(map(len, marks(vertical.tick_values(*y)))) + 5
     bottom = BOTTOM + (SMALL + 4 if x_label else 0)
     ax = figure.add_axes(
         (left / width, bottom / height, (width - left - RIGHT) / width, (height - TOP - bottom) / height), frameon=False
@@ -128,11 +129,20 @@ def blank(
     ax.grid(axis="y", color=LINE, linewidth=1)
     ax.tick_params(length=0, labelsize=SMALL, labelcolor=SOFT)
     ax.set_xlabel(x_label, fontsize=SMALL, color=SOFT)
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole, min_n_ticks=1 if whole else 2))
-    ax.yaxis.set_major_locator(vertical)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    for axis, locator, limits in ((ax.xaxis, horizontal, x), (ax.yaxis, vertical, y)):
+        ticks = [tick for tick in locator.tick_values(*limits) if limits[0] <= tick <= limits[1]]
+        axis.set_major_locator(FixedLocator(ticks))
+        axis.set_major_formatter(FixedFormatter(marks(ticks)))
     return figure, ax
+
+
+def marks(ticks: Iterable[float]) -> list[str]:
+    """Numbers beside an axis, all with as many decimal places as one of them needs."""
+    shortest = [f"{tick:.6g}" for tick in ticks]
+    if any("e" in text for text in shortest):
+        return shortest
+    decimals = max((len(text.partition(".")[2]) for text in shortest), default=0)
+    return [f"{float(text):.{decimals}f}" for text in shortest]
 
 
 def line(ax: "Axes", curve: Curve, colour: str, width: float, alpha: float = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""In what runs differ that should be alike: the code, the data, the libraries, the numerics and the machine.
+"""Differences between runs that should be alike: the code, the data, the libraries, the numerics and the machine.
 
 Scores of such runs may differ for a reason that no table shows, so reports name them.
 """

@@ -28,6 +28,13 @@ VERSIONS = ("relattn", "torch", "lightning")
 """Those that the list of runs shows; `result.json` has more."""
 
 
+FACTS = {
+    **{"data": "data", "weights": "weights", "epochs": "epochs", "time": "time", "device": "device"},
+    **{"commit": "commit", "versions": "versions"},
+}
+"""Columns of the list of runs after state and score, by their names in `summary`."""
+
+
 def render(tables: list[Table], records: list[Record]) -> str:
     """The page."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -38,13 +45,17 @@ def render(tables: list[Table], records: list[Record]) -> str:
     environment.filters["tone"] = tone
     environment.filters["plain"] = printed
     template = environment.from_string((Path(__file__).parent / "report.html.jinja").read_text())
+    runs = [summary(record) for record in records]
+    alike = shared(runs)
     return template.render(
         tables=[{"table": table, **parts(table)} for table in tables],
         other_numbers=other_numbers,
         explanation=explanation,
         generated=sum(record.generated for record in records),
         damaged=sum(bool(record.damage) for record in records),
-        runs=[summary(record) for record in records],
+        runs=runs,
+        alike=alike,
+        facts={name: heading for name, heading in FACTS.items() if name not in alike},
         pictures=pictures(records),
         finished=sum(record.result is not None for record in records),
     )
@@ -146,6 +157,16 @@ def families(table: Table) -> list[dict[str, Any]]:
             ]
             heading = " · ".join(part for part in (table.label(column), family) if part)
             found.append({"heading": heading, "rows": [table.label(row) for row in runs], "lines": lines})
+    return found
+
+
+def shared(runs: list[dict[str, Any]]) -> dict[str, str]:
+    """What all runs that say it have alike, by its name in `FACTS`: said once, and no column of the list of runs."""
+    found = {}
+    for name, heading in FACTS.items():
+        values = {str(run[name]) for run in runs if run[name] not in ("", None)}
+        if len(runs) > 1 and len(values) == 1 and name != "time":
+            found[name] = f"{heading} {values.pop()}" if name != "versions" else values.pop()
     return found
 
 

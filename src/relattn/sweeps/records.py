@@ -181,7 +181,7 @@ def read_one(folder: Path) -> Record:
             if checkpoint.name != "last.ckpt" and (folder / "checkpoints" / "last.ckpt").is_file():
                 damage.append(f"last.ckpt is damaged; {checkpoint.name} is whole.")
         except InputError as error:
-            damage.append(str(error))
+            damage.append(str(error).replace(f"{folder}/", "").replace(str(folder), "the run"))
     record = Record(folder, sweep or {}, result, state, damage)
     if elsewhere := len(record.files_of_pictures) - len(record.pictures):
         damage.append(f"{elsewhere:,} of its pictures are no files of this folder, and are not looked at.")

@@ -272,7 +272,8 @@ def missing_runs(where: str, planned: int, found: Sequence[Record], chosen: int)
     lacking = planned - chosen
     if lacking <= 0:
         return []
-    states = [record.state for record in found if record.result is None]
+    states: list[str] = [record.state for record in found if record.result is None]
+    states += ["tested in part" for record in found if record.result is not None and record.partial]
     listed = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
     unstarted = planned - len(found)
     listed += [f"{unstarted} not started"] if unstarted > 0 else []
@@ -286,7 +287,7 @@ def reading_notes(table: Table, records: Sequence[Record]) -> list[str]:
         notes.append("† on generated data: not comparable with published numbers, so no difference is given.")
     for number, departure in enumerate(table.departures):
         letter = chr(ord("a") + number % 26)
-        notes.append(f"{letter}: departs from the recipe of the table in {departure}.")
+        notes.append(f"{letter}: departs from the table's recipe: {departure}.")
     if any(record.weights == "random" for record in records) and table.sources:
         notes.append("Some runs began with random weights, see the list of runs.")
     return notes

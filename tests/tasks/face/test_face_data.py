@@ -30,7 +30,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trainer(rank: int = 0, world_size: int = 1) -> SimpleNamespace:
     device = SimpleNamespace(root_device=torch.device("cpu"))
-    return SimpleNamespace(global_rank=rank, world_size=world_size, num_devices=1, strategy=device)
+    return SimpleNamespace(global_rank=rank, world_size=world_size, num_devices=1, strategy=device, overfit_batches=0)
 
 
 def faces(root: Path, **arguments: object) -> Faces:

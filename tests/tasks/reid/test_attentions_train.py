@@ -12,8 +12,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is (not the published set|a re
 
 TINY = ["--backbone", "resnet14t", "--data.batch_size", "8"]
 
-QUICK = ("se", "stra", "non_local_rga_s")
-"""In blocks, in place of convolutions, and one made of others; after stages there is one in every task's small run."""
+QUICK = ("se", "stra")
+"""In blocks, and in place of convolutions; after stages there is one in every task's small run."""
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def test_learning_beats_chance(people: Path) -> None:
     assert found["scores"]["train/error"] < 50  # chance: 92
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_with_any_number_of_workers_and_after_a_pause(people: Path) -> None:
     options = ["--attention", "none", "--model.schedule", "relattn.tasks.schedules.Constant", "--name"]
     whole = fit("reid", people, *options, "whole", "--trainer.max_epochs", "2")

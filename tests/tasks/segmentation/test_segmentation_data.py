@@ -21,7 +21,11 @@ from relattn.tasks.segmentation.pairs import images_in
 SIZE = (48, 96)
 SMALL = "ignore:.*is (not the published set|a rendered stand-in):UserWarning"
 TRAINER = SimpleNamespace(
-    num_devices=1, global_rank=0, world_size=1, strategy=SimpleNamespace(root_device=torch.device("cpu"))
+    num_devices=1,
+    global_rank=0,
+    world_size=1,
+    strategy=SimpleNamespace(root_device=torch.device("cpu")),
+    overfit_batches=0,
 )
 
 
@@ -244,7 +248,7 @@ def test_nothing_there_says_what_is_expected_and_how_to_get_it(tmp_path):
         Cityscapes(tmp_path).setup("fit")
     with pytest.raises(MissingFileError, match=r"(?s)CamVid was not found.*trainannot"):
         CamVid(tmp_path).setup("fit")
-    with pytest.raises(MissingFileError, match=r"images/train is missing"):
+    with pytest.raises(MissingFileError, match=r"images is missing"):
         Folders(tmp_path, ["a"]).setup("fit")
 
 

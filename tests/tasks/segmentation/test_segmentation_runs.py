@@ -46,7 +46,10 @@ def test_a_run_with_attention_is_scored(segmentation_run: Path) -> None:
     check_scores(segmentation_run, "rga_sc")
 
 
-@pytest.mark.parametrize(("task", "attention"), [("segmentation", "rga_sc"), ("segmentation_aspp", "none")])
+@pytest.mark.parametrize(
+    ("task", "attention"),
+    [("segmentation", "rga_sc"), pytest.param("segmentation_aspp", "none", marks=pytest.mark.slow)],
+)
 def test_a_recipe_trains_and_is_scored(task: str, attention: str, streets: Path) -> None:
     folder = fit("segmentation", streets, "--task", task, "--attention", attention)
     assert folder.name.startswith(f"cityscapes-resnet14t-{attention}-")
@@ -82,11 +85,11 @@ def test_predictions_are_label_ids_that_the_official_script_scores_alike(
     assert "protocol: whole" in capsys.readouterr().out
     scores = result(folder / "test")["scores"]
     assert run(["predict", "--ckpt_path", checkpoint, "--data.predict_split", "val"]) == 0
-    files = sorted((folder / "predict" / "labelIds").iterdir())
+    files = sorted((folder / "predict" / "labelIds" / "leftImg8bit" / "val").rglob("*.png"))
     truths = sorted(streets.rglob("gtFine/val/*/*_labelIds.png"))
     names = [re.sub("_gtFine.*", "", path.name) for path in truths]
     assert [path.name for path in files] == [f"{name}_labelIds.png" for name in names]
-    assert sorted(path.name for path in (folder / "predict" / "overlay").iterdir()) == [
+    assert sorted(path.name for path in (folder / "predict" / "overlay").rglob("*.png")) == [
         f"{n}_overlay.png" for n in names
     ]
     for file in files:
@@ -99,6 +102,7 @@ def test_predictions_are_label_ids_that_the_official_script_scores_alike(
     assert 100 * found["averageScoreClasses"] == pytest.approx(scores["test/mIoU"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_way_of_evaluation_and_the_images_are_named_with_the_scores(
     segmentation_run: Path, copy_of: Callable[[Path], Path]
 ) -> None:
@@ -121,9 +125,10 @@ def test_attention_in_the_context_of_the_head(segmentation_run: Path) -> None:
             ["--attention", "rga_sc", "--model.stages", "[1]", "--model.inference.crop", "[32,32]"],
             "network.backbone.attention.stage1",
         ),
-        (
+        pytest.param(
             ["--attention", "nl", "--model.loss", "relattn.losses.OHEMCrossEntropy", "--model.auxiliary_weight", "0"],
             "network.context.attention",
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -165,7 +170,7 @@ def assert_places(task: Task, where: str) -> None:
 def test_what_cannot_be_is_said(streets: Path) -> None:
     for options, message in (
         (["--data.batch_size", "1"], "at least 2 images|batch"),
-        (["--backbone", "convnext_atto"], "first_dilation='previous'"),
+        (["--backbone", "convnext_atto"], "--model.first_dilation previous"),
         (["--model.auxiliary_weight", "-1"], "auxiliary_weight is -1"),
         (["--attention", "rga_sc", "--model.context_mode", "full"], r"--model.inference.crop \[32,32\]"),
         (["--data.eval_batch_size", "0"], "eval_batch_size is 0"),

@@ -4,12 +4,20 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from jsonargparse import Namespace
+
 from relattn.cli import catalogue
 from relattn.cli.lightning.recipes import imported
 from relattn.errors import InputError
 
 LARGEST_SEED = 2**32 - 1
 """NumPy's."""
+
+STARTED_LATE = ("_spawn", "_fork", "_notebook")
+"""Ends of the names of strategies whose processes are copies of the first."""
+
+SHARDING = ("fsdp", "deepspeed", "modelparallel", "xla", "single_xla")
+"""Beginnings of the names of strategies that divide a network among devices."""
 
 AT_LEAST_ONE = ("check_val_every_n_epoch", "accumulate_grad_batches", "log_every_n_steps")
 
@@ -39,12 +47,38 @@ def check_config(command: str, config: Any) -> None:
         raise InputError("--trainer.val_check_interval is 0, expected a part of an epoch, or a number of steps from 1.")
     if (clip := trainer.get("gradient_clip_val")) is not None and clip < 0:
         raise InputError(f"--trainer.gradient_clip_val is {clip}, expected 0 or more; leave it out not to clip.")
+    check_trainer(trainer)
     if command == "fit":
         for name in ("max_epochs", "max_steps", "limit_train_batches"):
             if trainer.get(name) == 0:
                 raise InputError(f"--trainer.{name} is 0: nothing would be trained. Give at least 1.")
         check_optimizer(config.model.init_args.get("optimizer"))
     check_data_of_task(config.model.class_path, config.data.class_path)
+
+
+def check_trainer(trainer: Any) -> None:
+    """Refuse what a run cannot have, since it keeps records in its folder.
+
+    Raises:
+        InputError: With the option that does what is meant.
+    """
+    if trainer.get("default_root_dir") is not None:
+        raise InputError("--trainer.default_root_dir: a run's folder is chosen with --runs and --name.")
+    if trainer.get("barebones"):
+        raise InputError("--trainer.barebones: a run keeps its metrics and checkpoints. Leave it out.")
+    strategy = trainer.get("strategy")
+    kind = str(getattr(strategy, "class_path", strategy)).rpartition(".")[2]
+    start = (strategy.get("init_args") or {}).get("start_method") if isinstance(strategy, Namespace) else None
+    if kind.endswith(STARTED_LATE) or start in ("spawn", "fork", "forkserver"):
+        raise InputError(
+            f"--trainer.strategy {start or kind}: processes that start when all is built do not bring the run's scores "
+            "back. Give --trainer.strategy ddp."
+        )
+    if kind.lower().startswith(SHARDING):
+        raise InputError(
+            f"--trainer.strategy {kind} keeps parts of a network on each device, and a run's checkpoints hold it "
+            "whole. Give --trainer.strategy ddp."
+        )
 
 
 def numbers(value: Any, option: str) -> Iterator[tuple[str, float]]:
@@ -54,7 +88,7 @@ def numbers(value: Any, option: str) -> Iterator[tuple[str, float]]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from numbers(item, option)
-    elif isinstance(value, dict) or hasattr(value, "__dict__"):
+    elif isinstance(value, dict | Namespace):
         for name, item in (value if isinstance(value, dict) else vars(value)).items():
             yield from numbers(item, option if name == "init_args" else f"{option}.{name}")
 

@@ -9,6 +9,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -35,6 +36,9 @@ SUITE_FLAGS = ("name", "runs", "test_data")
 
 RECIPE_FLAGS = ("task", "data", "attention", "trainer", "logger")
 """Flags that name recipes, or files in their form."""
+
+BEST_CHECKPOINT = "relattn.runs.best.BestCheckpoint"
+"""The callback that `--best` adds."""
 
 CLASS_OPTIONS = ("model", "data", "model.attention", "model.optimizer", "model.schedule", "model.loss")
 """Options that choose a class; its arguments are options below them."""
@@ -141,11 +145,12 @@ def without(arguments: list[str], flag: str) -> list[str]:
 # --- The command line -----------------------------------------------------------------------------------------------
 
 
-def read_command_line(arguments: list[str]) -> CommandLine:
+def read_command_line(arguments: list[str], command: str = "fit") -> CommandLine:
     """Merge what a command line of a trainer command names.
 
     Args:
         arguments: What follows the command's name.
+        command: Its name.
 
     Raises:
         InputError: If a name is unknown, a file cannot be read, or a flag lacks its value.
@@ -158,12 +163,14 @@ def read_command_line(arguments: list[str]) -> CommandLine:
     if "--quiet" in arguments:
         suite["quiet"] = "true"
         arguments = [argument for argument in arguments if argument != "--quiet"]
-    arguments = with_test_data(arguments, suite)
+    chooses_best = "--best" in arguments
+    arguments = with_test_data([argument for argument in arguments if argument != "--best"], suite)
     names = {flag: value for flag in RECIPE_FLAGS if (value := value_of(arguments, f"--{flag}")) is not None}
     files = values_of(arguments, "--config")
     for flag in (*RECIPE_FLAGS, "config"):
         arguments = without(arguments, f"--{flag}")
-    arguments, checkpoint_config = with_checkpoint(arguments, suite, own_config="task" not in names and not files)
+    own_config = "task" not in names and not files
+    arguments, checkpoint_config = with_checkpoint(arguments, suite, own_config=own_config, to_train=command == "fit")
     line = CommandLine(checkpoint_config, [], checkpoint_config.pop("recipes", None) or {}, suite)
     if "task" in names:
         line.config = merge(line.config, task_recipe(names["task"]))
@@ -171,7 +178,8 @@ def read_command_line(arguments: list[str]) -> CommandLine:
     for file in files:
         content = read_config(Path(file))
         line.recipes |= content.pop("recipes", None) or {}
-        line.config = merge(with_data_of(line.config, content), content)
+        before, line.config = line.config, merge(with_data_of(line.config, content), content)
+        line.dropped += dropped_by(before, line.config, file)
     for overlay in ("trainer", "logger"):
         if overlay in names:
             line.config = merge(line.config, read_config(recipe_file(overlay, names[overlay])))
@@ -182,6 +190,10 @@ def read_command_line(arguments: list[str]) -> CommandLine:
     backbone = next((value for flag in flags if (value := value_of(rest, flag)) is not None), None)
     choose_attention(line, names.get("attention"), backbone)
     line.options = expand_short_flags(rest)
+    if chooses_best and command != "fit":
+        raise InputError(f"--best is for fit, which chooses a checkpoint, and not for {command}.")
+    if chooses_best and BEST_CHECKPOINT not in str(line.config.get("trainer", {}).get("callbacks")):
+        line.options += ["--trainer.callbacks+", json.dumps({"class_path": BEST_CHECKPOINT})]
     asks_for_help = any(argument.partition("=")[0].endswith(("-h", "help")) for argument in arguments)
     if not (names_model(line.config) or value_of(rest, "--model") or asks_for_help):
         raise InputError(f"Choose what to run: --task {' | '.join(catalogue.recipes('task'))}, or --config FILE.")
@@ -204,13 +216,16 @@ def names_model(config: Config) -> bool:
     return isinstance(model, str) or (isinstance(model, dict) and "class_path" in model)
 
 
-def with_checkpoint(arguments: list[str], suite: dict[str, str], *, own_config: bool) -> tuple[list[str], Config]:
+def with_checkpoint(
+    arguments: list[str], suite: dict[str, str], *, own_config: bool, to_train: bool
+) -> tuple[list[str], Config]:
     """The arguments with the path of the checkpoint that `--ckpt_path` means, and the configuration that it brings.
 
     Args:
         arguments: Of the command.
         suite: The suite's own flags; `last` takes the name out, since a run that goes on keeps its folder.
         own_config: Whether the checkpoint's configuration is wanted: neither a recipe nor a file is named.
+        to_train: Whether training goes on from it.
     """
     asked = value_of(arguments, "--ckpt_path")
     if asked is None:
@@ -218,10 +233,19 @@ def with_checkpoint(arguments: list[str], suite: dict[str, str], *, own_config: 
     from relattn.runs.checkpoints import config_of, find_checkpoint
 
     checkpoint = find_checkpoint(
-        asked, name=suite.pop("name", None) if asked == "last" else None, runs=suite.get("runs")
+        asked,
+        name=suite.pop("name", None) if asked == "last" else None,
+        runs=suite.get("runs"),
+        to_train=to_train,
     )
     arguments = [*without(arguments, "--ckpt_path"), "--ckpt_path", str(checkpoint)]
-    return arguments, config_of(checkpoint) if own_config else {}
+    if not own_config:
+        return arguments, {}
+    from relattn.runs.stored_config import check_whole_config
+
+    config = config_of(checkpoint)
+    check_whole_config(config, checkpoint)
+    return arguments, config
 
 
 def choose_data(line: CommandLine, name: str | None) -> None:
@@ -249,7 +273,9 @@ def choose_data(line: CommandLine, name: str | None) -> None:
         chosen = yaml.safe_load(name) if name.startswith("{") else {"class_path": name}
     if name is not None:  # another one than the task's recipe has, or the run whose configuration it is
         before = section if recipe is None else yaml.safe_load(recipe_file("data", str(recipe)).read_text())
-        training = shared_arguments({**before, "init_args": training}, chosen)
+        asked, training = training, shared_arguments({**before, "init_args": training}, chosen)
+        if left := {key: value for key, value in asked.items() if key not in training and key != "root"}:
+            line.dropped.append(starts_anew(f"--data {name}", str(before.get("class_path", "data set")), left))
     line.config["data"] = merge(chosen, {"init_args": training}) if training else chosen
 
 
@@ -295,12 +321,39 @@ def choose_classes(line: CommandLine, arguments: list[str]) -> list[str]:
         dropped = section.get("init_args") or {}
         del holder[key]
         if dropped:
-            name = str(section["class_path"]).rpartition(".")[2]
-            listed = ", ".join(f"{key} {value}" for key, value in dropped.items())
-            line.dropped.append(
-                f"--{option} {value} starts from its own defaults, without the recipe's {name} ({listed})."
-            )
+            line.dropped.append(starts_anew(f"--{option} {value}", str(section["class_path"]), dropped))
     return arguments
+
+
+def starts_anew(choice: str, class_path: str, dropped: Config) -> str:
+    """The sentence on arguments of a recipe's class that another one does not inherit."""
+    name = class_path.rpartition(".")[2]
+    listed = ", ".join(f"{key} {value}" for key, value in dropped.items())
+    return f"{choice} starts from its own defaults, without the recipe's {name} ({listed})."
+
+
+def dropped_by(before: Config, after: Config, file: str) -> list[str]:
+    """Sentences on arguments that went since a file chose another class."""
+    sentences = []
+    for option in CLASS_OPTIONS:
+        was, now = (section_at(config, option) for config in (before, after))
+        if was.get("class_path") and now.get("class_path") and not same_class(was["class_path"], now["class_path"]):
+            kept = now.get("init_args") or {}
+            left = {name: value for name, value in (was.get("init_args") or {}).items() if name not in kept}
+            if left:
+                choice = f"--config {file}: {now['class_path'].rpartition('.')[2]}"
+                sentences.append(starts_anew(choice, was["class_path"], left))
+    return sentences
+
+
+def section_at(config: Config, option: str) -> Config:
+    """The class and arguments that an option of `CLASS_OPTIONS` has in a configuration; empty if it has none."""
+    section: Any = config
+    for place, name in enumerate(option.split(".")):
+        section = (section.get("init_args") or {}).get(name) if place else section.get(name)
+        if not isinstance(section, dict):
+            return {}
+    return section
 
 
 def choose_attention(line: CommandLine, name: str | None, backbone: str | None) -> None:

@@ -20,15 +20,14 @@ def main(command: str, arguments: list[str]) -> int:
     """Run one of Lightning's commands."""
     if "--help_all" in arguments:
         arguments = ["--help"]
-    line = read_command_line(arguments)
+    line = read_command_line(arguments, command)
     for sentence in line.dropped:
         sys.stderr.write(f"relattn: {sentence}\n")
     sys.argv[1:] = [command, *arguments]  # the processes of a distributed run start from it
     keep_freed_memory()
     quieten()
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
     from relattn.cli.lightning.checks import misfit
+    from relattn.cli.lightning.failures import in_one_line
     from relattn.cli.lightning.suite import CompleteRun, SuiteCLI
 
     claim = RunClaim()
@@ -37,12 +36,14 @@ def main(command: str, arguments: list[str]) -> int:
             SuiteCLI(command, line, claim)
     except CompleteRun as complete:
         sys.stderr.write(f"relattn: {complete}\n")
-    except (InputError, MisconfigurationException, RuntimeError, KeyError) as error:
-        if isinstance(error, MisconfigurationException):
-            raise InputError(f"The trainer cannot run so: {' '.join(str(error).split())}") from error
-        if (said := misfit(error, value_of(line.options, "--ckpt_path"))) is not None:
-            raise said from error
+    except InputError:
         raise
+    except Exception as error:
+        said = misfit(error, value_of(line.options, "--ckpt_path"))
+        said = said or in_one_line(error, setting_up=not claim.running)
+        if said is None:
+            raise
+        raise said from error
     finally:
         claim.release()
     return 0
@@ -67,6 +68,14 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*resuming from a checkpoint that ended before the epoch ended.*")
     # It is the folder of the run that goes on.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
+    # It is the network of one GPU in each process, built once: nothing of it is sharded.
+    warnings.filterwarnings("ignore", message=".*WeightAveraging callback with a model that overrides.*")
+    # SWA has its own schedule, by epochs, from where it begins.
+    warnings.filterwarnings("ignore", message=".*SWA is currently only supported every epoch.*")
+    # The test that ends a run has no callbacks of training; a tuner's trial has few steps.
+    warnings.filterwarnings("ignore", message=".*You're using the WeightAveraging callback, but loading.*")
+    # `overfit_batches` is answered by the samplers themselves.
+    warnings.filterwarnings("ignore", message=".*requested to overfit but enabled .* dataloader shuffling.*")
     # Evaluating a checkpoint needs none of the callbacks that wrote it.
     warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
     warnings.formatwarning = short

@@ -5,6 +5,7 @@ many possible ones. The tree is read here for its deepest entry, which is the on
 """
 
 import ast
+import importlib
 import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -29,8 +30,21 @@ UNKNOWN = re.compile(
 )
 REQUIRED = re.compile(r"the following arguments are required: (.+)|Key \"([^\"]+)\" is required")
 NO_CLASS = re.compile(
-    r"No module named '[^']+'|[Mm]odule '[^']+' has no attribute '[^']+'|to be a sub|to a subclass|Unexpected import"
+    r"No module named '[^']+'|[Mm]odule '[^']+' has no attribute '[^']+'|to be a sub|to a subclass|Unexpected import|"
+    r"dot import path string: \S+"
 )
+REASONS = {"odule": "{}", "dot import": "there is no class of this short name"}
+"""What is said of a class, by what the message has; of others that they are of another kind."""
+
+NAMES = {
+    "callbacks": "lightning.pytorch.callbacks",
+    "logger": "lightning.pytorch.loggers",
+    "profiler": "lightning.pytorch.profilers",
+    "strategy": "lightning.pytorch.strategies",
+    "optimizer": "torch.optim",
+    "schedule": "relattn.tasks.schedules",
+}
+"""Modules with the usual classes of an option, by its last part."""
 CLASS_ALONE = re.compile(r"\{'class_path': '([\w.]+)'\}")
 NO_FILE = re.compile(r"File does not exist: '(.+)'|Path is not a file: '(.+)'")
 
@@ -55,12 +69,42 @@ def complaint(text: str, parser: Any, arguments: Sequence[str]) -> InputError:
         return InputError(f"{option or '--config'} {next(filter(None, found.groups()))}: there is no such file.")
     value = value_of(text)
     if found := NO_CLASS.search(text):
-        reason = found[0] if "odule" in found[0] else "it is another"
-        return InputError(f"{option} is {value!r}, expected the path of a class of that kind: {reason}.")
+        reason = next((said for part, said in REASONS.items() if part in found[0]), "it is another")
+        closest = closest_class(option, value)
+        return InputError(
+            f"{option} is {value!r}, expected the path of a class of that kind: {reason.format(found[0])}.{closest}"
+        )
     if option and (expected := expectation(text)):
         return InputError(f"{option} is {value!r}, expected {expected}.")
     said = " ".join(text.split())
     return InputError(f"{option} cannot be read: {said}" if option else said)
+
+
+def closest_class(option: str, value: str) -> str:
+    """The usual classes of an option whose names are most like a value, as a sentence; empty if none is."""
+    module = NAMES.get(option.rpartition(".")[2])
+    if module is None:
+        return ""
+    names = [name for name, one in vars(importlib.import_module(module)).items() if isinstance(one, type)]
+    said = suggest(value.rpartition(".")[2], names)
+    return f" {said}" if said.startswith("Closest") else ""
+
+
+def reason_of(text: str) -> str | None:
+    """Why a class could not be built, of all that was tried; None if the text is not of that kind.
+
+    Args:
+        text: What jsonargparse says where a value does not fit any type of a union.
+    """
+    if "any of the Union subtypes" not in text:
+        return None
+    lines = text.partition("Errors:")[2].partition("Given value type")[0].split("\n")
+    tried = [line.strip().removeprefix("- ") for line in lines]
+    reasons = [line for line in tried if line and not line.startswith(("Expected a", "Not a valid", "Problem with"))]
+    if not reasons:
+        return None
+    name = class_of(text.replace("Given value type", "", 1)).rpartition(".")[2]
+    return f"{name}: {reasons[0]}" if name else reasons[0]
 
 
 def option_of(text: str, *, keys_alone: bool = False) -> str:

@@ -2,21 +2,22 @@
 
 import json
 import re
+import warnings
 from argparse import ArgumentError
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, ModelSummary, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
 from relattn.cli import catalogue
+from relattn.cli.lightning.callbacks import check_network, for_evaluation, listed, place_checkpoints
 from relattn.cli.lightning.checks import check_composition, check_config
 from relattn.cli.lightning.command_line import CommandLine
 from relattn.cli.lightning.commands import attention_name, check_gpus, folder_of_run, name_of_run
@@ -25,8 +26,10 @@ from relattn.cli.lightning.display import Display, next_commands, show_scores, t
 from relattn.cli.lightning.paths import with_absolute_paths
 from relattn.cli.lightning.recipes import imported
 from relattn.cli.lightning.test_sets import build_all, named_like, test_entries
+from relattn.cli.lightning.writing import with_plain_texts, written
 from relattn.errors import InputError
 from relattn.runs import wandb_logging
+from relattn.runs.best import best_of, choice, chooses
 from relattn.runs.checkpoints import Checkpoints, read_checkpoint, run_of
 from relattn.runs.divergence import Divergence
 from relattn.runs.identity import changes, decisive, identity, label, shown
@@ -36,6 +39,7 @@ from relattn.runs.preflight import Preflight
 from relattn.runs.record import RunRecord, logged_scores, rehearses
 from relattn.runs.resume import ResumedRun, check_length, check_same_run, progress_of
 from relattn.runs.run_folder import RunClaim, read_json
+from relattn.runs.tuning import Tuned, has_tuners, with_found
 from relattn.tasks.base import Task, name_in_set
 from relattn.tasks.data import Data
 
@@ -105,11 +109,19 @@ class SuiteCLI(LightningCLI):
 
     def dumped(self, config: Any) -> str:
         """A configuration of the command as YAML."""
-        return str(self._parser(self.command).dump(config, skip_unset=False))
+        return yaml.safe_dump(self.content(config), sort_keys=False, allow_unicode=True)
 
     def content(self, config: Any) -> dict[str, Any]:
-        """A configuration of the command as plain dictionaries, lists, texts and numbers."""
-        content: dict[str, Any] = json.loads(self._parser(self.command).dump(config, format="json", skip_unset=False))
+        """A configuration of the command as plain dictionaries, lists, texts and numbers.
+
+        Raises:
+            InputError: If a value is an object that no file can hold.
+        """
+        config = with_plain_texts(config)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="(?s).*[Uu]nable to serialize.*")
+            text = self._parser(self.command).dump(config, format="json", skip_unset=False)
+        content: dict[str, Any] = written(json.loads(text), config)
         return content
 
     def departures(self, parser: LightningArgumentParser) -> dict[str, Any]:
@@ -133,6 +145,7 @@ class SuiteCLI(LightningCLI):
         config = self.config[self.command]
         check_gpus(config.trainer.accelerator, config.trainer.devices)
         with_absolute_paths(config)
+        config.trainer.callbacks = listed(config.trainer.callbacks) or None
         arguments = config.model.init_args
         checkpoint = Path(config.ckpt_path) if config.get("ckpt_path") else None
         if self.command != "fit" and checkpoint is None and not arguments.pretrained:
@@ -163,8 +176,8 @@ class SuiteCLI(LightningCLI):
         recorded.trainer.default_root_dir = None
         recipes = yaml.safe_dump({"recipes": self.line.recipes}) if self.line.recipes else ""
         self.record = RunRecord(recipes + self.dumped(recorded), self.facts, self.claim)
-        loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
-        for logger in loggers:
+        for logger in listed(config.trainer.logger):
+            within_run(logger, folder)
             if getattr(logger, "class_path", "").endswith(".WandbLogger"):
                 wandb_logging.name_run(logger.init_args, folder, self.facts, self.command)
         if checkpoint is not None:
@@ -219,18 +232,6 @@ class SuiteCLI(LightningCLI):
             raise CompleteRun(complete)
         self.resumed = content
 
-    def instantiate_classes(self) -> None:
-        """Instantiate; what a class of ours says of its arguments is not buried under what jsonargparse says."""
-        try:
-            super().instantiate_classes()
-        except (ValueError, TypeError, MisconfigurationException) as error:
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, InputError):
-                cause = cause.__cause__ or cause.__context__
-            if cause is None and isinstance(error, TypeError):
-                raise
-            raise cause or InputError(" ".join(str(error).split())) from error
-
     def after_instantiate_classes(self) -> None:
         """Let a checkpoint say what the network is, and check the test sets beside the run's own."""
         config = self.config[self.command]
@@ -249,25 +250,33 @@ class SuiteCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The configured trainer, with the run's logger and checkpoints."""
         config = self._get(self.config_init, "trainer", default={})
-        callbacks: list[Callback] = list(config["callbacks"] or [])
-        configured = config["logger"]
-        if isinstance(configured, Logger | list):
-            self.record.loggers = configured if isinstance(configured, list) else [configured]
+        chosen: list[Callback] = listed(config["callbacks"])
+        self.record.loggers = listed(config["logger"])
+        callbacks: list[Callback] = [Preflight()]
         if self.command == "fit":
+            check_network(chosen, self.model)
+            place_checkpoints(chosen, self.folder)
+            callbacks += [*chosen, Tuned(self.note_tuned)] if has_tuners(chosen) else chosen
             place = self.folder / "checkpoints" if config["enable_checkpointing"] is not False else None
             if place is not None:
                 last = ModelCheckpoint(place, "last", enable_version_counter=False, save_on_train_epoch_end=True)
                 callbacks.append(last)
             self.interruption = Interruption(place / "last.ckpt" if place else None, self.signals)
-            callbacks += [LearningRateMonitor("epoch"), Divergence(), self.interruption]
+            callbacks += [Divergence(), self.interruption]
+            if not any(isinstance(one, LearningRateMonitor) for one in chosen):
+                callbacks.append(LearningRateMonitor("epoch"))
             if self.resumed is not None:
                 callbacks.append(ResumedRun(self.resumed.get("data", {})))
         else:
+            callbacks += for_evaluation(chosen)
             kwargs["enable_checkpointing"] = False
         own_bar = bool(config["enable_progress_bar"]) or any(isinstance(one, ProgressBar) for one in callbacks)
+        kwargs["enable_progress_bar"] = own_bar
+        if any(isinstance(one, ModelSummary) for one in callbacks):
+            kwargs["enable_model_summary"] = True
         self.display = Display(self.facts, self.folder, quiet="quiet" in self.line.suite, bar=not own_bar)
-        callbacks += [Preflight(), self.display, self.record]
-        plugins = [*(config["plugins"] or []), Checkpoints()]
+        callbacks += [self.display, self.record]
+        plugins = [*listed(config["plugins"]), Checkpoints()]
         if SLURMEnvironment.detect() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
             plugins.append(SLURMEnvironment(auto_requeue=False))  # `Interruption` does that, between two steps
         return super().instantiate_trainer(
@@ -287,7 +296,35 @@ class SuiteCLI(LightningCLI):
         scores = self.record.kept_scores | logged_scores(self.trainer)
         if rehearses(self.trainer) or self.trainer.interrupted:
             return
-        self.finish(scores | self.tested(model, datamodule=options["datamodule"]))
+        tested: dict[str, Any] = {"datamodule": options["datamodule"]}
+        if chooses(self.trainer):
+            self.record.chosen = self.choose(tested)
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        self.trainer.callbacks = for_evaluation(callbacks)  # type: ignore[attr-defined]
+        self.finish(scores | self.tested(model, **tested))
+
+    def choose(self, options: dict[str, Any]) -> dict[str, Any] | None:
+        """Have the best checkpoint tested, and say which it is."""
+        best = best_of(self.trainer)
+        if best is None:
+            self.display.line("tests the last epoch: training has ended before any validation")
+            return None
+        options["ckpt_path"] = str(best)
+        chosen = choice(best, self.trainer)
+        if self.trainer.is_global_zero:
+            self.display.line(
+                f"tests {best.name}, of epoch {chosen['epoch']} of {self.trainer.current_epoch}: the highest "
+                f"{chosen['by']} of the held-out validation, {chosen['value']:.2f}"
+            )
+        return chosen
+
+    def note_tuned(self, found: Mapping[str, float]) -> None:
+        """Write down and say what Lightning's tuners have found."""
+        config = with_found(yaml.safe_load(str(self.record.config)), found)
+        self.record.config = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        self.facts["tuned"] = dict(found)
+        for option, value in found.items():
+            self.display.line(f"tuned     --{option} {value:.4g}")
 
     def say_how_to_go_on(self, interrupted: Interrupted) -> None:
         """Say where a run was stopped, and the command that continues it."""
@@ -345,6 +382,14 @@ class SuiteCLI(LightningCLI):
             self.display.line(f"{'next:' if number == 0 else '     '} {line}")
         for logger in wandb_logging.loggers_of(self.trainer.loggers):
             wandb_logging.log_end(logger, scores, result)
+
+
+def within_run(logger: Any, folder: Path) -> None:
+    """Put the run's folder into the arguments of a logger that name it, `{run}`."""
+    arguments = logger.get("init_args") if hasattr(logger, "get") else None
+    for name, value in vars(arguments).items() if arguments is not None else ():
+        if isinstance(value, str):
+            setattr(arguments, name, value.replace("{run}", str(folder.resolve())))
 
 
 def default_name(facts: dict[str, Any]) -> str:

@@ -1,0 +1,272 @@
+"""Photos of one's own, a folder for each class, as ImageNet is unpacked: `train/<class>/...`, `val/...`, `test/...`.
+
+Without such folders, or without one of them, a share of the training images of each class is held out.
+"""
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from relattn.errors import InputError, MissingFileError
+from relattn.preprocessing import Interpolation, Preprocessing
+from relattn.tasks.classification.augmentation import Augmentation, Pipeline
+from relattn.tasks.decoding import Pixels, read_image
+from relattn.tasks.files import check_files, content_of, origin, some_of
+from relattn.tasks.fingerprint import fingerprint
+from relattn.tasks.image_data import ImageData, ImageSet, Unvaried
+from relattn.tasks.image_folders import folders_in, images_below, say_left_out
+from relattn.tasks.samplers import SampleIndex
+from relattn.tasks.shares import check_shares, split_by_shares
+
+SPLITS = ("train", "val", "test", "predict")
+"""Folders that say which split an image is of."""
+
+TEST_SHARE = 0.2
+"""Where there is neither a folder for it nor a share of the user's."""
+
+UNKNOWN = -1
+"""The class of an image without a label."""
+
+
+class Photo(NamedTuple):
+    """An image and its class."""
+
+    path: str
+    """Relative to the root of the set, with forward slashes."""
+    label: int
+
+
+class Photos(ImageSet):
+    """The images of a split.
+
+    A sample is `image` (H, W, 3) float32, `label`, which is -1 where it is not known, and `index`.
+    """
+
+    def __init__(self, root: Path, photos: list[Photo], prepare: Callable[[Pixels, int], NDArray[np.float32]]) -> None:
+        """Keep the images; `prepare` turns pixels and a seed into the network's input."""
+        self.root, self.photos, self.prepare = root, photos, prepare
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.photos)
+
+    def image_key(self, index: int) -> Any:
+        return self.root, self.photos[index].path
+
+    def image_name(self, index: int) -> str:
+        return str(self.root / self.photos[index].path)
+
+    def relative_path(self, index: int) -> str:
+        return self.photos[index].path
+
+    def encoded(self, index: int) -> bytes:
+        return content_of(self.root / self.photos[index].path)
+
+    def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
+        """Read and process an image."""
+        photo = self.photos[request.index]
+        pixels = self.prepare(read_image(self.root / photo.path), request.seed)
+        return {"image": torch.from_numpy(pixels), "label": photo.label, "index": request.index}
+
+
+class ImageFolders(ImageData):
+    """Your own photos: a folder for each class, in train, val and test or with a share held out."""
+
+    @staticmethod
+    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Stack samples; `image` becomes (B, 3, H, W) and stays channels-last in memory."""
+        batch: dict[str, Tensor] = default_collate(samples)
+        batch["image"] = batch["image"].permute(0, 3, 1, 2)
+        return batch
+
+    holding_out = "--data.validation 0.2 holds out that share of the training images"
+
+    def __init__(
+        self,
+        root: Path | str,
+        *,
+        classes: Sequence[str] | None = None,
+        validation: float = 0.0,
+        test: float | None = None,
+        split_seed: int = 0,
+        image_size: tuple[int, int] = (224, 224),
+        batch_size: int = 32,
+        eval_batch_size: int = 64,
+        interpolation: Interpolation = "antialiased",
+        augmentation: Augmentation | None = None,
+        **arguments: Any,
+    ) -> None:
+        """Define the data.
+
+        Args:
+            root: The folder with a folder for each class, or with `train`, `val` and `test`, which have those. With
+                images in `predict`, or in `root` itself, `relattn predict` takes those, and needs no labels.
+            classes: Names of the folders of classes, in the order of their numbers; by default all, sorted.
+            validation: Without `val`, the share of each class in training that is held out for validation. With 0 the
+                curves of a run are drawn on the test set; nothing is chosen by them.
+            test: Without `test`, the share of each class in training that is held out for the test; by default 0.2, or
+                0 where there is `val`, which is then tested on.
+            split_seed: What those shares are drawn by: not by the run's seed, so that all seeds have the same test.
+            image_size: Height and width in pixels: images are resized to cover it, and their centre cut out.
+            batch_size: Images of one step, over all GPUs together.
+            eval_batch_size: Images of one step of evaluation, on each GPU.
+            interpolation: How images are resized, in training and evaluation; see `relattn.preprocessing.resize`.
+            augmentation: How training images are varied.
+            arguments: Shared by all sets of images, see `ImageData`.
+
+        Raises:
+            InputError: If a number is out of range.
+        """
+        super().__init__(
+            root, image_size=image_size, batch_size=batch_size, eval_batch_size=eval_batch_size, **arguments
+        )
+        check_shares("ImageFolders", validation=validation, test=test or 0.0)
+        self.expect(split_seed=(split_seed, 0))
+        if classes is not None and (not classes or len(set(classes)) < len(classes)):
+            raise InputError(f"ImageFolders: classes are {list(classes)}, expected each of one class or more once.")
+        self.classes = None if classes is None else list(classes)
+        self.validation, self.test, self.split_seed = validation, test, split_seed
+        self.interpolation, self.augmentation = interpolation, augmentation or Augmentation()
+
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing(self.image_size, "cover", self.interpolation)
+
+    def read(self, splits: Sequence[str]) -> None:
+        if not self.root.is_dir():
+            raise MissingFileError(f"ImageFolders: there is no folder {self.root}. Name it with --data.root.")
+        there = [split for split in SPLITS if (self.root / split).is_dir()]
+        parts = [split for split in there if split != "predict"]
+        names = self.names_of_classes(parts)
+        loose = not parts and bool(images_below(self.root, deep=False).paths)
+        if tuple(splits) == ("predict",) and ("predict" in there or loose or not names):
+            found = self.unlabelled(there)
+        elif not names:
+            raise InputError(
+                f"ImageFolders: {self.root} has no folder of a class. Expected {self.root}/<class>/ with images, or "
+                "such folders in train, val and test."
+            )
+        else:
+            found = self.labelled(parts, names)
+            if "train" in splits and "train" not in found:
+                raise MissingFileError(
+                    f"ImageFolders: {self.root} has {', '.join(parts)} and no train. Expected train/<class>/ beside "
+                    "it, or folders of classes alone."
+                )
+            found = {split: found[split] for split in splits}
+            self.class_names, self.num_classes = names, len(names)
+        if self.check_files:
+            check_files(self.root, sorted({photo.path for photos in found.values() for photo in photos}))
+        plain = Unvaried(self.preprocessing())
+        varied = Pipeline(self.preprocessing(), self.augmentation)
+        self.sets |= {
+            split: Photos(self.root, photos, varied if split == "train" else plain) for split, photos in found.items()
+        }
+        self.origin = origin("ImageFolders", self.root, {}, {})
+
+    def names_of_classes(self, parts: Sequence[str]) -> list[str]:
+        """The names of the classes: those of the user's list, or of training's folders."""
+        if self.classes is not None:
+            return self.classes
+        if parts:
+            return folders_in(self.root / ("train" if "train" in parts else parts[0]))
+        return [name for name in folders_in(self.root) if name != "predict"]
+
+    def unlabelled(self, there: Sequence[str]) -> dict[str, list[Photo]]:
+        """The images without labels, for prediction.
+
+        Raises:
+            MissingFileError: If there is none.
+        """
+        found = images_below(self.root, "predict" if "predict" in there else ".")
+        say_left_out(self.root, found.left_out)
+        if not found.paths:
+            raise MissingFileError(f"ImageFolders: there is no image in {self.root}.")
+        return {"predict": [Photo(path, UNKNOWN) for path in found.paths]}
+
+    def labelled(self, parts: Sequence[str], names: list[str]) -> dict[str, list[Photo]]:
+        """The images of all splits, shares held out as the options say; without training's where they are not there.
+
+        Raises:
+            InputError: If there is nothing to score.
+        """
+        found = {part: self.photos_of(part, names) for part in parts} or {"train": self.photos_of("", names)}
+        if "train" in found:
+            share = self.test if self.test is not None else 0.0 if {"val", "test"} & found.keys() else TEST_SHARE
+            shares = {"test": 0.0 if "test" in found else share, "val": 0.0 if "val" in found else self.validation}
+            train = found["train"]
+            drawn = split_by_shares(train, [photo.label for photo in train], list(shares.values()), self.split_seed)
+            found["train"] = drawn[-1]
+            found |= {split: part for (split, one), part in zip(shares.items(), drawn, strict=False) if one}
+        found.setdefault("test", found.get("val", []))
+        for split in ("val", "predict"):
+            found.setdefault(split, found["test"])
+        if not found["test"]:
+            raise InputError(
+                f"ImageFolders: there is no image of test in {self.root}. Add a folder test, or hold a share out of "
+                "training with --data.test, above 0."
+            )
+        return found
+
+    def photos_of(self, part: str, names: list[str]) -> list[Photo]:
+        """The images of a folder of folders of classes.
+
+        Raises:
+            InputError: If it has a folder that is none of the classes'.
+        """
+        folder = self.root / part
+        others = SPLITS if not part else ()
+        if strange := [name for name in folders_in(folder) if name not in names and name not in others]:
+            raise InputError(
+                f"ImageFolders: {folder} has folders of no class of training: {some_of(strange)}. Expected "
+                f"{some_of(names)}; rename or remove them, or name all classes with --data.classes."
+            )
+        photos: list[Photo] = []
+        left_out: list[str] = []
+        for label, name in enumerate(names):
+            found = images_below(self.root, f"{part}/{name}" if part else name)
+            photos += [Photo(path, label) for path in found.paths]
+            left_out += found.left_out
+        loose = images_below(self.root, part or ".", deep=False)
+        say_left_out(self.root, [*left_out, *loose.left_out])
+        say_left_out(self.root, loose.paths, "images in no folder of a class")
+        return photos
+
+    def check(self) -> None:
+        if "train" not in self.sets:
+            return
+        counts = Counter(photo.label for photo in self.sets["train"].photos)
+        names = self.class_names or []
+        if missing := [name for label, name in enumerate(names) if not counts[label]]:
+            raise InputError(
+                f"ImageFolders: no training image is of {some_of(missing)}. Add images to these folders of "
+                f"{self.root}, or remove them."
+            )
+        if alone := [name for label, name in enumerate(names) if counts[label] == 1]:
+            warnings.warn(
+                f"{len(alone)} classes of {self.root} have one training image: {some_of(alone)}.", stacklevel=2
+            )
+        if len(names) < 2:
+            raise InputError(f"ImageFolders: {self.root} has one class, {names[0]}: there is nothing to tell apart.")
+
+    def class_shares(self) -> dict[str, float]:
+        """The share of the training images that each class has."""
+        counts = Counter(photo.label for photo in self.sets["train"].photos)
+        return {name: counts[label] / counts.total() for label, name in enumerate(self.class_names or [])}
+
+    def describe(self) -> dict[str, Any]:
+        images = {split: len(part) for split, part in self.sets.items()}
+        return {
+            "data": type(self).__name__,
+            "images": images,
+            "classes": len(self.class_names or []),
+            **self.origin,
+            "fingerprint": fingerprint(self.root, {split: part.photos for split, part in self.sets.items()}),
+        }

@@ -1,0 +1,174 @@
+"""Faces of one's own: a folder for each person, with a list of pairs to verify, or with pairs that are drawn.
+
+`pairs.txt` beside the people's folders is in LFW's form (`relattn.tasks.face.pairs`), where an image may also stand by
+its file name. Whoever is in a pair is not trained on. Without a list, people are drawn for the test, and of them as
+many pairs of one person as of two, in ten folds; the list is written there, so that every run has the same pairs.
+"""
+
+import itertools
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from relattn.errors import InputError, MissingFileError
+from relattn.publish import publish_text
+from relattn.tasks.face.data import FaceData
+from relattn.tasks.face.folders import LISTS, IdentityFolders
+from relattn.tasks.face.pairs import people_of, read_pairs
+from relattn.tasks.face.sources import Joined
+from relattn.tasks.face.verification_sets import VerificationSet
+
+PAIRS = LISTS[0]
+FOLDS = 10
+PAIRS_OF_A_FOLD = 300
+"""Of one person, and as many of two: those of LFW."""
+IMAGES_OF_A_PERSON = 24
+"""From which pairs are drawn: people with many images would fill the list."""
+
+Pair = tuple[str, str, str, str]
+"""A person and the path of an image in the person's folder, twice."""
+
+
+class FaceFolders(FaceData):
+    """Your own faces: a folder for each person, with pairs.txt or with pairs that are drawn and written there."""
+
+    def __init__(
+        self,
+        root: Path | str,
+        *,
+        pairs: Path | None = None,
+        test: float = 0.3,
+        split_seed: int = 0,
+        min_images: int = 1,
+        **arguments: Any,
+    ) -> None:
+        """Define the data.
+
+        Args:
+            root: The folder with a folder for each person; or with `train` and `test`, which have those.
+            pairs: The list of pairs; by default `pairs.txt` in `root`, or in its `test`. It is written where there is
+                none.
+            test: The share of the people that pairs are drawn of, where there is neither a list nor `test`.
+            split_seed: What people and pairs are drawn by: not by the run's seed, so that all runs have the same.
+            min_images: Training identities with fewer images are left out.
+            arguments: Shared by all sets, see `FaceData`.
+
+        Raises:
+            InputError: If a number is out of range.
+        """
+        super().__init__(root, **arguments)
+        self.expect(split_seed=(split_seed, 0), min_images=(min_images, 1))
+        if not 0 < test < 1:
+            raise InputError(f"FaceFolders: test is {test}, expected a share of the people, between 0 and 1.")
+        self.pairs, self.test, self.split_seed, self.min_images = pairs, test, split_seed, min_images
+
+    def folders(self) -> tuple[Path, Path]:
+        """The folders of those who are trained on and of those who are verified; the same where nothing tells."""
+        parts = self.root / "train", self.root / "test"
+        if all(part.is_dir() for part in parts):
+            return parts
+        if not self.root.is_dir():
+            raise MissingFileError(f"FaceFolders: there is no folder {self.root}. Name it with --data.root.")
+        only_test = parts[1].is_dir() and not parts[0].is_dir() and (parts[1] / PAIRS).is_file()
+        return (self.root, parts[1]) if only_test else (self.root, self.root)
+
+    def list_of_pairs(self) -> Path:
+        """Where the list of pairs is, or is written."""
+        return self.folders()[1] / PAIRS if self.pairs is None else Path(self.pairs)
+
+    def read_verification_sets(self) -> list[VerificationSet]:
+        train, test = self.folders()
+        listed = self.list_of_pairs()
+        if not listed.is_file():
+            people = IdentityFolders(test)
+            by_person = images_of(people)
+            chosen = by_person if train != test else share_of(by_person, self.test, self.split_seed, self.root)
+            folds = draw_pairs(chosen, self.split_seed, self.root)
+            publish_text(listed, as_list(folds))
+            warnings.warn(
+                f"{sum(map(len, folds)):,} pairs of {len(chosen):,} people were drawn and written to {listed}: who "
+                "is in it is verified and not trained on.",
+                stacklevel=2,
+            )
+        return [read_pairs(test, listed, self.root.name)]
+
+    def read_train(self) -> Joined:
+        train, test = self.folders()
+        listed = self.list_of_pairs()
+        verified = people_of(listed) if train == test and listed.is_file() else set()
+        people = IdentityFolders(train, without=verified)
+        if not people.files:
+            raise InputError(
+                f"FaceFolders: all people in {train} are in {listed}, and nobody is left to train with. Put those to "
+                "train with in a folder train and the others with the list in a folder test, or shorten the list."
+            )
+        return Joined([people], min_images=self.min_images)
+
+
+def images_of(people: IdentityFolders) -> dict[str, list[str]]:
+    """The images of each person, relative to the person's folder."""
+    found: dict[str, list[str]] = {name: [] for name in people.identities}
+    for label, file in zip(people.labels.tolist(), people.files, strict=True):
+        found[people.identities[label]].append(file.partition("/")[2])
+    return found
+
+
+def share_of(people: dict[str, list[str]], share: float, seed: int, root: Path) -> dict[str, list[str]]:
+    """A share of the people, of those with two images or more, drawn.
+
+    Raises:
+        InputError: If too few have two images, or nobody is left.
+    """
+    eligible = sorted(name for name, images in people.items() if len(images) > 1)
+    count = max(round(share * len(people)), 2)
+    if len(eligible) < count or len(people) - count < 2:
+        raise InputError(
+            f"FaceFolders: --data.test {share} of {len(people)} people in {root} are {count} to verify, and "
+            f"{len(eligible)} have two images or more. Add people, or change the share; two must be left to train with."
+        )
+    chosen = np.random.default_rng(seed).permutation(eligible)[:count].tolist()
+    return {name: people[name] for name in sorted(chosen)}
+
+
+def draw_pairs(people: dict[str, list[str]], seed: int, root: Path) -> list[list[Pair]]:
+    """As many pairs of one person as of two, in ten folds, none of them twice.
+
+    Raises:
+        InputError: If there are fewer than ten of either kind.
+    """
+    random = np.random.default_rng((seed, 1))
+    same: list[Pair] = []
+    for name, images in people.items():
+        drawn = sorted(random.permutation(images)[:IMAGES_OF_A_PERSON].tolist())
+        same += [(name, first, name, second) for first, second in itertools.combinations(drawn, 2)]
+    sizes = [len(images) for images in people.values()]
+    different = (sum(sizes) ** 2 - sum(size**2 for size in sizes)) // 2
+    each = min(PAIRS_OF_A_FOLD, len(same) // FOLDS, different // FOLDS)
+    if not each:
+        raise InputError(
+            f"FaceFolders: the {len(people)} people to verify in {root} make {len(same)} pairs of one person and "
+            f"{different} of two, and ten of each are needed. Add images or people, raise --data.test, or write "
+            f"{root / PAIRS} yourself."
+        )
+    chosen = [same[index] for index in random.permutation(len(same))[: FOLDS * each]]
+    everything = [(name, image) for name in people for image in people[name]]
+    others: dict[Pair, None] = {}  # in the order in which they are drawn
+    while len(others) < FOLDS * each:
+        one, other = sorted(random.choice(len(everything), 2, replace=False).tolist())
+        if everything[one][0] != everything[other][0]:
+            others[*everything[one], *everything[other]] = None
+    of_two = list(others)
+    return [[*chosen[start : start + each], *of_two[start : start + each]] for start in range(0, FOLDS * each, each)]
+
+
+def as_list(folds: Sequence[Sequence[Pair]]) -> str:
+    """The text of a list of pairs."""
+    lines = [f"{len(folds)}\t{len(folds[0]) // 2}"]
+    for name, image, other, image_of_other in itertools.chain(*folds):
+        lines.append(
+            "\t".join([name, image, image_of_other] if name == other else [name, image, other, image_of_other])
+        )
+    return "\n".join(lines) + "\n"

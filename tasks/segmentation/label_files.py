@@ -1,0 +1,103 @@
+"""Label images: files without loss whose values are ids, in one channel or as the indices of a palette."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from relattn.errors import InputError
+from relattn.tasks.decoding import ORIENTATION, PILLOW_ERRORS, orientation_of, upright
+from relattn.tasks.files import content_of
+from relattn.tasks.image_formats import HEAD, fault_of_content, format_of
+from relattn.tasks.segmentation.labels import Labels
+
+LOSSY = ("JPEG", "AVIF", "HEIC", "JPEG 2000")
+"""Formats whose values are near those that were saved, and not the same."""
+
+PILLOWS = ("TIFF", "GIF")
+"""Formats that Pillow reads, turned upright; OpenCV decodes the others, unless they have a palette."""
+
+
+def read_labels(file: Path) -> Labels:
+    """Read a label image as `(H, W)` uint8, the ids that it holds, upright as images are read.
+
+    Raises:
+        InputError: If it cannot be decoded, is compressed with loss, or is not of one channel of bytes.
+    """
+    encoded = content_of(file)
+    refuse_loss(file, encoded[:HEAD])
+    ids = decoded(encoded, format_of(encoded[:HEAD]))
+    if ids is None:
+        reason = fault_of_content(encoded) or f"damaged, {len(encoded):,} bytes"
+        raise InputError(f"{file} cannot be read as an image: {reason}.")
+    if ids.dtype == np.uint16 and ids.ndim == 2 and (not ids.size or ids.max() <= 255):
+        ids = ids.astype(np.uint8)
+    if ids.ndim != 2 or ids.dtype != np.uint8:
+        channels = 1 if ids.ndim == 2 else ids.shape[2]
+        raise InputError(
+            f"{file} has {channels} channels of {ids.dtype}, and label images have one of uint8, whose values are ids. "
+            "It may be a coloured one."
+        )
+    labels: Labels = ids
+    return labels
+
+
+def refuse_loss(file: Path, head: bytes) -> None:
+    """Refuse a label image by its first bytes if it is compressed with loss.
+
+    Raises:
+        InputError: With its format.
+    """
+    kind = format_of(head)
+    if kind in LOSSY or (kind == "WebP" and head[12:16] == b"VP8 "):
+        raise InputError(
+            f"{file} is a {kind}, whose compression changes values, and in a label image each value is an id. Save "
+            "label images as PNG, from where they were drawn: what a JPEG has blurred is lost."
+        )
+
+
+def check_format(file: Path) -> None:
+    """Refuse a label image that is compressed with loss, without reading all of it.
+
+    Raises:
+        InputError: With its format, or if it cannot be read.
+    """
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(HEAD)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or error}.") from error
+    refuse_loss(file, head)
+
+
+def decoded(encoded: bytes, kind: str | None) -> Any:
+    """The values of a label image, upright; those of a palette image are its indices. None if it cannot be decoded."""
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            orientation = orientation_of(image)
+            if image.mode == "P" or kind in PILLOWS:
+                return upright(np.asarray(image), orientation)
+    except PILLOW_ERRORS:  # OpenCV may know it
+        orientation = 1
+    try:
+        ids = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED) if encoded else None
+    except cv2.error:
+        ids = None
+    return None if ids is None else upright(ids, orientation)
+
+
+def stored_orientation(file: Path) -> int:
+    """The orientation that a file's EXIF or TIFF tags state, 1 for upright to 8.
+
+    Raises:
+        InputError: If it is no image.
+    """
+    try:
+        with Image.open(file) as image:
+            tags = getattr(image, "tag_v2", {})
+            return int(tags.get(ORIENTATION, orientation_of(image)))
+    except PILLOW_ERRORS as error:
+        raise InputError(f"{file} cannot be read as an image ({error}).") from error

@@ -1,0 +1,225 @@
+"""The five beginnings of docs/own_data.md, each from a folder of 40 pictures, with the page's own commands."""
+
+import itertools
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from small_runs import result, rows
+
+from relattn.cli.main import run
+from relattn.errors import InputError
+from relattn.tasks.classification import ImageFolders
+from relattn.tasks.face import FaceFolders
+from relattn.tasks.reid import PeopleFolders
+from relattn.tasks.segmentation import Folders
+from relattn.tasks.segmentation.label_files import read_labels
+from relattn.tasks.shares import split_by_shares
+
+PAGE = (Path(__file__).parents[2] / "docs" / "own_data.md").read_text()
+
+SMALL = {
+    "reid": "--model.backbone resnet8 --data.image_size [32,16]",
+    "classification": "--model.backbone resnet8 --data.image_size [32,32]",
+    "segmentation": "--model.backbone resnet14t --model.width 16 --model.pool [4,4] --data.crop [32,32]",
+    "face": "--model.backbone test_resnet --model.dimensions 32 --data.image_size [32,32] --data.batch_size 16",
+}
+ALL = "--model.pretrained false --model.frozen_epochs 0 --trainer.max_epochs 1 --data.workers 0 --gpus 0 --name own"
+
+PICTURES: Iterator[int] = itertools.count()
+
+
+def picture(file: Path, height: int = 40, width: int = 36) -> Path:
+    """Write a picture that no other is equal to."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(next(PICTURES)).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    assert cv2.imwrite(str(file), pixels)
+    return file
+
+
+def commands(heading: str) -> list[list[str]]:
+    """The commands of `relattn fit` below a heading of the page."""
+    (section,) = re.findall(rf"^## {heading}.*?$(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    return [shlex.split(block.replace("\\\n", " "))[1:] for block in blocks if block.startswith("relattn fit")]
+
+
+def begin(task: str, command: list[str]) -> dict[str, float]:
+    """Run a command of the page for an epoch of a small network; its scores."""
+    assert run([*command, *SMALL[task].split(), *ALL.split()]) == 0
+    scores: dict[str, float] = result(Path("runs") / task / "own")["scores"]
+    assert "test/score" in scores
+    return scores
+
+
+# --- The page ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_people_from_a_table() -> None:
+    lines = []
+    for number in range(40):
+        person, camera = number // 4, number % 2
+        split = "train" if person < 6 else "query" if number % 4 < 2 else "gallery"
+        lines.append(f"{picture(Path(f'photos/{number:04}.jpg'))},p{person},{'till' if camera else 'door'},{split}")
+    Path("people.csv").write_text("\n".join(["path,identity,camera,split", *lines]))
+    (command,) = commands("People, from a table")
+    begin("reid", command)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("which", "name"), [(0, "people/p{person}/{number}.jpg"), (1, "cctv/{person:04}_c{camera}_{number:04}.jpg")]
+)
+def test_people_from_folders_and_from_names(which: int, name: str) -> None:
+    for number in range(40):
+        picture(Path(name.format(person=number // 4, camera=number % 2, number=number)))
+    begin("reid", commands("People, from folders")[which])
+
+
+@pytest.mark.slow
+def test_photos_in_folders_of_classes_and_predictions_of_others() -> None:
+    for number in range(40):
+        picture(Path(f"photos/{'cat' if number % 2 else 'dog'}/{number}.jpg"))
+    (command,) = commands("Photos")
+    begin("classification", command)
+    for name in ("new/a.jpg", "new/deep/a.png"):
+        picture(Path(name))
+    assert run(["predict", "--ckpt_path", "runs/classification/own", "--data.root", "new"]) == 0
+    found = rows(Path("runs/classification/own/predict/predictions.csv"))
+    assert [(row["path"], row["label"]) for row in found] == [("a.jpg", ""), ("deep/a.png", "")]
+    for row in found:
+        probabilities = {name: float(row[f"p({name})"]) for name in ("cat", "dog")}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=2e-4)
+        assert probabilities[row["predicted"]] == max(probabilities.values()) == float(row["probability"])
+
+
+@pytest.mark.slow
+def test_segmentation_of_masks_in_black_and_white() -> None:
+    for number in range(40):
+        picture(Path(f"masks/images/{number}.jpg"))
+        mask = np.zeros((40, 36), np.uint8)
+        mask[number % 20 :, 10:] = 255
+        Path("masks/labels").mkdir(exist_ok=True)
+        cv2.imwrite(f"masks/labels/{number}_mask.png", mask)
+    (command,) = commands("Segmentation")
+    scores = begin("segmentation", command)
+    assert {"test/IoU/background", "test/IoU/cell"} <= scores.keys()
+    sizes = {"new/images/a/f0.jpg": (40, 36), "new/images/b/f0.png": (30, 50)}
+    for name, size in sizes.items():
+        picture(Path(name), *size)
+    line = ["predict", "--ckpt_path", "runs/segmentation/own", "--data.root", "new", "--data.image_scale", "0.5"]
+    assert run(line) == 0
+    for name, size in sizes.items():
+        for kind in ("labelIds", "overlay"):
+            part = Path(name).relative_to("new").with_suffix("")
+            written = cv2.imread(f"runs/segmentation/own/predict/{kind}/{part}_{kind}.png", cv2.IMREAD_UNCHANGED)
+            assert written.shape[:2] == size
+            assert kind == "overlay" or set(np.unique(written)) <= {0, 255}
+
+
+@pytest.mark.slow
+def test_faces_in_folders_with_pairs_that_are_drawn_and_kept() -> None:
+    for number in range(40):
+        picture(Path(f"faces/p{number // 5}/{number % 5}.png"))
+    (command,) = commands("Faces")
+    with pytest.warns(UserWarning, match=r"40 pairs of 2 people were drawn and written to .*faces/pairs.txt"):
+        FaceFolders("faces").setup("fit")
+    written = Path("faces/pairs.txt").read_bytes()
+    begin("face", command)
+    assert Path("faces/pairs.txt").read_bytes() == written
+    data = FaceFolders("faces")
+    data.setup("fit")
+    (pairs,) = data.verification.values()
+    assert pairs.same.tolist() == [True, True, False, False] * 10
+    verified = {path.parent.name for path in pairs.images}
+    assert len({*zip(pairs.images[::2], pairs.images[1::2], strict=True)}) == 40
+    assert not verified & {name.partition("/")[2] for name in data.identities}
+    assert len(data.identities) == 6
+
+
+# --- The classes ------------------------------------------------------------------------------------------------------
+
+
+def test_shares_are_of_each_group_and_nothing_is_lost() -> None:
+    items = list(range(30))
+    groups = [number % 3 for number in items]
+    parts = split_by_shares(items, groups, [0.2, 0.1], 0)
+    assert [len(part) for part in parts] == [6, 3, 21]
+    assert sorted(itertools.chain(*parts)) == items
+    assert [[groups[item] for item in parts[0]].count(group) for group in range(3)] == [2, 2, 2]
+    assert parts != split_by_shares(items, groups, [0.2, 0.1], 1)
+    assert split_by_shares(["alone"], [0], [0.5], 0) == [[], ["alone"]]
+
+
+def test_held_out_people_are_the_same_in_training_and_in_test() -> None:
+    for number in range(24):
+        picture(Path(f"people/p{number // 4}/{number}.jpg"))
+    Path("people/notes.txt").touch()
+    sets = {}
+    for stage in ("fit", "test"):
+        data = PeopleFolders("people", split_seed=3, seed=5 if stage == "fit" else 6, batch_size=8)
+        with pytest.warns(UserWarning, match="1 file is left out, no images by their names: notes.txt"):
+            data.setup(stage)
+        sets[stage] = data.sets["test"].images
+    assert sets["fit"] == sets["test"]
+    assert data.sets["test"].queries == 3
+    with pytest.raises(InputError, match=r"none fits the pattern 'c\(\?P<identity>x\)'"):
+        PeopleFolders("people", pattern="c(?P<identity>x)").setup("fit")
+
+
+def test_splits_of_people_are_taken_as_they_are() -> None:
+    for person, split in enumerate(("train", "train", "test", "test")):
+        for number in range(3):
+            picture(Path(f"people/{split}/{person}/{number}.jpg"))
+    data = PeopleFolders("people")
+    data.setup("fit")
+    assert [len(data.sets[split]) for split in ("train", "test")] == [6, 6]
+    assert data.class_names == ["0", "1"]
+    (Path("people") / "test").rename("people/query")
+    with pytest.raises(InputError, match="has train, query and no gallery"):
+        PeopleFolders("people").setup("fit")
+
+
+def test_classes_are_training_s_in_every_split() -> None:
+    for split, classes in (("train", ("ant", "bee", "cat")), ("val", ("bee", "cat"))):
+        for name in classes:
+            for number in range(3):
+                picture(Path(f"photos/{split}/{name}/{number}.png"))
+    data = ImageFolders("photos")
+    data.setup("test")
+    assert {photo.label for photo in data.sets["test"].photos} == {1, 2}
+    data.setup("fit")
+    assert data.class_names == ["ant", "bee", "cat"]
+    assert {split: len(part) for split, part in data.sets.items()} == {"train": 9, "val": 6, "test": 6}
+    picture(Path("photos/val/dog/1.png"))
+    with pytest.raises(InputError, match="folders of no class of training: dog"):
+        ImageFolders("photos").setup("fit")
+
+
+@pytest.mark.parametrize("kind", ["palette", "one-based", "tif"])
+def test_label_images_of_other_kinds_hold_the_same(kind: str, tmp_path: Path) -> None:
+    from PIL import Image
+
+    truth = np.random.default_rng(0).integers(0, 3, (40, 36)).astype(np.uint8)
+    picture(tmp_path / "photos" / "deep" / "a_leftImg.jpg")
+    stored = Image.fromarray(truth + (kind == "one-based"))
+    if kind == "palette":
+        stored.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    end = "tif" if kind == "tif" else "png"
+    file = tmp_path / "masks" / "deep" / f"a_mask.{end}"
+    file.parent.mkdir(parents=True)
+    stored.save(file)
+    picture(tmp_path / "photos" / "deep" / "b_leftImg.jpg")
+    stored.save(file.with_name(f"b_mask.{end}"))
+    options = {"ids": [1, 2, 3], "ignored": [0]} if kind == "one-based" else {}
+    places = {"images": "photos", "labels": "masks", "image_suffix": "_leftImg", "label_suffix": "_mask"}
+    data = Folders(tmp_path, ["x", "y", "z"], **places, **options)
+    data.setup("fit")
+    assert [len(data.sets[split]) for split in ("train", "test")] == [1, 1]
+    np.testing.assert_array_equal(data.sets["train"].labels(0), truth)
+    np.testing.assert_array_equal(read_labels(file), np.asarray(stored))
