@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from families import FAMILIES, TASKS, attempt
+from timm_families import FAMILIES, TASKS, attempt
 from torch import Tensor, nn
 
 from relattn.attention import RGA, NonLocal, StRA
