@@ -22,7 +22,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
-from families import FAMILIES, TASKS, attempt  # noqa: E402, which is beside the tests
+from timm_families import FAMILIES, TASKS, attempt  # noqa: E402, which is beside the tests
 
 from relattn.backbones import build, places_of  # noqa: E402
 from relattn.errors import InputError  # noqa: E402

@@ -20,7 +20,7 @@ from relattn.cli.main import run
 from relattn.errors import InputError
 from relattn.inference.image_folder import find_images, listed_images
 from relattn.inference.loading import load_data, load_task
-from relattn.runs.stored_config import TRUSTED, check_classes
+from relattn.runs.stored_config import TRUSTED, check_classes, check_whole_config
 from relattn.tasks.decoding import read_image
 from relattn.tasks.embeddings import Embedding, Entry
 from relattn.tasks.files import file_fault, inside
@@ -338,3 +338,36 @@ def test_a_pipe_is_no_image() -> None:
     assert file_fault("pipe.png") == "no regular file"
     with pytest.raises(InputError, match=r"pipe\.png cannot be read: it is no regular file"):
         read_image(Path("pipe.png"))
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("model", {"class_path": "subprocess.Popen"}),
+        ("data", {"class_path": "relattn.tasks.files.os.system"}),
+        ("trainer", {"callbacks": [{"class_path": "lightning.pytorch.callbacks.LambdaCallback"}]}),
+        ("trainer", {"logger": {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "pwned"]}}}),
+        ("trainer", {"plugins": "a: &a [1, 2, 3]\n" + "".join(f"a{n}: &a{n} [*a, *a]\n" for n in range(60_000))}),
+    ],
+)
+def test_no_command_takes_a_class_from_a_checkpoint_alone(part: str, value: Any) -> None:
+    file = save(Path("hostile.ckpt"), "classification")
+    content = torch.load(file, weights_only=True)
+    config = {**yaml.safe_load(content["config"]), part: value}
+    torch.save({**content, "config": yaml.safe_dump(config)}, file)
+    for command in ("fit", "validate", "test", "predict"):
+        with pytest.raises(InputError, match=r"hostile\.ckpt: its configuration"):
+            run([command, "--ckpt_path", str(file), "--gpus", "0"])
+    assert not Path("pwned").exists()
+
+
+def test_what_a_run_s_own_config_names_is_the_user_s() -> None:
+    config = {"model": {"class_path": "my_package.Task"}, "trainer": {"logger": {"class_path": "my_package.Logger"}}}
+    checkpoint = Path("run/checkpoints/last.ckpt")
+    checkpoint.parent.mkdir(parents=True)
+    with pytest.raises(InputError, match=r"names my_package\.Task"):
+        check_whole_config(config, checkpoint)
+    Path("run/config.yaml").write_text(yaml.safe_dump(config))
+    check_whole_config(config, checkpoint)
+    with pytest.raises(InputError, match=r"names my_package\.Other"):
+        check_whole_config({"model": {"class_path": "my_package.Other"}}, checkpoint)

@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 
 from relattn.cli.main import run
+from relattn.publish import publish_text
 from relattn.sweeps import records
 
 RED = (255, 0, 0)
@@ -150,3 +151,20 @@ def test_a_plan_reaches_no_runs_outside_the_folder_of_all_runs() -> None:
 
     (sweep / "plan.json").rename(sweep / ledger.FILE)
     assert records.read([sweep]).runs == []
+
+
+def test_leftovers_are_removed_and_nothing_that_is_somebody_s() -> None:
+    Path("mine").mkdir()
+    Path("mine/last.ckpt").write_text("kept")
+    Path(".last.ckpt.aaaaaaaa.tmp").symlink_to("mine")
+    Path(".last.ckpt.backup.tmp").write_text("kept")
+    for name, inside in (("bbbbbbbb", "notes.txt"), ("cccccccc", "last.ckpt")):
+        Path(f".last.ckpt.{name}.tmp").mkdir()
+        Path(f".last.ckpt.{name}.tmp/{inside}").write_text("x")
+    Path(".last.ckpt.dddddddd.tmp").write_text("half")
+    for path in Path().glob(".last*"):
+        os.utime(path, (0, 0), follow_symlinks=False)
+    publish_text("last.ckpt", "new")
+    assert Path("mine/last.ckpt").read_text() == Path(".last.ckpt.backup.tmp").read_text() == "kept"
+    left = {path.name for path in Path().glob(".last*")}
+    assert left == {f".last.ckpt.{name}.tmp" for name in ("aaaaaaaa", "backup", "bbbbbbbb")}

@@ -18,6 +18,8 @@ from typing import IO, Any
 from relattn.errors import InputError
 
 SUFFIX = ".tmp"
+UNIQUE = "[a-z0-9_]" * 8
+"""What `tempfile` puts into names to make them unique, as a pattern."""
 
 YOUNGEST_LEFTOVER = 5.0
 """Seconds that a temporary file without a lock may be old: it may have been made and not been locked yet."""
@@ -77,12 +79,16 @@ def keep(file: Path, name: Path) -> None:
 
 
 def remove_leftovers(file: Path) -> None:
-    """Remove temporary files that killed writers of a file have left."""
-    for leftover in file.parent.glob(f".{glob_escaped(file.name)}.*{SUFFIX}"):
+    """Remove temporary files that killed writers of a file have left, and nothing that somebody else has put there."""
+    for leftover in file.parent.glob(f".{glob_escaped(file.name)}.{UNIQUE}{SUFFIX}"):
         with contextlib.suppress(OSError):
+            if leftover.is_symlink():  # which no writer leaves, and which may lead anywhere
+                continue
             if leftover.is_dir():
-                if time.time() - leftover.stat().st_mtime > YOUNGEST_LEFTOVER:
-                    for link in leftover.iterdir():
+                links = list(leftover.iterdir())
+                made_here = all(link.name == file.name and not link.is_dir() for link in links)
+                if made_here and time.time() - leftover.stat().st_mtime > YOUNGEST_LEFTOVER:
+                    for link in links:
                         link.unlink()
                     leftover.rmdir()
                 continue

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from relattn.errors import InputError
+from relattn.publish import publish_text, publishing
 from relattn.released import load_released, read_released
 from relattn.tasks.files import digest
 from relattn.tasks.reid.data import ReIDData
@@ -55,9 +56,9 @@ def convert(
         "specification": specification,
         "released": {"file": released.name, "sha256": digest(released), "release": loaded.release},
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(checkpoint, out)
-    (out.parent / "config.yaml").write_text(text)
+    with publishing(out) as stream:
+        torch.save(checkpoint, stream)
+    publish_text(out.parent / "config.yaml", text)
     size = "x".join(map(str, specification["image_size"]))
     made = f"{out}: {loaded.attention}, {data.num_classes:,} identities, {type(data).__name__}, {size}"
     return [loaded.report(), made]

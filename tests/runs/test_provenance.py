@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import wandb
 import yaml
 from small_runs import fit, result
 
@@ -198,6 +199,7 @@ def test_no_key_is_kept(
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_MODE", "offline")
+    wandb.teardown()  # it keeps what the environment was when another test began
     monkeypatch.chdir(checkout)  # whose remote has a token in it
     notes = ["--logger", "wandb", "--trainer.logger.init_args.notes", f"https://me:{PASSWORD}@example.com/x"]
     folder = fit("classification", cifar, *notes)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import wandb
 from jsonargparse import Namespace
 from PIL import Image
 from small_runs import fit, result, rows
@@ -73,6 +74,7 @@ def test_an_offline_run_holds_all_of_it(
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setattr(Path, "home", Path.cwd)  # no account
+    wandb.teardown()  # it keeps what the environment was when another test began
     monkeypatch.setenv("WANDB_RUN_GROUP", "rga_arxiv_table6")
     folder = fit("segmentation", streets, "--logger", "wandb", "--figures", "masks", "--model.pictures", "1")
     assert "no account is set up, so the run is kept offline" in capsys.readouterr().err

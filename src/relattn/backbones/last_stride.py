@@ -5,7 +5,7 @@ Luo et al., "Bag of Tricks and A Strong Baseline for Deep Person Re-identificati
 
 from torch import nn
 
-from relattn.backbones.stages import Stages, stage_indices
+from relattn.backbones.stages import SizeError, Stages, stage_indices
 from relattn.errors import InputError
 
 OWN_STRIDE = "Keep the network's own stride: --model.last_stride 2."
@@ -39,7 +39,10 @@ def remove_last_stride(model: nn.Module, name: str, size: tuple[int, int], in_ch
             module.stride = (1, 1)
         else:
             raise InputError(f"last_stride=1: layer {layer} ({module}) cannot keep its input's size. {OWN_STRIDE}")
-    (previous, before), (last, after) = last_stages(model, name, size, in_chans)
+    try:
+        (previous, before), (last, after) = last_stages(model, name, size, in_chans)
+    except SizeError as error:  # the size is not to blame, which the network took before
+        raise InputError(f"last_stride=1: the last stage of {name} is built for its own size. {OWN_STRIDE}") from error
     if before != after:
         raise InputError(f"last_stride=1: {last} gives {after} where {previous} gives {before}. {OWN_STRIDE}")
 

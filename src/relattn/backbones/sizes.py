@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from relattn.backbones.stages import reason
 from relattn.errors import InputError
 
-STEPS = (1, 2, 4, 7, 8, 14, 16, 28, 32, 56, 64, 112, 128, 224)
+STEPS = (1, 2, 4, 7, 8, 12, 14, 16, 24, 28, 32, 48, 56, 64, 112, 128, 224)
 """Numbers that the sides of images may have to be multiples of."""
 
 REFUSALS = (RuntimeError, AssertionError, ValueError, TypeError, IndexError, ZeroDivisionError, NotImplementedError)
@@ -86,11 +86,20 @@ def larger_sizes(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
             yield height, width
 
 
+def own_size(name: str) -> list[tuple[int, int]]:
+    """The size of images that a network was made for, if timm knows it."""
+    from timm.models import get_pretrained_cfg
+
+    config = None if name.startswith(("hf-hub:", "local-dir:")) else get_pretrained_cfg(name)
+    return [] if config is None else [(config.input_size[1], config.input_size[2])]
+
+
 def refusal(name: str, size: tuple[int, int], error: BaseException, in_chans: int = 3, **arguments: Any) -> InputError:
     """The error for a network that does not take images of a size, with the nearest size that it takes."""
     height, width = size
     message = f"{name} cannot take images {in_chans}x{height}x{width}: {reason(error)}"
-    near = next((one for one in larger_sizes(size) if takes(name, one, in_chans, **arguments)), None)
+    sizes = [*larger_sizes(size), *own_size(name)]
+    near = next((one for one in sizes if takes(name, one, in_chans, **arguments)), None)
     if near is not None:
         return InputError(
             f"{message} The nearest size that it takes is {near[0]}x{near[1]}: image_size [{near[0]},{near[1]}]."

@@ -134,16 +134,18 @@ def reported_maps(model: nn.Module, size: tuple[int, int], in_chans: int) -> dic
     """Channels, height and width of the maps at the ends of the stages, by the network's own account (meta device).
 
     Returns:
-        By the number of the entry; what the network's strides tell where it has no `forward_intermediates`.
+        By the number of the entry; what the network's strides tell where its `forward_intermediates` does not.
     """
     entries, indices = entries_of(model), stage_indices(model)
     skeleton: Any = copy.deepcopy(model).to("meta").eval()
-    if hasattr(skeleton, "forward_intermediates"):
+    try:
         with torch.no_grad(), torch.device("meta"):
             features = skeleton.forward_intermediates(
                 torch.empty(1, in_chans, *size, device="meta"), indices=indices, intermediates_only=True
             )
-        return {index: tuple(shape_of(one)[1:]) for index, one in zip(indices, features, strict=True)}  # type: ignore
+        return {index: tuple(one.shape[1:]) for index, one in zip(indices, features, strict=True)}
+    except (AttributeError, RuntimeError):  # it has none, or reads values, which nothing is computed for
+        pass
     strides = {index: entries[index]["reduction"] for index in indices}
     return {
         index: (int(entries[index]["num_chs"]), -(-size[0] // stride), -(-size[1] // stride))

@@ -127,8 +127,8 @@ def main() -> int:
     # Idle threads of torch spin for milliseconds before they sleep, on cores that the processes reading images need.
     # A hundredth of that costs nothing when they have the cores for themselves. OpenMP looks when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    traced = "--traceback" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--traceback"]
+    traced = "--traceback" in sys.argv  # before commands change it
     try:
         return run(arguments)
     except InputError as error:

@@ -205,7 +205,6 @@ MISTAKES: list[tuple[str, str]] = [
     (f"--trainer.callbacks {one('TQDMProgressBar', rate=2)}", r"no option --trainer.callbacks.rate"),
     ("--trainer.callbacks ModelPruning --trainer.callbacks.pruning_fn l1_unstructured", r"channels_last false"),
     ("--trainer.callbacks ModelPruning", r"pruning_fn is not given"),
-    ("--trainer.callbacks BackboneFinetuning", r"Give --model.frozen_epochs"),
     ("--trainer.callbacks RichProgressBar --trainer.callbacks+ TQDMProgressBar", r"multiple progress bar"),
     (f"--trainer.callbacks {one('ModelCheckpoint')} --trainer.enable_checkpointing false", r"enable_checkpointing"),
     # Numbers
@@ -257,6 +256,8 @@ MISTAKES: list[tuple[str, str]] = [
     ("--trainer.logger lightning.pytorch.loggers.NeptuneLogger", r"(?i)neptune"),
     ("--logger wanbd", r"no logger 'wanbd'. Closest: wandb"),
     # Classes and files
+    ("--model.optimizer LBFGS", r"LBFGS.* Give --model.channels_last false"),
+    ("--model.optimizer.lr inf", r"--model.optimizer.lr is 'inf', expected a number"),
     ("--model.optimizer AdmaW", r"optimizer is 'AdmaW', expected the path of a class.*Closest: .*AdamW"),
     ("--model.optimizer AdamW --model.optimizer.momentum 0.9", r"no option --model.optimizer.momentum"),
     ("--model.optimizer Adam --model.optimizer.betas [2,2]", r"torch.optim.Adam.*: Invalid beta"),
@@ -423,6 +424,7 @@ def test_the_best_checkpoint_by_held_out_validation_is_tested(cifar: Path, capfd
             f"--trainer.callbacks {one('ModelCheckpoint', monitor='val/best')}",
             r"ModelCheckpoint: monitor is 'val/best'",
         ),
+        (f"--trainer.callbacks {one('BackboneFinetuning')}", r"backbone"),
         ("--model.optimizer LBFGS --trainer.precision 16-mixed --model.optimizer.max_iter no", r"max_iter"),
     ],
 )
@@ -485,11 +487,12 @@ def test_gradients_are_divided_by_the_scale_of_the_loss_before_they_are_clipped(
 
 def test_overfit_batches_are_the_same_in_every_epoch(cifar: Path, people: Path) -> None:
     line = "--trainer.overfit_batches 1 --trainer.max_epochs 2 --model.optimizer.lr 1e-12 --model.schedule null"
+    line += " --trainer.check_val_every_n_epoch 1"
     loss = logged(fit(cifar, line), "train/loss")
     assert loss[0] == pytest.approx(loss[1], abs=1e-4)
-    line += f" --data.root {people} --data.eval_batch_size 16 --trainer.check_val_every_n_epoch 1 --name run"
+    more = [*shlex.split(line), "--data.eval_batch_size", "16"]
     with pytest.warns(UserWarning, match="Validation is left out"):
-        assert run([*small("reid", "reid"), *shlex.split(line)]) == 0
+        assert run([*small("reid", "reid"), "--data.root", str(people), "--name", "run", *more]) == 0
     loss = logged(Path("runs/reid/run"), "train/loss")
     assert loss[0] == pytest.approx(loss[1], abs=1e-4)
 
@@ -552,7 +555,7 @@ def test_tensorboard_lies_in_the_run_s_folder(cifar: Path) -> None:
         f"--trainer.callbacks {one('ModelPruning', pruning_fn='l1_unstructured')} --model.channels_last false",
         "--trainer.callbacks own_callbacks.Watch",
         "--model.optimizer AdamW",
-        "--model.optimizer LBFGS",
+        "--model.optimizer LBFGS --model.channels_last false",
         "--config longer.yaml --config stopping.yaml",
         "--logger wandb",
     ],

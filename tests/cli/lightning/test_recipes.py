@@ -166,7 +166,7 @@ def test_commands_are_checked() -> None:
 
 
 def test_a_checkpoint_brings_its_configuration_wherever_it_lies() -> None:
-    config = {"model": {"class_path": "a.B", "init_args": {"backbone": "resnet20"}}}
+    config = {"model": {"class_path": "relattn.tasks.reid.ReID", "init_args": {"backbone": "resnet20"}}}
     checkpoint = Path("elsewhere.ckpt")
     torch.save({"config": yaml.safe_dump({**config, "recipes": {"task": "mine"}})}, checkpoint)
     line = read(f"--ckpt_path {checkpoint}")
@@ -175,8 +175,10 @@ def test_a_checkpoint_brings_its_configuration_wherever_it_lies() -> None:
     overlaid = read(f"--logger wandb --ckpt_path {checkpoint}")
     assert overlaid.config["model"] == config["model"]
     assert overlaid.recipes == {"task": "mine", "logger": "wandb"}
-    Path("other.yaml").write_text("model: {class_path: c.D}\n")
-    assert read(f"--ckpt_path {checkpoint} --config other.yaml").config == {"model": {"class_path": "c.D"}}
+    Path("other.yaml").write_text("model: {class_path: relattn.tasks.face.Face}\n")
+    assert read(f"--ckpt_path {checkpoint} --config other.yaml").config == {
+        "model": {"class_path": "relattn.tasks.face.Face"}
+    }
     recipe = read(f"--ckpt_path {checkpoint} --task classification").config
     assert recipe["model"]["class_path"] == "relattn.tasks.classification.Classification"
 

@@ -19,10 +19,10 @@ from lightning.pytorch.callbacks import (
     Timer,
     WeightAveraging,
 )
+from torch import nn
 
 from relattn.errors import InputError
 from relattn.runs.checkpoint_files import BEST, LAST, PREVIOUS
-from relattn.tasks.base import Task
 
 OF_TRAINING = (
     *(Checkpoint, EarlyStopping, Timer, GradientAccumulationScheduler, BatchSizeFinder, LearningRateFinder),
@@ -47,7 +47,7 @@ def for_evaluation(callbacks: Sequence[Callback]) -> list[Callback]:
 
 
 def check_network(callbacks: Sequence[Callback], model: Any) -> None:
-    """Refuse callbacks that do not go with the suite's networks.
+    """Refuse callbacks that want another network.
 
     Args:
         callbacks: The user's.
@@ -56,10 +56,12 @@ def check_network(callbacks: Sequence[Callback], model: Any) -> None:
     Raises:
         InputError: With the option.
     """
-    if any(isinstance(one, BackboneFinetuning) for one in callbacks) and isinstance(model, Task):
+    if any(isinstance(one, BackboneFinetuning) for one in callbacks) and not isinstance(
+        getattr(model, "backbone", None), nn.Module
+    ):
         raise InputError(
-            "BackboneFinetuning looks for a module named backbone, and a task's is within its network. Give "
-            "--model.frozen_epochs N to keep the early stages as they are for N epochs."
+            "BackboneFinetuning: it takes a task whose backbone is a module, and here backbone is a name. "
+            "--model.frozen_epochs N trains new parts alone first."
         )
     if getattr(model, "channels_last", False) and any(isinstance(one, ModelPruning) for one in callbacks):
         raise InputError(

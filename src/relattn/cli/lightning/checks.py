@@ -52,7 +52,7 @@ def check_config(command: str, config: Any) -> None:
         for name in ("max_epochs", "max_steps", "limit_train_batches"):
             if trainer.get(name) == 0:
                 raise InputError(f"--trainer.{name} is 0: nothing would be trained. Give at least 1.")
-        check_optimizer(config.model.init_args.get("optimizer"))
+        check_optimizer(config.model.init_args.get("optimizer"), config.model.init_args.get("channels_last"))
     check_data_of_task(config.model.class_path, config.data.class_path)
 
 
@@ -93,8 +93,12 @@ def numbers(value: Any, option: str) -> Iterator[tuple[str, float]]:
             yield from numbers(item, option if name == "init_args" else f"{option}.{name}")
 
 
-def check_optimizer(optimizer: Any) -> None:
+def check_optimizer(optimizer: Any, channels_last: bool | None) -> None:
     """Refuse what the optimizer refuses, which it else says when the data are read and the network is built.
+
+    Args:
+        optimizer: Its configuration.
+        channels_last: Whether the network has that order of memory.
 
     Raises:
         InputError: If it does not take its arguments.
@@ -107,6 +111,11 @@ def check_optimizer(optimizer: Any) -> None:
         return
     module, _, name = optimizer.class_path.rpartition(".")
     kind = getattr(importlib.import_module(module), name)
+    if channels_last and isinstance(kind, type) and issubclass(kind, torch.optim.LBFGS):
+        raise InputError(
+            "--model.optimizer LBFGS: torch flattens gradients of the usual order of memory only. Give "
+            "--model.channels_last false."
+        )
     arguments = vars(optimizer.get("init_args") or {}) if hasattr(optimizer.get("init_args"), "__dict__") else {}
     if not isinstance(kind, type) or not issubclass(kind, torch.optim.Optimizer):
         return

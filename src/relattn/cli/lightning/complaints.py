@@ -33,6 +33,9 @@ NO_CLASS = re.compile(
     r"No module named '[^']+'|[Mm]odule '[^']+' has no attribute '[^']+'|to be a sub|to a subclass|Unexpected import|"
     r"dot import path string: \S+"
 )
+NUMBER = re.compile(r"Expected a <class '(int|float)'>\s+- Expected a dot import")
+"""A number is expected, or else a tensor by its class."""
+
 REASONS = {"odule": "{}", "dot import": "there is no class of this short name"}
 """What is said of a class, by what the message has; of others that they are of another kind."""
 
@@ -68,7 +71,8 @@ def complaint(text: str, parser: Any, arguments: Sequence[str]) -> InputError:
     if found := NO_FILE.search(text):
         return InputError(f"{option or '--config'} {next(filter(None, found.groups()))}: there is no such file.")
     value = value_of(text)
-    if found := NO_CLASS.search(text):
+    number = option and "number" in expectation(text)  # an option may be a number or a tensor's class
+    if (found := NO_CLASS.search(text)) and not number:
         reason = next((said for part, said in REASONS.items() if part in found[0]), "it is another")
         closest = closest_class(option, value)
         return InputError(

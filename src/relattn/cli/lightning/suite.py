@@ -322,7 +322,7 @@ class SuiteCLI(LightningCLI):
         """Write down and say what Lightning's tuners have found."""
         config = with_found(yaml.safe_load(str(self.record.config)), found)
         self.record.config = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        self.facts["tuned"] = self.record.facts["tuned"] = dict(found)
+        self.record.facts["tuned"] = dict(found)
         for option, value in found.items():
             self.display.line(f"tuned     --{option} {value:.4g}")
 

@@ -222,7 +222,7 @@ def attempt(task: str, backbone: str, *, attention: bool, device: str = "meta") 
             if option and option["option"] not in options:
                 options[option["option"]] = yaml.safe_load(option["value"])
                 advice.append(f"{option['option']} {option['value']}")
-            elif size and "size" not in "".join(advice):
+            elif size and "".join(advice).count("size") < 2:
                 said["image_size"] = (int(size["height"]), int(size["width"]))
                 advice.append(f"image size {size['height']}x{size['width']}")
             else:
