@@ -379,8 +379,10 @@ def test_a_learning_rate_and_a_batch_size_that_are_found_are_those_of_the_run(ci
     optimizer = config["model"]["init_args"]["optimizer"]["init_args"]
     assert optimizer["lr"] == found["model.optimizer.lr"] != 0.1
     assert result(folder)["steps"] == 2 * 50
-    again = fit(cifar, f"--config {folder / 'config.yaml'}", name="again")
-    assert logged(again, "train/loss") == logged(folder, "train/loss"), "its configuration repeats it"
+    assert run(["fit", "--config", str(folder / "config.yaml"), "--name", "again"]) == 0
+    assert logged(folder.with_name("again"), "train/loss") == logged(folder, "train/loss"), (
+        "its configuration repeats it"
+    )
     with pytest.raises(InputError, match="are too few to find a learning rate by"):
         fit(cifar, f"--trainer.callbacks {rate}", name="short")
 

@@ -33,9 +33,6 @@ NO_CLASS = re.compile(
     r"No module named '[^']+'|[Mm]odule '[^']+' has no attribute '[^']+'|to be a sub|to a subclass|Unexpected import|"
     r"dot import path string: \S+"
 )
-NUMBER = re.compile(r"Expected a <class '(int|float)'>\s+- Expected a dot import")
-"""A number is expected, or else a tensor by its class."""
-
 REASONS = {"odule": "{}", "dot import": "there is no class of this short name"}
 """What is said of a class, by what the message has; of others that they are of another kind."""
 
