@@ -292,11 +292,14 @@ def test_every_family_of_timm_is_known() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_network_of_every_family_is_exported(family: str) -> None:
-    size = (224, 224)
+    name = FAMILIES[family]
+    size = (240, 240) if family == "crossvit" else (224, 224)
+    attention = partial(RGA, mode="spatial")
     try:
-        model = build(FAMILIES[family], attention=partial(RGA, mode="spatial"), size=size, stages=[1]).eval()
-    except InputError:
-        model = build(FAMILIES[family], size=size).eval()
+        model = build(name, attention=attention, size=size, stages=[1]).eval()
+    except InputError as error:
+        assert any(why in str(error) for why in WITHOUT_MAPS.values())
+        model = build(name, size=size).eval()
     x = images(2, size)
     program = torch.export.export(model, (x,))
     torch.testing.assert_close(program.module()(x), model(x), rtol=1e-3, atol=1e-3)

@@ -251,7 +251,7 @@ def build(
         if attention is not None:
             chosen: dict[str, Any] = {"placement": placement, "stages": stages}
             place(model, attention, name=name, small=small, size=size, in_chans=in_chans, **chosen)
-        elif not small:
+        elif not small and hasattr(model, "forward_features"):
             probe(model, [], size, in_chans)
     except SizeError as error:
         raise refusal(name, size, error.__cause__ or error, in_chans, **arguments) from error
