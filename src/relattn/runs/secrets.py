@@ -5,6 +5,7 @@ truth values and empty text stay, which give nothing away (timm's `class_token: 
 """
 
 import re
+from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -58,6 +59,43 @@ def hidden_in_yaml(text: str) -> str:
     content = yaml.safe_load(text)
     without = hidden(content)
     return text if without == content else str(yaml.safe_dump(without, sort_keys=False, allow_unicode=True))
+
+
+def secrets_of(value: Any) -> set[str]:
+    """The keys, tokens and passwords of a configuration, or of the words of a command line.
+
+    Args:
+        value: A configuration or any part of one; words of a command line may be configurations as text.
+    """
+    if isinstance(value, dict):
+        here = {str(part) for key, part in value.items() if is_secret(key, part) and not isinstance(part, dict | list)}
+        return here.union(*map(secrets_of, value.values()))
+    if isinstance(value, list | tuple):
+        words = [part for part in value if isinstance(part, str)]
+        assigned = [word.partition("=") for word in words if word.startswith("-")]
+        here = {text for name, _, text in assigned if is_secret(name, text)}
+        here |= {text for name, text in pairwise(words) if name.startswith("-") and is_secret(name, text)}
+        return here.union(*map(secrets_of, value))
+    if isinstance(value, str) and value.partition("=")[2][:1] in ("{", "["):
+        value = value.partition("=")[2]
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            return secrets_of(yaml.safe_load(value))
+        except yaml.YAMLError:  # what else it says is refused elsewhere
+            return set()
+    return set()
+
+
+def without_secrets(text: str, value: Any) -> str:
+    """A text, such as the message of an error, with `***` in place of the secrets of a configuration or command line.
+
+    Args:
+        text: What is said.
+        value: As of `secrets_of`.
+    """
+    for secret in sorted(secrets_of(value), key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
+    return text
 
 
 def is_secret(name: Any, value: Any) -> bool:

@@ -80,6 +80,8 @@ STOPPING = one("EarlyStopping", monitor="val/score", mode="max")
 VALID: list[tuple[str, Callable[[Trainer], bool]]] = [
     # Callbacks
     (f"--trainer.callbacks {TOP}", has("ModelCheckpoint")),
+    ("--trainer.callbacks ModelCheckpoint", has("ModelCheckpoint")),
+    (f"--trainer.callbacks {one('ModelCheckpoint', dirpath='elsewhere', filename='{epoch}')}", has("ModelCheckpoint")),
     (f"--trainer.callbacks {STOPPING}", has("EarlyStopping")),
     ("--trainer.callbacks EarlyStopping --trainer.callbacks.monitor val/loss", has("EarlyStopping")),
     (f"--trainer.callbacks {several(TOP, STOPPING)}", has("EarlyStopping")),
@@ -206,6 +208,29 @@ MISTAKES: list[tuple[str, str]] = [
     ("--trainer.callbacks ModelPruning --trainer.callbacks.pruning_fn l1_unstructured", r"channels_last false"),
     ("--trainer.callbacks ModelPruning", r"pruning_fn is not given"),
     ("--trainer.callbacks RichProgressBar --trainer.callbacks+ TQDMProgressBar", r"multiple progress bar"),
+    (
+        "--trainer.callbacks EMAWeightAveraging --trainer.callbacks.decay [1]",
+        r"callbacks.decay is '\[1\]', expected a num",
+    ),
+    ("--trainer.callbacks EMAWeightAveraging --trainer.callbacks.update_every_n_steps 0", r"at least 1"),
+    (
+        "--trainer.callbacks EarlyStopping --trainer.callbacks.monitor val/loss --trainer.callbacks.patience 1.5",
+        r"--trainer.callbacks.patience is '1.5', expected a whole number.$",
+    ),
+    ("--trainer.callbacks.monitor val/loss", r"callbacks.monitor is an argument of no class yet: give --trainer.callb"),
+    (f"--trainer.callbacks {several(STOPPING, one('Nothing', a=1))}", r"--trainer.callbacks is 'Nothing', expected"),
+    (f"--trainer.callbacks {one('LearningRateFinder', min_lr=1.0, max_lr=0.1)}", r"min_lr is 1.0, expected less than"),
+    (f"--trainer.callbacks {one('BatchSizeFinder', init_val=0)}", r"init_val is 0, expected at least 1"),
+    (f"--trainer.callbacks {one('Timer', duration={'minute': 1})}", r"duration is \{'minute': 1\}, expected days:h"),
+    (
+        f"--trainer.callbacks {one('ModelCheckpoint', train_time_interval=1)}",
+        r"is '1', expected a time such as 1:30:00",
+    ),
+    (
+        f"--trainer.callbacks {one('GradientAccumulationScheduler', scheduling={'a': 2})}",
+        r"scheduling cannot.*'a'.$",
+    ),
+    (f"--trainer.callbacks {one('Timer', duration=[1])}", r"is '\[1\]', expected text or a dictionary such as"),
     (f"--trainer.callbacks {one('ModelCheckpoint')} --trainer.enable_checkpointing false", r"enable_checkpointing"),
     # Numbers
     ("--trainer.precision 12", r"precision is '12', expected"),
@@ -219,7 +244,12 @@ MISTAKES: list[tuple[str, str]] = [
     ("--trainer.max_epochs 0", r"max_epochs is 0: nothing would be trained"),
     ("--trainer.max_steps 0", r"max_steps is 0: nothing would be trained"),
     ("--trainer.max_epochs -3", r"max_epochs.*-3"),
-    ("--trainer.max_time forever", r"max_time|Timer"),
+    ("--trainer.max_time forever", r"--trainer.max_time is 'forever', expected days:hours:minutes:seconds such as"),
+    ("--trainer.max_time '{\"minute\": 5}'", r"--trainer.max_time is \{'minute': 5\}, expected .* \{minutes: 30\}"),
+    ("--trainer.max_epochs [1,2]", r"--trainer.max_epochs is '\[1, 2\]', expected a whole number"),
+    ("--trainer.min_epochs 5 --trainer.max_epochs 3", r"min_epochs is 5, expected at most --trainer.max_epochs, 3"),
+    ("--trainer.num_sanity_val_steps -2", r"num_sanity_val_steps is -2, expected at least -1"),
+    ("--trainer.limit_train_batches many", r"limit_train_batches is 'many', expected a number.$"),
     ("--trainer.limit_train_batches 0", r"limit_train_batches is 0: nothing would be trained"),
     ("--trainer.limit_val_batches -1", r"limit_val_batches"),
     ("--trainer.limit_val_batches 1.5", r"limit_val_batches"),
@@ -242,6 +272,11 @@ MISTAKES: list[tuple[str, str]] = [
     (f"--trainer.strategy {one('DDPStrategy', start_method='spawn')}", r"spawn: .*Give --trainer.strategy ddp"),
     ("--trainer.strategy fsdp", r"fsdp keeps parts of a network.*Give --trainer.strategy ddp"),
     ("--trainer.strategy deepspeed_stage_2", r"deepspeed_stage_2 keeps parts.*Give --trainer.strategy ddp"),
+    (
+        f"--trainer.strategy {one('DDPStrategy', find_unused=True)}",
+        r"find_unused.* fits no class: expected a name such",
+    ),
+    ("--trainer.num_nodes 0", r"num_nodes is 0, expected at least 1"),
     ("--trainer.deterministic maybe", r"deterministic is 'maybe', expected"),
     ("--trainer.profiler fast", r"profiler"),
     ("--trainer.barebones true", r"--trainer.barebones: a run keeps its metrics"),
@@ -253,11 +288,15 @@ MISTAKES: list[tuple[str, str]] = [
     (f"--trainer.logger {one('WandbLogger', log_model='some', offline=True)}", r"log_model"),
     (f"--trainer.logger {one('WandbLogger', offline=True, log_model=True)}", r"offline|log_model"),
     ("--trainer.logger CometLogger", r"comet"),
+    (f"--trainer.logger {one('WandbLoger', project='mine')}", r"logger is 'WandbLoger', .*Closest: WandbLogger"),
     ("--trainer.logger lightning.pytorch.loggers.NeptuneLogger", r"(?i)neptune"),
     ("--logger wanbd", r"no logger 'wanbd'. Closest: wandb"),
     # Classes and files
     ("--model.optimizer LBFGS", r"LBFGS.* Give --model.channels_last false"),
-    ("--model.optimizer.lr inf", r"--model.optimizer.lr is 'inf', expected a number"),
+    ("--model.optimizer.lr inf", r"--model.optimizer.lr is 'inf', expected a finite number"),
+    ("--model.lr 0.1", r"no option --model.lr .* Closest: --model.optimizer.lr"),
+    ("--epochs 3", r"no option --epochs. Closest: --trainer.max_epochs"),
+    ("--model.attention.reduction_ratio 4", r"reduction_ratio is an argument of no class yet: give --model.attention"),
     ("--model.optimizer AdmaW", r"optimizer is 'AdmaW', expected the path of a class.*Closest: .*AdamW"),
     ("--model.optimizer AdamW --model.optimizer.momentum 0.9", r"no option --model.optimizer.momentum"),
     ("--model.optimizer Adam --model.optimizer.betas [2,2]", r"torch.optim.Adam.*: Invalid beta"),
@@ -310,6 +349,26 @@ def test_a_mistake_is_refused_in_one_line(line: str, message: str, set_up: SetUp
     assert "\n" not in said
     assert "Namespace" not in said
     assert not list(Path().glob("runs/*/*"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--trainer.logger.api_key hidden-1",
+        "--trainer.logger.api_key=hidden-1",
+        f"--trainer.logger {one('WandbLoger', api_key='hidden-1')}",
+        "--trainer.logger '{class: WandbLogger, token: hidden-1}'",
+        f"--trainer.callbacks={one('own_callbacks.Watch', password='hidden-1')}",
+        "--trainer.callbacks '[{class_path: own_callbacks.Watch, init_args: {every: hidden-1, token: hidden-1}}]'",
+        "--config secret.yaml",
+    ],
+)
+def test_no_message_repeats_a_secret(line: str) -> None:
+    logger = {"class_path": "CSVLogger", "init_args": {"save_dir": ["hidden-1"], "access_token": "hidden-1"}}
+    Path("secret.yaml").write_text(yaml.safe_dump({"trainer": {"logger": logger}}))
+    with pytest.raises(InputError) as raised:
+        run(["fit", *shlex.split(f"{SMALL} {line}")])
+    assert "hidden" not in message_of(raised.value)
 
 
 # --- Runs -------------------------------------------------------------------------------------------------------------
@@ -551,6 +610,7 @@ def test_tensorboard_lies_in_the_run_s_folder(cifar: Path) -> None:
         "--trainer.detect_anomaly true",
         "--trainer.inference_mode false",
         "--trainer.enable_progress_bar true --trainer.enable_model_summary true",
+        "--trainer.callbacks ModelCheckpoint",
         f"--trainer.callbacks {one('Timer', duration='00:01:00:00')}",
         "--trainer.callbacks DeviceStatsMonitor",
         f"--trainer.callbacks {one('GradientAccumulationScheduler', scheduling={'0': 2})}",

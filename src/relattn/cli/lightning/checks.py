@@ -1,12 +1,14 @@
 """Checks of a configuration before a run begins: finite numbers, and a task and data that go together."""
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from jsonargparse import Namespace
 
 from relattn.cli import catalogue
+from relattn.cli.lightning.callbacks import listed
 from relattn.cli.lightning.recipes import imported
 from relattn.errors import InputError
 
@@ -19,7 +21,25 @@ STARTED_LATE = ("_spawn", "_fork", "_notebook")
 SHARDING = ("fsdp", "deepspeed", "modelparallel", "xla", "single_xla")
 """Beginnings of the names of strategies that divide a network among devices."""
 
-AT_LEAST_ONE = ("check_val_every_n_epoch", "accumulate_grad_batches", "log_every_n_steps")
+LEAST = {
+    **dict.fromkeys(("check_val_every_n_epoch", "accumulate_grad_batches", "log_every_n_steps", "num_nodes"), 1),
+    **dict.fromkeys(("min_epochs", "min_steps", "reload_dataloaders_every_n_epochs"), 0),
+    "num_sanity_val_steps": -1,
+}
+"""The smallest values of options of the trainer, which Lightning takes for others or stumbles over."""
+
+LEAST_OF_CALLBACKS: dict[str, dict[str, float]] = {
+    "BatchSizeFinder": {"init_val": 1, "max_trials": 1, "steps_per_trial": 1},
+    "EarlyStopping": {"patience": 0},
+    "EMAWeightAveraging": {"update_every_n_steps": 1},
+    "LearningRateFinder": {"num_training_steps": 2, "min_lr": 1e-12},
+}
+"""The same of callbacks' arguments, by their classes."""
+
+DURATION = re.compile(r"\d+:\d+:\d+:\d+")
+"""Days, hours, minutes and seconds."""
+
+UNITS = ("weeks", "days", "hours", "minutes", "seconds")
 
 
 def check_config(command: str, config: Any) -> None:
@@ -40,9 +60,9 @@ def check_config(command: str, config: Any) -> None:
     if not isinstance(seed, bool) and seed is not None and not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"--seed_everything is {seed}, expected 0 to {LARGEST_SEED}.")
     trainer = config.trainer
-    for name in AT_LEAST_ONE:
-        if (value := trainer.get(name)) is not None and value < 1:
-            raise InputError(f"--trainer.{name} is {value}, expected at least 1.")
+    for name, least in LEAST.items():
+        if (value := trainer.get(name)) is not None and value < least:
+            raise InputError(f"--trainer.{name} is {value}, expected at least {least}.")
     if trainer.get("val_check_interval") is not None and trainer.val_check_interval == 0:
         raise InputError("--trainer.val_check_interval is 0, expected a part of an epoch, or a number of steps from 1.")
     if (clip := trainer.get("gradient_clip_val")) is not None and clip < 0:
@@ -66,7 +86,19 @@ def check_trainer(trainer: Any) -> None:
         raise InputError("--trainer.default_root_dir: a run's folder is chosen with --runs and --name.")
     if trainer.get("barebones"):
         raise InputError("--trainer.barebones: a run keeps its metrics and checkpoints. Leave it out.")
+    for name in ("epochs", "steps"):
+        least, most = trainer.get(f"min_{name}"), trainer.get(f"max_{name}")
+        if least and most is not None and 0 < most < least:
+            raise InputError(f"--trainer.min_{name} is {least}, expected at most --trainer.max_{name}, {most}.")
+    check_duration(trainer.get("max_time"), "--trainer.max_time")
+    for callback in listed(trainer.get("callbacks")):
+        check_callback(callback)
     strategy = trainer.get("strategy")
+    if isinstance(strategy, str) and strategy.startswith(("{", "[")):  # it fits no class, and any text is a name
+        raise InputError(
+            f"--trainer.strategy is {strategy}, which fits no class: expected a name such as ddp, or a class_path and "
+            "the init_args that it has."
+        )
     kind = str(getattr(strategy, "class_path", strategy)).rpartition(".")[2]
     start = (strategy.get("init_args") or {}).get("start_method") if isinstance(strategy, Namespace) else None
     if kind.endswith(STARTED_LATE) or start in ("spawn", "fork", "forkserver"):
@@ -79,6 +111,43 @@ def check_trainer(trainer: Any) -> None:
             f"--trainer.strategy {kind} keeps parts of a network on each device, and a run's checkpoints hold it "
             "whole. Give --trainer.strategy ddp."
         )
+
+
+def check_duration(value: Any, option: str) -> None:
+    """Refuse a length of time that is none.
+
+    Raises:
+        InputError: With the two ways of writing one.
+    """
+    is_text = isinstance(value, str) and DURATION.fullmatch(value)
+    is_parts = isinstance(value, dict) and value and set(value) <= {*UNITS}
+    if value is None or is_text or is_parts or not isinstance(value, str | dict):
+        return
+    raise InputError(
+        f"{option} is {value!r}, expected days:hours:minutes:seconds such as 00:12:00:00, or a dictionary such as "
+        f"{{minutes: 30}}, of {', '.join(UNITS)}."
+    )
+
+
+def check_callback(callback: Any) -> None:
+    """Refuse arguments of Lightning's callbacks that they take, and cannot use.
+
+    Args:
+        callback: The configuration of one.
+
+    Raises:
+        InputError: With what is expected.
+    """
+    name = str(getattr(callback, "class_path", "")).rpartition(".")[2]
+    arguments: Any = callback.get("init_args") or {} if hasattr(callback, "get") else {}
+    for argument, least in LEAST_OF_CALLBACKS.get(name, {}).items():
+        value = arguments.get(argument)
+        if value is not None and value < least:
+            raise InputError(f"{name}: {argument} is {value}, expected at least {least}.")
+    if name == "Timer":
+        check_duration(arguments.get("duration"), "Timer: duration")
+    if name == "LearningRateFinder" and (low := arguments["min_lr"]) >= (high := arguments["max_lr"]):
+        raise InputError(f"LearningRateFinder: min_lr is {low}, expected less than max_lr, {high}.")
 
 
 def numbers(value: Any, option: str) -> Iterator[tuple[str, float]]:

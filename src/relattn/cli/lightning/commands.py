@@ -14,15 +14,35 @@ from relattn.cli.memory import keep_freed_memory
 from relattn.cli.streams import unbreakable_output
 from relattn.errors import InputError
 from relattn.runs.run_folder import RUN_VARIABLE, RunClaim
+from relattn.runs.secrets import without_secrets
 
 
 def main(command: str, arguments: list[str]) -> int:
     """Run one of Lightning's commands."""
     if "--help_all" in arguments:
         arguments = ["--help"]
+    given: list[Any] = [list(arguments)]
+    try:
+        return trained(command, arguments, given)
+    except InputError as error:
+        said = without_secrets(str(error), given)
+        if said == str(error):
+            raise
+        raise type(error)(said) from None
+
+
+def trained(command: str, arguments: list[str], given: list[Any]) -> int:
+    """Run one of Lightning's commands.
+
+    Args:
+        command: Its name.
+        arguments: What follows it.
+        given: Takes the configuration that they lead to.
+    """
     line = read_command_line(arguments, command)
+    given += [line.options, line.config]
     for sentence in line.dropped:
-        sys.stderr.write(f"relattn: {sentence}\n")
+        sys.stderr.write(f"relattn: {without_secrets(sentence, given)}\n")
     sys.argv[1:] = [command, *arguments]  # the processes of a distributed run start from it
     keep_freed_memory()
     quieten()

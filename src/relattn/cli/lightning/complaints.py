@@ -17,8 +17,36 @@ from relattn.errors import InputError, suggest
 
 CLASS_OPTIONS = ("model", "data")
 
+BASES = ("lightning.Callback", "relattn.attention.Attention")
+"""Classes that arguments are tried with where none is chosen."""
+
+USUAL = {
+    "lr": "--model.optimizer.lr",
+    "learning_rate": "--model.optimizer.lr",
+    "weight_decay": "--model.optimizer.weight_decay",
+    "momentum": "--model.optimizer.momentum",
+    "epochs": "--trainer.max_epochs",
+    "max_epochs": "--trainer.max_epochs",
+    "num_epochs": "--trainer.max_epochs",
+    "steps": "--trainer.max_steps",
+    "batch_size": "--data.batch_size",
+    "workers": "--data.workers",
+    "num_workers": "--data.workers",
+    "root": "--data.root",
+    "data_dir": "--data.root",
+    "precision": "--trainer.precision",
+    "devices": "--trainer.devices",
+    "seed": "--seed_everything",
+    "resume": "--ckpt_path",
+    "checkpoint": "--ckpt_path",
+    "pretrained": "--model.pretrained",
+}
+"""What is meant by names of other programs' options."""
+
 TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
-LISTS = dict.fromkeys(("list", "tuple", "Iterable"), "a list such as [1,2]")
+LISTS = dict.fromkeys(("list", "tuple", "Iterable"), "a list such as [1,2]") | {"dict": "a dictionary such as {a: 1}"}
+
+TIME = "a time such as 1:30:00"
 
 KEY = re.compile(r'Parser key "([^"]+)"')
 CLASS = re.compile(r"given class_path '([^']+)'|Namespace\(class_path='([^']+)'")
@@ -57,7 +85,10 @@ def complaint(text: str, parser: Any, arguments: Sequence[str]) -> InputError:
         parser: The parser of the command.
         arguments: What it was given.
     """
+    text = without_repeats(text)
     option = option_of(text)
+    if "is abstract" in text and (nested := NESTED.findall(text)):
+        return InputError(f"{option}.{nested[-1][0]} is an argument of no class yet: give {option} CLASS before it.")
     if found := UNKNOWN.search(text):
         name = re.split(r"[ =]", next(filter(None, found.groups())))[0]
         option = option_of(text, keys_alone=bool(found[1]))
@@ -71,14 +102,30 @@ def complaint(text: str, parser: Any, arguments: Sequence[str]) -> InputError:
     number = option and "number" in expectation(text)  # an option may be a number or a tensor's class
     if (found := NO_CLASS.search(text)) and not number:
         reason = next((said for part, said in REASONS.items() if part in found[0]), "it is another")
+        if value.startswith(("{", "[")) and "dot import" in found[0]:
+            value = found[0].rpartition(" ")[2]  # of all that was given, the name of the class
         closest = closest_class(option, value)
         return InputError(
             f"{option} is {value!r}, expected the path of a class of that kind: {reason.format(found[0])}.{closest}"
         )
     if option and (expected := expectation(text)):
+        if expected == "a number" and value.strip("+-").lower() in ("inf", "nan"):
+            expected = "a finite number"
         return InputError(f"{option} is {value!r}, expected {expected}.")
-    said = " ".join(text.split())
-    return InputError(f"{option} cannot be read: {said}" if option else said)
+    if option:
+        deepest = text[[match.end() for match in KEY.finditer(text)][-1] :].lstrip(": \n").partition("\n")[0]
+        return InputError(f"{option} cannot be read: {deepest.removeprefix('- ').removesuffix('.')}.")
+    return InputError(" ".join(text.split()))
+
+
+def without_repeats(text: str) -> str:
+    """The message without what it says twice of one class, since it is tried alone and in a list, or of the base."""
+    tree, end, given = text.partition("\n  Given value type")
+    before, *entries = re.split(r"\n(?=    - )", tree)
+    kept = list(dict.fromkeys(entries))
+    if sum(entry.startswith("    - Problem with") for entry in kept) > 1:
+        kept = [entry for entry in kept if not entry.startswith(f"    - Problem with given class_path '{BASES[0]}'")]
+    return "\n".join([before, *kept]) + end + given
 
 
 def closest_class(option: str, value: str) -> str:
@@ -142,12 +189,19 @@ def expectation(text: str) -> str:
     deepest = deepest.partition("Given value type")[0]
     words: list[str] = []
     for kind in EXPECTED.findall(deepest):
+        if kind.startswith("string with form"):
+            words.append(TIME)
+            continue
         if kind.startswith("typing.Literal"):
             words += [str(choice) for choice in ast.literal_eval(kind.removeprefix("typing.Literal"))]
             continue
         name = kind.strip("<>").removeprefix("class ").strip("'").rpartition(".")[2]
         words.append({**TYPES, **LISTS}.get(name, name))
     words = [word for word in dict.fromkeys(words) if word not in ("Tensor", "null")]
+    if len(words) > 1:  # it is tried where text of other forms is right
+        words = [word for word in words if word != TIME]
+    if "a number" in words or any(word.isdigit() for word in words):
+        words = [word for word in words if word != "a whole number"]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}" if words else ""
 
 
@@ -163,6 +217,8 @@ def unknown(of: str, name: str, class_path: str, parser: Any, arguments: Sequenc
     """
     if not of and name in arguments:
         return InputError(f"{name!r} is no option: options begin with --, and each has one value.")
+    if class_path in BASES and not of.endswith(f".{name}"):
+        return InputError(f"{of}.{name} is an argument of no class yet: give {of} CLASS before it.")
     if class_path and of:
         known = {f"{of}.{argument}" for argument in arguments_of(class_path)}
         sought = f"{of}.{name.partition('.')[0]}"
@@ -173,6 +229,8 @@ def unknown(of: str, name: str, class_path: str, parser: Any, arguments: Sequenc
             known |= {f"--{option}.{argument}" for argument in arguments_of(path)}
         sought = f"--{name}"
     closest = suggest(sought, known)
+    if (usual := USUAL.get(name.rpartition(".")[2])) and usual != sought:
+        closest = f"Closest: {usual}."
     hint = closest if closest.startswith("Closest") or class_path else "See relattn fit --help_all."
     written = f"{of}.{name}" if of else f"--{name}"
     return InputError(f"There is no option {written}{f' of {class_path}' if class_path else ''}. {hint}")

@@ -74,15 +74,18 @@ def root_of(error: BaseException) -> BaseException:
 def said(error: BaseException, origin: FrameType) -> InputError:
     """The message for an error that has none of ours: who raised it, and why."""
     owner = origin.f_locals.get("self")
-    who = type(owner).__name__ if owner is not None else package_of(origin) or Path(origin.f_code.co_filename).name
+    who = type(owner).__name__ if owner is not None else "_"
+    if who.startswith("_"):  # a function, or a class that nobody asks for by its name
+        who = package_of(origin) or Path(origin.f_code.co_filename).name
     if (reason := reason_of(str(error))) is not None and package_of(origin) == "jsonargparse":
         return InputError(f"{reason} (relattn --traceback ... shows where.)")
     error = root_of(error)
     text = " ".join(str(error).split())
     plain = isinstance(error, ValueError | RuntimeError) or type(error).__name__ == "MisconfigurationException"
-    kind = "" if plain and text else f"{type(error).__name__}: "
+    name = type(error).__name__
+    text = text if plain and text else f"{name}: {text}" if text else name
     end = "" if text.endswith((".", "!", "?")) else "."
-    return InputError(f"{who}: {kind}{text}{end} (relattn --traceback ... shows where.)")
+    return InputError(f"{who}: {text}{end} (relattn --traceback ... shows where.)")
 
 
 def frames_of(error: BaseException) -> Iterator[FrameType]:

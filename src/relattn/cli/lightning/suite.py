@@ -12,7 +12,7 @@ import yaml
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, ModelSummary, ProgressBar
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelSummary, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich.console import Console
 
@@ -34,6 +34,7 @@ from relattn.runs.checkpoints import Checkpoints, read_checkpoint, run_of
 from relattn.runs.divergence import Divergence
 from relattn.runs.identity import changes, decisive, identity, label, shown
 from relattn.runs.interruption import Interrupted, Interruption, Signals
+from relattn.runs.last import LastCheckpoint
 from relattn.runs.metrics import MetricsLogger
 from relattn.runs.preflight import Preflight
 from relattn.runs.record import RunRecord, logged_scores, rehearses
@@ -259,8 +260,7 @@ class SuiteCLI(LightningCLI):
             callbacks += [*chosen, Tuned(self.note_tuned)] if has_tuners(chosen) else chosen
             place = self.folder / "checkpoints" if config["enable_checkpointing"] is not False else None
             if place is not None:
-                last = ModelCheckpoint(place, "last", enable_version_counter=False, save_on_train_epoch_end=True)
-                callbacks.append(last)
+                callbacks.append(LastCheckpoint(place))
             self.interruption = Interruption(place / "last.ckpt" if place else None, self.signals)
             callbacks += [Divergence(), self.interruption]
             if not any(isinstance(one, LearningRateMonitor) for one in chosen):
