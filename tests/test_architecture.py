@@ -159,7 +159,13 @@ def test_help_imports_nothing_heavy() -> None:
 
     from relattn.cli.main import COMMANDS
 
-    lines = [["--help"], ["fit", "--help"], ["list", "attentions"], *([name, "--help"] for name in COMMANDS)]
+    lines = [
+        ["--help"],
+        ["fit", "--help"],
+        ["fit", "--task", "reid", "--help"],
+        ["list", "attentions"],
+        *([name, "--help"] for name in COMMANDS),
+    ]
     command = [sys.executable, "-c", HELP, json.dumps(lines)]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
     imported = set(json.loads(answer.stdout))

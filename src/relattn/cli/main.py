@@ -67,6 +67,7 @@ short options, for the longer ones of the Lightning command line (which all work
                            configuration is taken
   --config FILE            a configuration, such as a run's config.yaml
   --print_config           print the whole configuration and stop
+  --task NAME --help       the options of a task, those that are changed most before the rest
   --help_all               every option of the trainer, and how to see those of a model or data set
 
 {catalogue}"""
@@ -91,6 +92,27 @@ def trainer_usage(command: str) -> str:
     return TRAINER_USAGE.format(command=command, summary=summary, catalogue=catalogue.text(), **overlays)
 
 
+def help_of(command: str, arguments: list[str]) -> str | None:
+    """The help that a trainer command is asked for; None for that of Lightning's own parser, or if it is for none.
+
+    Args:
+        command: `fit` or another.
+        arguments: What follows it.
+    """
+    asked = [one for one in arguments if one not in ("--help", "-h")]
+    if asked == arguments:
+        return None
+    if not asked:
+        return trainer_usage(command)
+    words = [word for one in asked for word in one.split("=", 1)]
+    chosen = dict(zip(words[::2], words[1::2], strict=False))
+    if len(words) % 2 or not {*chosen} <= {"--task", "--data"} or "--task" not in chosen:
+        return None  # a configuration, a class of one's own: its parser knows
+    from relattn.cli.task_help import task_usage
+
+    return task_usage(command, chosen["--task"], chosen.get("--data"))
+
+
 def run(arguments: list[str]) -> int:
     """Run one command; errors of the user are raised as `InputError`."""
     from relattn.errors import suggest
@@ -105,8 +127,8 @@ def run(arguments: list[str]) -> int:
         print(__version__)  # noqa: T201
         return 0
     if command in TRAINER_COMMANDS:
-        if rest in (["--help"], ["-h"]):
-            print(trainer_usage(command))  # noqa: T201
+        if (text := help_of(command, rest)) is not None:
+            print(text)  # noqa: T201
             return 0
         from relattn.cli.lightning.commands import main as train
 

@@ -1,0 +1,149 @@
+"""`relattn fit --task T --help`: what the users of a task change most, with the recipe's values, and then the rest."""
+
+import ast
+import shutil
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import yaml
+
+from relattn.cli import catalogue
+from relattn.cli.arguments import Argument, arguments_of
+from relattn.cli.lightning.recipes import Config, recipe_file, task_recipe
+
+WIDEST = 100
+"""Columns of the widest text; a wider terminal has more room than eyes like."""
+
+USAGE = """usage: relattn {command} --task {task} [options]
+
+{summary}
+
+changed most, with what the recipe has:
+{most}
+
+the rest of the task, {model}:
+{model_rest}
+
+the rest of the data, {data}:
+{data_rest}
+
+the run:
+{run}"""
+
+RUN = {
+    "--trainer.precision P": "32-true, or bf16-mixed, 16-mixed, ...",
+    "--trainer.max_steps N": "steps in place of epochs",
+    "--trainer NAME": "an overlay of conf/trainer: {trainers}",
+    "--logger NAME": "an overlay of conf/logger: {loggers}",
+    "--best": "keep the checkpoint with the best val/score of a held-out validation, and test that one",
+    "--figures masks,...": "figures after every epoch (relattn figures --help)",
+    "--seed_everything N": "{seed}",
+    "--runs FOLDER": "where runs are kept, by default runs",
+    "--ckpt_path FILE": "go on from a checkpoint, a run's folder, or last (with --name)",
+    "--config FILE": "a configuration, such as a run's config.yaml",
+    "--print_config": "print the whole configuration and stop",
+    "--help_all": "every option of Lightning's trainer",
+}
+
+SHOWN = ("backbone", "attention", "optimizer", "root", "batch_size", "workers")
+"""Arguments that stand above."""
+
+
+def task_usage(command: str, task: str, data: str | None) -> str:
+    """The text.
+
+    Args:
+        command: `fit` or another of Lightning's.
+        task: The task's recipe.
+        data: The data set's recipe, if another one is asked for.
+
+    Raises:
+        InputError: If there is no such recipe.
+    """
+    config = task_recipe(task)
+    model, section = config["model"], config.get("data", {})
+    arguments = model.get("init_args", {})
+    recipe = data or section.get("recipe", "")
+    chosen: Config = yaml.safe_load(recipe_file("data", recipe).read_text()) if recipe else section
+    training = {**chosen.get("init_args", {}), **section.get("init_args", {})}
+    kinds = class_paths(chosen["class_path"].rpartition(".")[0])
+    trainer = config.get("trainer", {})
+    optimizer = arguments.get("optimizer", {})
+    lasts = "max_steps" if trainer.get("max_epochs") == -1 else "max_epochs"
+    most = {
+        "--data.root FOLDER": f"{training.get('root', 'data')}: the folder that has the data set",
+        "--data NAME": f"{recipe}; of this task: {', '.join(kinds)}",
+        "--backbone NAME": f"{arguments.get('backbone', '')} (relattn list backbones)",
+        "--attention NAME": "none (relattn list attentions)",
+        f"--trainer.{lasts} N": f"{trainer.get(lasts)}",
+        "--data.batch_size N": f"{training.get('batch_size', '')}, over all devices",
+        "--model.optimizer.lr X": rate(optimizer),
+        "--model.optimizer NAME": optimizer.get("class_path", ""),
+        "--gpus N | 0,2 | all": "GPUs: a count, indices, or all; 0 for the CPU",
+        "--data.workers N": "processes that read images",
+        "--name NAME": "the run's folder, runs/TASK/NAME; by default made of what is asked for",
+    }
+    overlays = {f"{kind}s": ", ".join(catalogue.recipes(kind)) for kind in ("trainer", "logger")}
+    run = {flag: text.format(seed=config.get("seed_everything", 0), **overlays) for flag, text in RUN.items()}
+    width = min(shutil.get_terminal_size().columns, WIDEST)
+    return USAGE.format(
+        command=command,
+        task=task,
+        summary=textwrap.fill(catalogue.recipes("task").get(task, task), width),
+        most=table(most.items(), width),
+        model=model["class_path"],
+        model_rest=table(rows("--model", arguments_of(model["class_path"]), arguments), width),
+        data=chosen["class_path"],
+        data_rest=table(rows("--data", arguments_of(chosen["class_path"]), training), width),
+        run=table(run.items(), width),
+    )
+
+
+def class_paths(module: str) -> list[str]:
+    """The data sets of a task, by the module of their classes."""
+    return [name for name in catalogue.recipes("data") if catalogue.class_path("data", name).startswith(f"{module}.")]
+
+
+def rate(optimizer: Config) -> str:
+    """The learning rate, and the optimizer that it is of."""
+    value = optimizer.get("init_args", {}).get("lr")
+    return f"{value}" if value is not None else "the optimizer's default"
+
+
+def rows(option: str, arguments: Sequence[Argument], values: Config) -> list[tuple[str, str]]:
+    """What the arguments are, with the recipe's value or their default."""
+    return [
+        (f"{option}.{one.name}", " ".join(filter(None, [one.summary, f"({value_of(one, values)})"])))
+        for one in arguments
+        if one.name not in SHOWN
+    ]
+
+
+def value_of(argument: Argument, values: Config) -> str:
+    """The value in a recipe, or else the default, as YAML writes it; a class by its name."""
+    if not argument.default and argument.name not in values:
+        return "needed"
+    try:
+        value: Any = values.get(argument.name, ast.literal_eval(argument.default or "None"))
+    except ValueError:  # a name or a call
+        return argument.default
+    if isinstance(value, dict) and "class_path" in value:
+        return str(value["class_path"]).rpartition(".")[2]
+    plain = list(value) if isinstance(value, tuple) else value
+    return yaml.safe_dump(plain, default_flow_style=True, width=1000).partition("\n")[0]
+
+
+def table(entries: Iterable[tuple[str, str]], width: int) -> str:
+    """Options and what they are, in two columns; a long option has a line of its own."""
+    column = 27
+    lines = []
+    for flag, text in entries:
+        first = f"  {flag}"
+        said = textwrap.wrap(text, width - column, break_on_hyphens=False) or [""]
+        if len(first) >= column:
+            lines.append(first)
+        else:
+            lines.append(f"{first:<{column}}{said.pop(0)}")
+        lines += [f"{'':<{column}}{line}" for line in said]
+    return "\n".join(line.rstrip() for line in lines)
