@@ -303,6 +303,11 @@ MISTAKES: list[tuple[str, str]] = [
     ("--model.schedule torch.optim.lr_scheduler.StepLR", r"StepLR', expected the path of a class"),
     ("--config longer.yaml --config nowhere.yaml", r"nowhere.yaml: there is no such file"),
     ("--config longer.yaml --config misspelt.yaml", r"no option --trainer.max_epoch. Closest"),
+    ("--config tab.yaml", r"tab.yaml cannot be read as YAML: .*line 2, column 1"),
+    ("--config number.yaml", r"number.yaml: class_path is 3, expected the path of a class"),
+    ("--config nothing.yaml", r"nothing.yaml: trainer is None, expected options by their names"),
+    ("--config endless.yaml", r"endless.yaml has an alias of what it stands in"),
+    ("--config section.yaml", r"--data is \[1\], expected a class_path and its init_args"),
     ("--best extra", r"'extra' is no option"),
 ]
 """Options, and the one line that must be said."""
@@ -315,6 +320,11 @@ def files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path.cwd()))
     monkeypatch.delitem(sys.modules, "own_callbacks", raising=False)
     Path("longer.yaml").write_text("trainer: {max_epochs: 3, limit_train_batches: 1}\n")
+    Path("tab.yaml").write_text("trainer:\n\tmax_epochs: 3\n")
+    Path("number.yaml").write_text("model: {class_path: 3}\n")
+    Path("endless.yaml").write_text("trainer: &trainer {max_epochs: 1, again: *trainer}\n")
+    Path("nothing.yaml").write_text("trainer:\n")
+    Path("section.yaml").write_text("data: [1]\n")
     Path("misspelt.yaml").write_text("trainer: {max_epoch: 3}\n")
     stopping = {"class_path": "EarlyStopping", "init_args": {"monitor": "val/score"}}
     Path("stopping.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [stopping]}}))

@@ -114,6 +114,8 @@ def complaint(text: str, parser: Any, arguments: Sequence[str]) -> InputError:
         return InputError(f"{option} is {value!r}, expected {expected}.")
     if option:
         deepest = text[[match.end() for match in KEY.finditer(text)][-1] :].lstrip(": \n").partition("\n")[0]
+        if deepest.startswith("Does not validate"):
+            return InputError(f"{option} is {value}, expected a class_path and its init_args.")
         return InputError(f"{option} cannot be read: {deepest.removeprefix('- ').removesuffix('.')}.")
     return InputError(" ".join(text.split()))
 

@@ -7,8 +7,9 @@ class is ever an argument of another.
 import copy
 import importlib
 import inspect
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,30 @@ def read_config(file: Path) -> Config:
         raise InputError(
             f"--config {file} is {kind}, expected options by their names, as a run's config.yaml has them."
         )
+    if (odd := next((name for name in content if not isinstance(name, str)), "")) != "":
+        raise InputError(f"--config {file} has the option {odd!r}, expected a name such as trainer.")
+    for section in ("trainer", "recipes"):
+        if section in content and not isinstance(content[section], dict | str):
+            raise InputError(f"--config {file}: {section} is {content[section]!r}, expected options by their names.")
+    try:
+        json.dumps(content, default=str)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"--config {file} has an alias of what it stands in, which has no end.") from error
+    if (wrong := next((one for one in class_paths(content) if not isinstance(one, str)), None)) is not None:
+        raise InputError(f"--config {file}: class_path is {wrong!r}, expected the path of a class.")
     return with_referenced_files(content, file)
+
+
+def class_paths(content: Any) -> Iterator[Any]:
+    """What stands under `class_path` in a configuration, at any depth."""
+    if isinstance(content, dict):
+        if "class_path" in content:
+            yield content["class_path"]
+        for part in content.values():
+            yield from class_paths(part)
+    elif isinstance(content, list):
+        for part in content:
+            yield from class_paths(part)
 
 
 def with_referenced_files(content: Config, file: Path) -> Config:
