@@ -1,7 +1,9 @@
 """The documentation's site: it builds without a warning, leaves nothing out, and what it shows to add works."""
 
 import contextlib
+import html
 import io
+import json
 import os
 import re
 import subprocess
@@ -15,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+import relattn.attention
 from relattn.attention import RGA
 from relattn.backbones import build
 from relattn.cli import catalogue
@@ -33,6 +36,7 @@ FILES = dict(
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install -e '.[docs]'")
     pytest.importorskip("material", reason="mkdocs-material is not installed: pip install -e '.[docs]'")
+    pytest.importorskip("mkdocstrings", reason="mkdocstrings is not installed: pip install -e '.[docs]'")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(CONFIG), "-d", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
@@ -74,9 +78,29 @@ def test_formulas_are_marked_and_nothing_is_left_to_fill_in(site: Path) -> None:
     assert '<div class="arithmatex">' in (site / "attention" / "rga.html").read_text()
     for page in site.rglob("*.html"):
         text = page.read_text()
-        assert not re.search(r"<!-- (commands|task recipes|data sets|backbones|sweeps) -->", text), page
+        assert not re.search(
+            r"<!-- (commands|task recipes|data sets|backbones|sweeps|model cards|paper tables) -->", text
+        ), page
         if "arithmatex" in text:
             assert "mathjax" in text
+
+
+def test_the_api_has_every_attention_module_and_its_arguments(site: Path) -> None:
+    page = (site / "api.html").read_text()
+    for name in relattn.attention.__all__:
+        assert f'id="relattn.attention.{name}"' in page, name
+    assert "reduction_ratio" in page
+
+
+def test_a_card_has_the_numbers_of_its_runs(site: Path) -> None:
+    page = (site / "model_cards.html").read_text()
+    for file in (ROOT / "benchmarks" / "results").glob("evidence_*.json"):
+        runs = json.loads(file.read_text())["runs"]
+        for label in {run["label"] for run in runs}:
+            scores = [run["scores"]["test/score"] for run in runs if run["label"] == label]
+            assert f"{np.mean(scores):.2f} ± {np.std(scores, ddof=1):.2f}" in page
+            assert html.escape(label) in page
+    assert "<code>rga_table1</code>" in (site / "reproducing.html").read_text()
 
 
 def test_links_lead_from_page_to_page(site: Path) -> None:

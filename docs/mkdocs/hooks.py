@@ -6,6 +6,7 @@ by what the program itself says. Links that lead out of the site become the path
 
 import contextlib
 import importlib
+import importlib.util
 import io
 import os
 import posixpath
@@ -92,6 +93,16 @@ def block(text: str) -> str:
     return f"```text\n{text.strip()}\n```"
 
 
+def beside(name: str) -> Any:
+    """A module that lies beside this file, which is on no path."""
+    specification = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
 def listed(heading: str, choices: dict[str, str]) -> str:
     """A table of names and what they are."""
     rows = "\n".join(f"| `{name}` | {summary} |" for name, summary in choices.items())
@@ -103,5 +114,7 @@ GENERATED = {
     "<!-- task recipes -->": lambda: listed("`--task`", catalogue.recipes("task")),
     "<!-- data sets -->": lambda: listed("`--data`", catalogue.recipes("data")),
     "<!-- backbones -->": lambda: listed("`--backbone`", catalogue.FAMILIES),
+    "<!-- model cards -->": lambda: beside("model_cards").model_cards(),
+    "<!-- paper tables -->": lambda: beside("paper_tables").paper_tables(),
     "<!-- sweeps -->": lambda: listed("`relattn sweep`", catalogue.recipes("sweep")),
 }

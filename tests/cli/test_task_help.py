@@ -41,3 +41,14 @@ def test_it_has_what_is_changed_most_and_then_every_argument(
 def test_another_data_set_has_its_own_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["fit", "--task=reid", "--data", "CUHK03", "-h"]) == 0
     assert "  --data.boxes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", [["--help"], ["fit", "--help"]], ids=" ".join)
+def test_help_fits_a_terminal_of_80_columns(
+    line: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(line) == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    assert " ".join(catalogue.recipes("task")["reid"].split()) in " ".join(said.split())

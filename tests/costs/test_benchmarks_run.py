@@ -17,7 +17,9 @@ from torch import nn
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(
-    file.stem for file in BENCHMARKS.glob("*.py") if file.stem not in ("claims", "families", "gpu", "run_all")
+    file.stem
+    for file in BENCHMARKS.glob("*.py")
+    if file.stem not in ("claims", "families", "gpu", "paper_tables", "run_all")
 )
 
 # By script: what makes it quicker still, what its sides are called, and by how much claims of a gain may differ.

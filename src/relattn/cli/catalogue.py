@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import relattn
+from relattn.cli.columns import table
 
 FAMILIES = {
     "resnet20, 32, 44, 56, 110, 218": "residual networks for 32x32 images, any depth 6n + 2",
@@ -68,6 +69,6 @@ def text() -> str:
     lines = []
     for flag, choices in sections().items():
         lines.append(f"{flag}:")
-        lines += [f"  {name:<24} {summary}" for name, summary in choices.items()]
+        lines.append(table(choices.items()))
         lines.append("")
     return "\n".join(lines)

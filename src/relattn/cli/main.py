@@ -41,7 +41,8 @@ Attention for vision networks: one library of modules, one suite of tasks.
 commands:
 {commands}
 
-  relattn fit --task classification --backbone resnet20 --attention rga_sc --data CIFAR100
+  relattn fit --task reid --attention rga_sc --data Market1501
+  relattn fit --task reid --help
   relattn COMMAND --help
   relattn COMMAND ... --traceback shows where an error comes from
 
@@ -51,45 +52,53 @@ TRAINER_USAGE = """usage: relattn {command} --task TASK [options]
 
 {summary}.
 
-short options, for the longer ones of the Lightning command line (which all work as well, and win over recipes):
-  --task NAME              a recipe: the task, its training and its data
-  --data NAME              a data set                           --data.root, --data.batch_size, ...
-  --backbone NAME          a network                            --model.backbone; --model.stages, --model.pretrained
-  --attention NAME         an attention module, or none         --model.attention, --model.attention.<argument>
-  --gpus N | 0,2 | all     GPUs: a count, indices, or all       --trainer.accelerator, --trainer.devices
-  --trainer NAME           an overlay of conf/trainer: {trainers}
-  --logger NAME            an overlay of conf/logger: {loggers}
-  --figures masks,...      figures after every epoch (relattn figures --help), in the run's folder and in W&B
-  --best                   keep the checkpoint with the best val/score of a held-out validation, and test that one
-  --name NAME              the run's folder: runs/<task>/<name>
-  --runs FOLDER            where runs are kept, by default runs
-  --ckpt_path FILE         a checkpoint, a run's folder, or last (with --name); without --task or --config its run's
-                           configuration is taken
-  --config FILE            a configuration, such as a run's config.yaml
-  --print_config           print the whole configuration and stop
-  --task NAME --help       the options of a task, those that are changed most before the rest
-  --help_all               every option of the trainer, and how to see those of a model or data set
+short options, which stand for longer ones of the Lightning command line; those
+all work as well, and win over recipes:
+{flags}
 
 {catalogue}"""
+
+FLAGS = {
+    "--task NAME": "a recipe: the task, its training and its data",
+    "--task NAME --help": "the options of a task, those that are changed most before the rest",
+    "--data NAME": "a data set (--data.root, --data.batch_size, ...)",
+    "--backbone NAME": "a network (--model.backbone; --model.stages, --model.pretrained)",
+    "--attention NAME": "an attention module, or none (--model.attention, --model.attention.<argument>)",
+    "--gpus N | 0,2 | all": "GPUs: a count, indices, or all (--trainer.accelerator, --trainer.devices)",
+    "--trainer NAME": "an overlay of conf/trainer: {trainers}",
+    "--logger NAME": "an overlay of conf/logger: {loggers}",
+    "--figures masks,...": "figures after every epoch (relattn figures --help), in the run's folder and in W&B",
+    "--best": "keep the checkpoint with the best val/score of a held-out validation, and test that one",
+    "--name NAME": "the run's folder: runs/<task>/<name>",
+    "--runs FOLDER": "where runs are kept, by default runs",
+    "--ckpt_path FILE": "a checkpoint, a run's folder, or last (with --name); without --task or --config its run's "
+    "configuration is taken",
+    "--config FILE": "a configuration, such as a run's config.yaml",
+    "--print_config": "print the whole configuration and stop",
+    "--help_all": "every option of the trainer, and how to see those of a model or data set",
+}
+"""Short options of the trainer commands."""
 
 
 def usage() -> str:
     """The text of `relattn --help`."""
     from relattn.cli import catalogue
+    from relattn.cli.columns import table
 
     summaries = {**TRAINER_COMMANDS, **{name: summary for name, (_, summary) in COMMANDS.items()}}
-    width = max(map(len, summaries))
-    commands = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in summaries.items())
+    commands = table(summaries.items(), max(map(len, summaries)) + 4)
     return USAGE.format(commands=commands, catalogue=catalogue.text())
 
 
 def trainer_usage(command: str) -> str:
     """The text of `relattn fit --help` and its like."""
     from relattn.cli import catalogue
+    from relattn.cli.columns import table
 
     overlays = {f"{kind}s": ", ".join(catalogue.recipes(kind)) for kind in ("trainer", "logger")}
     summary = TRAINER_COMMANDS[command].capitalize()
-    return TRAINER_USAGE.format(command=command, summary=summary, catalogue=catalogue.text(), **overlays)
+    flags = table((flag, text.format(**overlays)) for flag, text in FLAGS.items())
+    return TRAINER_USAGE.format(command=command, summary=summary, flags=flags, catalogue=catalogue.text())
 
 
 def help_of(command: str, arguments: list[str]) -> str | None:

@@ -1,19 +1,16 @@
 """`relattn fit --task T --help`: what the users of a task change most, with the recipe's values, and then the rest."""
 
 import ast
-import shutil
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
 from relattn.cli import catalogue
 from relattn.cli.arguments import Argument, arguments_of
+from relattn.cli.columns import table, width
 from relattn.cli.lightning.recipes import Config, recipe_file, task_recipe
-
-WIDEST = 100
-"""Columns of the widest text; a wider terminal has more room than eyes like."""
 
 USAGE = """usage: relattn {command} --task {task} [options]
 
@@ -86,17 +83,16 @@ def task_usage(command: str, task: str, data: str | None) -> str:
     }
     overlays = {f"{kind}s": ", ".join(catalogue.recipes(kind)) for kind in ("trainer", "logger")}
     run = {flag: text.format(seed=config.get("seed_everything", 0), **overlays) for flag, text in RUN.items()}
-    width = min(shutil.get_terminal_size().columns, WIDEST)
     return USAGE.format(
         command=command,
         task=task,
-        summary=textwrap.fill(catalogue.recipes("task").get(task, task), width),
-        most=table(most.items(), width),
+        summary=textwrap.fill(catalogue.recipes("task").get(task, task), width()),
+        most=table(most.items()),
         model=model["class_path"],
-        model_rest=table(rows("--model", arguments_of(model["class_path"]), arguments), width),
+        model_rest=table(rows("--model", arguments_of(model["class_path"]), arguments)),
         data=chosen["class_path"],
-        data_rest=table(rows("--data", arguments_of(chosen["class_path"]), training), width),
-        run=table(run.items(), width),
+        data_rest=table(rows("--data", arguments_of(chosen["class_path"]), training)),
+        run=table(run.items()),
     )
 
 
@@ -132,18 +128,3 @@ def value_of(argument: Argument, values: Config) -> str:
         return str(value["class_path"]).rpartition(".")[2]
     plain = list(value) if isinstance(value, tuple) else value
     return yaml.safe_dump(plain, default_flow_style=True, width=1000).partition("\n")[0]
-
-
-def table(entries: Iterable[tuple[str, str]], width: int) -> str:
-    """Options and what they are, in two columns; a long option has a line of its own."""
-    column = 27
-    lines = []
-    for flag, text in entries:
-        first = f"  {flag}"
-        said = textwrap.wrap(text, width - column, break_on_hyphens=False) or [""]
-        if len(first) >= column:
-            lines.append(first)
-        else:
-            lines.append(f"{first:<{column}}{said.pop(0)}")
-        lines += [f"{'':<{column}}{line}" for line in said]
-    return "\n".join(line.rstrip() for line in lines)

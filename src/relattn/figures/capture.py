@@ -16,7 +16,7 @@ def capture(model: nn.Module) -> Iterator[dict[str, dict[str, Tensor]]]:
         Maps by module name and map name, for example `maps["attention.stage1"]["spatial"]` `(B, 1, H, W)`: those of
         the last forward pass, detached, on the device of the model. They stay after the context; nothing else does.
 
-    Example:
+    Examples:
         >>> with torch.no_grad(), capture(model) as maps:
         ...     model(images)
         >>> maps["attention.stage4"]["channel"].shape

@@ -1,0 +1,120 @@
+"""What the papers' tables cost: the runs of each sweep file, and the multiply-accumulates of their training.
+
+A training is counted as three forward passes for each image that it sees, since a backward pass has two products for
+each one of the forward pass. Networks are built without memory and counted, not run: convolutions and matrix products,
+and not the local attention of StRA, which multiplies element by element. Counted are the recipe's plain network, and
+the one with its paper's attention, which is the costliest row of most tables.
+
+    python benchmarks/paper_tables.py
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from relattn.attention import RGA, StRA
+from relattn.backbones import build
+from relattn.cli.catalogue import conf
+from relattn.costs.measure import count_macs
+from relattn.sweeps.grid import load
+
+OUT = Path(__file__).parent / "results" / "paper_tables.json"
+
+
+class Recipe(NamedTuple):
+    """The training of a recipe.
+
+    Attributes:
+        network: What is trained, in words.
+        size: Height and width of its images.
+        images: Images that a run sees; None where the data set decides.
+        batch_size: Images of a step.
+        build: Makes the network with an attention module, or None for the plain one.
+    """
+
+    network: str
+    size: tuple[int, int]
+    images: int | None
+    batch_size: int
+    build: Callable[[Any], nn.Module]
+
+
+def resnet50(attention: Any, size: tuple[int, int], **options: Any) -> nn.Module:
+    """The network of re-identification and faces, without its neck, whose products are few."""
+    return build("resnet50", attention=attention, size=size, num_classes=0, **options)
+
+
+REID = (256, 128)
+RECIPES = {
+    "reid": Recipe("ResNet-50", REID, 600 * 46 * 64, 64, lambda one: resnet50(one, REID, last_stride=1)),
+    "reid_stra": Recipe("ResNet-50", REID, 90 * 12_936, 32, lambda one: resnet50(one, REID, last_stride=1)),
+    "classification": Recipe(
+        "ResNet-110",
+        (32, 32),
+        164 * 391 * 128,
+        128,
+        lambda one: build("resnet110", attention=one, size=(32, 32), num_classes=100),
+    ),
+    "face": Recipe("ResNet-50", (112, 112), None, 512, lambda one: resnet50(one, (112, 112))),
+}
+"""By the recipes' names; lengths are those of their files, on Market-1501 and CIFAR."""
+
+ATTENTION = {"rga": RGA, "stra": StRA}
+"""By the beginnings of the sweeps' names."""
+
+
+def counted(recipe: Recipe, attention: Any) -> int:
+    """Multiply-accumulates of a forward pass of one image."""
+    with torch.device("meta"):
+        network = recipe.build(attention).eval()
+        return count_macs(network, torch.zeros(1, 3, *recipe.size))
+
+
+def rows() -> list[dict[str, Any]]:
+    """A row for each sweep file of the papers whose recipe is counted."""
+    macs: dict[tuple[str, str], tuple[int, int]] = {}
+    found = []
+    for path in sorted((conf() / "sweep").glob("*.yaml")):
+        paper = path.stem.partition("_")[0]
+        if paper not in ATTENTION:
+            continue
+        sweep = load(path)
+        points = [sweep.options_of(point) for point in sweep.grid()]
+        tasks = sorted({str(point["task"]) for point in points if "task" in point})
+        name = next((task for task in tasks if task in RECIPES), None)
+        row: dict[str, Any] = {"sweep": path.stem, "runs": len(points), "tasks": tasks}
+        if name is not None:
+            recipe = RECIPES[name]
+            if (name, paper) not in macs:
+                macs[name, paper] = (counted(recipe, None), counted(recipe, ATTENTION[paper]))
+            plain, attended = macs[name, paper]
+            row |= {
+                "recipe": name,
+                "network": recipe.network,
+                "batch_size": recipe.batch_size,
+                "macs": [plain, attended],
+            }
+            if recipe.images is not None:
+                row |= {
+                    "images": recipe.images,
+                    "petaflop": [6 * one * recipe.images / 1e15 for one in (plain, attended)],
+                }
+        found.append(row)
+    return found
+
+
+def main() -> None:
+    """Count, and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    options.out.write_text(json.dumps({"benchmark": "paper_tables", "tables": rows()}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

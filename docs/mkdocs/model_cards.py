@@ -1,0 +1,76 @@
+"""A model card for each cell of the evidence, from benchmarks/results/evidence_*.json: no number is copied by hand."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SCORES = 6
+"""Scores that a card lists, the first in the order of the result."""
+
+
+def model_cards() -> str:
+    """All cards, a section for each file and below it one for each network."""
+    files = sorted((ROOT / "benchmarks" / "results").glob("evidence_*.json"))
+    return "\n\n".join(section(json.loads(file.read_text())) for file in files)
+
+
+def section(evidence: dict[str, Any]) -> str:
+    """The cards of one sweep."""
+    recipe = ROOT / evidence["recipe"]
+    name = Path(evidence["sweep"]).stem
+    summary = recipe.read_text().partition("\n")[0].lstrip("# ")
+    labels = list(dict.fromkeys(run["label"] for run in evidence["runs"]))
+    runs = {label: [run for run in evidence["runs"] if run["label"] == label] for label in labels}
+    config = yaml.safe_load(recipe.read_text())
+    cards = [card(label, runs[label], config, evidence) for label in labels]
+    return "\n\n".join([f"## {name}\n\n{summary}", *cards])
+
+
+def card(label: str, runs: Sequence[dict[str, Any]], config: dict[str, Any], evidence: dict[str, Any]) -> str:
+    """The card of one network, over its seeds."""
+    model, first = config["model"]["init_args"], runs[0]
+    versions = ", ".join(f"{name} {first['versions'][name]}" for name in ("relattn", "torch", "lightning", "timm"))
+    commits = sorted({run["git"]["commit"][:10] for run in runs})
+    weights = "ImageNet weights of timm" if model.get("pretrained") is True else str(model.get("pretrained", "random"))
+    facts = {
+        "network": f"{model['backbone']}, attention: {label}",
+        "begins with": weights,
+        "task": config["model"]["class_path"],
+        "data": f"{config['data']['recipe']}, "
+        + ("the genuine set" if first["genuine"] else "a rendered stand-in, not the genuine set")
+        + f"; fingerprint {first['fingerprint']}",
+        "parameters": f"{first['parameters']:,}",
+        "multiply-accumulates": f"{first['macs']:,} an image",
+        "training": f"{first['epochs']} epochs, {first['steps']} steps, on {evidence['device']}",
+        "seeds": ", ".join(str(run["seed"]) for run in runs),
+        "command": f"`relattn sweep {Path(evidence['sweep']).stem}`, recipe `{evidence['recipe']}`",
+        "made with": f"{versions}; commit {', '.join(commits)}",
+    }
+    names = [name for name in first["scores"] if name != "test/score" and "@" not in name][:SCORES]
+    scores = [f"| {name} | {over_seeds([run['scores'][name] for run in runs])} |" for name in names]
+    limits = (
+        "Scores on a rendered stand-in say how networks compare on it, and nothing of genuine images."
+        if not first["genuine"]
+        else "Scores hold for this data set and protocol."
+    )
+    return "\n".join(
+        [
+            f"### {label}\n\n| network | {facts.pop('network')} |\n|---|---|",
+            *(f"| {name} | {text} |" for name, text in facts.items()),
+            f"\n| score, {len(runs)} seeds | mean ± standard deviation |\n|---|---|",
+            *scores,
+            f"\n{limits}",
+        ]
+    )
+
+
+def over_seeds(values: Sequence[float]) -> str:
+    """Mean and standard deviation; of one seed the value."""
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread}"
