@@ -96,8 +96,8 @@ def test_a_card_has_the_numbers_of_its_runs(site: Path) -> None:
     page = (site / "model_cards.html").read_text()
     for file in (ROOT / "benchmarks" / "results").glob("evidence_*.json"):
         runs = json.loads(file.read_text())["runs"]
-        for label in {run["label"] for run in runs}:
-            scores = [run["scores"]["test/score"] for run in runs if run["label"] == label]
+        for label in {one["label"] for one in runs}:
+            scores = [one["scores"]["test/score"] for one in runs if one["label"] == label]
             assert f"{np.mean(scores):.2f} ± {np.std(scores, ddof=1):.2f}" in page
             assert html.escape(label) in page
     assert "<code>rga_table1</code>" in (site / "reproducing.html").read_text()
