@@ -3,7 +3,8 @@
 A training is counted as three forward passes for each image that it sees, since a backward pass has two products for
 each one of the forward pass. Networks are built without memory and counted, not run: convolutions and matrix products,
 and not the local attention of StRA, which multiplies element by element. Counted are the recipe's plain network, and
-the one with its paper's attention, which is the costliest row of most tables.
+the one with its paper's attention, which is the costliest row of most tables. What a forward pass keeps for the
+backward pass is measured, on the CPU in float32.
 
     python benchmarks/paper_tables.py
 """
@@ -20,7 +21,7 @@ from torch import nn
 from relattn.attention import RGA, StRA
 from relattn.backbones import build
 from relattn.cli.catalogue import conf
-from relattn.costs.measure import count_macs
+from relattn.costs.measure import count_macs, kept_memory
 from relattn.sweeps.grid import load
 
 OUT = Path(__file__).parent / "results" / "paper_tables.json"
@@ -75,9 +76,15 @@ def counted(recipe: Recipe, attention: Any) -> int:
         return count_macs(network, torch.zeros(1, 3, *recipe.size))
 
 
+def kept(recipe: Recipe, attention: Any) -> float:
+    """Bytes that a forward pass in training keeps for the backward pass, for each image, measured with two."""
+    network = recipe.build(attention).train()
+    return kept_memory(network, torch.zeros(2, 3, *recipe.size)) / 2
+
+
 def rows() -> list[dict[str, Any]]:
     """A row for each sweep file of the papers whose recipe is counted."""
-    macs: dict[tuple[str, str], tuple[int, int]] = {}
+    known: dict[tuple[str, str], dict[str, Any]] = {}
     found = []
     for path in sorted((conf() / "sweep").glob("*.yaml")):
         paper = path.stem.partition("_")[0]
@@ -90,20 +97,16 @@ def rows() -> list[dict[str, Any]]:
         row: dict[str, Any] = {"sweep": path.stem, "runs": len(points), "tasks": tasks}
         if name is not None:
             recipe = RECIPES[name]
-            if (name, paper) not in macs:
-                macs[name, paper] = (counted(recipe, None), counted(recipe, ATTENTION[paper]))
-            plain, attended = macs[name, paper]
-            row |= {
-                "recipe": name,
-                "network": recipe.network,
-                "batch_size": recipe.batch_size,
-                "macs": [plain, attended],
-            }
-            if recipe.images is not None:
-                row |= {
-                    "images": recipe.images,
-                    "petaflop": [6 * one * recipe.images / 1e15 for one in (plain, attended)],
+            if (name, paper) not in known:
+                both = (None, ATTENTION[paper])
+                known[name, paper] = {
+                    "macs": [counted(recipe, one) for one in both],
+                    "kept_bytes": [kept(recipe, one) for one in both],
                 }
+            row |= {"recipe": name, "network": recipe.network, "batch_size": recipe.batch_size, **known[name, paper]}
+            if recipe.images is not None:
+                petaflop = [6 * macs * recipe.images / 1e15 for macs in row["macs"]]
+                row |= {"images": recipe.images, "petaflop": petaflop}
         found.append(row)
     return found
 

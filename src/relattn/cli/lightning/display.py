@@ -7,6 +7,7 @@ folder go to the standard output.
 import contextlib
 import math
 import shlex
+import textwrap
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from relattn.cli import catalogue
+from relattn.runs.identity import shown
 from relattn.tasks.base import Task, name_in_set
 from relattn.tasks.data import Data
 
@@ -58,7 +61,7 @@ class Display(Callback):
         self.began, self.first_step = time.monotonic(), trainer.global_step
         if trainer.is_global_zero:
             for name, text in banner(trainer, cast(Task, pl_module), self.facts, self.folder).items():
-                self.line(f"{name:<9} {text}")
+                self.line(f"{name:<9} {text}", indent=10)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a bar."""
@@ -136,10 +139,18 @@ class Display(Callback):
             self.bar.stop()
             self.bar = None
 
-    def line(self, text: str) -> None:
-        """Write a line that stays; a terminal that is gone stops no training."""
+    def line(self, text: str, indent: int | None = 2) -> None:
+        """Write a line that stays; a terminal that is gone stops no training.
+
+        Args:
+            text: What is said.
+            indent: Columns before what does not fit in the first line of a terminal; None for a command, which is
+                copied from there as one line.
+        """
+        if self.console.is_terminal and indent is not None:
+            text = textwrap.fill(text, self.console.width, subsequent_indent=" " * indent, break_on_hyphens=False)
         with contextlib.suppress(OSError, ValueError):
-            self.console.print(text, highlight=False, markup=False, soft_wrap=not self.console.is_terminal)
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def epoch_of(trainer: Trainer) -> str:
@@ -180,16 +191,21 @@ def banner(trainer: Trainer, task: Task, facts: Mapping[str, Any], folder: Path)
     images = ", ".join(f"{counts[split]:,} {split}" for split in sorted(counts, key=lambda split: split != "train"))
     steps = trainer.estimated_stepping_batches
     length = "" if math.isinf(steps) else f", {int(steps):,} steps"
+    epochs = f"{trainer.max_epochs} epoch{'s' if trainer.max_epochs != 1 else ''}"
     optimizer = type(trainer.optimizers[0]).__name__ if trainer.optimizers else "no optimizer"
     device = trainer.strategy.root_device
     processes = f" x {trainer.world_size}" if trainer.world_size > 1 else ""
+    attention = catalogue.display_name("attention", facts["attention"])
     lines = {
-        "network": f"{task.backbone}, {facts['label']}: {parameters / 1e6:.2f} M parameters, {size}, {weights}",
+        "network": f"{task.backbone}, {attention}: {parameters / 1e6:.2f} M parameters, {size}, {weights}",
         "data": f"{description.get('data', type(data).__name__)}: {images}",
-        "training": f"{optimizer}, {type(task.schedule).__name__}, {trainer.max_epochs} epochs{length}",
+        "training": f"{optimizer}, {type(task.schedule).__name__}, {epochs}{length}",
         "device": f"{device_name(device)}{processes}, {trainer.precision}",
         "run": str(folder),
     }
+    said = ("model.backbone", "trainer.max_epochs", "trainer.max_steps")  # above
+    if changed := [shown(name, value) for name, value in facts["overrides"].items() if name not in said]:
+        lines["changed"] = ", ".join(changed)
     if task.beginning:
         lines["weights"] = task.beginning
     return lines

@@ -379,7 +379,7 @@ class SuiteCLI(LightningCLI):
             return
         console.print(f"run: {self.folder}", highlight=False, soft_wrap=True)
         for number, line in enumerate(next_commands(self.command, self.folder)):
-            self.display.line(f"{'next:' if number == 0 else '     '} {line}")
+            self.display.line(f"{'next:' if number == 0 else '     '} {line}", indent=None)
         for logger in wandb_logging.loggers_of(self.trainer.loggers):
             wandb_logging.log_end(logger, scores, result)
 
