@@ -61,13 +61,15 @@ def masks_figure(
     style = style or Style()
     columns = [(network, name, mask) for network, found in masks.items() for name, mask in found.items()]
     only = next(iter(masks)) if len(masks) == 1 else ""
+    titles = {title_of(name) for _, name, _ in columns}
+    same = next(iter(titles)) if len(titles) == 1 and not only else ""
     height, width = pixels[0].shape[:2]
     flat = {(row, column): flatness(mask[row]) for column, (*_, mask) in enumerate(columns) for row in range(len(mask))}
     grid = Grid(
         len(pixels),
         1 + len(columns),
         aspect=width / height,
-        title=f"Spatial masks{f': {only}' if only else ''}",
+        title=f"Spatial masks{f': {only or same}' if only or same else ''}",
         style=style,
         note="A position's value multiplies its features. The bars give the ends of each column's colours.",
         lines=int(any(flat.values())),
@@ -76,8 +78,7 @@ def masks_figure(
     for row, image in enumerate(pixels):
         show_image(grid.axes[row, 0], image)
     for column, (network, name, mask) in enumerate(columns, start=1):
-        alone = len(masks[network]) == 1  # then the network says which it is, and the module is in the note of a paper
-        grid.head(column, title_of(name) if only else network if alone else f"{network}, {title_of(name)}")
+        grid.head(column, title_of(name) if only else network if same else f"{network}, {title_of(name)}")
         limits = limits_of(mask)
         for row, image in enumerate(pixels):
             shown = show_map(grid.axes[row, column], mask[row, 0], limits, image, over=bool(style.over))
