@@ -44,7 +44,7 @@ def images_with_truth(data: Data, options: FigureOptions) -> Iterator[tuple[Pixe
     indices = options.indices if options.indices is not None else evenly_spread(len(images), options.count)
     data.check_indices(options.split, indices)
     for index in indices:
-        yield images.read_pair(index)
+        yield images.decode(index)
 
 
 FIGURES: Mapping[str, TaskFigure] = {"segmentation": segmentation}
