@@ -24,7 +24,7 @@ def test_segmentations_show_truth_prediction_and_errors_with_one_legend() -> Non
     np.testing.assert_array_equal(predicted[1, 1], mixed)
     np.testing.assert_array_equal(errors, [[RIGHT, WRONG, RIGHT, VOID], [RIGHT, RIGHT, RIGHT, VOID]])
     texts = " ".join(text for ax in figure.axes for text in (ax.get_title(), ax.get_xlabel())).replace("\n", " ")
-    assert texts.count("16.7 % of the labelled pixels are wrong") == 3  # 1 of 6
+    assert texts.count("16.7 % of labelled pixels wrong") == 3  # 1 of 6
     assert texts.count("red: wrong, dark: unlabelled") == 1
     (legend,) = figure.legends
     colours = {

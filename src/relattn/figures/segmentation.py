@@ -80,7 +80,7 @@ def segmentation(
     aspect = fmean(sample.image.shape[1] / sample.image.shape[0] for sample in samples)
     side = LARGE if single else SMALLER
     group = shape[0] if single else 1
-    grid = Grid(*shape, aspect=aspect, title=title, style=style, lines=1, side=side, group=group)
+    grid = Grid(*shape, aspect=aspect, title=title, style=style, lines=2, side=side, group=group)
     figure, pixels = grid.figure, 2 * DPI * grid.width  # a paper has more pixels to the inch
     places = [grid.axes.flat] if single else grid.axes
     tops = {block[0] for block in grid.blocks}
@@ -113,7 +113,7 @@ def wrong_share(sample: Segmented, classes: int) -> str:
     assert sample.truth is not None
     labelled = sample.truth < classes
     wrong = labelled & (sample.truth != sample.prediction)
-    return f"{100 * wrong.sum() / max(labelled.sum(), 1):.1f} % of the labelled pixels are wrong"
+    return f"{100 * wrong.sum() / max(labelled.sum(), 1):.1f} % of labelled pixels wrong"
 
 
 def classes_in(samples: Sequence[Segmented], classes: int) -> list[int]:
