@@ -11,12 +11,13 @@ if TYPE_CHECKING:
 
 def save_picture(trainer: Trainer, figure: "Figure", stage: str, name: str, caption: str = "") -> None:
     """Write a figure as `pictures/<stage>_<name>.jpg`, and show it to loggers that take images, such as W&B's."""
-    from relattn.figures.canvas import as_image
+    from relattn.figures.files import as_image
+    from relattn.publish import publishing
 
     folder = Path(trainer.default_root_dir) / "pictures"
-    folder.mkdir(parents=True, exist_ok=True)
     picture = as_image(figure)
-    picture.save(folder / f"{stage}_{name}.jpg", quality=90)
+    with publishing(folder / f"{stage}_{name}.jpg") as stream:
+        picture.save(stream, "JPEG", quality=90)
     for logger in trainer.loggers:
         if hasattr(logger, "log_image"):
             logger.log_image(f"{stage}/pictures", [picture], **({"caption": [caption]} if caption else {}))
