@@ -2,6 +2,7 @@
 
 import contextlib
 import html
+import importlib
 import io
 import json
 import os
@@ -28,6 +29,8 @@ CONFIG = ROOT / "docs" / "mkdocs" / "mkdocs.yml"
 FILES = dict(
     re.findall(r'```(?:python|yaml) title="([^"]+)"\n(.*?)```', (ROOT / "docs" / "adding.md").read_text(), re.DOTALL)
 )
+
+EVIDENCE = sorted((ROOT / "benchmarks" / "results").glob("evidence_*.json"))
 
 # --- The site ---------------------------------------------------------------------------------------------------------
 
@@ -94,7 +97,7 @@ def test_the_api_has_every_attention_module_and_its_arguments(site: Path) -> Non
 
 def test_a_card_has_the_numbers_of_its_runs(site: Path) -> None:
     page = (site / "model_cards.html").read_text()
-    for file in (ROOT / "benchmarks" / "results").glob("evidence_*.json"):
+    for file in EVIDENCE:
         runs = json.loads(file.read_text())["runs"]
         for label in {one["label"] for one in runs}:
             scores = [one["scores"]["test/score"] for one in runs if one["label"] == label]
@@ -215,3 +218,10 @@ def test_the_backbone_takes_attention(added: Path) -> None:
     network = build("small", attention=RGA, stages=[2, 3], size=(64, 64), num_classes=5).eval()
     assert network(torch.randn(2, 3, 64, 64)).shape == (2, 5)
     assert list(network.attention) == ["stage2", "stage3"]
+
+
+@pytest.mark.parametrize("file", EVIDENCE, ids=lambda file: file.stem)
+def test_tables_of_evidence_are_those_of_its_runs(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    rows = importlib.import_module("evidence").table(json.loads(file.read_text()))
+    assert rows in (ROOT / "docs" / "results.md").read_text(), f"put this there:\n{rows}"

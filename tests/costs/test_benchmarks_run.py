@@ -19,7 +19,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(
     file.stem
     for file in BENCHMARKS.glob("*.py")
-    if file.stem not in ("claims", "families", "gpu", "paper_tables", "run_all")
+    if file.stem not in ("claims", "evidence", "families", "gpu", "paper_tables", "run_all")
 )
 
 # By script: what makes it quicker still, what its sides are called, and by how much claims of a gain may differ.

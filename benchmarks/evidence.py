@@ -1,0 +1,110 @@
+"""What the runs of an evidence sweep gave: JSON in benchmarks/results, and the table that README and docs show.
+
+    relattn sweep evidence_people
+    python benchmarks/evidence.py evidence_people --runs runs/sweeps
+
+The sweep file names rows, labels and scores. Cells are means and standard deviations over seeds; nothing is left out:
+a run that has not finished is named. `--table` prints the table of a JSON that is there.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+KEPT = (
+    "label",
+    "seed",
+    "identity",
+    "parameters",
+    "macs",
+    "epochs",
+    "steps",
+    "versions",
+    "git",
+    "fingerprint",
+    "genuine",
+)
+"""What of a run's result is kept beside its scores on the test set."""
+
+
+def sweep_of(name: str) -> dict[str, Any]:
+    """A sweep file."""
+    content: dict[str, Any] = yaml.safe_load((ROOT / "conf" / "sweep" / f"{name}.yaml").read_text())
+    return content
+
+
+def collect(name: str, runs: Path, device: str) -> dict[str, Any]:
+    """The finished runs of a sweep, in the order of its rows and seeds."""
+    sweep = sweep_of(name)
+    labels, rows = sweep["table"]["labels"], sweep["parameters"][sweep["table"]["rows"]]["values"]
+    found = []
+    for file in (runs / name).glob("*/result.json"):
+        result = json.loads(file.read_text())
+        if "test/score" not in result.get("scores", {}):
+            print(f"{file.parent.name} has not finished: left out")
+            continue
+        kept = {key: result[key] for key in KEPT if key != "label"}
+        scores = {key: value for key, value in result["scores"].items() if key.startswith("test/")}
+        found.append({"label": labels[result["row"]], **kept, "run": file.parent.name, "scores": scores})
+    order = [labels[row] for row in rows]
+    found.sort(key=lambda run: (order.index(run["label"]), run["seed"]))
+    task = sweep["parameters"]["task"]["value"]
+    recipe = f"conf/{task.removeprefix('../')}.yaml"
+    return {"sweep": f"conf/sweep/{name}.yaml", "recipe": recipe, "device": device, "runs": found}
+
+
+def table(evidence: dict[str, Any]) -> str:
+    """The table in Markdown; the best mean of each score is bold."""
+    scores: dict[str, str] = sweep_of(Path(evidence["sweep"]).stem)["table"]["scores"]
+    labels = list(dict.fromkeys(run["label"] for run in evidence["runs"]))
+    runs = {label: [run for run in evidence["runs"] if run["label"] == label] for label in labels}
+    values = {
+        label: {name: [run["scores"][key] for run in runs[label]] for name, key in scores.items()} for label in labels
+    }
+    best = {name: max(labels, key=lambda label: statistics.mean(values[label][name])) for name in scores}
+    lines = [
+        f"| network | seeds | parameters | MACs | {' | '.join(scores)} |",
+        "|---|---|---|---|" + "---|" * len(scores),
+    ]
+    for label in labels:
+        first = runs[label][0]
+        cells = [
+            f"**{mean_and_spread(values[label][name])}**"
+            if best[name] == label
+            else mean_and_spread(values[label][name])
+            for name in scores
+        ]
+        costs = f"{first['parameters'] / 1e6:.2f} M | {first['macs'] / 1e6:.0f} M"
+        lines.append(f"| {label} | {len(runs[label])} | {costs} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def mean_and_spread(values: list[float]) -> str:
+    """Mean and standard deviation; of one seed its value."""
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{spread}"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("sweep", help="name of a file in conf/sweep")
+    options.add_argument("--runs", type=Path, help="folder that `relattn sweep` wrote")
+    options.add_argument("--device", default="2 CPU cores", help="what the runs were trained on")
+    options.add_argument("--table", action="store_true", help="print the table of the JSON that is there")
+    asked = options.parse_args(arguments)
+    file = RESULTS / f"{asked.sweep}.json"
+    if not asked.table:
+        if asked.runs is None:
+            options.error("--runs is missing: the folder that `relattn sweep` wrote")
+        file.write_text(json.dumps(collect(asked.sweep, asked.runs, asked.device), indent=1) + "\n")
+    print(table(json.loads(file.read_text())))
+
+
+if __name__ == "__main__":
+    main()
