@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from lightning.pytorch import Trainer
 
+from relattn.publish import publishing
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -13,10 +15,9 @@ def save_picture(trainer: Trainer, figure: "Figure", stage: str, name: str, capt
     """Write a figure as `pictures/<stage>_<name>.jpg`, and show it to loggers that take images, such as W&B's."""
     from relattn.figures.canvas import as_image
 
-    folder = Path(trainer.default_root_dir) / "pictures"
-    folder.mkdir(parents=True, exist_ok=True)
     picture = as_image(figure)
-    picture.save(folder / f"{stage}_{name}.jpg", quality=90)
+    with publishing(Path(trainer.default_root_dir) / "pictures" / f"{stage}_{name}.jpg") as stream:
+        picture.save(stream, "JPEG", quality=90)
     for logger in trainer.loggers:
         if hasattr(logger, "log_image"):
             logger.log_image(f"{stage}/pictures", [picture], **({"caption": [caption]} if caption else {}))

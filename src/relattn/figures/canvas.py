@@ -18,6 +18,7 @@ from PIL import Image
 
 from relattn.errors import InputError
 from relattn.extras import Lazy
+from relattn.publish import publishing
 
 mpl = Lazy("matplotlib", "suite")
 mpl_figure = Lazy("matplotlib.figure", "suite")
@@ -183,25 +184,25 @@ def save(figure: "Figure", folder: Path, name: str, formats: Sequence[str] = ("p
         InputError: If nothing can be written there.
     """
     files = [folder / f"{name}.{suffix}" for suffix in formats]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            write(figure, file)
-    except OSError as error:
-        raise InputError(f"{folder}: the figure {name} cannot be written there: {error}.") from error
+    for file in files:
+        write(figure, file)
     return files
 
 
 def write(figure: "Figure", file: Path) -> None:
-    """Write a figure in the format that the file's name ends in; the fonts of a PDF are embedded, as TrueType."""
+    """Write a figure in the format that the file's name ends in; the fonts of a PDF are embedded, as TrueType.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
     options = output_options(figure)
     if file.suffix == ".pdf":
         options["metadata"] = {"CreationDate": None}  # without the date, the same figure is the same file
     if file.suffix == ".png":
         options["pil_kwargs"] = {"compress_level": 4}  # a quarter faster than 6 for 5 % more bytes
     # The kind of fonts is a global setting of matplotlib: one thread at a time changes it.
-    with WRITING, mpl.rc_context({"pdf.fonttype": 42}):
-        figure.savefig(file, **options)
+    with WRITING, mpl.rc_context({"pdf.fonttype": 42}), publishing(file) as stream:
+        figure.savefig(stream, format=file.suffix[1:], **options)
 
 
 def as_image(figure: "Figure") -> Image.Image:

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.utilities import CombinedLoader
 from torchmetrics import Metric
 
@@ -97,12 +97,14 @@ class Interruption(Callback):
         self.checkpoint, self.signals = checkpoint, signals
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         self.metrics: dict[str, dict[str, Any]] = {}
+        self.begun = False
+        """Whether training has begun: a run whose checkpoint is its last one has nothing to train."""
         self.loaders: list[dict[str, Any]] = []
         """States of the loaders of training, in the checkpoint that a run goes on from."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on where a checkpoint was made; from now on signals wait for the end of a step."""
-        self.signals.training = True
+        self.begun = self.signals.training = True
         self.signals.take()  # Lightning's own handlers talk to other processes, or save, amid a step
         loop = trainer.fit_loop
         if loop.restarted_mid_epoch:
@@ -134,7 +136,7 @@ class Interruption(Callback):
         """Stop after a step, with a checkpoint, if no validation and no end of an epoch follows on it."""
         done, loop = batch_idx + 1, trainer.fit_loop
         whole = done % trainer.accumulate_grad_batches == 0  # gradients are not kept
-        if loop.epoch_loop.batch_progress.is_last_batch or not whole:
+        if loop.epoch_loop.batch_progress.is_last_batch or loop.epoch_loop._is_training_done or not whole:
             return
         if loop._data_fetcher is not None and loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
             return  # the next step is the last one then
@@ -144,6 +146,19 @@ class Interruption(Callback):
             if self.checkpoint is not None:
                 trainer.save_checkpoint(self.checkpoint, weights_only=False)
             self.stop(trainer, self.checkpoint)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End a training that was killed after its last checkpoint, and had nothing left to do, as others end.
+
+        Lightning would not count the last epoch of a run that max_steps ends, and test the network, not its average.
+        """
+        if self.begun:
+            return
+        progress = trainer.fit_loop.epoch_progress.current
+        progress.completed = max(progress.completed, progress.state_dict()["processed"])
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, WeightAveraging):
+                callback.on_train_end(trainer, pl_module)
 
     def agreed(self, trainer: Trainer) -> bool:
         """Whether any process was told to stop."""

@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 
 import relattn
 from relattn.costs.measure import count_macs
-from relattn.publish import publish_json, publish_text
+from relattn.publish import publish_json, publish_text, remove_leftovers
 from relattn.runs import wandb_logging
 from relattn.runs.metrics import metrics_logger, row_of_epoch
 from relattn.runs.provenance import git_state, versions
@@ -120,7 +120,7 @@ class RunRecord(Callback):
         checkpoint["facts"] = self.facts
         checkpoint["data"] = {name: self.made.get(name) for name in ("data", "fingerprint")}
         checkpoint["metrics"] = [*rows, row_of_epoch(trainer)] if whole_epoch else rows
-        checkpoint["scores"] = logged_scores(trainer)
+        checkpoint["scores"] = self.kept_scores | logged_scores(trainer)
         checkpoint["progress"] = {
             "epochs": trainer.fit_loop.epoch_progress.state_dict()["current"]["processed"],
             "steps": trainer.global_step,
@@ -153,7 +153,7 @@ class RunRecord(Callback):
         Scores are written first; costs are counted afterwards, and what goes wrong there takes nothing with it.
         """
         path = Path(trainer.default_root_dir) / "result.json"
-        content = {
+        content: dict[str, Any] = {
             **self.facts,
             **hidden(module.describe()),
             **self.made,
@@ -161,7 +161,7 @@ class RunRecord(Callback):
             "steps": trainer.global_step,
             "scores": {name: round(value, 4) for name, value in scores.items()},
             **({"tested": self.chosen} if self.chosen else {}),
-            **({"test_sets": self.test_sets} if self.test_sets else {}),
+            **({"test_sets": hidden(self.test_sets)} if self.test_sets else {}),
             **({"partial": self.partial} if self.partial else {}),
             "seconds": round(self.seconds(), 1),
         }
@@ -210,6 +210,7 @@ def keep_config(file: Path, text: str) -> None:
     """Write a run's configuration; one that it had before is kept as `config-1.yaml` and so on."""
     if file.is_file() and (before := file.read_text(encoding="utf-8")) != text:
         number = 1 + len(list(file.parent.glob("config-*.yaml")))
+        remove_leftovers(file.with_name(f"config-{number - 1}.yaml"))  # which nobody writes again
         publish_text(file.with_name(f"config-{number}.yaml"), before)
     publish_text(file, text)
 

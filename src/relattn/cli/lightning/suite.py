@@ -39,6 +39,7 @@ from relattn.runs.preflight import Preflight
 from relattn.runs.record import RunRecord, logged_scores, rehearses
 from relattn.runs.resume import ResumedRun, check_length, check_same_run, progress_of
 from relattn.runs.run_folder import RunClaim, read_json
+from relattn.runs.secrets import hidden
 from relattn.runs.tuning import Tuned, has_tuners, with_found
 from relattn.tasks.base import Task, name_in_set
 from relattn.tasks.data import Data
@@ -135,7 +136,8 @@ class SuiteCLI(LightningCLI):
             data = json.dumps(self.content(self.config[self.command])["data"])
             reference = self.parsed(parser, [self.command, *recipes, "--data", data])
         before = decisive(self.content(reference[self.command]))
-        return {name: value for name, (_, value) in changes(before, self.options).items()}
+        found: dict[str, Any] = hidden({name: value for name, (_, value) in changes(before, self.options).items()})
+        return found
 
     def _parse_ckpt_path(self) -> None:
         """Take nothing from a checkpoint: Lightning would let what it holds override the command line."""
