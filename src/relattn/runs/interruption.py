@@ -30,6 +30,8 @@ from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.utilities import CombinedLoader
 from torchmetrics import Metric
 
+from relattn.runs.metrics import epoch_has_ended
+
 STEPS_BETWEEN_AGREEMENTS = 5
 """Several processes ask each other this often whether one was told to stop: each time they wait for each other."""
 
@@ -97,6 +99,8 @@ class Interruption(Callback):
         self.checkpoint, self.signals = checkpoint, signals
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         self.metrics: dict[str, dict[str, Any]] = {}
+        self.stopped = False
+        """Whether a callback had ended the training of the checkpoint that the run goes on from."""
         self.begun = False
         """Whether training has begun: a run whose checkpoint is its last one has nothing to train."""
         self.loaders: list[dict[str, Any]] = []
@@ -175,7 +179,7 @@ class Interruption(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Amid an epoch keep what the metrics of training have summed up, over all processes."""
-        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if epoch_has_ended(trainer):
             return
         checkpoint["training_metrics"] = {}
         for name, metric in metrics_of(pl_module):
@@ -187,6 +191,8 @@ class Interruption(Callback):
                 checkpoint["training_metrics"][name] = state
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self.stopped:
+            trainer.should_stop = True
         self.metrics = checkpoint.get("training_metrics", {})
         loop = checkpoint.get("loops", {}).get("fit_loop", {})
         self.loaders = loop.get("state_dict", {}).get("combined_loader", [])

@@ -125,6 +125,12 @@ def metrics_logger(trainer: Trainer) -> MetricsLogger:
     return logger
 
 
+def epoch_has_ended(trainer: Trainer) -> bool:
+    """Whether an epoch of training is over: after its last batch, or amid it where max_steps or a callback ended it."""
+    progress = trainer.fit_loop.epoch_progress.current
+    return bool(progress.state_dict()["processed"] == progress.ready)
+
+
 def row_of_epoch(trainer: Trainer) -> Row:
     """The row that Lightning logs of an epoch of training after its last checkpoint is written."""
     # What is logged at the end of an epoch has no public name before it is logged.

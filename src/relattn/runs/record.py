@@ -21,7 +21,7 @@ import relattn
 from relattn.costs.measure import count_macs
 from relattn.publish import publish_json, publish_text, remove_leftovers
 from relattn.runs import wandb_logging
-from relattn.runs.metrics import metrics_logger, row_of_epoch
+from relattn.runs.metrics import epoch_has_ended, metrics_logger, row_of_epoch
 from relattn.runs.provenance import git_state, versions
 from relattn.runs.run_folder import RunClaim, read_json
 from relattn.runs.secrets import hidden, hidden_in_yaml
@@ -113,7 +113,7 @@ class RunRecord(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep all that a run needs to go on as if it had never stopped, and to be known without its folder."""
-        whole_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        whole_epoch = epoch_has_ended(trainer)
         rows = list(metrics_logger(trainer).rows)
         checkpoint["config"] = self.config
         checkpoint["seconds"] = self.seconds()
@@ -121,6 +121,8 @@ class RunRecord(Callback):
         checkpoint["data"] = {name: self.made.get(name) for name in ("data", "fingerprint")}
         checkpoint["metrics"] = [*rows, row_of_epoch(trainer)] if whole_epoch else rows
         checkpoint["scores"] = self.kept_scores | logged_scores(trainer)
+        # Such as by EarlyStopping: going on must not train an epoch more before the same is found out again.
+        checkpoint["stopped"] = whole_epoch and trainer.should_stop and trainer.fit_loop._can_stop_early
         checkpoint["progress"] = {
             "epochs": trainer.fit_loop.epoch_progress.state_dict()["current"]["processed"],
             "steps": trainer.global_step,
