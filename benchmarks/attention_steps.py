@@ -30,9 +30,11 @@ def main(arguments: list[str] | None = None) -> None:
     sizes = {"batch": batch, "image": image}
     claims = [claim for cost in others for claim in of_costs(cost.name, cost, plain, kind="cost", sizes=sizes)]
     if "rga_sc" in chosen:
-        plain, again = measure(["--attention", "rga_sc", *network, *apart(asked), *where, "--recompute"])
-        again = dataclasses.replace(again, name=f"{again.name}, recomputed")
-        claims += of_costs(again.name, again, plain, kind="cost", sizes=sizes)
+        for recompute in ("nothing", "all"):
+            options = ["--attention", "rga_sc", *network, *apart(asked), *where, "--recompute", recompute]
+            plain, again = measure(options)
+            again = dataclasses.replace(again, name=f"{again.name}, {recompute} recomputed")
+            claims += of_costs(again.name, again, plain, kind="cost", sizes=sizes)
     report("attention_steps", asked, claims, device=asked.device)
 
 

@@ -3,11 +3,13 @@
     python benchmarks/data_pipelines.py
 
 On generated data in the official layouts: people at 256x128 in batches of 64, streets cut to 512x512 in batches of 4,
-faces at 112x112 in batches of 128, and CIFAR, which has no workers. One side is the data set's own training loader
-with the recipe's augmentation. The other reads and decodes the same files, which the system has in memory, and does
-nothing else: what a pipeline costs beyond that is augmentation and batching. CIFAR's images are in memory; the other
-side is torchvision's transforms, image by image. Starting workers is not counted, nor what they made ahead. Batches are
-the same, to the last bit, for any number of workers; the difference that is written is between them.
+faces at 112x112 in batches of 128, and CIFAR, which has no workers. One side is the data set's own training loader with
+the recipe's augmentation. The other reads and decodes the same files, which the system has in memory, and does nothing
+else: what a pipeline costs beyond that is augmentation and batching. `cache` has all images decoded in memory
+(`--data.cache ram`), in the main process; `linear resize` resizes people by OpenCV's filter without antialiasing.
+CIFAR's images are in memory; the other side is torchvision's transforms, image by image. Starting workers is not
+counted, nor what they made ahead. Batches are the same, to the last bit, for any number of workers; the difference that
+is written is between them.
 """
 
 import argparse
@@ -54,14 +56,16 @@ def write(root: Path, quick: bool) -> None:
     write_cifar(root, "cifar10", train=256 if quick else 5_120, test=10)
 
 
-def data_sets(root: Path, quick: bool) -> dict[str, Callable[[int], Data]]:
+def data_sets(root: Path, quick: bool) -> dict[str, Callable[..., Data]]:
     """What makes the data of each task, for a number of workers."""
     sizes = {"people": 16, "streets": 2, "faces": 8, "CIFAR": 64}
     if not quick:
         sizes = {"people": 64, "streets": 4, "faces": 128, "CIFAR": 128}
     crop = (64, 64) if quick else (512, 512)
     return {
-        "people": lambda workers: Market1501(root, batch_size=sizes["people"], workers=workers, seed=0),
+        "people": lambda workers, **options: Market1501(
+            root, batch_size=sizes["people"], workers=workers, seed=0, **options
+        ),
         "streets": lambda workers: Cityscapes(root, crop=crop, batch_size=sizes["streets"], workers=workers, seed=0),
         "faces": lambda workers: Faces(root, batch_size=sizes["faces"], workers=workers, seed=0),
         "CIFAR": lambda workers: CIFAR10(root, batch_size=sizes["CIFAR"], seed=0),
@@ -80,7 +84,7 @@ def by_itself(data: Data) -> tuple[str, int, One]:
     if isinstance(data, Market1501):
         decoded = lambda index: read_image(train.root / train.images[index].path)  # noqa: E731
     elif isinstance(data, Cityscapes):
-        decoded = lambda index: train.read_pair(index)  # noqa: E731
+        decoded = lambda index: train.decode(index)  # noqa: E731
     else:
         decoded = lambda index: decode_image(train.encoded(index), "")  # noqa: E731
     return "reading and decoding alone", len(train), decoded
@@ -106,9 +110,15 @@ class Stream:
     def __init__(self, data: Data, workers: int) -> None:
         """Set the data up as a trainer on one CPU would."""
         strategy = SimpleNamespace(root_device=torch.device("cpu"))
-        data.trainer = SimpleNamespace(global_rank=0, world_size=1, num_devices=1, strategy=strategy)
+        data.trainer = SimpleNamespace(global_rank=0, world_size=1, num_devices=1, strategy=strategy, overfit_batches=0)
         data.setup("fit")
         self.data, self.workers = data, workers
+
+    def cached(self) -> "Stream":
+        """The same with all images decoded in memory."""
+        assert isinstance(self.data, ImageData)
+        self.data.keep_in_memory(self.data.sets["train"])
+        return self
 
     def batches(self) -> Iterator[dict[str, torch.Tensor]]:
         """Start from the first batch."""
@@ -139,19 +149,27 @@ def one_by_one(images: int, one: One, at_least: float) -> float:
     return count / spent
 
 
-def label(workers: int) -> str:
-    """What a loader is called."""
-    return f"{workers} worker{'' if workers == 1 else 's'}"
+def label(workers: int | str) -> str:
+    """Display name of a loader."""
+    return workers if isinstance(workers, str) else f"{workers} worker{'' if workers == 1 else 's'}"
 
 
-def measure(name: str, make: Callable[[int], Data], asked: argparse.Namespace) -> list[Claim]:
+def measure(name: str, make: Callable[..., Data], asked: argparse.Namespace) -> list[Claim]:
     """Time one task's data."""
     least = 0.05 if asked.quick else 1.0
-    streams = {workers: Stream(make(workers), workers) for workers in ([0] if name == "CIFAR" else asked.workers)}
+    streams: dict[int | str, Stream] = {
+        workers: Stream(make(workers), workers) for workers in ([0] if name == "CIFAR" else asked.workers)
+    }
     batches = [next(stream.batches())["image"] for stream in streams.values()]
     differ = max(difference(batch, batches[0]) for batch in batches)
     start = next(iter(streams))
     other, images, one = by_itself(streams[start].data)
+    if name != "CIFAR":
+        streams["cache"] = Stream(make(0), 0).cached()
+        batches.append(next(streams["cache"].batches())["image"])
+        differ = max(differ, difference(batches[-1], batches[0]))
+    if name == "people":
+        streams["linear resize"] = Stream(make(0, interpolation="linear"), 0)
     sides = {label(workers): lambda stream=stream: stream.rate(least) for workers, stream in streams.items()}
     measured = take_turns({**sides, other: lambda: one_by_one(images, one, least)}, rounds=asked.rounds)
     sizes = {"batch": len(batches[0]), "image": "x".join(map(str, batches[0].shape[2:]))}
@@ -160,6 +178,9 @@ def measure(name: str, make: Callable[[int], Data], asked: argparse.Namespace) -
     kind = "gain" if name == "CIFAR" else "cost"
     found = [Claim(f"{name}: pipeline", first, measured[other], "images / s", kind, sizes)]
     for side in list(sides)[1:]:
+        if side == "linear resize":
+            found.append(Claim(f"{name}: antialiased resize", first, measured[side], "images / s", "cost", sizes))
+            continue
         found.append(Claim(f"{name}: {side}", measured[side], first, "images / s", "gain", sizes, differ))
     return found
 

@@ -2,6 +2,7 @@
 
     python benchmarks/retrieval.py                   # Market-1501's size
     python benchmarks/retrieval.py --size msmt17     # MSMT17's: many minutes with the argsort
+    python benchmarks/retrieval.py --size million --dimensions 512   # 1,000 queries; scoring and products only
 
 Features are synthetic: a centre for each identity and noise, so that matches rank as they do in practice. What takes
 turns is
@@ -39,6 +40,7 @@ SIZES = {
     "cuhk03": (1_400, 5_332, 700, 2),
     "market1501": (3_368, 15_913, 750, 6),
     "msmt17": (11_659, 82_161, 3_060, 15),
+    "million": (1_000, 1_000_000, 100_000, 50),
 }
 """Queries, gallery images, identities, cameras."""
 

@@ -21,7 +21,7 @@ from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
-from relattn.attention.base import Placement, outermost
+from relattn.attention.base import Placement, Recompute, outermost
 from relattn.backbones import AttentionFactory, EarlyStages, build
 from relattn.errors import InputError
 from relattn.tasks.data import Data
@@ -80,7 +80,7 @@ class Task(LightningModule):
         schedule: Schedule | None = None,
         channels_last: bool = True,
         compile_mode: CompileMode | None = None,
-        recompute_attention: bool = False,
+        recompute_attention: Recompute = "cheap",
         backbone_options: dict[str, Any] | None = None,
     ) -> None:
         """Define the task; arguments shared by all tasks.
@@ -99,8 +99,9 @@ class Task(LightningModule):
             schedule: The learning rate over the run; by default constant.
             channels_last: Whether the network keeps its maps in channels-last order, usually the faster one.
             compile_mode: Mode of `torch.compile`, or None; `"reduce-overhead"` records CUDA graphs, for small layers.
-            recompute_attention: Whether attention is computed again in the backward pass, which takes time and spares
-                the memory of its maps; without effect under `compile_mode`, which makes that choice itself.
+            recompute_attention: What attention computes again in the backward pass, to spare the memory of its maps:
+                what is `"cheap"`, hardly measurable in time; `"all"`, which takes more; or `"nothing"`. Without effect
+                under `compile_mode`, which makes that choice itself.
             backbone_options: Arguments that timm creates the backbone with, such as `{patch_size: 4}` of a vision
                 transformer or `{drop_path_rate: 0.1}`.
 
@@ -207,7 +208,7 @@ class Task(LightningModule):
             self.network.to(memory_format=torch.channels_last)
         self.attentions = outermost(self.network)
         for attention in self.attentions:
-            attention.recompute = self.recompute_attention and self.compile_mode is None
+            attention.recompute = self.recompute_attention if self.compile_mode is None else "nothing"
 
     def begun_with(self, trained: TrainedState, specification: dict[str, Any]) -> nn.Module:
         """The network with the weights of one that the suite has trained, as far as they fit.

@@ -1,11 +1,13 @@
 """A figure of a trained network with the numbers measured for it, and what a function that draws one is given."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+from relattn.figures.style import Style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +34,7 @@ class FigureOptions:
         count: Number of images, where `indices` does not say which.
         files: Image files instead of images of the data set.
         choices: Further options of the command line, such as `set`, by their names.
+        style: How the figure looks.
     """
 
     split: str = "test"
@@ -39,6 +42,7 @@ class FigureOptions:
     count: int = 4
     files: list[Path] | None = None
     choices: Mapping[str, Any] = field(default_factory=dict)
+    style: Style = field(default_factory=Style)
 
 
 def evenly_spread(total: int, count: int) -> list[int]:
@@ -52,3 +56,23 @@ class TaskFigure(Protocol):
     def __call__(self, task: "Task", data: "Data", options: FigureOptions) -> MeasuredFigure:
         """Draw a network that is in evaluation mode; `data` is set up where the figure needs it."""
         ...
+
+
+def honours(*options: str) -> Callable[[TaskFigure], TaskFigure]:
+    """Say which options of `relattn figures` a figure honours; those that it does not are refused.
+
+    Args:
+        options: `images`, `module`, `set`, `columns`, `font`, `font_size`, `bare`; `width` is honoured by all figures.
+    """
+
+    def declare(figure: TaskFigure) -> TaskFigure:
+        vars(figure)["options"] = options
+        return figure
+
+    return declare
+
+
+def options_of(figure: TaskFigure) -> tuple[str, ...]:
+    """The options that a figure honours, as of `honours`; of one that does not say, the choice of images."""
+    declared: tuple[str, ...] = vars(figure).get("options", ("images",))
+    return declared

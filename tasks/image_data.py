@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from relattn.errors import InputError
 from relattn.preprocessing import Preprocessing
 from relattn.tasks.data import Data
 from relattn.tasks.decoding import Pixels, decode_wholly
+from relattn.tasks.image_cache import decode_all
 from relattn.tasks.samplers import InOrder, SampleIndex, Shuffled
 
 
@@ -73,6 +74,21 @@ class ImageSet(Dataset[dict[str, Any]]):
 
     `relattn data check` asks for the files; a set that does not override `encoded` is checked by its samples.
     """
+
+    cached: list[Any] | None = None
+    """The decoded images, where they are kept in memory."""
+
+    def decode(self, index: int) -> Any:
+        """The decoded file or files of a sample: an array `(H, W, 3)` uint8 RGB, or a tuple of arrays."""
+        raise NotImplementedError
+
+    def decoded(self, index: int) -> Any:
+        """The same, from memory where it is kept there; read only."""
+        return self.decode(index) if self.cached is None else self.cached[index]
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        raise NotImplementedError
 
     def image_key(self, index: int) -> Any:
         """Equal for samples that are one image, in this split or another."""
@@ -132,6 +148,7 @@ class ImageData(Data):
         batch_size: int,
         eval_batch_size: int,
         check_files: bool = True,
+        cache: Literal["ram"] | None = None,
         workers: int | None = None,
         seed: int | None = None,
     ) -> None:
@@ -143,6 +160,8 @@ class ImageData(Data):
             batch_size: Images of one step, over all GPUs together.
             eval_batch_size: Images of one step of evaluation, on each GPU.
             check_files: Whether to look at the first and last bytes of every file before training.
+            cache: With `ram`, all training images are decoded once and kept in memory, which spares the decoding of all
+                epochs; for sets that fit into it.
             workers: Processes that read images on each GPU; by default as many as there are processor cores for them,
                 at most 8.
             seed: Seed of batches, augmentation and whatever else is drawn; by default the run's seed.
@@ -155,7 +174,9 @@ class ImageData(Data):
         self.expect(image_size=(min(image_size), 16))
         self.root, self.image_size = Path(root), (image_size[0], image_size[1])
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.check_files, self.workers = check_files, workers
+        if cache not in (None, "ram"):
+            raise InputError(f"{type(self).__name__}: cache is {cache!r}, expected 'ram' or null.")
+        self.check_files, self.cache, self.workers = check_files, cache, workers
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self.sets = {}
 
@@ -226,7 +247,19 @@ class ImageData(Data):
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         sampler = self.sampler()
         sampler.repeats = self.trainer is not None and bool(self.trainer.overfit_batches)  # type: ignore[attr-defined]
+        if self.cache is not None:
+            self.keep_in_memory(self.sets["train"])
         return self.loader("train", sampler, sampler.per_process, TrainingLoader, drop_last=True)
+
+    def keep_in_memory(self, images: ImageSet) -> None:
+        """Decode the images of a split once, ahead of the worker processes.
+
+        Raises:
+            InputError: If they do not fit into memory, or one cannot be decoded.
+        """
+        if images.cached is None:
+            processes = self.trainer.num_devices if self.trainer is not None else 1
+            images.cached = decode_all(type(self).__name__, len(images), images.decode, processes=processes)
 
     def evaluation_loader(self, split: str) -> DataLoader[dict[str, Any]]:
         """The samples of a split, in order."""

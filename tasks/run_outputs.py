@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING
 
 from lightning.pytorch import Trainer
 
-from relattn.publish import publishing
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def save_picture(trainer: Trainer, figure: "Figure", stage: str, name: str, caption: str = "") -> None:
     """Write a figure as `pictures/<stage>_<name>.jpg`, and show it to loggers that take images, such as W&B's."""
-    from relattn.figures.canvas import as_image
+    from relattn.figures.files import as_image
+    from relattn.publish import publishing
 
+    folder = Path(trainer.default_root_dir) / "pictures"
     picture = as_image(figure)
-    with publishing(Path(trainer.default_root_dir) / "pictures" / f"{stage}_{name}.jpg") as stream:
+    with publishing(folder / f"{stage}_{name}.jpg") as stream:
         picture.save(stream, "JPEG", quality=90)
     for logger in trainer.loggers:
         if hasattr(logger, "log_image"):

@@ -1,6 +1,7 @@
 """The notebooks run from top to bottom, show what their text says, define nothing, and are kept without outputs."""
 
 import ast
+import importlib.util
 import re
 from pathlib import Path
 
@@ -69,6 +70,19 @@ def test_the_first_cell_says_what_will_be_seen_and_how_long_it_takes(path: Path)
     assert first.cell_type == "markdown"
     assert first.source.startswith("# ")
     assert re.search(r"You will .*\*\*about (\d+ seconds|a minute)\*\*", first.source, re.DOTALL)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_imports_what_there_is(path: Path) -> None:
+    """The tests that run them are slow: a name that has moved is found here."""
+    for source in code_of(read(path)):
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("relattn"):
+                for alias in node.names:
+                    found = hasattr(importlib.import_module(node.module), alias.name)
+                    assert found or importlib.util.find_spec(f"{node.module}.{alias.name}"), (
+                        f"{node.module} {alias.name}"
+                    )
 
 
 # --- As they run ------------------------------------------------------------------------------------------------------

@@ -70,10 +70,13 @@ class Photos(ImageSet):
     def encoded(self, index: int) -> bytes:
         return content_of(self.root / self.photos[index].path)
 
+    def decode(self, index: int) -> Pixels:
+        return read_image(self.root / self.photos[index].path)
+
     def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
         """Read and process an image."""
         photo = self.photos[request.index]
-        pixels = self.prepare(read_image(self.root / photo.path), request.seed)
+        pixels = self.prepare(self.decoded(request.index), request.seed)
         return {"image": torch.from_numpy(pixels), "label": photo.label, "index": request.index}
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import default_collate
 from relattn.errors import InputError
 from relattn.preprocessing import Preprocessing
 from relattn.synthetic.staging import is_generated
-from relattn.tasks.decoding import decode_image
+from relattn.tasks.decoding import Pixels, decode_image
 from relattn.tasks.face.sources import Joined
 from relattn.tasks.face.verification_sets import OFFICIAL, VerificationSet
 from relattn.tasks.fingerprint import combined
@@ -50,12 +50,16 @@ class FaceImages(ImageSet):
     def encoded(self, index: int) -> bytes:
         return self.images.read(index)
 
+    def decode(self, index: int) -> Pixels:
+        """A face at the size that the network has it."""
+        return self.preprocessing.resized(decode_image(self.images.read(index), self.images.where(index)))
+
     def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
         """Read an image."""
         index = request.index
-        pixels = self.preprocessing.resized(decode_image(self.images.read(index), self.images.where(index)))
-        if np.random.default_rng(request.seed).random() < self.flip:
-            pixels = cv2.flip(pixels, 1)  # type: ignore[assignment]
+        pixels = self.decoded(index)
+        flipped = np.random.default_rng(request.seed).random() < self.flip
+        pixels = cv2.flip(pixels, 1) if flipped else pixels.copy()
         return {"image": torch.from_numpy(pixels), "label": int(self.images.labels[index]), "index": index}
 
 

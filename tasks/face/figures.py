@@ -11,12 +11,13 @@ from relattn.figures.pairs import DecidedPair, hardest, pairs_figure
 from relattn.metrics.verification import fold_sizes, pair_distances, verification
 from relattn.tasks.data import Data
 from relattn.tasks.face.data import FaceData
-from relattn.tasks.figure import FigureOptions, MeasuredFigure, TaskFigure
+from relattn.tasks.figure import FigureOptions, MeasuredFigure, TaskFigure, honours
 
 if TYPE_CHECKING:
     from relattn.tasks.base import Task
 
 
+@honours("set", "columns", "font", "font_size", "bare")
 def pairs(task: "Task", data: Data, options: FigureOptions) -> MeasuredFigure:
     """The hardest wrong decisions of verification, each with the threshold of its fold; faces."""
     assert isinstance(data, FaceData)
@@ -46,7 +47,9 @@ def pairs(task: "Task", data: Data, options: FigureOptions) -> MeasuredFigure:
     }
     counts = ", ".join(f"{name} {number:,}" for name, number in measures.items())
     note = f"Squared distances beside the thresholds of their folds. {', '.join(chosen)}: {counts}."
-    return MeasuredFigure(pairs_figure(accepts, rejects, title="Hardest pairs", note=note), measures)
+    return MeasuredFigure(
+        pairs_figure(accepts, rejects, title="Hardest pairs", note=note, style=options.style), measures
+    )
 
 
 def decide(task: "Task", data: FaceData, name: str) -> tuple[Any, Any, Any]:

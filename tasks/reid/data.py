@@ -85,10 +85,13 @@ class ReIDImages(ImageSet):
         split = "query" if index < self.queries else "gallery"
         return Entry(image.path, str(image.identity), str(image.camera), split)
 
+    def decode(self, index: int) -> Pixels:
+        return read_image(self.root / self.images[index].path)
+
     def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
         """Read and process an image."""
         image = self.images[request.index]
-        pixels = self.prepare(read_image(self.root / image.path), request.seed)
+        pixels = self.prepare(self.decoded(request.index), request.seed)
         return {
             "image": torch.from_numpy(pixels),
             "label": self.labels.get(image.identity, -1),

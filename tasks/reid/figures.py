@@ -7,7 +7,7 @@ import torch
 
 from relattn.errors import InputError
 from relattn.tasks.data import Data
-from relattn.tasks.figure import FigureOptions, MeasuredFigure, TaskFigure, evenly_spread
+from relattn.tasks.figure import FigureOptions, MeasuredFigure, TaskFigure, evenly_spread, honours
 from relattn.tasks.reid.data import ReIDData
 from relattn.tasks.reid.ranked_lists import ranked_lists
 from relattn.tasks.reid.retrieval_metric import RetrievalMetric
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from relattn.tasks.base import Task
 
 
+RESULTS = 10
+"""Gallery images of each query."""
+
+
+@honours("images", "columns")
 def ranks(task: "Task", data: Data, options: FigureOptions) -> MeasuredFigure:
     """The nearest gallery images of queries; re-identification."""
     if options.files is not None:
@@ -36,7 +41,9 @@ def ranks(task: "Task", data: Data, options: FigureOptions) -> MeasuredFigure:
             metric.update(task(batch["image"].to(task.device)).cpu(), *labels)
     scores = metric.compute()
     measures = {name: float(scores[name]) for name in ("rank1", "mAP")}
-    return MeasuredFigure(ranked_lists(metric, people, queries=sorted(set(chosen)), results=10), measures)
+    columns = options.style.columns or RESULTS
+    drawn = ranked_lists(metric, people, queries=sorted(set(chosen)), results=RESULTS, columns=columns)
+    return MeasuredFigure(drawn, measures)
 
 
 FIGURES: Mapping[str, TaskFigure] = {"ranks": ranks}

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def ranked_lists(
-    metric: RetrievalMetric, people: ReIDImages, *, queries: int | Sequence[int] = 4, results: int = 8
+    metric: RetrievalMetric,
+    people: ReIDImages,
+    *,
+    queries: int | Sequence[int] = 4,
+    results: int = 8,
+    columns: int | None = None,
 ) -> "Figure":
     """Draw queries and their nearest gallery images.
 
@@ -31,6 +36,7 @@ def ranked_lists(
         people: The images that were evaluated, queries first.
         queries: Numbers of the queries to draw, or how many, spread evenly over the evaluation.
         results: Gallery images of each.
+        columns: How many of them stand in a line; by default all.
     """
     query_features, query, gallery_features, gallery = metric.gathered()
     numbers = evenly_spread(len(query_features), queries) if isinstance(queries, int) else list(queries)
@@ -52,7 +58,7 @@ def ranked_lists(
         ]
         sheet.append(Row(tile(people, number, f"query · identity {people.display_name(number)}"), tiles))
     note = f"{len(query_features):,} queries, {len(gallery_features):,} gallery images; {metric.distance} distance"
-    return contact_sheet(sheet, title="Nearest gallery images", note=note, columns=results)
+    return contact_sheet(sheet, title="Nearest gallery images", note=note, columns=columns or results)
 
 
 def tile(people: ReIDImages, index: int, note: str, same: bool | None = None) -> Tile:

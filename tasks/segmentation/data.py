@@ -94,7 +94,7 @@ class SegmentationImages(ImageSet):
         """The ids that the set's label images have for predicted train ids."""
         return self.label_map.to_ids(predictions)
 
-    def read_pair(self, index: int) -> tuple[NDArray[np.uint8], Labels]:
+    def decode(self, index: int) -> tuple[NDArray[np.uint8], Labels]:
         """Read an image, (H, W, 3) RGB, and its train ids, (H, W), at the size that evaluation has them.
 
         Raises:
@@ -113,7 +113,7 @@ class SegmentationImages(ImageSet):
 
     def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
         """Read and process an image and its labels."""
-        image, label = self.read_pair(request.index)
+        image, label = self.decoded(request.index)
         if self.augmentation is None:
             prepared: NDArray[Any] = self.preprocessing.normalise(image)
         else:

@@ -11,13 +11,14 @@ from relattn.figures.segmentation import Segmented
 from relattn.figures.segmentation import segmentation as draw
 from relattn.tasks.data import Data
 from relattn.tasks.decoding import Pixels, read_image
-from relattn.tasks.figure import FigureOptions, MeasuredFigure, TaskFigure, evenly_spread
+from relattn.tasks.figure import FigureOptions, MeasuredFigure, TaskFigure, evenly_spread, honours
 from relattn.tasks.segmentation.labels import Labels
 
 if TYPE_CHECKING:
     from relattn.tasks.base import Task
 
 
+@honours("images", "columns", "font", "font_size", "bare")
 def segmentation(task: "Task", data: Data, options: FigureOptions) -> MeasuredFigure:
     """Image, truth, prediction, errors; segmentation."""
     segment: Any = getattr(task, "segment", None)
@@ -30,7 +31,7 @@ def segmentation(task: "Task", data: Data, options: FigureOptions) -> MeasuredFi
             prepared = torch.from_numpy(data.preprocessing().normalise(image)).permute(2, 0, 1)[None]
             classes = segment(prepared.to(task.device))[0].cpu().numpy()
             samples.append(Segmented(image, classes, truth))
-    return MeasuredFigure(draw(samples, palette, names, title="Segmentation"))
+    return MeasuredFigure(draw(samples, palette, names, title="Segmentation", style=options.style))
 
 
 def images_with_truth(data: Data, options: FigureOptions) -> Iterator[tuple[Pixels, Labels | None]]:
@@ -43,7 +44,7 @@ def images_with_truth(data: Data, options: FigureOptions) -> Iterator[tuple[Pixe
     indices = options.indices if options.indices is not None else evenly_spread(len(images), options.count)
     data.check_indices(options.split, indices)
     for index in indices:
-        yield images.read_pair(index)
+        yield images.decode(index)
 
 
 FIGURES: Mapping[str, TaskFigure] = {"segmentation": segmentation}

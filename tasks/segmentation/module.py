@@ -228,7 +228,7 @@ class Segmentation(Task):
     def draw(self, stage: Stage, index: int, prediction: Tensor) -> None:
         """Draw an image and its classes for the run's folder, and for W&B if the run has it."""
         images = self.images_of(stage)
-        image, truth = images.read_pair(index)
+        image, truth = images.decode(index)
         label_map = images.label_map
         sample = Segmented(image, prediction.cpu().numpy(), truth)
         name = images.paths[index].name

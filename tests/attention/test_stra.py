@@ -1,6 +1,7 @@
 """Structure-regularized attention against slow formulas, position by position, and its diversity term."""
 
 import copy
+import gc
 import json
 import pickle
 import weakref
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from relattn.attention import RGA, Chain, StRA
+from relattn.attention.rematerialisation import Saved
 from relattn.attention.shifts import Neighbourhood, Window
 from relattn.attention.stra import diversity
 from relattn.cli.main import run
@@ -276,11 +278,11 @@ class Kept:
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept.value):
             step()
-        assert alive, "the hook sees what is kept"
-        return sum(reference() is not None for reference in alive)
+        remade = [thing for thing in gc.get_objects() if isinstance(thing, Saved)]  # of which the hook sees nothing
+        return sum(reference() is not None for reference in alive) + len(remade)
 
 
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("recompute", ["cheap", "all", "nothing"])
 def test_no_graph_is_kept_longer_than_needed(recompute):
     module = prepare(partial(make, {}), training=True)
     module.recompute = recompute
@@ -343,7 +345,7 @@ def test_little_is_kept_for_the_backward_pass():
             return self.neighbourhood.weighted_sum(x.clone(), weights)  # of inputs nothing would be counted
 
     fast = kept_memory(Sum(), x)
-    assert fast == x.nbytes + weights.nbytes
+    assert fast == x.nbytes
     assert 3 * fast < kept_memory(unfolded(Sum()), x)
     module = StRA(256, parts="local")
     assert 3 * kept_memory(module, x) < kept_memory(unfolded(module), x)

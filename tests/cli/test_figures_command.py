@@ -15,7 +15,7 @@ from untrained import save
 
 from relattn.cli.main import run
 from relattn.errors import InputError, MissingFileError
-from relattn.figures.canvas import as_image
+from relattn.figures.files import as_image
 from relattn.inference.figure_images import images_of_data, images_of_files
 from relattn.inference.figures import draw, evaluating
 from relattn.inference.loading import load_data, load_task
@@ -43,7 +43,7 @@ def plain(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return reid(people, name=str(tmp_path_factory.mktemp("plain") / "net"))
 
 
-def figures(checkpoint: Path, *arguments: str) -> None:
+def figures(checkpoint: Path | str, *arguments: str) -> None:
     assert run(["figures", "--ckpt_path", str(checkpoint), "--gpus", "0", "--out", "out", *arguments]) == 0
 
 
@@ -84,6 +84,22 @@ def test_heads_of_stra_and_files_of_ones_own(capsys: pytest.CaptureFixture[str])
     figures(reid(Path("nowhere"), "stra", [3]), "--figure", "modes", "--images", "own")
     drawn("modes")
     assert "head diversity of gates" in capsys.readouterr().out
+
+
+def test_figures_of_the_papers_are_one_command_each(people: Path, plain: Path) -> None:
+    """Of the CVPR paper Figs. 4 and 5, of its supplement Fig. 1, as docs/figures.md has them."""
+    nets = {name: str(reid(people, name, [2, 3], name)) for name in ("cbam_cs", "rga_sc", "nl", "rga_s")}
+    look = ["--width", "3.25", "--font_size", "6", "--bare", "--count", "2"]
+    pair = [nets["cbam_cs"], "--beside", nets["rga_sc"], "--labels", "CBAM", "RGA-SC"]
+    figures(*pair, "--figure", "masks", "--module", "stage 3", "--maps", "over", "--columns", "2", *look)
+    assert drawn("masks")[0] == 975
+    figures(nets["nl"], "--beside", nets["rga_s"], "--labels", "NL", "RGA-S", "--figure", "relations", *look)
+    assert drawn("relations")[0] == 975
+    pair = [str(plain), "--beside", nets["rga_sc"], "--labels", "Baseline", "RGA-SC"]
+    figures(*pair, "--figure", "grad-cam", "--module", "stage 2", *look)
+    assert drawn("grad-cam")[0] == 975
+    figures(nets["rga_sc"], "--figure", "architecture", "ranks", "--width", "6")
+    assert [drawn("architecture")[0], drawn("ranks")[0] > 1000] == [1800, True]  # a sheet keeps its pixels
 
 
 def test_faces(face_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,7 +202,19 @@ def test_one_of_two_processes_draws(cifar: Path) -> None:
         (["--figure", "masks", "--images", "0", "a.png"], "give either"),
         (["--figure", "masks", "--images", "99999"], "Image 99999 of the test set .*Market1501 has 0 to"),
         (["--figure", "masks", "--images", "gone.png"], "--images gone.png: there is no such image or folder"),
-        (["--figure", "architecture", "--images", "0", "--out", "file/out"], "architecture cannot be written there"),
+        (["--figure", "architecture", "--out", "file/out"], r"file/out/architecture.png cannot be written: "),
+        (["--figure", "architecture", "--images", "0"], "--images does not apply to architecture"),
+        (["--figure", "masks", "--targets", "0.1,0.1"], "--targets does not apply to masks.*it applies to relations"),
+        (["--figure", "ranks", "--module", "stage 3"], "--module does not apply to ranks.*applies to grad-cam, masks"),
+        (["--figure", "ranks", "--maps", "over"], "--maps does not apply to ranks"),
+        (["--figure", "masks", "--set", "lfw"], "--set does not apply to masks.*no figure of this task has it"),
+        (["--figure", "grad-cam", "--module", "stage 9"], "stages 1 to 3, and stage 9 is none of them"),
+        (["--figure", "grad-cam", "--module", "stag"], "--module is 'stag', expected a stage such as"),
+        (["--figure", "grad-cam", "--module", "fc"], "grad-cam explains a map, and that module gives none"),
+        (["--figure", "grad-cam", "--labels", "a", "b"], "--labels has 2 for 1 networks"),
+        (["--figure", "grad-cam", "--labels", " "], "--labels has an empty one"),
+        (["--figure", "grad-cam", "--width", "0"], "--width is 0"),
+        (["--figure", ","], "--figure names no figure"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(arguments: list[str], message: str, plain: Path) -> None:

@@ -13,8 +13,10 @@ import sweep_files
 import yaml
 
 from relattn.cli.main import run
+from relattn.errors import InputError
 from relattn.runs.identity import decisive
 from relattn.sweeps import grid, records
+from relattn.sweeps.page import family_cells
 from relattn.sweeps.table import Table, fill
 from relattn.sweeps.text import comma_separated, latex, markdown
 
@@ -340,11 +342,51 @@ def test_plain_folders_make_a_full_comparison(capsys: pytest.CaptureFixture[str]
     assert "Runs of reid" in capsys.readouterr().out
     lines = Path("report/runs-reid.md").read_text().splitlines()
     assert lines[2] == "| | mAP | rank1 | parameters, M |"
-    assert "| RGA | **62.50 ± 0.71** n=2 | **82.50 ± 0.71** n=2 | 3.00 ± 0.00 n=2 |" in lines
+    assert "| RGA | **62.50 ± 0.71** n=2 | **82.50 ± 0.71** n=2 | 3.00 n=2 |" in lines
     page = Path("report/report.html").read_text()
     assert "Runs of segmentation" in page
     assert "IoU" in page
     assert page.count("<svg") >= 2 * (2 * 2 + 2)
+    (classes,) = re.findall(r"<tr><th>road</th>(.*?)</tr>", page)
+    cells = re.findall(r"<td( class=\"best\")?><b>([\d.]+)</b><small>± ([\d.]+)</small></td>", classes)
+    assert cells == [("", "72.00", "0.71"), (' class="best"', "74.00", "0.71")]  # a column a method
+
+
+def test_what_is_best_of_a_class_depends_on_what_is_scored() -> None:
+    def best(family: str) -> list[bool]:
+        return [cell["best"] for cell in family_cells(family, [[1.0, 3.0], [3.0], []])]
+
+    assert best("IoU") == [False, True, False]
+    assert best("EER") == [True, False, False]
+    assert best("threshold") == best("std") == [False, False, False]
+    assert [cell["best"] for cell in family_cells("IoU", [[2.0], [2.0]])] == [False, False]
+
+
+def test_runs_of_one_epoch_have_a_sentence_and_no_empty_charts(file: Path) -> None:
+    for seed, loss in enumerate((2.5, 3.5)):
+        folder = write_run(file, 9.0, point("se", "A", seed))
+        (folder / "metrics.csv").write_text(f"epoch,step,train/loss,val/score\n0,9,{loss},\n")
+    assert run(["report", "runs", "--table", str(file), "--out", "out"]) == 0
+    page = Path("out/report.html").read_text()
+    assert "<b>A · train/loss</b> after epoch 1: se 3" in page
+    assert "by epoch" not in page
+    assert page.count("<svg") == 1  # parameters
+
+
+@pytest.mark.parametrize("name", ["report.html", "small.md", "small.csv", "small.tex"])
+def test_a_report_replaces_reports_and_nothing_else(file: Path, name: str) -> None:
+    write_run(file, 9.0, point("se", "A", 0))
+    arguments = ["report", "runs", "--table", str(file), "--out", "out"]
+    Path("out").mkdir()
+    Path("out", name).write_text("mine")
+    with pytest.raises(InputError, match=f"out/{name} was not written by `relattn report`.*another --out"):
+        run(arguments)
+    assert [(path.name, path.read_text()) for path in Path("out").iterdir()] == [(name, "mine")]
+    Path("out", name).unlink()
+    assert run(arguments) == 0
+    write_run(file, 7.0, point("se", "A", 1))
+    assert run(arguments) == 0
+    assert "8.00" in Path("out/small.md").read_text()
 
 
 def test_nothing_to_report_is_an_error(file: Path) -> None:

@@ -31,7 +31,7 @@ QUICK: dict[str, tuple[list[str], set[str], float]] = {
     "lightning_overhead": ([], {"Lightning trainer", "bare loop"}, 0),
     "data_pipelines": (
         ["--workers", "0", "1", "--rounds", "1"],
-        {"0 workers", "1 worker", "reading and decoding alone"},
+        {"0 workers", "1 worker", "cache", "linear resize", "reading and decoding alone"},
         0,
     ),
     "generated_data": (["--rounds", "1"], {"drawing and writing", "encoding and writing alone"}, 0),

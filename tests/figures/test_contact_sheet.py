@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from relattn.figures.canvas import as_image, save
 from relattn.figures.contact_sheet import (
     FRAME,
     HEIGHT,
@@ -25,6 +24,7 @@ from relattn.figures.contact_sheet import (
     contact_sheet,
     layout,
 )
+from relattn.figures.files import as_image, save
 from relattn.figures.lettering import legible, shortened, text_width
 
 BLUE = "#0a14c8"

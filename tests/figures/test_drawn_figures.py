@@ -14,14 +14,16 @@ from relattn.attention import CBAM, RGA, NonLocal, SimplifiedNonLocal, StRA
 from relattn.backbones import build
 from relattn.errors import InputError
 from relattn.figures.architecture import architecture_figure, parts_of
-from relattn.figures.canvas import as_image, limits_of, number, save
+from relattn.figures.canvas import flatness, limits_of, number
+from relattn.figures.files import as_image, save, scale_to
 from relattn.figures.grad_cam import grad_cam, grad_cam_figure
 from relattn.figures.masks import masks_figure, spatial_masks
 from relattn.figures.modes import head_diversity, modes, modes_figure
-from relattn.figures.names import title_of
+from relattn.figures.names import chosen_modules, title_of
 from relattn.figures.pairs import DecidedPair, hardest, pairs_figure
 from relattn.figures.relations import Relations, relations, relations_figure
 from relattn.figures.spread import spread
+from relattn.figures.style import Style
 
 SIZE = (32, 16)
 IMAGES = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(0))
@@ -35,8 +37,13 @@ def network(attention, **arguments):
 
 def shown(figure: Figure) -> list[np.ndarray]:
     """The maps (h, w) of a figure in the order of its axes."""
-    arrays = [image.get_array() for ax in figure.axes for image in ax.images]
-    return [np.asarray(array) for array in arrays if array.ndim == 2]
+    return [np.asarray(drawn.get_array()) for drawn in drawn_maps(figure)]
+
+
+def drawn_maps(figure: Figure) -> list:
+    """What maps are drawn by: rectangles, or pictures of them; the bars' own rectangles are left out."""
+    found = [drawn for ax in figure.axes for drawn in (*ax.images, *ax.collections) if drawn.get_array() is not None]
+    return [drawn for drawn in found if drawn.get_array().ndim == 2 and drawn.axes.get_xlim() == (-0.5, SIZE[1] - 0.5)]
 
 
 def texts(figure: Figure) -> str:
@@ -121,7 +128,7 @@ def test_the_figure_of_relations_shows_the_rows_of_the_targets() -> None:
     assert f"{slow_spread(weights[0]) / 2 + slow_spread(weights[1]) / 2:.3f}" in texts(figure)
     numbers = figure.axes[0].texts
     assert [(number.get_text(), number.get_ha()) for number in numbers] == [("1", "left"), ("2", "right")], "inside"
-    colours = {image.get_cmap().name for ax in figure.axes for image in ax.images if image.get_array().ndim == 2}
+    colours = {drawn.get_cmap().name for drawn in drawn_maps(figure)}
     assert {"viridis", "RdBu_r"} <= colours  # the second has values below 0
 
 
@@ -175,6 +182,7 @@ def test_modes_are_those_that_stra_records() -> None:
         (None, relations, "no attention"),
         (RGA, modes, r"StRA.*RGA \(stage 1, stage 2\)"),
         (RGA, partial(relations, module="stage 7"), "'stage 7'.*'stage 1', 'stage 2'"),
+        (RGA, partial(spatial_masks, module="stage 7"), "'stage 7'.*'stage 1', 'stage 2'"),
     ],
 )
 def test_what_a_figure_needs_is_named(attention, collect, message: str) -> None:
@@ -293,9 +301,99 @@ def test_numbers_have_the_digits_they_need(value: float, span: float, text: str)
     assert number(value, span) == text
 
 
-def test_a_flat_map_has_a_range() -> None:
-    low, high = limits_of(torch.full((3, 3), 0.5))
-    assert low < 0.5 < high
+# --- looks ---
+
+
+def test_colours_do_not_amplify_noise_and_a_flat_map_says_so() -> None:
+    noise = 0.55 + 1e-5 * torch.rand(8, 4)
+    for values in (noise, -noise, torch.zeros(8, 4), torch.full((8, 4), torch.nan)):
+        low, high = limits_of(values)
+        assert low < high
+        inside = values[values.isfinite()]
+        assert float(inside.max() - inside.min()) < 0.01 * (high - low) if len(inside) else True
+    assert limits_of(torch.tensor([0.25, 0.75])) == (0.25, 0.75)
+    assert (flatness(noise), flatness(torch.zeros(2)), flatness(noise * torch.nan)) == (
+        "flat: 0.55",
+        "flat: 0",
+        "not finite",
+    )
+    masks = {"attention.stage1": torch.stack([noise, torch.rand(8, 4)])[:, None]}
+    assert texts(masks_figure(PIXELS[:2], {"one": masks})).count("flat: 0.55") == 1
+
+
+def test_where_nothing_speaks_for_a_class_no_veil_lies_over_the_image() -> None:
+    cams = {"net": torch.stack([torch.zeros(4, 2), torch.rand(4, 2)])}
+    figure = grad_cam_figure(PIXELS[:2], cams, {"net": ["a", "b"]})
+    assert "a no evidence" in texts(figure)
+    assert len(shown(figure)) == 1
+    nowhere = grad_cam_figure(PIXELS[:1], {"net": torch.zeros(1, 4, 2)}, {"net": ["a"]})
+    assert not shown(nowhere)
+
+
+def test_maps_lie_over_their_image_or_stand_beside_it() -> None:
+    masks = {"one": {"attention.stage1": torch.rand(1, 1, 8, 4)}}
+    cams = ({"net": torch.rand(1, 4, 2)}, {"net": ["a"]})
+    for over in (True, False):
+        for figure in (
+            masks_figure(PIXELS[:1], masks, style=Style(over=over)),
+            grad_cam_figure(PIXELS[:1], *cams, style=Style(over=over)),
+        ):
+            pictures = [len(ax.images) for ax in figure.axes]
+            assert (2 in pictures) == over  # the image, and the map that lets it through
+
+
+def test_a_figure_has_the_width_font_and_columns_that_are_chosen(tmp_path: Path) -> None:
+    masks = {"one": {"attention.stage1": torch.rand(4, 1, 8, 4)}}
+    style = Style(width=3.25, size=6, family="serif", columns=2, bare=True)
+    with style.applied():
+        figure = masks_figure(PIXELS[:4], masks, style=style)
+        (file,) = save(figure, tmp_path, "masks", ("png",), width=style.width)
+    assert Image.open(file).width == 975  # 300 pixels to the inch
+    assert texts(figure).count("image") == 2  # two blocks
+    assert figure.get_suptitle() == figure.get_supxlabel() == ""
+    heads = [ax.title for ax in figure.axes if ax.get_title()]
+    assert {(head.get_fontsize(), head.get_fontfamily()[0]) for head in heads} == {(6, "serif")}
+    drawn = np.asarray(Image.open(file).convert("L")) < 250
+    assert not drawn[:3].any()
+    assert not drawn[-3:].any()
+    for _, found in zip(range(4), shown(figure), strict=False):
+        assert any(np.allclose(found, mask[0]) for mask in masks["one"]["attention.stage1"])
+    with pytest.raises(InputError, match="no room for the 16 pictures of a line: give at least"):
+        masks_figure(PIXELS, {"one": {"x": torch.rand(8, 1, 8, 4)}}, style=Style(width=3, columns=8))
+
+
+def test_a_figure_whose_text_has_its_place_is_scaled_with_it(tmp_path: Path) -> None:
+    figure = architecture_figure(parts_of(network(RGA), SIZE), title="net", size=SIZE)
+    (size,) = {text.get_fontsize() for ax in figure.axes for text in ax.texts if text.get_text() == "parameters"}
+    scale_to(figure, figure.get_figwidth() / 2)
+    assert {text.get_fontsize() for ax in figure.axes for text in ax.texts if text.get_text() == "parameters"} == {
+        size / 2
+    }
+    (file,) = save(figure, tmp_path, "architecture", ("png",), width=figure.get_figwidth())
+    assert Image.open(file).width == round(300 * figure.get_figwidth())
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"width": 0.0}, "--width is 0, expected 1.5 to 40 inches"),
+        ({"size": 100}, "--font_size is 100, expected 4 to 30 points"),
+        ({"columns": 0}, "--columns is 0, expected 1 to 20"),
+        ({"family": "DejaVu San"}, "no font 'DejaVu San'. Closest: .*DejaVu Sans"),
+    ],
+)
+def test_looks_that_cannot_be_are_refused(choice: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Style(**choice)
+
+
+def test_a_module_is_chosen_by_name_title_or_stage() -> None:
+    model = network(partial(StRA, heads=4), stages=[3])
+    names = [name for name, one in model.named_modules() if isinstance(one, StRA)]
+    assert chosen_modules(model, names, "stage 3", "what") == names
+    assert chosen_modules(model, names, names[0], "what") == names[:1]
+    rga = network(RGA)
+    assert list(spatial_masks(rga, lambda: rga(IMAGES), module="stage 2")) == ["attention.stage2"]
 
 
 @pytest.mark.parametrize(

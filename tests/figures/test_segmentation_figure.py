@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from relattn.figures.canvas import as_image
+from relattn.figures.files import as_image
 from relattn.figures.segmentation import RIGHT, VOID, WRONG, Segmented, segmentation
 
 
@@ -23,8 +23,8 @@ def test_segmentations_show_truth_prediction_and_errors_with_one_legend() -> Non
     np.testing.assert_array_equal(overlaid[0, 3], (0.35 * 40 + 0.65 * np.array(VOID)).round())
     np.testing.assert_array_equal(predicted[1, 1], mixed)
     np.testing.assert_array_equal(errors, [[RIGHT, WRONG, RIGHT, VOID], [RIGHT, RIGHT, RIGHT, VOID]])
-    texts = " ".join(text for ax in figure.axes for text in (ax.get_title(), ax.get_xlabel()))
-    assert texts.count("16.7 % of the labelled pixels are wrong") == 3  # 1 of 6
+    texts = " ".join(text for ax in figure.axes for text in (ax.get_title(), ax.get_xlabel())).replace("\n", " ")
+    assert texts.count("16.7 % of labelled pixels wrong") == 3  # 1 of 6
     assert texts.count("red: wrong, dark: unlabelled") == 1
     (legend,) = figure.legends
     colours = {

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from relattn.errors import MissingFileError
-from relattn.figures.canvas import save as save_figure
+from relattn.figures.files import save as save_figure
 from relattn.publish import SUFFIX, publish_json, publish_text
 from relattn.runs.checkpoint_files import newest_whole
 from relattn.runs.checkpoints import Checkpoints, read_whole

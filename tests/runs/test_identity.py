@@ -74,7 +74,7 @@ def test_options_that_change_a_number_decide_and_no_others() -> None:
         ("data.init_args.root", "/elsewhere"),
         ("data.init_args.workers", 0),
         ("model.init_args.compile_mode", "default"),
-        ("model.init_args.recompute_attention", True),
+        ("model.init_args.recompute_attention", "all"),
         ("model.init_args.optimizer.init_args.fused", False),
         ("model.init_args.attention.init_args.size", None),
     ],

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from relattn.attention.recompute import recomputed
+from relattn.attention.rematerialisation import all_kept, can_be_rematerialised, rematerialised
 from relattn.errors import InputError
 
+Recompute = Literal["cheap", "all", "nothing"]
 Placement = Literal["stage", "block", "after_block", "convolution"]
 
 
@@ -49,7 +51,8 @@ class Attention(nn.Module, metaclass=AttentionType):
             `"after_block"`, where its shortcut is added, or in place of a block's spatial `"convolution"`.
         stages: The stages where it belongs, from 1; None for those of the placement.
         every: Of blocks that it follows, every how many-th.
-        recompute: Whether training computes the module again in the backward pass, in place of keeping its maps.
+        recompute: What training computes again in the backward pass, in place of keeping it: maps that are
+            `"cheap"` to compute (`rematerialisation`), `"all"` of the module (`recompute`), or `"nothing"`.
         loss_term: The term of the last forward pass, a scalar, or None. It holds a part of that pass's graph, so the
             next forward pass drops it, and it is neither copied nor pickled.
     """
@@ -57,15 +60,18 @@ class Attention(nn.Module, metaclass=AttentionType):
     placement: ClassVar[Placement] = "stage"
     stages: ClassVar[tuple[int, ...] | None] = None
     every: ClassVar[int] = 1
-    recompute: bool = False
+    recompute: Recompute = "cheap"
     loss_term: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Any:
         """Call the module, on `(B, C, H, W)`."""
         self.loss_term = None
-        if self.recompute and self.training and torch.is_grad_enabled():
+        if not self.training or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return super().__call__(x)
+        if self.recompute == "all":
             return recomputed(self, super().__call__, x)
-        return super().__call__(x)
+        with rematerialised() if self.recompute == "cheap" and can_be_rematerialised(x) else all_kept():
+            return super().__call__(x)
 
     def __init__(self, channels: int, *, size: tuple[int, int] | None = None) -> None:
         """Check and keep what every module shares.

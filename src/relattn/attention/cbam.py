@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from relattn.attention.base import Attention
 from relattn.attention.mask_init import MaskInit, begin, check_mask_init
+from relattn.attention.rematerialisation import cheap
 from relattn.errors import InputError
 
 Mode = Literal["channel_spatial", "spatial_channel", "spatial", "channel"]
@@ -122,5 +123,5 @@ class CBAM(Attention):
         for name in self.mode.split("_"):
             mask: Tensor = getattr(self, name)(x).to(x.dtype)
             self.record(name, mask)
-            x = x * mask
+            x = cheap(torch.mul, x, mask)
         return x

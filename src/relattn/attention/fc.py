@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from relattn.attention.base import Attention
 from relattn.attention.mask_init import MaskInit, begin, check_mask_init
+from relattn.attention.rematerialisation import cheap
 from relattn.attention.rga import Pointwise
 from relattn.errors import InputError
 
@@ -140,5 +141,5 @@ class FC(Attention):
             spatial, channel = self.mask("spatial", x), self.mask("channel", x)
             return x * (spatial * channel if self.fusion == "product" else (spatial + channel) / 2)
         for name in self.mode.split("_"):
-            x = x * self.mask(name, x)
+            x = cheap(torch.mul, x, self.mask(name, x))
         return x

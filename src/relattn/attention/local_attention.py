@@ -7,11 +7,14 @@ supplement A. Decisions where the text is open are listed in `LocalAttention`; `
 published code has in its place.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relattn.attention.exported_sums import neighbours
+from relattn.attention.rematerialisation import norm_and
 from relattn.attention.shifts import Neighbourhood
 
 
@@ -40,9 +43,13 @@ class Grouped(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, inputs, H, W)` to `(B, outputs, H, W)`."""
+        return self.activate(x, nn.Identity())
+
+    def activate(self, x: Tensor, nonlinearity: nn.Module) -> Tensor:
+        """The same with a nonlinearity behind it."""
         convolution, norm = self
         y = convolution(x)
-        return norm(y.contiguous() if self.contiguous else y)
+        return norm_and(nonlinearity, norm, y.contiguous() if self.contiguous else y)
 
 
 class TwoLayers(nn.Sequential):
@@ -54,6 +61,12 @@ class TwoLayers(nn.Sequential):
         first = Grouped(inputs, hidden, heads, bias=bias)
         second = Grouped(hidden, outputs, heads, contiguous=True, bias=bias)
         super().__init__(first, nonlinearity, second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(B, inputs, H, W)` to `(B, outputs, H, W)`."""
+        first, nonlinearity, second = self
+        y: Tensor = second(cast(Grouped, first).activate(x, nonlinearity))
+        return y
 
 
 def initialise_as_released(module: nn.Module) -> None:
@@ -122,8 +135,8 @@ class LocalAttention(Neighbours):
         """
         super().__init__(kernel, heads)
         hidden = hidden_width(channels, heads, reduction)
-        self.omega = TwoLayers(channels, hidden, heads * kernel**2, heads, nn.ReLU())
-        self.nu = TwoLayers(channels, hidden, heads, heads, nn.ReLU())
+        self.omega = TwoLayers(channels, hidden, heads * kernel**2, heads, nn.ReLU(inplace=True))
+        self.nu = TwoLayers(channels, hidden, heads, heads, nn.ReLU(inplace=True))
         self.values = Grouped(channels, channels, heads, contiguous=True)  # u
 
     def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:

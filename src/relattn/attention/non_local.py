@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relattn.attention.base import Attention, Placement
+from relattn.attention.rematerialisation import cheap
 from relattn.errors import InputError
 
 Kind = Literal["embedded_gaussian", "dot_product"]
@@ -121,7 +122,9 @@ class NonLocal(Attention):
             taken = F.scaled_dot_product_attention(query, key, value, scale=1.0).squeeze(1)
         else:
             taken = theta @ (phi.mT @ (g / g.shape[1]))
-        change: Tensor = self.norm(self.output(taken.mT.unflatten(2, x.shape[2:])))
+        taken = taken.mT.unflatten(2, x.shape[2:])
+        # Some per cent of the products above, for a map as large as x that the norm would keep.
+        change: Tensor = self.norm(cheap(lambda y, _: self.output(y), taken, self.output.weight, again=F.conv2d))
         return x + change.to(x.dtype)
 
 

@@ -5,12 +5,14 @@ running statistics of batch norms as they are, which have seen the batch, and so
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from relattn.attention.rematerialisation import all_kept
 
 
 def recomputed(module: nn.Module, forward: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -22,7 +24,7 @@ def recomputed(module: nn.Module, forward: Callable[..., Tensor], *inputs: Tenso
 
 def both_contexts(module: nn.Module) -> tuple[Any, Any]:
     """The contexts of the first pass and of the second."""
-    return nullcontext(), without_traces(module)
+    return all_kept(), without_traces(module)
 
 
 @contextmanager
@@ -37,7 +39,8 @@ def without_traces(module: nn.Module) -> Iterator[None]:
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
-        yield
+        with all_kept():
+            yield
     finally:
         for norm, (momentum, tracked) in zip(norms, before, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, tracked

@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from relattn.attention.base import Attention
 from relattn.attention.exported_sums import neighbours
 from relattn.attention.mask_init import MaskInit, begin, check_mask_init
+from relattn.attention.rematerialisation import cheap, norm_and
 from relattn.errors import InputError
 
 Embedding = Literal["asymmetric", "symmetric", "none"]
@@ -64,8 +65,8 @@ class Pointwise(nn.Sequential):
     """A convolution, 1x1 unless told otherwise, batch norm and, unless told otherwise, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, *, relu: bool = True, kernel: int = 1) -> None:
-        layers: list[nn.Module] = [NodeConvolution(inputs, outputs, kernel), nn.BatchNorm2d(outputs)]
-        super().__init__(*layers, *([nn.ReLU(inplace=True)] if relu else []))
+        super().__init__(NodeConvolution(inputs, outputs, kernel), nn.BatchNorm2d(outputs))
+        self.relu = relu
 
     @property
     def weight(self) -> Tensor:
@@ -74,9 +75,11 @@ class Pointwise(nn.Sequential):
 
     def activate(self, x: Tensor) -> Tensor:
         """What follows the convolution, for `(B, outputs, h, w)` that were convolved in another way."""
-        for layer in list(self)[1:]:
-            x = layer(x)
-        return x
+        return norm_and(F.relu_, self[1], x) if self.relu else self[1](x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(B, inputs, h, w)` to `(B, outputs, h, w)`."""
+        return self.activate(self[0](x))
 
 
 class RelationMask(nn.Module):
@@ -145,9 +148,8 @@ class RelationMask(nn.Module):
             apart = weight.permute(2, 0, 1).flatten(0, 1).unsqueeze(2)  # (K K n, 2N, 1)
             factor = self.factor(nodes, apart).unflatten(1, (offsets, -1))
             around = neighbours(nodes.unflatten(2, size), self.kernel).flatten(3)  # (B, k or 2k, K K, N)
-            related: Tensor = factor.permute(0, 2, 3, 1).flatten(2) @ around.flatten(1, 2)
-            return related
-        return self.factor(nodes, weight) @ nodes
+            return cheap(torch.matmul, factor.permute(0, 2, 3, 1).flatten(2), around.flatten(1, 2))
+        return cheap(torch.matmul, self.factor(nodes, weight), nodes)
 
     def factor(self, nodes: Tensor, weight: Tensor) -> Tensor:
         """What `nodes` are multiplied with, [W_in Phi^T, W_out Theta^T], `(B, n, k or 2k)`, for W `(n, 2N, 1)`."""
@@ -308,7 +310,7 @@ class RGA(Attention):
         if self.mode == "parallel":
             return self.join(x, self.mask("spatial", x), self.mask("channel", x))
         for name in self.sequence():
-            x = x * self.mask(name, x)
+            x = cheap(torch.mul, x, self.mask(name, x))
         return x
 
     def join(self, x: Tensor, spatial: Tensor, channel: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from relattn.attention.base import Attention, Placement, memory_format_of
+from relattn.attention.rematerialisation import cheap
 from relattn.attention.shifts import Neighbourhood, check_heads
 from relattn.errors import InputError
 
@@ -64,7 +65,7 @@ class SASA(Attention):
 
     def positions(self, queries: Tensor) -> Tensor:
         """<q_i, r_{j-i}> of queries `(B, C, H, W)`: `(B, G, K K, H, W)`."""
-        halves = queries.flatten(2).unflatten(1, (self.heads, 2, -1))
+        halves = cheap(torch.Tensor.contiguous, queries).flatten(2).unflatten(1, (self.heads, 2, -1))
         row, column = self.rows @ halves[:, :, 0], self.columns @ halves[:, :, 1]  # (B, G, K, N)
         return (row.unsqueeze(3) + column.unsqueeze(2)).flatten(2, 3).unflatten(3, queries.shape[2:])
 

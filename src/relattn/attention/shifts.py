@@ -77,12 +77,7 @@ class Window(NamedTuple):
 
     def pad(self, maps: Tensor) -> Tensor:
         """Copy maps `(B, G, C', H, W)`, in any memory format, to padded ones, `(B, G, C', length)`."""
-        padded = maps.new_empty(*maps.shape[:3], self.length)
-        start = self.margin * self.pitch
-        end = start + self.height * self.pitch
-        padded[..., :start] = 0  # zeros where they stay: on a CPU another pass over the whole would cost as the copy
-        padded[..., end:] = 0
-        padded[..., start:end].unflatten(-1, (self.height, self.pitch))[..., : self.margin] = 0
+        padded = maps.new_zeros(*maps.shape[:3], self.length)
         self.inner(padded).copy_(maps)
         return padded
 

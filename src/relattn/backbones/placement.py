@@ -124,19 +124,22 @@ def attended_end(stages: Stages, stage: int, end: StageMap) -> StageMap:
     )
 
 
-def last_map(model: nn.Module, size: tuple[int, int], in_chans: int = 3) -> StageMap:
-    """The last map of a network that its output depends on: where attention of the last stage stands.
+def last_map(model: nn.Module, size: tuple[int, int], in_chans: int = 3, *, stage: int | None = None) -> StageMap:
+    """The last map of a stage that a network's output depends on: where attention of the stage stands.
 
     Args:
         model: The network, with or without attention.
         size: Height and width of the images in pixels.
         in_chans: Channels of the images.
+        stage: The stage, from 1; by default the last.
 
     Raises:
-        InputError: If its last stage does not end in a map.
+        InputError: If there is no such stage, or it does not end in a map.
     """
     stages = Stages(model, type(model).__name__, size, in_chans)
-    stage = len(stages.names)
+    stage = len(stages.names) if stage is None else stage
+    if not 1 <= stage <= len(stages.names):
+        raise InputError(f"{stages.name} has stages 1 to {len(stages.names)}, and stage {stage} is none of them.")
     end = stages.end(stage)
     return attended_end(stages, stage, end) if is_unread(model, stage, end.view) else end
 

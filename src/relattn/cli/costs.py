@@ -58,7 +58,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     parser.add_argument("--layout", choices=["channels_last", "contiguous"], default="channels_last")
     parser.add_argument("--compile", action="store_true", help="compile each network")
-    parser.add_argument("--recompute", action="store_true", help="compute attention again in the backward pass")
+    parser.add_argument(
+        "--recompute",
+        choices=["cheap", "all", "nothing"],
+        default="cheap",
+        help="what attention computes again in the backward pass",
+    )
     parser.add_argument("--no_materialised", action="store_true", help="leave materialised and unfolded forms out")
     parser.add_argument(
         "--apart",

@@ -11,6 +11,9 @@ from relattn.cli.options import add_checkpoint, add_gpus, checkpoint_file, devic
 from relattn.errors import InputError, MissingFileError, suggest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from relattn.figures.style import Style
     from relattn.inference.figure_images import FigureImages
     from relattn.tasks.base import Task
     from relattn.tasks.data import Data
@@ -27,13 +30,33 @@ GENERAL = {
 COMPARING = ("grad-cam", "masks", "relations", "modes")
 """Figures that show several networks side by side."""
 
-MOST = 8
-"""Images of one figure."""
+MAPS = ("module", "labels", "maps", "columns", "font", "font_size", "bare")
+"""Options of figures that show maps."""
+
+HONOURED: dict[str, tuple[str, ...]] = {
+    "architecture": ("labels",),
+    "grad-cam": ("images", *MAPS),
+    "masks": ("images", *MAPS),
+    "relations": ("images", "targets", "weights", *MAPS),
+    "modes": ("images", *MAPS),
+}
+"""Which options the figures of any task honour; `--width`, `--out`, `--root` and `--gpus` hold for all."""
+
+LOOKS = ("font", "font_size", "bare")
+"""Options of the text that architecture and contact sheets do not honour."""
+
+OF_ONE = ("images", "targets", "weights", "set")
+"""Options that belong to one figure, or that some figures need not."""
+
+MOST, COUNT = 8, 4
+"""Images of one figure, at most and by default."""
 
 EXAMPLES = """examples:
   relattn figures --ckpt_path runs/reid/NAME --figure masks relations
   relattn figures --ckpt_path plain.ckpt --beside rga.ckpt --figure grad-cam --images anna.jpg bert.jpg
   relattn figures --ckpt_path nl.ckpt --beside rga.ckpt --figure relations --targets 0.3,0.5 0.8,0.4
+  relattn figures --ckpt_path cbam.ckpt --beside rga.ckpt --labels CBAM RGA-SC --figure masks --module 'stage 4' \\
+    --maps over --columns 2 --width 3.25 --font_size 7 --font serif --bare
 """
 
 
@@ -72,26 +95,74 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         metavar="IMAGE",
         help="1 to 8 image files or folders, or numbers of images of the run's test set; by default four of those",
     )
-    parser.add_argument("--count", type=int, default=4, help="how many images, if --images does not say which")
+    parser.add_argument("--count", type=int, help="how many images, if --images does not say which; default 4")
     parser.add_argument("--out", type=Path, default=Path("figures"), help="folder to write, by default figures")
     parser.add_argument("--root", type=Path, help="where the run's data are, if they have moved")
     parser.add_argument("--targets", nargs="+", type=target, metavar="Y,X", help="relations: parts of height and width")
     parser.add_argument(
         "--weights",
         choices=["relations", "connecting"],
-        default="relations",
-        help="relations: the values, or what RGA's relation convolution makes of them",
+        help="relations: the values (default), or what RGA's relation convolution makes of them",
     )
-    parser.add_argument("--module", help="relations, modes: which, by its title, such as 'stage 3'; default: the last")
+    parser.add_argument(
+        "--module", help="figures of maps: of which module, by its title, such as 'stage 3'; default: all, or the last"
+    )
     parser.add_argument("--set", help="pairs: one verification set; by default all of the run")
+    looks = parser.add_argument_group("looks")
+    looks.add_argument("--labels", nargs="+", metavar="TEXT", help="names of the networks, that of --ckpt_path first")
+    looks.add_argument(
+        "--maps", choices=["over", "beside"], help="maps over their image, or beside; default: over for grad-cam alone"
+    )
+    looks.add_argument("--columns", type=int, help="images side by side, each with all its maps; default 1")
+    looks.add_argument("--width", type=float, help="inches of the whole figure, such as 3.25 for a column of a paper")
+    looks.add_argument("--font", metavar="FAMILY", help="such as serif or 'Times New Roman'; default sans-serif")
+    looks.add_argument("--font_size", type=float, metavar="POINTS", help="default 9")
+    looks.add_argument("--bare", action="store_true", help="without title and note, for a paper that has a caption")
     add_gpus(parser)
     options = parser.parse_args(arguments)
     options.figure = [name for part in options.figure for name in part.split(",") if name]
-    if not 1 <= options.count <= MOST:
+    if not options.figure:
+        raise InputError(f"--figure names no figure. {suggest('', known)}")
+    if options.count is not None and not 1 <= options.count <= MOST:
         raise InputError(f"--count is {options.count}, expected 1 to {MOST}.")
     if options.beside and (alone := [name for name in options.figure if name not in COMPARING]):
         raise InputError(f"--beside compares networks, and {', '.join(alone)} draws one: leave it out for that.")
+    check_honoured(options, HONOURED)
+    if options.labels is not None:
+        check_labels(options.labels, 1 + len(options.beside))
     return options
+
+
+def check_honoured(options: argparse.Namespace, honoured: "Mapping[str, Sequence[str]]") -> None:
+    """Refuse options that a figure would pass over in silence.
+
+    Options of one figure, and the images, may pass by others, as long as one of those that are drawn honours them.
+
+    Args:
+        options: The options.
+        honoured: What each figure honours; figures that are not in it are not judged.
+
+    Raises:
+        InputError: If an option does not apply, with the figures that it applies to.
+    """
+    judged = [name for name in options.figure if name in honoured]
+    for option in ("targets", "weights", "module", "set", "labels", "maps", "columns", *LOOKS, "images"):
+        without = [name for name in judged if option not in honoured[name]]
+        if not getattr(options, option) or not without or (option in OF_ONE and without != options.figure):
+            continue
+        applies = [name for name in honoured if option in honoured[name]]
+        where = f"it applies to {', '.join(applies)}" if applies else "no figure of this task has it"
+        raise InputError(f"--{option} does not apply to {', '.join(without)}: leave it out for that; {where}.")
+
+
+def check_labels(labels: "Sequence[str]", networks: int) -> None:
+    """Refuse labels that do not name each network once."""
+    if len(labels) != networks:
+        raise InputError(f"--labels has {len(labels)} for {networks} networks: one for --ckpt_path, then for --beside.")
+    for label in labels:
+        if not label.strip() or labels.count(label) > 1:
+            what = "an empty one" if not label.strip() else f"{label!r} twice"
+            raise InputError(f"--labels has {what}: each network needs a name of its own.")
 
 
 def target(text: str) -> tuple[float, float]:
@@ -120,6 +191,7 @@ def networks(options: argparse.Namespace) -> "dict[str, Task]":
         recipe = (config.get("recipes") or {}).get("attention")
         attention = attention_name(config["model"]["init_args"].get("attention"), recipe)
         title = str(task.backbone) + ("" if attention == "none" else f" + {attention}")
+        title = options.labels[len(loaded)] if options.labels else title
         loaded[f"{title} ({len(loaded) + 1})" if title in loaded else title] = task.to(device)
     return loaded
 
@@ -159,27 +231,46 @@ def chosen_images(options: argparse.Namespace) -> tuple[list[int] | None, list[P
     return numbers or None, files
 
 
+def style_of(options: argparse.Namespace) -> "Style":
+    """The looks that the options ask for."""
+    from relattn.figures.style import SIZE, Style
+
+    return Style(
+        width=options.width,
+        size=SIZE if options.font_size is None else options.font_size,
+        family=options.font,
+        columns=options.columns,
+        over=None if options.maps is None else options.maps == "over",
+        bare=options.bare,
+    )
+
+
 def main(arguments: list[str]) -> int:
     """Draw and write."""
     options = parse(arguments)
     options.checkpoint = checkpoint_file(options.ckpt_path)
     numbers, files = chosen_images(options)
+    style = style_of(options)
     from rich.console import Console
 
     tasks = networks(options)
-    from relattn.figures.canvas import save
+    from relattn.figures.files import save, scale_to
     from relattn.inference.figure_images import images_of_data, images_of_files
     from relattn.inference.figures import draw_any
     from relattn.inference.loading import load_data
-    from relattn.tasks.figure import FigureOptions, evenly_spread
+    from relattn.tasks.figure import FigureOptions, evenly_spread, options_of
 
     console = Console()
     task = next(iter(tasks.values()))
-    known = [*GENERAL, *task.figures()]
+    own = task.figures()
+    known = [*GENERAL, *own]
     for name in options.figure:
         if name not in known:
             raise InputError(f"--figure: a network of {task.name} has no figure {name!r}. {suggest(name, known)}")
-    choices = {"module": options.module, "targets": options.targets, "weights": options.weights, "set": options.set}
+    check_honoured(options, {**HONOURED, **{name: options_of(figure) for name, figure in own.items()}})
+    choices = {"module": options.module, "targets": options.targets, "set": options.set}
+    choices["weights"] = options.weights or "relations"
+    count = options.count or COUNT
     data = None if options.figure == ["architecture"] else load_data(options.checkpoint, options.root)
     if data is not None and files is None:
         set_up(data)
@@ -188,12 +279,14 @@ def main(arguments: list[str]) -> int:
         if files is not None:
             images = images_of_files(data, files)
         else:
-            images = images_of_data(data, "test", numbers or evenly_spread(data.count("test"), options.count))
-    drawing = FigureOptions("test", numbers, options.count, files, choices)
+            images = images_of_data(data, "test", numbers or evenly_spread(data.count("test"), count))
+    drawing = FigureOptions("test", numbers, count, files, choices, style)
     for name in options.figure:
         drawn = draw_any(name, tasks, data, images, drawing)
         for label, value in drawn.measures.items():
             say(console, f"{label}: {value:,.4f}" if isinstance(value, float) else f"{label}: {value:,}")
-        written = save(drawn.figure, options.out, name)
+        if style.width is not None and abs(drawn.figure.get_figwidth() - style.width) > 1e-6:
+            scale_to(drawn.figure, style.width)  # one whose parts have their places, such as a contact sheet
+        written = save(drawn.figure, options.out, name, width=style.width)
         say(console, f"{name}: {', '.join(map(str, written))}")
     return 0

@@ -34,7 +34,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("folders", nargs="+", type=Path, help="folders of runs, or of sweeps")
     parser.add_argument("--table", action="append", default=[], help="a sweep file or its name; by default the runs'")
-    parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write")
+    parser.add_argument(
+        "--out", type=Path, default=Path("report"), help="folder to write; an earlier report in it is replaced"
+    )
     return parser.parse_args(arguments)
 
 
@@ -129,16 +131,49 @@ def cells_of(sweep: "Sweep", found: "Records", *, asked: bool) -> "dict[tuple[st
 
 
 def write(tables: "list[Table]", found: "Records", folder: Path) -> Path:
-    """Write the page, and each table as Markdown, CSV and LaTeX; returns the page's path."""
+    """Write the page, and each table as Markdown, CSV and LaTeX; returns the page's path.
+
+    Raises:
+        InputError: If a file of one of these names is there that no report has written; then nothing is written.
+    """
     from relattn.publish import publish_text
     from relattn.sweeps import page, text
 
+    contents: dict[Path, str] = {}
     for filled in tables:
-        publish_text(folder / f"{filled.name}.md", text.markdown(filled))
-        publish_text(folder / f"{filled.name}.csv", text.comma_separated(filled))
-        publish_text(folder / f"{filled.name}.tex", text.latex(filled))
-    publish_text(folder / "report.html", page.render(tables, found.runs))
+        contents[folder / f"{filled.name}.md"] = text.markdown(filled)
+        contents[folder / f"{filled.name}.csv"] = text.comma_separated(filled)
+        contents[folder / f"{filled.name}.tex"] = text.latex(filled)
+    contents[folder / "report.html"] = page.render(tables, found.runs)
+    for file, content in contents.items():
+        check_replaceable(file, mark_of(content, file.suffix))
+    for file, content in contents.items():
+        publish_text(file, content)
     return folder / "report.html"
+
+
+def mark_of(content: str, suffix: str) -> bytes:
+    """What every report's file of a kind has, and other files have not: by it an earlier report is known."""
+    from relattn.sweeps import page, text
+
+    marks = {".md": text.MARKDOWN_MARK, ".tex": text.LATEX_MARK, ".html": page.MARK}
+    return marks.get(suffix, content.partition("\n")[0]).encode()  # the first line of a CSV is its columns
+
+
+def check_replaceable(file: Path, mark: bytes) -> None:
+    """Refuse to write over a file that no report has written.
+
+    Raises:
+        InputError: If there is one, or it cannot be read.
+    """
+    try:
+        if not file.exists() or mark in file.read_bytes():
+            return
+    except OSError as error:
+        raise InputError(f"{file} is in the place of a report's file: {error.strerror or error}.") from error
+    raise InputError(
+        f"{file} was not written by `relattn report`, which would replace it: choose another --out, or move it away."
+    )
 
 
 def files_of(found: "Records") -> list[Path]:

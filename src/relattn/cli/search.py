@@ -148,8 +148,8 @@ def row_of(entry: dict[str, Any], search: "Search", missing: list[Path]) -> "Row
 
 def draw(entries: list[dict[str, Any]], search: "Search", note: str, folder: Path) -> list[Path]:
     """Write the sheets, say in each entry which one it is on, and return the images that could not be read."""
-    from relattn.figures.canvas import save
     from relattn.figures.contact_sheet import contact_sheet, layout
+    from relattn.figures.files import save
 
     lines = max(max(1, -(-len(entry["ranking"]) // COLUMNS)) for entry in entries)
     each = max(1, ROWS // lines)

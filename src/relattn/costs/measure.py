@@ -5,6 +5,7 @@ import statistics
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -77,6 +78,11 @@ def peak_memory(step: Callable[[], None], device: torch.device) -> int:
         before = torch.cuda.memory_allocated(device)
         step()
         return torch.cuda.max_memory_allocated(device) - before
+    return max(held_over_time(step))
+
+
+def held_over_time(step: Callable[[], None]) -> list[int]:
+    """Bytes that a step holds on a CPU beyond what is held before it, after each change of them."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
     with tempfile.TemporaryDirectory() as folder:
@@ -84,26 +90,19 @@ def peak_memory(step: Callable[[], None], device: torch.device) -> int:
         profiler.export_chrome_trace(str(path))
         events = json.loads(path.read_text())["traceEvents"]
     changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event.get("name") == "[memory]")
-    held = peak = 0
-    for _, change in changes:
-        held += change
-        peak = max(peak, held)
-    return peak
+    return [0, *accumulate(change for _, change in changes)]
 
 
 def kept_memory(network: nn.Module, inputs: Tensor) -> int:
-    """Bytes that a forward pass keeps for the backward pass; weights and inputs, which are there anyway, left out."""
-    there = {tensor.untyped_storage().data_ptr() for tensor in (inputs, *network.parameters(), *network.buffers())}
-    kept: dict[int, Tensor] = {}  # by storage: many views of one count once
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        outputs = network(inputs)
-    del outputs
-    return sum(tensor.untyped_storage().nbytes() for address, tensor in kept.items() if address not in there)
+    """Bytes that a forward pass keeps for the backward pass, beside weights, inputs and outputs."""
+    outputs: list[Tensor] = []
+    if inputs.device.type == "cuda":
+        before = torch.cuda.memory_allocated(inputs.device)
+        outputs.append(network(inputs))
+        held = torch.cuda.memory_allocated(inputs.device) - before
+    else:
+        held = held_over_time(lambda: outputs.append(network(inputs)))[-1]
+    return held - outputs[0].untyped_storage().nbytes()
 
 
 def compare(networks: dict[str, nn.Module], inputs: Tensor, *, rounds: int, warmup: int) -> list[Cost]:

@@ -13,8 +13,9 @@ from relattn.backbones import padded
 from relattn.backbones.placement import stage_shapes
 from relattn.backbones.stages import modules_of
 from relattn.extras import Lazy
-from relattn.figures.canvas import FAINT, INK, SIZE, SMALL
+from relattn.figures.canvas import FAINT, INK, SMALL
 from relattn.figures.names import display_name
+from relattn.figures.style import SIZE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,10 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from relattn.backbones import MapView
-from relattn.figures.canvas import FAINT, SMALL, Pixels, bar, check_count, grid, head, show_image, show_map
+from relattn.errors import InputError
+from relattn.figures.canvas import Grid, Pixels, check_count, flatness, show_image, show_map
+from relattn.figures.style import Style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+NOTHING = "no evidence"
+"""Of a map that is 0 everywhere."""
 
 
 def grad_cam(
@@ -34,6 +39,9 @@ def grad_cam(
 
     Returns:
         (B, h, w) in [0, 1]; 0 everywhere for an image in which nothing speaks for the class.
+
+    Raises:
+        InputError: If the layer gives no map, or the score does not depend on it.
     """
     kept: list[Tensor] = []
 
@@ -44,10 +52,16 @@ def grad_cam(
     try:
         with torch.enable_grad():
             scores = score(images.detach().clone().requires_grad_())
-            (gradient,) = torch.autograd.grad(scores.sum(), kept[-1])
+            values = kept[-1] if kept else None
+            if not isinstance(values, Tensor) or (view is None and values.ndim != 4):
+                raise InputError(
+                    "grad-cam explains a map, and that module gives none: take a stage, such as 'stage 3'."
+                )
+            (gradient,) = torch.autograd.grad(scores.sum(), values, allow_unused=True)
     finally:
         handle.remove()
-    values = kept[-1]
+    if gradient is None:
+        raise InputError("grad-cam explains a map that the score depends on, and it does not depend on that module's.")
     if view is not None:
         single = replace(view, index=None)
         values, gradient = single.map_of(values), single.map_of(gradient)
@@ -57,39 +71,57 @@ def grad_cam(
 
 
 def grad_cam_figure(
-    pixels: Sequence[Pixels], cams: Mapping[str, Tensor], classes: Mapping[str, Sequence[str]]
+    pixels: Sequence[Pixels],
+    cams: Mapping[str, Tensor],
+    classes: Mapping[str, Sequence[str]],
+    *,
+    style: Style | None = None,
 ) -> "Figure":
-    """Draw images with the maps of networks over them, side by side.
+    """Draw images with the maps of networks, side by side; an image in which nothing speaks for the class says so.
 
     Args:
         pixels: B images (H, W, 3).
         cams: For each network, by its title, (B, h, w), as of `grad_cam`.
         classes: For each network, what its maps are evidence for, B texts.
+        style: How the figure looks; by default maps lie over their image.
     """
     check_count(len(pixels))
+    style = style or Style()
     height, width = pixels[0].shape[:2]
-    figure, axes = grid(
+    remarks = {network: [remark(cam) for cam in maps] for network, maps in cams.items()}
+    grid = Grid(
         len(pixels),
         1 + len(cams),
         aspect=width / height,
         title="Grad-CAM",
-        lines=1,
+        style=style,
+        lines=1 + any(text for texts in remarks.values() for text in texts),
         note="Evidence for each network's most likely class, as a part of the image's largest.",
     )
-    head(axes[0, 0], "image", width / height)
+    grid.head(0, "image")
+    shown = None
+    for column, (network, maps) in enumerate(cams.items(), start=1):
+        grid.head(column, network)
+        for row, image in enumerate(pixels):
+            ax, text = grid.axes[row, column], remarks[network][row]
+            grid.below(row, column, classes[network][row], text)
+            over = style.over is not False
+            cam = smooth(maps[row], image.shape[:2])
+            if text == NOTHING and over:  # a veil of the lowest colour would look like a map
+                show_image(ax, image.mean(axis=2, keepdims=True).repeat(3, axis=2).astype(image.dtype))
+            else:
+                shown = show_map(ax, cam, (0, 1), image, over=over)
     for row, image in enumerate(pixels):
-        show_image(axes[row, 0], image)
-        grey = image.mean(axis=2, keepdims=True).repeat(3, axis=2).astype(image.dtype)
-        for column, (network, cam) in enumerate(cams.items(), start=1):
-            ax = axes[row, column]
-            show_image(ax, grey)
-            shown = show_map(ax, smooth(cam[row], image.shape[:2]), (0, 1), image.shape[:2])
-            shown.set_alpha(0.62)
-            ax.set_xlabel(classes[network][row], fontsize=SMALL, color=FAINT)
-            if row == 0:
-                head(ax, network, width / height)
-    bar(figure, shown, axes.ravel().tolist(), beside=True)
-    return figure
+        show_image(grid.axes[row, 0], image)
+    if shown is not None:
+        for block in grid.blocks[-1:]:
+            grid.bar_beside(grid.axes[block].ravel().tolist(), shown)
+    return grid.figure
+
+
+def remark(cam: Tensor) -> str:
+    """What must be said of a map in which nothing is to be seen."""
+    return NOTHING if not cam.any() else flatness(cam)
 
 
 def smooth(cam: Tensor, size: tuple[int, int]) -> Tensor:

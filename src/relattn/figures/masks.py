@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from relattn.errors import InputError
-from relattn.figures.canvas import Pixels, bar, check_count, grid, head, limits_of, show_image, show_map
+from relattn.figures.canvas import Grid, Pixels, check_count, flatness, limits_of, show_image, show_map
 from relattn.figures.capture import capture
-from relattn.figures.names import last_of_each_stage, present, title_of
+from relattn.figures.names import chosen_modules, last_of_each_stage, present, title_of
+from relattn.figures.style import Style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,19 +18,20 @@ if TYPE_CHECKING:
 MOST_COLUMNS = 8
 
 
-def spatial_masks(network: nn.Module, forward: Callable[[], object]) -> dict[str, Tensor]:
+def spatial_masks(network: nn.Module, forward: Callable[[], object], *, module: str | None = None) -> dict[str, Tensor]:
     """The spatial masks of a network.
 
     Args:
         network: In evaluation mode.
         forward: Runs it on the images, B of them.
+        module: A module's name or title, or a stage such as `stage 3`; by default all modules.
 
     Returns:
         By the modules' names, in the order of the network, (B, 1, h, w) each; of more than eight modules the last of
         each stage.
 
     Raises:
-        InputError: If no module has one.
+        InputError: If no module has one, or not that one.
     """
     with torch.no_grad(), capture(network) as maps:
         forward()
@@ -39,37 +41,47 @@ def spatial_masks(network: nn.Module, forward: Callable[[], object]) -> dict[str
             f"masks draws spatial masks, which RGA (rga_s, rga_sc, rga_cs, rga_parallel), CBAM (cbam_s, cbam_cs), FC "
             f"(fc_s, fc_sc) and SimplifiedNonLocal (snl) have. The network has {present(network)}."
         )
+    found = {name: found[name] for name in chosen_modules(network, found, module, "what has spatial masks")}
     if len(found) > MOST_COLUMNS:
         found = {name: found[name] for name in last_of_each_stage(found)}
     return found
 
 
-def masks_figure(pixels: Sequence[Pixels], masks: Mapping[str, Mapping[str, Tensor]]) -> "Figure":
+def masks_figure(
+    pixels: Sequence[Pixels], masks: Mapping[str, Mapping[str, Tensor]], *, style: Style | None = None
+) -> "Figure":
     """Draw images with the masks of one network or several, each column with a colour scale of its own.
 
     Args:
         pixels: B images (H, W, 3), as the networks see them.
         masks: For each network, by its title, its masks (B, 1, h, w), as of `spatial_masks`.
+        style: How the figure looks; by default masks stand beside their image.
     """
     check_count(len(pixels))
+    style = style or Style()
     columns = [(network, name, mask) for network, found in masks.items() for name, mask in found.items()]
-    size = pixels[0].shape[:2]
-    aspect = size[1] / size[0]
     only = next(iter(masks)) if len(masks) == 1 else ""
-    figure, axes = grid(
+    titles = {title_of(name) for _, name, _ in columns}
+    same = next(iter(titles)) if len(titles) == 1 and not only else ""
+    height, width = pixels[0].shape[:2]
+    flat = {(row, column): flatness(mask[row]) for column, (*_, mask) in enumerate(columns) for row in range(len(mask))}
+    grid = Grid(
         len(pixels),
         1 + len(columns),
-        aspect=aspect,
-        title=f"Spatial masks{f': {only}' if only else ''}",
-        note="A position's value multiplies its features. The bars give each column's smallest and largest value.",
+        aspect=width / height,
+        title=f"Spatial masks{f': {only or same}' if only or same else ''}",
+        style=style,
+        note="A position's value multiplies its features. The bars give the ends of each column's colours.",
+        lines=int(any(flat.values())),
     )
-    head(axes[0, 0], "image", aspect)
+    grid.head(0, "image")
     for row, image in enumerate(pixels):
-        show_image(axes[row, 0], image)
+        show_image(grid.axes[row, 0], image)
     for column, (network, name, mask) in enumerate(columns, start=1):
-        head(axes[0, column], title_of(name) if only else f"{network}, {title_of(name)}", aspect)
+        grid.head(column, title_of(name) if only else network if same else f"{network}, {title_of(name)}")
         limits = limits_of(mask)
         for row, image in enumerate(pixels):
-            shown = show_map(axes[row, column], mask[row, 0], limits, image.shape[:2])
-        bar(figure, shown, axes[:, column].tolist(), beside=False)
-    return figure
+            shown = show_map(grid.axes[row, column], mask[row, 0], limits, image, over=bool(style.over))
+            grid.below(row, column, flat[row, column - 1])
+        grid.bar_below(column, shown)
+    return grid.figure

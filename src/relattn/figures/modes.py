@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from relattn.attention import StRA
 from relattn.errors import InputError
-from relattn.figures.canvas import Pixels, bar, check_count, grid, head, label, limits_of, show_image, show_map
+from relattn.figures.canvas import Grid, Pixels, check_count, flatness, limits_of, show_image, show_map
 from relattn.figures.capture import capture
-from relattn.figures.names import modules_of, present, title_of
+from relattn.figures.names import chosen_modules, modules_of, present
 from relattn.figures.spread import spread
+from relattn.figures.style import Style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +31,7 @@ def modes(network: nn.Module, forward: Callable[[], object], *, module: str | No
     Args:
         network: In evaluation mode.
         forward: Runs it on the images, B of them.
-        module: The module's name or title; by default the last one.
+        module: The module's name or title, or a stage, of which the last one is taken; by default the network's last.
 
     Returns:
         (B, G, h, w) each.
@@ -44,9 +45,7 @@ def modes(network: nn.Module, forward: Callable[[], object], *, module: str | No
             "modes draws the heads of StRA (stra, stra_local, stra_softmax, stra_released). The network has "
             f"{present(network)}."
         )
-    chosen = [name for name in names if module in (None, name, title_of(name))]
-    if not chosen:
-        raise InputError(f"--module is {module!r}, and the network has StRA in {', '.join(map(title_of, names))}.")
+    chosen = chosen_modules(network, names, module, "what is StRA")
     with torch.no_grad(), capture(network) as maps:
         forward()
     return {kind: maps[chosen[-1]][kind] for kind in KINDS if kind in maps[chosen[-1]]}
@@ -57,12 +56,15 @@ def head_diversity(maps: Mapping[str, Tensor]) -> dict[str, float]:
     return {kind: float(spread(values.flatten(2)).nanmean()) for kind, values in maps.items()}
 
 
-def modes_figure(pixels: Sequence[Pixels], found: Mapping[str, Mapping[str, Tensor]]) -> "Figure":
+def modes_figure(
+    pixels: Sequence[Pixels], found: Mapping[str, Mapping[str, Tensor]], *, style: Style | None = None
+) -> "Figure":
     """Draw the maps of all heads, three rows for each image and network.
 
     Args:
         pixels: B images (H, W, 3).
         found: By the networks' titles, as of `modes`; all with as many heads.
+        style: How the figure looks; by default maps stand beside their image.
 
     Raises:
         InputError: If the networks have different numbers of heads.
@@ -79,27 +81,36 @@ def modes_figure(pixels: Sequence[Pixels], found: Mapping[str, Mapping[str, Tens
         for name, values in ((name, head_diversity(maps)) for name, maps in found.items())
     )
     rows = [(image, name, kind) for image in range(len(pixels)) for name, maps in found.items() for kind in maps]
-    figure, axes = grid(
+    flat = {
+        (row, number): flatness(found[name][kind][image, number])
+        for row, (image, name, kind) in enumerate(rows)
+        for number in range(heads)
+    }
+    style = style or Style()
+    grid = Grid(
         len(rows),
         1 + heads,
         aspect=width / height,
         title="Heads of structure-regularized attention",
+        style=style,
         note=f"Colours span a row's values. Mean cosine distance of the heads' maps (0: all are alike). {measured}.",
+        lines=int(any(flat.values())),
+        group=len(rows) // len(pixels),
     )
-    head(axes[0, 0], "image", width / height)
+    grid.head(0, "image")
     for number in range(heads):
-        head(axes[0, 1 + number], f"head {number + 1}", width / height)
+        grid.head(1 + number, f"head {number + 1}")
     before: tuple[int, str] | None = None
-    for row, (image, name, kind) in zip(axes, rows, strict=True):
+    for row, (image, name, kind) in enumerate(rows):
         if (image, name) != before:
-            show_image(row[0], pixels[image])
+            show_image(grid.axes[row, 0], pixels[image])
             before = (image, name)
-            if len(found) > 1:
-                row[0].set_xlabel(name, fontsize=8)
+            grid.below(row, 0, name if len(found) > 1 else "")
         values = found[name][kind][image]
         limits = limits_of(values)
-        for number, ax in enumerate(row[1:]):
-            shown = show_map(ax, values[number], limits, (height, width))
-        label(row[1], KINDS[kind])
-        bar(figure, shown, row[1:].tolist(), beside=True)
-    return figure
+        for number, ax in enumerate(grid.axes[row, 1:]):
+            shown = show_map(ax, values[number], limits, pixels[image], over=bool(style.over))
+            grid.below(row, 1 + number, flat[row, number])
+        grid.label(row, KINDS[kind], column=1)
+        grid.bar_beside(grid.axes[row, 1:].tolist(), shown)
+    return grid.figure

@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 
 from relattn.attention import Attention, Chain, FixedSize
 from relattn.attention.base import outermost
+from relattn.backbones.stages import modules_of as modules_of_stages
+from relattn.errors import InputError
 
 
 def title_of(module: str) -> str:
@@ -48,3 +51,38 @@ def last_of_each_stage(names: Iterable[str]) -> list[str]:
 def modules_of(network: nn.Module) -> dict[str, Attention]:
     """All attention modules by their names, the parts of others too."""
     return {name: module for name, module in network.named_modules() if isinstance(module, Attention)}
+
+
+def chosen_modules(network: nn.Module, names: Iterable[str], module: str | None, what: str) -> list[str]:
+    """Those of some modules that `--module` means: the module of that name or title, or all of a stage.
+
+    Args:
+        network: The network.
+        names: Names of modules, in the order of the network.
+        module: A name, a title, or a stage such as `stage 3`; None for all.
+        what: What the modules have in common, for the message.
+
+    Raises:
+        InputError: If it is none of them.
+    """
+    known = list(names)
+    exact = [name for name in known if module in (None, name, title_of(name))]
+    found = exact or [name for name in known if module == f"stage {stage_number(network, name)}"]
+    if not found:
+        titles = ", ".join(repr(title_of(name)) for name in known)
+        raise InputError(f"--module is {module!r}, and {what} in the network is {titles}.")
+    return found
+
+
+def stage_number(network: nn.Module, module: str) -> int | None:
+    """The number of the stage that a module stands in or after, from 1; None for one of a head."""
+    if match := re.search(r"attention\.stage(\d+)", module):
+        return int(match[1])
+    backbone: Any = getattr(network, "backbone", network)
+    within = module.removeprefix("backbone.") if backbone is not network else module
+    if not hasattr(backbone, "feature_info"):
+        return None
+    for number, inside in enumerate(modules_of_stages(backbone), start=1):
+        if any(f"{within}.".startswith(f"{one}.") for one in inside):
+            return number
+    return None

@@ -1,19 +1,22 @@
 """The hardest pairs of face verification: two people who are taken for one, and one who is taken for two."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relattn.figures.canvas import FAINT, INK, SIZE, Pixels, grid, label
+from relattn.figures.canvas import FAINT, INK, Grid, Pixels
+from relattn.figures.style import Style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GAP = 4
 """White between the two images of a pair, in pixels."""
+MOST_IN_LINE = 4
+"""Pairs of a line, at most, unless another number is chosen."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +51,50 @@ def hardest(
     return order[wrong_accepts][:count].tolist(), order[wrong_rejects][::-1][:count].tolist()
 
 
-def pairs_figure(accepts: Sequence[DecidedPair], rejects: Sequence[DecidedPair], *, title: str, note: str) -> "Figure":
-    """Draw pairs that were wrongly accepted above those that were wrongly rejected."""
-    columns = max(len(accepts), len(rejects), 2)
+def pairs_figure(
+    accepts: Sequence[DecidedPair],
+    rejects: Sequence[DecidedPair],
+    *,
+    title: str,
+    note: str,
+    style: Style | None = None,
+) -> "Figure":
+    """Draw pairs that were wrongly accepted above those that were wrongly rejected.
+
+    Args:
+        accepts: Two people each, the hardest first.
+        rejects: One person each, the hardest first.
+        title: The line above.
+        note: A paragraph below.
+        style: How the figure looks; `columns` are the pairs of a line.
+    """
+    style = style or Style()
+    columns = max(
+        min(style.columns or MOST_IN_LINE, max(len(accepts), len(rejects))), 2 if style.columns is None else 1
+    )
     shown = [*accepts, *rejects]
     height, width = shown[0].first.shape[:2] if shown else (1, 1)
-    figure, axes = grid(2, columns, aspect=(2 * width + GAP) / height, title=title, note=note, lines=2)
     kinds = {"two people,\naccepted": (accepts, "<"), "one person,\nrejected": (rejects, "≥")}
-    for row, (name, (pairs, sign)) in zip(axes, kinds.items(), strict=True):
-        label(row[0], name)
-        for ax, pair in zip(row, pairs, strict=False):
+    lines = [max(1, -(-len(pairs) // columns)) for pairs, _ in kinds.values()]
+    grid = Grid(
+        sum(lines),
+        columns,
+        aspect=(2 * width + GAP) / height,
+        title=title,
+        note=note,
+        lines=2,
+        style=replace(style, columns=None),
+    )
+    row = 0
+    for (name, (pairs, sign)), high in zip(kinds.items(), lines, strict=True):
+        grid.label(row, name)
+        for ax, pair in zip(grid.axes[row : row + high].flat, pairs, strict=False):
             between = np.full((pair.first.shape[0], GAP, 3), 255, np.uint8)
             ax.imshow(np.concatenate([pair.first, between, pair.second], axis=1), interpolation="nearest")
             text = f"{pair.distance:.3f} {sign} {pair.threshold:.3f}\n{pair.name}"
-            ax.set_xlabel(text, fontsize=SIZE, color=INK)
+            ax.set_xlabel(text, fontsize=style.size, color=INK, parse_math=False)
         if not pairs:
-            row[0].text(0.5, 0.5, "none", ha="center", va="center", fontsize=SIZE, color=FAINT)
-    return figure
+            none = {"ha": "center", "va": "center", "fontsize": style.size, "color": FAINT}
+            grid.axes[row, 0].text(0.5, 0.5, "none", transform=grid.axes[row, 0].transAxes, **none)
+        row += high
+    return grid.figure

@@ -27,20 +27,18 @@ from relattn.figures.canvas import (
     INK,
     SEQUENTIAL,
     SIGNED,
-    SMALL,
     TARGET,
+    Grid,
     Pixels,
-    bar,
     check_count,
-    grid,
-    head,
-    label,
+    flatness,
     show_image,
     show_map,
 )
 from relattn.figures.capture import capture
-from relattn.figures.names import modules_of, present, title_of
+from relattn.figures.names import chosen_modules, modules_of, present, title_of
 from relattn.figures.spread import spread
+from relattn.figures.style import Style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,7 +105,8 @@ def relations(
     Args:
         network: In evaluation mode.
         forward: Runs it on the images.
-        module: The module's name or title; by default the last one that relates positions.
+        module: The module's name or title, or a stage, of which the last one is taken; by default the last one that
+            relates positions.
         weights: Relation values, or `connecting` weights, which differ for RGA.
 
     Raises:
@@ -119,12 +118,7 @@ def relations(
             "relations draws what stands between positions, which RGA with a spatial mask (rga_s, rga_sc, rga_cs, "
             f"rga_parallel), NonLocal (nl) and SimplifiedNonLocal (snl) have. The network has {present(network)}."
         )
-    named = [name for name in found if module in (None, name, title_of(name))]
-    if not named:
-        raise InputError(
-            f"--module is {module!r}, and what relates positions in the network is "
-            f"{', '.join(repr(title_of(name)) for name in found)}."
-        )
+    named = chosen_modules(network, found, module, "what relates positions")
     name, chosen = named[-1], found[named[-1]]
     inputs: list[Tensor] = []
 
@@ -157,6 +151,7 @@ def relations_figure(
     targets: Sequence[Target] = TARGETS,
     *,
     title: str = "Relations of all positions to a target",
+    style: Style | None = None,
 ) -> "Figure":
     """Draw the weights of all positions for chosen targets, a row for each image and network.
 
@@ -165,46 +160,62 @@ def relations_figure(
         found: By the networks' titles, as of `relations`.
         targets: The positions.
         title: The line above.
+        style: How the figure looks; by default maps stand beside their image.
     """
     check_count(len(pixels))
+    style = style or Style()
     height, width = pixels[0].shape[:2]
     measured = ", ".join(f"{name} {float(one.spread().nanmean()):.3f}" for name, one in found.items())
-    figure, axes = grid(
-        len(pixels) * len(found),
+    rows = [(image, name, one) for image in range(len(pixels)) for name, one in found.items()]
+    values = {
+        row: one.weights[image, [one.place(target) for target in targets]].unflatten(1, one.source)
+        for row, (image, _, one) in enumerate(rows)
+    }
+    flat = {(row, number): flatness(values[row][number]) for row in values for number in range(len(targets))}
+    grid = Grid(
+        len(rows),
         1 + len(targets),
         aspect=width / height,
         title=title,
+        style=style,
         note=f"Red squares mark the targets; colours span a row's values. Mean cosine distance of the maps of all "
         f"pairs of targets (0: they do not depend on the target): {measured}.",
+        lines=int(any(flat.values())),
+        group=len(found),
     )
-    head(axes[0, 0], "image", width / height)
+    grid.head(0, "image")
     for number in range(len(targets)):
-        head(axes[0, 1 + number], f"target {number + 1}", width / height)
-    for image, shown_pixels in enumerate(pixels):
-        for place, (name, one) in enumerate(found.items()):
-            row = axes[image * len(found) + place]
-            show_image(row[0], shown_pixels)
-            label(row[0], f"{name}\n{title_of(one.module)}")
-            chosen = [one.place(target) for target in targets]
-            values = one.weights[image, chosen].unflatten(1, one.source)
-            low, high = min(float(values.min()), 0.0), float(values.max())
-            signed = low < 0
-            limits = (-max(-low, high), max(-low, high)) if signed else (low, high if high > low else low + 1e-3)
-            for number, (ax, target) in enumerate(zip(row[1:], chosen, strict=True)):
-                cmap = SIGNED if signed else SEQUENTIAL
-                shown = show_map(ax, values[number], limits, (height, width), cmap=cmap)
-                for where in (ax, row[0]):
-                    mark(where, target, one.size, (height, width))
-                down, column = (target // one.size[1] + 0.5) * height / one.size[0], target % one.size[1]
-                last = 0 < column == one.size[1] - 1  # its number has no room at the right
-                across = (column + (column + 1 < one.size[1])) * width / one.size[1]
-                row[0].annotate(
-                    str(number + 1), (across, down), (-3 if last else 3, 0), textcoords="offset points",
-                    va="center", ha="right" if last else "left",
-                    fontsize=SMALL, color=INK, bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none"},
-                )  # fmt: skip
-            bar(figure, shown, row[1:].tolist(), beside=True)
-    return figure
+        grid.head(1 + number, f"target {number + 1}")
+    for row, (image, name, one) in enumerate(rows):
+        axes = grid.axes[row]
+        show_image(axes[0], pixels[image])
+        grid.label(row, f"{name}\n{title_of(one.module)}")
+        finite = values[row][values[row].isfinite()]
+        low, high = (min(float(finite.min()), 0.0), float(finite.max())) if finite.numel() else (0.0, 1.0)
+        largest = max(-low, high) or 1.0
+        limits, cmap = ((-largest, largest), SIGNED) if low < 0 else ((0.0, largest), SEQUENTIAL)
+        for number, target in enumerate(one.place(target) for target in targets):
+            ax = axes[1 + number]
+            over = bool(style.over)
+            shown = show_map(ax, values[row][number], limits, pixels[image], cmap=cmap, over=over)
+            grid.below(row, 1 + number, flat[row, number])
+            for where in (ax, axes[0]):
+                mark(where, target, one.size, (height, width))
+            write_number(axes[0], str(number + 1), target, one.size, (height, width), style)
+        grid.bar_beside(axes[1:].tolist(), shown)
+    return grid.figure
+
+
+def write_number(ax: Any, text: str, target: int, size: tuple[int, int], image: tuple[int, int], style: Style) -> None:
+    """Write a target's number beside its square, at the left of one at the right edge."""
+    row, column = divmod(target, size[1])
+    last = 0 < column == size[1] - 1
+    across, down = (column + (column + 1 < size[1])) * image[1] / size[1], (row + 0.5) * image[0] / size[0]
+    ax.annotate(
+        text, (across, down), (-3 if last else 3, 0), textcoords="offset points",
+        va="center", ha="right" if last else "left",
+        fontsize=style.small, color=INK, bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none"},
+    )  # fmt: skip
 
 
 def mark(ax: Any, target: int, size: tuple[int, int], image: tuple[int, int]) -> None:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from relattn.extras import Lazy
-from relattn.figures.canvas import DPI, FAINT, INK, SIZE, SMALL, Pixels, grid, show_image
+from relattn.figures.canvas import DPI, FAINT, INK, Grid, Pixels, show_image
 from relattn.figures.lettering import text_width
+from relattn.figures.style import Style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +53,14 @@ def overlay(image: Pixels, classes: Classes, palette: Pixels, opacity: float = 0
     return mixed.round().astype(np.uint8)
 
 
-def segmentation(samples: Sequence[Segmented], palette: Pixels, names: Sequence[str], *, title: str = "") -> "Figure":
+def segmentation(
+    samples: Sequence[Segmented],
+    palette: Pixels,
+    names: Sequence[str],
+    *,
+    title: str = "",
+    style: Style | None = None,
+) -> "Figure":
     """Draw images, their truth, the prediction and the errors, with one legend of the classes in them.
 
     One image has two pictures side by side and two below; several have a row each.
@@ -62,24 +70,30 @@ def segmentation(samples: Sequence[Segmented], palette: Pixels, names: Sequence[
         palette: (C, 3) uint8, the colours of the classes.
         names: Their names, C of them.
         title: The line above.
+        style: How the figure looks.
     """
+    style = style or Style()
     pictures = [parts(sample, palette, len(names)) for sample in samples]
     titles = max(pictures, key=len)
     single = len(samples) == 1
     shape = (-(-len(titles) // 2), 2) if single else (len(samples), len(titles))
     aspect = fmean(sample.image.shape[1] / sample.image.shape[0] for sample in samples)
-    figure, axes = grid(*shape, aspect=aspect, title=title, lines=1, side=LARGE if single else SMALLER)
-    pixels = DPI * figure.get_figwidth() / shape[1]
-    places = [axes.flat] if single else axes
+    side = LARGE if single else SMALLER
+    group = shape[0] if single else 1
+    grid = Grid(*shape, aspect=aspect, title=title, style=style, lines=2, side=side, group=group)
+    figure, pixels = grid.figure, 2 * DPI * grid.width  # a paper has more pixels to the inch
+    places = [grid.axes.flat] if single else grid.axes
+    tops = {block[0] for block in grid.blocks}
     for number, (row, shown, sample) in enumerate(zip(places, pictures, samples, strict=True)):
         for ax, name in zip(row, titles, strict=True):
             if name in shown:
                 show_image(ax, reduced(shown[name], pixels))
-            if number == 0:
-                ax.set_title(name, fontsize=SIZE, color=INK)
+            if number in tops:
+                ax.set_title(grid.wrapped(name), fontsize=style.size, color=INK, parse_math=False)
             if name == ERRORS and sample.truth is not None:
-                ax.set_xlabel(wrong_share(sample, len(names)), fontsize=SMALL, color=FAINT)
-    legend(figure, {names[index]: palette[index] for index in classes_in(samples, len(names))})
+                share = grid.wrapped(wrong_share(sample, len(names)))
+                ax.set_xlabel(share, fontsize=style.small, color=FAINT)
+    legend(figure, {names[index]: palette[index] for index in classes_in(samples, len(names))}, style.small)
     return figure
 
 
@@ -99,7 +113,7 @@ def wrong_share(sample: Segmented, classes: int) -> str:
     assert sample.truth is not None
     labelled = sample.truth < classes
     wrong = labelled & (sample.truth != sample.prediction)
-    return f"{100 * wrong.sum() / max(labelled.sum(), 1):.1f} % of the labelled pixels are wrong"
+    return f"{100 * wrong.sum() / max(labelled.sum(), 1):.1f} % of labelled pixels wrong"
 
 
 def classes_in(samples: Sequence[Segmented], classes: int) -> list[int]:
@@ -114,18 +128,20 @@ def reduced(pixels: Pixels, width: float) -> Pixels:
     return np.asarray(Image.fromarray(pixels).reduce(factor)) if factor > 1 else pixels
 
 
-def legend(figure: "Figure", colours: dict[str, Pixels]) -> None:
+def legend(figure: "Figure", colours: dict[str, Pixels], size: float) -> None:
     """Write the names of the classes beside their colours, below the pictures, as many in a line as fit."""
     handles = [
         patches.Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor=FAINT, linewidth=0.5, label=name)
         for name, colour in colours.items()
     ]
-    widest = max(text_width(name, SMALL) for name in colours) + 4 * SMALL  # with the square, and space around it
+    widest = (
+        max((text_width(name, size) for name in colours), default=0) + 4 * size
+    )  # with the square, and space around it
     figure.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=min(max(1, int(72 * figure.get_figwidth() / widest)), len(handles)),
-        fontsize=SMALL,
+        ncols=max(1, min(int(72 * figure.get_figwidth() / widest), len(handles))),
+        fontsize=size,
         labelcolor=INK,
         frameon=False,
         handlelength=1.0,

@@ -1,5 +1,6 @@
 """Figures of trained networks, whatever their task; and a callback that draws them while a network is trained."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +10,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from relattn.backbones import padded
+from relattn.backbones import MapView, padded
 from relattn.backbones.placement import last_map
 from relattn.errors import InputError, suggest
-from relattn.figures.names import display_name
+from relattn.figures.names import display_name, modules_of, title_of
+from relattn.figures.style import Style
 from relattn.inference.figure_images import FigureImages, images_of_data
 from relattn.tasks.base import Task
 from relattn.tasks.data import Data
@@ -29,7 +31,7 @@ def draw(name: str, tasks: Mapping[str, Task], images: FigureImages | None, **op
         name: One of `GENERAL`.
         tasks: Trained networks in evaluation mode, by their titles; `architecture` draws the first.
         images: The images; `architecture` needs none.
-        options: `module` of `relations` and `modes`; `targets` and `weights` of `relations`.
+        options: `style`; `module` of all but `architecture`; `targets` and `weights` of `relations`.
 
     Raises:
         InputError: If there is no such figure, or a network lacks what it shows.
@@ -39,13 +41,15 @@ def draw(name: str, tasks: Mapping[str, Task], images: FigureImages | None, **op
     if name == "architecture":
         return architecture(tasks)
     assert images is not None
-    if name == "grad-cam":
-        return class_evidence(tasks, images)
     pixels, module = images.pixels, options.get("module")
+    style: Style = options.get("style") or Style()
+    if name == "grad-cam":
+        return class_evidence(tasks, images, module=module, style=style)
     if name == "masks":
         from relattn.figures.masks import masks_figure, spatial_masks
 
-        return MeasuredFigure(masks_figure(pixels, of_each_network(tasks, images, spatial_masks)))
+        masks = of_each_network(tasks, images, spatial_masks, module=module)
+        return MeasuredFigure(masks_figure(pixels, masks, style=style))
     if name == "modes":
         from relattn.figures.modes import head_diversity, modes, modes_figure
 
@@ -55,7 +59,7 @@ def draw(name: str, tasks: Mapping[str, Task], images: FigureImages | None, **op
             for title, recorded in maps.items()
             for kind, value in head_diversity(recorded).items()
         }
-        return MeasuredFigure(modes_figure(pixels, maps), measures)
+        return MeasuredFigure(modes_figure(pixels, maps, style=style), measures)
     from relattn.figures.relations import TARGETS, relations, relations_figure
 
     weights = options.get("weights", "relations")
@@ -64,7 +68,7 @@ def draw(name: str, tasks: Mapping[str, Task], images: FigureImages | None, **op
     kind = "Connecting weights" if weights == "connecting" else "Relations"
     targets = options.get("targets") or TARGETS
     return MeasuredFigure(
-        relations_figure(pixels, by_title, targets, title=f"{kind} of all positions to a target"), measures
+        relations_figure(pixels, by_title, targets, title=f"{kind} of all positions to a target", style=style), measures
     )
 
 
@@ -78,12 +82,14 @@ def draw_any(
     """
     task = next(iter(tasks.values()))
     if name in GENERAL:
-        return draw(name, tasks, images, **options.choices)
+        with options.style.applied():
+            return draw(name, tasks, images, style=options.style, **options.choices)
     own = task.figures()
     if name not in own:
         raise InputError(f"There is no figure {name!r} of the task {task.name}. {suggest(name, [*GENERAL, *own])}")
     assert data is not None
-    return own[name](task, data, options)
+    with options.style.applied():
+        return own[name](task, data, options)
 
 
 def of_each_network(tasks: Mapping[str, Task], images: FigureImages, collect: Any, **options: Any) -> dict[str, Any]:
@@ -109,13 +115,14 @@ def network_of(task: Task) -> nn.Module:
     return task.network
 
 
-def class_evidence(tasks: Mapping[str, Task], images: FigureImages) -> MeasuredFigure:
-    """Grad-CAM of the last map that the output depends on."""
+def class_evidence(
+    tasks: Mapping[str, Task], images: FigureImages, *, module: str | None = None, style: Style | None = None
+) -> MeasuredFigure:
+    """Grad-CAM of the last map that the output depends on, or of that of a stage or module."""
     from relattn.figures.grad_cam import grad_cam, grad_cam_figure
 
     cams, classes = {}, {}
     for title, task in tasks.items():
-        backbone: Any = getattr(task.network, "backbone", task.network)
         batch = images.images.to(task.device)
         names: list[str] = []
 
@@ -124,10 +131,40 @@ def class_evidence(tasks: Mapping[str, Task], images: FigureImages) -> MeasuredF
             return scores
 
         step = getattr(task.network, "step", 1)  # what a network for segmentation pads images to
-        end = last_map(backbone, padded((batch.shape[2], batch.shape[3]), step))
-        cams[title] = grad_cam(score, backbone.get_submodule(end.module), batch, end.view)
+        try:
+            layer, view = explained(network_of(task), padded((batch.shape[2], batch.shape[3]), step), module)
+            cams[title] = grad_cam(score, layer, batch, view)
+        except InputError as error:
+            raise InputError(f"{title}: {error}") from error
         classes[title] = names
-    return MeasuredFigure(grad_cam_figure(images.pixels, cams, classes))
+    return MeasuredFigure(grad_cam_figure(images.pixels, cams, classes, style=style))
+
+
+def explained(network: nn.Module, size: tuple[int, int], module: str | None) -> tuple[nn.Module, MapView | None]:
+    """The part of a network whose output Grad-CAM explains, and how it is seen as a map.
+
+    Args:
+        network: The network.
+        size: Height and width of the images that its backbone sees, in pixels.
+        module: A stage such as `stage 3`, whose end is taken, attention included; the name or title of an attention
+            module, or the name of any module; None for the last stage.
+
+    Raises:
+        InputError: If there is no such module.
+    """
+    backbone: Any = getattr(network, "backbone", network)
+    stage = re.fullmatch(r"stage (\d+)", module or "")
+    if module is None or stage:
+        end = last_map(backbone, size, stage=int(stage[1]) if stage else None)
+        return backbone.get_submodule(end.module), end.view
+    attention = [one for name, one in modules_of(network).items() if module in (name, title_of(name))]
+    named = [one for name, one in network.named_modules() if module == name]
+    if not attention and not named:
+        titles = ", ".join(repr(title_of(name)) for name in modules_of(network)) or "none"
+        raise InputError(
+            f"--module is {module!r}, expected a stage such as 'stage 3', attention ({titles}), or a module's name."
+        )
+    return (attention or named)[-1], None
 
 
 def architecture(tasks: Mapping[str, Task]) -> MeasuredFigure:
@@ -202,7 +239,7 @@ class FiguresDuringTraining(Callback):
         epoch = trainer.current_epoch + 1
         if not trainer.is_global_zero or (epoch % self.every and epoch != trainer.max_epochs):
             return
-        from relattn.figures.canvas import as_image, save
+        from relattn.figures.files import as_image, save
 
         folder = Path(trainer.default_root_dir) / "figures"
         for name, drawn in self.draw_all(trainer, pl_module).items():

@@ -20,7 +20,7 @@ INCIDENTAL = {
         *("limit_predict_batches", "fast_dev_run", "inference_mode", "enable_autolog_hparams", "model_registry"),
         *("max_time", "reload_dataloaders_every_n_epochs"),
     },
-    "data": {"root", "workers", "check_files", "eval_batch_size", "seed"},
+    "data": {"root", "workers", "check_files", "cache", "eval_batch_size", "seed"},
     "model": {"channels_last", "compile_mode", "recompute_attention"},
 }
 """Options of each section that say where and how fast a run is made, and what is looked at, and not what is trained."""

@@ -16,6 +16,9 @@ from relattn.sweeps.records import Record
 from relattn.sweeps.table import Cell, Table
 from relattn.sweeps.text import count, explanation, measured, number, other_numbers, printed
 
+MARK = '<meta name="generator" content="relattn report">'
+"""A line by which a page is known to be a report."""
+
 CURVES = ("train/loss", "val/score")
 COSTS = {
     "parameters": ("parameters, millions", 1e-6),
@@ -23,6 +26,9 @@ COSTS = {
     "seconds_per_step": ("milliseconds a step", 1e3),
 }
 """What a network costs, by the name in `result.json`: what it is called and its scale."""
+
+LOWER_IS_BETTER, NEITHER = {"eer", "error", "loss"}, {"threshold", "std"}
+"""Scores by class or set, in small letters, whose best value is the lowest, or that have none."""
 
 VERSIONS = ("relattn", "torch", "lightning")
 """Those that the list of runs shows; `result.json` has more."""
@@ -55,7 +61,9 @@ def render(tables: list[Table], records: list[Record]) -> str:
         damaged=sum(bool(record.damage) for record in records),
         runs=runs,
         alike=alike,
-        facts={name: heading for name, heading in FACTS.items() if name not in alike},
+        facts={
+            name: heading for name, heading in FACTS.items() if name not in alike and any(run[name] for run in runs)
+        },
         pictures=pictures(records),
         finished=sum(record.result is not None for record in records),
     )
@@ -96,7 +104,7 @@ def points(record: Record, metric: str) -> list[charts.Point]:
 
 def row_curves(table: Table) -> list[dict[str, Any]]:
     """Small charts: one for each place and curve, all of a column on one scale, with the baseline."""
-    groups = []
+    groups: list[dict[str, Any]] = []
     for column in table.columns:
         for metric in CURVES:
             runs = {row: [points(record, metric) for record in row_records(table, row, column)] for row in table.rows}
@@ -105,6 +113,14 @@ def row_curves(table: Table) -> list[dict[str, Any]]:
             if not every:
                 continue
             xs, ys = zip(*every, strict=True)
+            if min(xs) == max(xs):  # a chart would have nothing but dots
+                means = {
+                    row: statistics.fmean(y for curve in curves for _, y in curve) for row, curves in lines.items()
+                }
+                points_of = ", ".join(f"{table.label(row)} {value:.4g}" for row, value in means.items())
+                heading = " · ".join(part for part in (table.label(column), metric) if part)
+                groups.append({"heading": heading, "charts": [], "single": f"after epoch {xs[0]:g}: {points_of}"})
+                continue
             ranges = {"x": (min(xs), max(xs)), "y": (min(ys), max(ys))}
             small = []
             for row, curves in lines.items():
@@ -152,12 +168,28 @@ def families(table: Table) -> list[dict[str, Any]]:
                         values.setdefault(match[1], {}).setdefault(match[2], {}).setdefault(row, []).append(value)
         for family, members in values.items():
             lines = [
-                {"member": member, "values": [statistics.fmean(by_row[row]) if row in by_row else None for row in runs]}
+                {"member": member, "cells": family_cells(family, [by_row.get(row, []) for row in runs])}
                 for member, by_row in members.items()
             ]
             heading = " · ".join(part for part in (table.label(column), family) if part)
             found.append({"heading": heading, "rows": [table.label(row) for row in runs], "lines": lines})
     return found
+
+
+def family_cells(family: str, values: list[list[float]]) -> list[dict[str, Any]]:
+    """The cells of a class or set, one for each row: mean, standard deviation, whether it is best."""
+    means = [statistics.fmean(one) if one else None for one in values]
+    known = {round(mean, 9) for mean in means if mean is not None and math.isfinite(mean)}
+    ranked = len(known) > 1 and family.lower() not in NEITHER
+    best = (min if family.lower() in LOWER_IS_BETTER else max)(known) if ranked else None
+    return [
+        {
+            "mean": mean,
+            "spread": statistics.stdev(one) if len(one) > 1 else None,
+            "best": best is not None and mean is not None and round(mean, 9) == best,
+        }
+        for mean, one in zip(means, values, strict=True)
+    ]
 
 
 def shared(runs: list[dict[str, Any]]) -> dict[str, str]:

@@ -54,7 +54,9 @@ class Cell:
 
     @property
     def spread(self) -> float | None:
-        """The standard deviation over seeds, of a sample; None for fewer than two."""
+        """The standard deviation over seeds, of a sample; None for fewer than two, and for costs that seeds share."""
+        if self.score.metric is not None and "/" not in self.score.metric and len(set(self.values.values())) == 1:
+            return None
         return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
 
     @property

@@ -8,6 +8,9 @@ from html import escape
 from relattn.printable import in_one_line
 from relattn.sweeps.table import Cell, Table
 
+MARKDOWN_MARK, LATEX_MARK = "<!-- written by relattn report -->", "% written by relattn report"
+"""Lines by which a file is known to be a report's."""
+
 
 def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
     """A number, or nothing."""
@@ -86,7 +89,7 @@ def markdown(table: Table) -> str:
     lines += [f"- {md(note)}" for note in (*table.notes, *table.differing)]
     if table.missing:
         lines += ["", "Missing:", "", *(f"- {md(entry)}" for entry in table.missing)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", MARKDOWN_MARK]) + "\n"
 
 
 def markdown_cell(table: Table, cell: Cell) -> str:
@@ -155,7 +158,8 @@ def exact(value: float | None) -> str:
 def latex(table: Table) -> str:
     """The table as LaTeX (`booktabs`): mean and spread, the best in bold; notes are comments above it."""
     places = [(column, score) for column in table.columns for score in table.scores]
-    lines = [
+    lines = [LATEX_MARK]
+    lines += [
         f"% {in_one_line(line)}"
         for line in (table.title, explanation(table), *table.notes, *table.differing, *table.missing)
     ]

@@ -93,7 +93,7 @@ def test_cityscapes_is_read_back_as_it_was_written(made):
     streets = data.sets["train"]
     assert [str(path) for path in streets.paths] == sorted(map(str, streets.paths))
     for index, path in enumerate(streets.paths):
-        image, labels = streets.read_pair(index)
+        image, labels = streets.decode(index)
         file = made / path
         assert np.array_equal(image[..., ::-1], cv2.imread(str(file)))
         gt = str(file).replace("leftImg8bit", "gtFine").replace("_gtFine.png", "_gtFine_labelIds.png")
@@ -140,7 +140,7 @@ def test_camvid(tmp_path):
     }  # fmt: skip
     assert (data.num_classes, data.image_size) == (11, (360, 480))
     assert data.origin == {"genuine": True, "as_published": False}
-    labels = data.sets["val"].read_pair(0)[1]
+    labels = data.sets["val"].decode(0)[1]
     ids = cv2.imread(str(root / "CamVid" / "valannot" / "0001TP_000000.png"), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(labels, np.where(ids == 11, 255, ids))
     more = ready(CamVid(root, train_on_val=True))
@@ -222,8 +222,8 @@ def test_images_can_be_shrunk_evaluation_too(made):
     data = ready(Cityscapes(made.parent, image_scale=0.5, crop=(16, 32)))
     sample = data.sets["val"][SampleIndex(0, 0)]
     assert sample["image"].shape == (24, 48, 3)
-    image, labels = data.sets["val"].read_pair(0)
-    whole, all_labels = ready(Cityscapes(made.parent)).sets["val"].read_pair(0)
+    image, labels = data.sets["val"].decode(0)
+    whole, all_labels = ready(Cityscapes(made.parent)).sets["val"].decode(0)
     assert image.shape == (24, 48, 3)
     assert np.abs(image.astype(int) - whole.reshape(24, 2, 48, 2, 3).mean(axis=(1, 3))).max() <= 1
     options = all_labels.reshape(24, 2, 48, 2).transpose(0, 2, 1, 3).reshape(24, 48, 4)
@@ -309,7 +309,7 @@ def test_labels_of_another_size(root):
         Cityscapes(root).setup("fit")
     data = ready(Cityscapes(root, check_files=False))
     with pytest.raises(InputError, match=message):
-        data.sets["train"].read_pair(1)
+        data.sets["train"].decode(1)
 
 
 @pytest.mark.parametrize(

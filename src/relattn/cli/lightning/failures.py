@@ -50,7 +50,7 @@ def in_one_line(error: Exception, *, setting_up: bool) -> InputError | None:
     if is_out_of_memory(error) and not by_user:
         return InputError(
             f"The device has not enough memory: {first_line(error)} Lower --data.batch_size, or try "
-            "--trainer.precision bf16-mixed and --model.recompute_attention true."
+            "--trainer.precision bf16-mixed and --model.recompute_attention all."
         )
     if origin is None or authors[-1] == "suite":
         return None
