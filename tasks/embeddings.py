@@ -1,5 +1,6 @@
 """Features of images on disk: `predict` and `relattn embed` write them, `relattn search` reads them."""
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -62,6 +63,8 @@ class Embedding:
         Raises:
             InputError: If it cannot be written.
         """
+        with contextlib.suppress(OSError):  # an older one is none while it is replaced, whose parts would not fit
+            (folder / "embedding.json").unlink()
         with publishing(folder / "features.npy") as file:
             np.save(file, self.features)
         table = io.StringIO(newline="")

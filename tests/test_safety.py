@@ -1,8 +1,10 @@
 """What comes from strangers: checkpoints, tables, archives and run folders run no code and lead nowhere else."""
 
+import contextlib
 import json
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -333,6 +335,18 @@ def test_names_that_no_table_can_have_are_refused(name: bytes) -> None:
         find_images(Path("images"))
 
 
+def test_loops_of_links_and_pipes_in_folders_of_images_hang_nothing() -> None:
+    Path("images/a").mkdir(parents=True)
+    Image.new("RGB", (16, 32)).save("images/a/1.png")
+    Path("images/a/again").symlink_to("..")
+    Path("images/itself.png").symlink_to("itself.png")
+    os.mkfifo("images/a/pipe.png")
+    with contextlib.suppress(InputError):
+        for entry in find_images(Path("images")):
+            with contextlib.suppress(InputError):
+                read_image(Path("images") / entry.path)
+
+
 def test_a_pipe_is_no_image() -> None:
     os.mkfifo("pipe.png")
     assert file_fault("pipe.png") == "no regular file"
@@ -371,3 +385,24 @@ def test_what_a_run_s_own_config_names_is_the_user_s() -> None:
     check_whole_config(config, checkpoint)
     with pytest.raises(InputError, match=r"names my_package\.Other"):
         check_whole_config({"model": {"class_path": "my_package.Other"}}, checkpoint)
+
+
+# --- The boundary -----------------------------------------------------------------------------------------------------
+
+
+def test_each_sentence_of_the_boundary_names_tests_that_there_are() -> None:
+    root = Path(__file__).parents[1]
+    page = (root / "docs" / "safety.md").read_text()
+    there = {
+        name
+        for file in root.glob("tests/**/test_*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(), re.M)
+    }
+    protecting = page.partition("## What protects")[2].partition("\n## ")[0]
+    tested = page.partition("## How it is tested")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in tested.splitlines() if line.startswith("| **")]
+    assert {row[0] for row in rows} == set(re.findall(r"^\*\*[\w ,]+\*\*", protecting, re.M))
+    for _, sentence, named in rows:
+        names = re.findall(r"`(test_\w+)`", named)
+        assert names, sentence
+        assert set(names) <= there, sentence

@@ -47,6 +47,7 @@ class SetUp(SuiteCLI):
             InputError: If the command refuses it.
         """
         self.subcommand, self.claim, self.resumed, self.signals = "fit", RunClaim(), None, Signals()
+        self.stopped = False
         self.line = read_command_line(list(arguments))
         try:
             self.config = self.parsed(self.shared, ["fit", *self.line.arguments()])

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -241,7 +242,7 @@ def test_secrets_are_hidden_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     "name", ["api_key", "apiKey", "X-Api-Key", "WANDB_API_KEY", "logger.init_args.api_key", "token"]
 )
-@pytest.mark.parametrize("given", ["s3cr", 4711, 1.5, ["s3cr"], {"a": "s3cr"}, "a line\n s3cr: of two"])
+@pytest.mark.parametrize("given", ["s3cr", 4711, 1.5, ["s3cr"], {"a": [["s3cr"]]}, "a line\n s3cr: of two", b"s3cr"])
 def test_names_tell_secrets_whatever_their_type_and_depth(name: str, given: object) -> None:
     content = {"a": [{"b": ({name: given},)}]}
     assert hidden(content) == {"a": [{"b": [{name: "***"}]}]}
@@ -256,7 +257,34 @@ def test_names_tell_secrets_whatever_their_type_and_depth(name: str, given: obje
         ("--trainer.logger.init_args.api_key=abc", "--trainer.logger.init_args.api_key=***"),
         ("password = abc, user = me", "password = *** user = me"),
         (["--logger.api_key", "abc", "--seed", "3"], ["--logger.api_key", "***", "--seed", "3"]),
+        (b"https://me:p@host/x", "https://***@host/x"),
+        (Path("/data?token=abc"), "/data?token=***"),
+        (Path("/data/token"), Path("/data/token")),
+        ({"a": {"password=abc"}}, {"a": ["password=***"]}),
+        (Namespace(a=Namespace(token=("abc", 1))), {"a": {"token": "***"}}),
+        ({"api_key": "${envvar:KEY}"}, {"api_key": "${envvar:KEY}"}),
     ],
 )
 def test_secrets_inside_text_and_command_lines(text: object, expected: object) -> None:
     assert hidden(text) == expected
+
+
+def test_no_secret_is_in_copies_of_sweeps_logs_of_failures_and_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    from types import SimpleNamespace
+
+    from relattn.cli.main import message_of
+    from relattn.cli.sweep import keep_file
+    from relattn.errors import InputError
+    from relattn.runs.run_folder import record_failure
+
+    file, folder = Path("mine.yaml"), Path("sweep")
+    folder.mkdir()
+    file.write_text(yaml.safe_dump({"parameters": {"logger.api_key": {"value": 4711}}, "command": ["--token", "s3cr"]}))
+    keep_file(SimpleNamespace(path=file, name="mine"), folder)  # type: ignore[arg-type]
+    (folder / "log.txt").write_text("$ relattn fit --trainer.logger.init_args.api_key=s3cr\nhttps://me:s3cr@host/x\n")
+    record_failure(folder, 1)
+    kept = (folder / "mine.yaml").read_text() + (folder / "failed.json").read_text()
+    said = message_of(InputError("--logger.password=s3cr: there is no such option"))
+    assert "s3cr" not in kept + said
+    assert "4711" not in kept
+    assert "--logger.password=***" in said

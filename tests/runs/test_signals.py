@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_runs import fit, result
+import torch
+from killed_runs import result_of
+from small_runs import checkpoint_of, fit, result
 
 from relattn.cli.main import run
 from relattn.cli.streams import Unbreakable, unbreakable_output
+from relattn.runs.checkpoints import Checkpoints, read_whole
 from relattn.runs.interruption import Interruption, Signals
 from relattn.runs.record import RunRecord
 
@@ -112,3 +115,42 @@ def test_a_signal_in_the_final_test_ends_it_and_going_on_makes_it(cifar: Path, m
     assert ended.value.code == 129
     assert run(["fit", "--ckpt_path", "last", "--name", "mine"]) == 0
     assert {"val/score", "test/score"} <= result(Path("runs/classification/mine"))["scores"].keys()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "told", "code"),
+    [
+        (RunRecord, "on_validation_start", [signal.SIGTERM], 143),
+        (Checkpoints, "save_checkpoint", [signal.SIGHUP], 129),
+        (Checkpoints, "save_checkpoint", [signal.SIGINT, signal.SIGTERM], 143),
+    ],
+    ids=["before validation", "while saving", "twice while saving"],
+)
+def test_a_signal_in_validation_or_while_saving_skips_and_repeats_nothing(
+    owner: type,
+    name: str,
+    told: list[signal.Signals],
+    code: int,
+    cifar: Path,
+    classification_run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    function = getattr(owner, name)
+
+    def tell(*arguments: object, **options: object) -> None:
+        for number in told:
+            os.kill(os.getpid(), number)
+        function(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, tell)
+        with pytest.raises(SystemExit) as ended:
+            fit("classification", cifar, "--name", "small")
+    assert ended.value.code == code
+    folder = Path("runs/classification/small")
+    assert not (folder / "result.json").exists()
+    assert run(["fit", "--ckpt_path", str(folder)]) == 0
+    assert (folder / "metrics.csv").read_text() == (classification_run / "metrics.csv").read_text()
+    assert result_of(folder) == result_of(classification_run)
+    states = [read_whole(checkpoint_of(one))["state_dict"] for one in (folder, classification_run)]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())

@@ -17,6 +17,7 @@ from relattn.cli.lightning import recipes
 from relattn.cli.memory import keep_freed_memory
 from relattn.cli.options import height_and_width
 from relattn.errors import InputError
+from relattn.publish import publish_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -274,6 +275,5 @@ def main(arguments: list[str]) -> int:
     if options.json:
         shown = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
         content = {"options": shown, "machine": machine, "costs": as_json(costs)}
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(content, indent=2) + "\n")
+        publish_json(options.json, content)
     return 0

@@ -149,7 +149,9 @@ def run(arguments: list[str]) -> int:
 
 def message_of(error: InputError) -> str:
     """What the error says; from a worker process it comes with that process's traceback in front."""
-    text = printable(error)
+    from relattn.runs.secrets import hidden_in_text
+
+    text = hidden_in_text(printable(error))
     return text.rpartition("Error: ")[2].strip() if text.startswith("Caught ") else text
 
 

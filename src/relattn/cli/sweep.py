@@ -227,10 +227,11 @@ def say_missing(runs: "Sequence[Planned]", console: "Console") -> None:
 
 
 def keep_file(sweep: "Sweep", place: Path) -> None:
-    """Keep the sweep's file beside its runs, for `relattn report`."""
+    """Keep the sweep's file beside its runs, without keys and passwords, for `relattn report`."""
     from relattn.publish import publish_text
+    from relattn.runs.secrets import hidden_in_yaml
 
-    publish_text(place / f"{sweep.name}.yaml", sweep.path.read_text(encoding="utf-8"))
+    publish_text(place / f"{sweep.name}.yaml", hidden_in_yaml(sweep.path.read_text(encoding="utf-8")))
 
 
 def outcome(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from relattn.export.graph import other_size, takes_any_size, trace, without_ceil
 from relattn.export.metadata import FILE, KEY
 from relattn.export.parity import Difference, Runner, check_parity
 from relattn.extras import required
+from relattn.publish import publishing
 
 Format = Literal["onnx", "torch"]
 
@@ -69,8 +71,9 @@ def export(
     sizes = [(1, height, width), (3, height, width), *([(1, *other_size((height, width)))] if any_size else [])]
     random = [torch.randn(count, 3, *rest, generator=generator) for count, *rest in sizes]
     batches = {"random": random, **{name: [batch] for name, batch in (images or {}).items()}}
-    with folder_beside(path) as folder, quiet():
-        beside = folder / f"network{SUFFIXES[format]}"
+    check_place(path)
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        beside = Path(folder) / f"network{SUFFIXES[format]}"
         program = trace(network, (height, width), any_size=any_size)
         write = write_onnx if format == "onnx" else write_torch
         runner = write(program, beside, described)
@@ -81,24 +84,23 @@ def export(
                 f"The network as torch {torch.__version__} traces it does not take every size: {error}. A later "
                 f"release may (2.15 does){', or try --format onnx' if format == 'torch' else ''}."
             ) from error
-        beside.replace(path)
+        with publishing(path) as stream, beside.open("rb") as content:
+            shutil.copyfileobj(content, stream)
     return differences
 
 
-@contextmanager
-def folder_beside(path: Path) -> Iterator[Path]:
-    """A folder that is made where a file is to be, and removed in the end.
+def check_place(path: Path) -> None:
+    """Make the folder of a file before the long work that it is to hold.
 
     Raises:
         InputError: If nothing can be written there.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        made = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error}.") from error
-    with made as folder:
-        yield Path(folder)
 
 
 @contextmanager

@@ -26,9 +26,11 @@ import numpy as np
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.utilities import CombinedLoader
 from torchmetrics import Metric
+
+from relattn.runs.metrics import epoch_has_ended
 
 STEPS_BETWEEN_AGREEMENTS = 5
 """Several processes ask each other this often whether one was told to stop: each time they wait for each other."""
@@ -97,12 +99,16 @@ class Interruption(Callback):
         self.checkpoint, self.signals = checkpoint, signals
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         self.metrics: dict[str, dict[str, Any]] = {}
+        self.stopped = False
+        """Whether a callback had ended the training of the checkpoint that the run goes on from."""
+        self.begun = False
+        """Whether training has begun: a run whose checkpoint is its last one has nothing to train."""
         self.loaders: list[dict[str, Any]] = []
         """States of the loaders of training, in the checkpoint that a run goes on from."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on where a checkpoint was made; from now on signals wait for the end of a step."""
-        self.signals.training = True
+        self.begun = self.signals.training = True
         self.signals.take()  # Lightning's own handlers talk to other processes, or save, amid a step
         loop = trainer.fit_loop
         if loop.restarted_mid_epoch:
@@ -134,7 +140,7 @@ class Interruption(Callback):
         """Stop after a step, with a checkpoint, if no validation and no end of an epoch follows on it."""
         done, loop = batch_idx + 1, trainer.fit_loop
         whole = done % trainer.accumulate_grad_batches == 0  # gradients are not kept
-        if loop.epoch_loop.batch_progress.is_last_batch or not whole:
+        if loop.epoch_loop.batch_progress.is_last_batch or loop.epoch_loop._is_training_done or not whole:
             return
         if loop._data_fetcher is not None and loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
             return  # the next step is the last one then
@@ -144,6 +150,19 @@ class Interruption(Callback):
             if self.checkpoint is not None:
                 trainer.save_checkpoint(self.checkpoint, weights_only=False)
             self.stop(trainer, self.checkpoint)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End a training that was killed after its last checkpoint, and had nothing left to do, as others end.
+
+        Lightning would not count the last epoch of a run that max_steps ends, and test the network, not its average.
+        """
+        if self.begun:
+            return
+        progress = trainer.fit_loop.epoch_progress.current
+        progress.completed = max(progress.completed, progress.state_dict()["processed"])
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, WeightAveraging):
+                callback.on_train_end(trainer, pl_module)
 
     def agreed(self, trainer: Trainer) -> bool:
         """Whether any process was told to stop."""
@@ -160,7 +179,7 @@ class Interruption(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Amid an epoch keep what the metrics of training have summed up, over all processes."""
-        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if epoch_has_ended(trainer):
             return
         checkpoint["training_metrics"] = {}
         for name, metric in metrics_of(pl_module):
@@ -172,6 +191,8 @@ class Interruption(Callback):
                 checkpoint["training_metrics"][name] = state
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self.stopped:
+            trainer.should_stop = True
         self.metrics = checkpoint.get("training_metrics", {})
         loop = checkpoint.get("loops", {}).get("fit_loop", {})
         self.loaders = loop.get("state_dict", {}).get("combined_loader", [])

@@ -3,8 +3,10 @@
 The rows are part of every checkpoint, so that a run that goes on has the file of one that was never interrupted.
 """
 
+import contextlib
 import csv
 import io
+import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from relattn.errors import InputError
 from relattn.publish import publish_text
 from relattn.runs.progress import METRICS
 
@@ -76,16 +79,29 @@ class MetricsLogger(Logger):
             return
         columns = sorted(set(self.columns).union(*self.rows[self.written :]))
         new = self.rows[self.written :]
-        if columns == self.columns:
-            with (self.folder / METRICS).open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, columns).writerows(new)
+        if columns == self.columns and (self.folder / METRICS).is_file():
+            self.append(as_csv(columns, new, header=False))
         else:
-            text = io.StringIO(newline="")
-            writer = csv.DictWriter(text, columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
-            publish_text(self.folder / METRICS, text.getvalue())
+            publish_text(self.folder / METRICS, as_csv(columns, self.rows))
         self.columns, self.written = columns, len(self.rows)
+
+    def append(self, text: str) -> None:
+        """Add rows to the file, all or none.
+
+        Raises:
+            InputError: If they cannot be written, for example because the disk is full.
+        """
+        file = self.folder / METRICS
+        size = file.stat().st_size
+        try:
+            with file.open("ab") as stream:
+                stream.write(text.encode())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(file, size)
+            raise InputError(
+                f"{file} cannot be written: {error.strerror or error}. Its rows so far are kept."
+            ) from error
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -93,10 +109,26 @@ class MetricsLogger(Logger):
         self.save()
 
 
+def as_csv(columns: list[str], rows: list[Row], *, header: bool = True) -> str:
+    """Rows as lines of a CSV file."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
 def metrics_logger(trainer: Trainer) -> MetricsLogger:
     """The logger of a run's `metrics.csv`."""
     (logger,) = (one for one in trainer.loggers if isinstance(one, MetricsLogger))
     return logger
+
+
+def epoch_has_ended(trainer: Trainer) -> bool:
+    """Whether an epoch of training is over: after its last batch, or amid it where max_steps or a callback ended it."""
+    progress = trainer.fit_loop.epoch_progress.current
+    return bool(progress.state_dict()["processed"] == progress.ready)
 
 
 def row_of_epoch(trainer: Trainer) -> Row:

@@ -19,9 +19,9 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 
 import relattn
 from relattn.costs.measure import count_macs
-from relattn.publish import publish_json, publish_text
+from relattn.publish import publish_json, publish_text, remove_leftovers
 from relattn.runs import wandb_logging
-from relattn.runs.metrics import metrics_logger, row_of_epoch
+from relattn.runs.metrics import epoch_has_ended, metrics_logger, row_of_epoch
 from relattn.runs.provenance import git_state, versions
 from relattn.runs.run_folder import RunClaim, read_json
 from relattn.runs.secrets import hidden, hidden_in_yaml
@@ -113,14 +113,16 @@ class RunRecord(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep all that a run needs to go on as if it had never stopped, and to be known without its folder."""
-        whole_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        whole_epoch = epoch_has_ended(trainer)
         rows = list(metrics_logger(trainer).rows)
         checkpoint["config"] = self.config
         checkpoint["seconds"] = self.seconds()
         checkpoint["facts"] = self.facts
         checkpoint["data"] = {name: self.made.get(name) for name in ("data", "fingerprint")}
         checkpoint["metrics"] = [*rows, row_of_epoch(trainer)] if whole_epoch else rows
-        checkpoint["scores"] = logged_scores(trainer)
+        checkpoint["scores"] = self.kept_scores | logged_scores(trainer)
+        # Such as by EarlyStopping: going on must not train an epoch more before the same is found out again.
+        checkpoint["stopped"] = whole_epoch and trainer.should_stop and trainer.fit_loop._can_stop_early
         checkpoint["progress"] = {
             "epochs": trainer.fit_loop.epoch_progress.state_dict()["current"]["processed"],
             "steps": trainer.global_step,
@@ -148,12 +150,13 @@ class RunRecord(Callback):
         self.step_ended = now
 
     def write_result(self, trainer: Trainer, module: Task, data: Data, scores: dict[str, float]) -> dict[str, Any]:
-        """Write `result.json` and return its content: the run, its data and its outcome.
+        """Write `result.json` and return its content: the run, its data, its outcome and its costs.
 
-        Scores are written first; costs are counted afterwards, and what goes wrong there takes nothing with it.
+        It is written once, so that a run that is killed here has no result, and is tested again; whatever goes wrong
+        with the costs takes no score with it.
         """
         path = Path(trainer.default_root_dir) / "result.json"
-        content = {
+        content: dict[str, Any] = {
             **self.facts,
             **hidden(module.describe()),
             **self.made,
@@ -161,17 +164,14 @@ class RunRecord(Callback):
             "steps": trainer.global_step,
             "scores": {name: round(value, 4) for name, value in scores.items()},
             **({"tested": self.chosen} if self.chosen else {}),
-            **({"test_sets": self.test_sets} if self.test_sets else {}),
+            **({"test_sets": hidden(self.test_sets)} if self.test_sets else {}),
             **({"partial": self.partial} if self.partial else {}),
             "seconds": round(self.seconds(), 1),
         }
-        publish_json(path, content)
         try:
-            costs = self.costs(module, data)
+            content |= self.costs(module, data)
         except Exception as error:  # whatever a network of the user's own raises for one image
             warnings.warn(f"The costs of the network could not be counted: {error}", stacklevel=2)
-            return content
-        content = {**content, **costs}
         publish_json(path, content)
         return content
 
@@ -210,6 +210,7 @@ def keep_config(file: Path, text: str) -> None:
     """Write a run's configuration; one that it had before is kept as `config-1.yaml` and so on."""
     if file.is_file() and (before := file.read_text(encoding="utf-8")) != text:
         number = 1 + len(list(file.parent.glob("config-*.yaml")))
+        remove_leftovers(file.with_name(f"config-{number - 1}.yaml"))  # which nobody writes again
         publish_text(file.with_name(f"config-{number}.yaml"), before)
     publish_text(file, text)
 

@@ -112,6 +112,12 @@ def written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def has_stopped(checkpoint: Mapping[str, Any], before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a callback such as EarlyStopping had ended the training of a checkpoint, and the plan is as it was."""
+    plan = ("max_epochs", "max_steps", "max_time", "callbacks")
+    return bool(checkpoint.get("stopped")) and all(at(before, ("trainer", n)) == at(now, ("trainer", n)) for n in plan)
+
+
 def check_length(run: Path, before: Mapping[str, Any], now: Mapping[str, Any], done: Progress) -> str | None:
     """Whether there is anything left to train.
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from relattn.errors import InputError
 from relattn.publish import publish_json
+from relattn.runs.secrets import hidden
 
 State = Literal["finished", "failed", "interrupted", "running", "waiting"]
 
@@ -118,7 +119,7 @@ def is_locked(folder: Path) -> bool:
 def record_failure(folder: Path, code: int) -> None:
     """Write down that the run failed, with the end of its log."""
     reason = "it ended without result.json" if code == 0 else f"exit status {code}"
-    publish_json(folder / "failed.json", {"exit": code, "why": reason, "log": log_tail(folder)})
+    publish_json(folder / "failed.json", {"exit": code, "why": reason, "log": hidden(log_tail(folder))})
 
 
 def log_tail(folder: Path, lines: int = LOG_LINES) -> list[str]:

@@ -1,11 +1,15 @@
 """Keys, tokens and passwords, which no file of a run has: they are known by their names, at any depth.
 
-What stands under such a name is replaced as a whole, whatever it is: text, a number, a list, a dictionary. Only None,
-truth values and empty text stay, which give nothing away (timm's `class_token: true` is an option of a network).
+What stands under such a name is replaced as a whole, whatever it is: text, bytes, a number, a list, a dictionary. Only
+None, truth values and empty text stay, which give nothing away (timm's `class_token: true` is an option of a network),
+and `${envvar:NAME}`, by which a sweep refers to a variable.
 """
 
 import re
+from argparse import Namespace
+from collections.abc import Mapping, Set
 from itertools import pairwise
+from pathlib import PurePath
 from typing import Any
 
 import yaml
@@ -18,6 +22,9 @@ WORDS = (
 )
 SECRET = re.compile(rf"(?:^|_){WORDS}$", re.IGNORECASE)
 """Names of secrets, as `name_of` writes them."""
+
+VARIABLE = re.compile(r"\$\{envvar:\w+\}")
+"""A reference to a variable of the environment, which says nothing of its value."""
 
 OPTION = re.compile(r"--?([\w.-]+)")
 """An option on a command line whose value is the next word."""
@@ -32,9 +39,16 @@ USER_OF_URL = re.compile(r"(?<=://)(?!git@)[^/\s]+(?=@)")
 
 
 def hidden(value: Any) -> Any:
-    """A configuration, or any part of one, with `***` in place of keys, tokens and passwords."""
-    if isinstance(value, dict):
+    """A configuration, or any part of one, with `***` in place of keys, tokens and passwords.
+
+    Sets and tuples become lists, paths and bytes that have something to hide become texts.
+    """
+    if isinstance(value, Namespace):
+        return hidden(vars(value))
+    if isinstance(value, Mapping):
         return {key: HIDDEN if is_secret(key, part) else hidden(part) for key, part in value.items()}
+    if isinstance(value, Set):
+        return [hidden(part) for part in sorted(value, key=str)]
     if isinstance(value, list | tuple):
         options = [OPTION.fullmatch(part) if isinstance(part, str) else None for part in value]
         before = [None, *options][: len(value)]
@@ -42,7 +56,13 @@ def hidden(value: Any) -> Any:
             HIDDEN if option is not None and is_secret(option[1], part) else hidden(part)
             for option, part in zip(before, value, strict=True)
         ]
-    return hidden_in_text(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return hidden_in_text(value)
+    if isinstance(value, bytes | bytearray | PurePath):
+        text = value.decode("latin1") if isinstance(value, bytes | bytearray) else str(value)
+        without = hidden_in_text(text)
+        return value if text == without else without
+    return value
 
 
 def hidden_in_text(text: str) -> str:
@@ -100,7 +120,11 @@ def without_secrets(text: str, value: Any) -> str:
 
 def is_secret(name: Any, value: Any) -> bool:
     """Whether a name is a secret's, and something stands under it."""
-    return value is not None and value != "" and not isinstance(value, bool) and bool(SECRET.search(name_of(name)))
+    if value is None or isinstance(value, bool) or value in ("", b""):
+        return False
+    if isinstance(value, str) and VARIABLE.fullmatch(value):
+        return False
+    return bool(SECRET.search(name_of(name)))
 
 
 def name_of(name: Any) -> str:

@@ -72,7 +72,7 @@ class RunProcess:
         }
         try:
             with (self.folder / "log.txt").open("ab") as log:
-                log.write(f"$ {' '.join(command)}\n".encode())
+                log.write(f"$ {' '.join(hidden(command))}\n".encode())
                 log.flush()
                 # A group of its own: Ctrl-C in the terminal reaches the sweep alone, which then stops it.
                 self.process = subprocess.Popen(  # noqa: S603, the command is the sweep's

@@ -38,8 +38,9 @@ from relattn.runs.last import LastCheckpoint
 from relattn.runs.metrics import MetricsLogger
 from relattn.runs.preflight import Preflight
 from relattn.runs.record import RunRecord, logged_scores, rehearses
-from relattn.runs.resume import ResumedRun, check_length, check_same_run, progress_of
+from relattn.runs.resume import ResumedRun, check_length, check_same_run, has_stopped, progress_of
 from relattn.runs.run_folder import RunClaim, read_json
+from relattn.runs.secrets import hidden
 from relattn.runs.tuning import Tuned, has_tuners, with_found
 from relattn.tasks.base import Task, name_in_set
 from relattn.tasks.data import Data
@@ -69,6 +70,8 @@ class SuiteCLI(LightningCLI):
         self.command, self.line, self.claim = command, line, claim
         self.resumed: dict[str, Any] | None = None
         """The checkpoint that training goes on from."""
+        self.stopped = False
+        """Whether a callback had ended that training."""
         with Signals() as self.signals:
             super().__init__(
                 Task,
@@ -136,7 +139,8 @@ class SuiteCLI(LightningCLI):
             data = json.dumps(self.content(self.config[self.command])["data"])
             reference = self.parsed(parser, [self.command, *recipes, "--data", data])
         before = decisive(self.content(reference[self.command]))
-        return {name: value for name, (_, value) in changes(before, self.options).items()}
+        found: dict[str, Any] = hidden({name: value for name, (_, value) in changes(before, self.options).items()})
+        return found
 
     def _parse_ckpt_path(self) -> None:
         """Take nothing from a checkpoint: Lightning would let what it holds override the command line."""
@@ -231,7 +235,7 @@ class SuiteCLI(LightningCLI):
         complete = check_length(run, before, now, done)
         if complete is not None and (run / "result.json").is_file():
             raise CompleteRun(complete)
-        self.resumed = content
+        self.resumed, self.stopped = content, has_stopped(content, before, now)
 
     def after_instantiate_classes(self) -> None:
         """Let a checkpoint say what the network is, and check the test sets beside the run's own."""
@@ -262,6 +266,7 @@ class SuiteCLI(LightningCLI):
             if place is not None:
                 callbacks.append(LastCheckpoint(place))
             self.interruption = Interruption(place / "last.ckpt" if place else None, self.signals)
+            self.interruption.stopped = self.stopped
             callbacks += [Divergence(), self.interruption]
             if not any(isinstance(one, LearningRateMonitor) for one in chosen):
                 callbacks.append(LearningRateMonitor("epoch"))

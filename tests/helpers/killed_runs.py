@@ -1,0 +1,221 @@
+"""Runs that are killed: the folder that a kill leaves at every moment of a run, and whether going on makes up for it.
+
+A process that is killed leaves what its files hold, and nothing else. So one run, in a process of its own, has its
+folder copied at each moment at which it might be killed; those copies that differ are gone on with. Moments between two
+writes leave the same folder, so that a few runs answer for all of them. That a true SIGKILL leaves the same is tested
+beside it (`test_interruption.py`).
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from relattn import publish
+from relattn.cli.main import run
+from relattn.errors import InputError
+from relattn.publish import SUFFIX
+from relattn.runs.checkpoints import Checkpoints, read_whole
+from relattn.runs.interruption import Interruption
+from relattn.runs.metrics import MetricsLogger
+from relattn.runs.record import RunRecord
+
+REFUSED = 3
+"""Exit status of a child whose command the suite refuses."""
+
+MEASURED = {"seconds", "seconds_per_step", "earlier", "git"}
+"""Entries of a result that say when, how fast and of which state of a checkout a run was, and not what came out."""
+
+
+def in_child(arguments: list[str], prepare: Callable[[], None] | None = None, log: Path | None = None) -> int:
+    """Run a command in a process of its own; returns its exit status, a signal's below 0.
+
+    Args:
+        arguments: The command line.
+        prepare: Called before it, in the child.
+        log: A file that gets what the child says.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            if log is not None:
+                descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+                os.dup2(descriptor, 1)
+                os.dup2(descriptor, 2)
+                sys.stdout, sys.stderr = (os.fdopen(os.dup(stream), "w", buffering=1) for stream in (1, 2))
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+                signal.signal(number, signal.SIG_DFL)  # runs of tests in parallel ignore some
+            if prepare is not None:
+                prepare()
+            status = run(arguments)
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        except InputError as error:
+            sys.stderr.write(f"{error}\n")
+            status = REFUSED
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def digest(folder: Path) -> str:
+    """A name for all that the files of a folder hold; leftovers count by being there."""
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            leftover = path.name.endswith(SUFFIX)
+            found.update(b"leftover" if leftover else str(path.relative_to(folder)).encode() + path.read_bytes())
+    return found.hexdigest()
+
+
+class Camera:
+    """Copies a run's folder whenever it differs from all copies, and keeps the moments at which it was as a copy is.
+
+    Attributes:
+        moments: For each copy, by its number, the moments; also in `moments.json` beside the copies.
+    """
+
+    def __init__(self, folder: Path, copies: Path) -> None:
+        self.folder, self.copies = folder.absolute(), copies.absolute()
+        self.seen: dict[str, int] = {}
+        self.moments: list[list[str]] = []
+        self.copies.mkdir()
+
+    def take(self, moment: str) -> None:
+        """Keep the folder as it is at a moment."""
+        if not self.folder.is_dir():
+            return
+        name = digest(self.folder)
+        if name not in self.seen:
+            self.seen[name] = len(self.moments)
+            shutil.copytree(self.folder, self.copies / str(len(self.moments)))
+            self.moments.append([])
+        if moment not in (moments := self.moments[self.seen[name]]):
+            moments.append(moment)
+            (self.copies / "moments.json").write_text(json.dumps(self.moments))
+
+    def install(self) -> None:
+        """Let all moments of a run of this process be taken."""
+        self.before(Interruption, "on_train_start", "before the first step")
+        self.before(Interruption, "on_train_batch_start", "in a step of epoch {epoch}")
+        for stage in ("validation", "test"):
+            for hook in ("start", "batch_end", "end"):
+                epoch = " of epoch {epoch}" if stage == "validation" else ""
+                self.before(Interruption, f"on_{stage}_{hook}", f"in the {stage}{epoch}: {hook}")
+        self.before(publish, "keep", "before a checkpoint is kept as the previous one")
+        self.before(publish, "sync_folder", "after a file has taken its place")
+        self.before(os, "fsync", "before a file is on the disk")
+        self.after(Checkpoints, "save_checkpoint", "between a checkpoint and its row of metrics")
+        self.after(MetricsLogger, "save", "after a row of metrics")
+        self.before(RunRecord, "write_result", "before the result")
+        self.before(RunRecord, "costs", "before the costs in the result")
+        write = torch.save
+
+        def in_halves(content: Any, stream: IO[bytes]) -> None:
+            whole = io.BytesIO()
+            write(content, whole)
+            half = len(whole.getvalue()) // 2
+            stream.write(whole.getvalue()[:half])
+            stream.flush()
+            self.take("half a checkpoint")
+            stream.write(whole.getvalue()[half:])
+
+        torch.save = in_halves
+
+    def before(self, owner: Any, name: str, moment: str) -> None:
+        """Take the moment before a function is called; `{epoch}` in its name becomes the trainer's."""
+        function = getattr(owner, name)
+
+        def photographed(*arguments: Any, **options: Any) -> Any:
+            epoch = arguments[1].current_epoch if "{epoch}" in moment else None
+            self.take(moment.format(epoch=epoch))
+            return function(*arguments, **options)
+
+        setattr(owner, name, photographed)
+
+    def after(self, owner: Any, name: str, moment: str) -> None:
+        """Take the moment after a function was called."""
+        function = getattr(owner, name)
+
+        def photographed(*arguments: Any, **options: Any) -> Any:
+            answer = function(*arguments, **options)
+            self.take(moment)
+            return answer
+
+        setattr(owner, name, photographed)
+
+
+def told_at(epoch: int, batch: int, number: int) -> Callable[[], None]:
+    """A preparation of a child that is sent a signal when a step begins."""
+
+    def prepare() -> None:
+        begin = Interruption.on_train_batch_start
+
+        def tell(self: Callback, trainer: Any, module: Any, data: Any, batch_idx: int) -> None:
+            begin(self, trainer, module, data, batch_idx)  # type: ignore[arg-type]
+            if (trainer.current_epoch, batch_idx) == (epoch, batch):
+                os.kill(os.getpid(), number)
+
+        Interruption.on_train_batch_start = tell  # type: ignore[method-assign]
+
+    return prepare
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    """What came out of a run, without measured times."""
+    content = json.loads((folder / "result.json").read_text())
+    return {name: value for name, value in content.items() if name not in MEASURED}
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two parts of checkpoints are equal, bit for bit."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    return bool(one == other) or (one != one and other != other)  # NaN
+
+
+def differences(whole: Path, other: Path) -> list[str]:
+    """What differs between a run that was left alone and another one; empty if nothing does."""
+    found = []
+    for name in ("last.ckpt", "previous.ckpt", "best.ckpt"):
+        files = [folder / "checkpoints" / name for folder in (whole, other)]
+        if [file.is_file() for file in files] not in ([True, True], [False, False]):
+            found.append(f"{name}: only in one of them")
+        if not all(file.is_file() for file in files) or name == "previous.ckpt":
+            continue
+        contents = [read_whole(file) for file in files]
+        for part in sorted(set(contents[0]) | set(contents[1])):
+            if part != "seconds" and part != "seconds_per_step" and not same(*(one.get(part) for one in contents)):
+                found.append(f"{name}: {part}: {[one.get(part) for one in contents] if part != 'state_dict' else ''}")
+    for name in ("metrics.csv", "config.yaml"):
+        texts = [(folder / name).read_text() for folder in (whole, other)]
+        if texts[0] != texts[1]:
+            found.append(f"{name}:\n{texts[0]}\n{texts[1]}")
+    results = [result_of(folder) for folder in (whole, other)]
+    for entry in sorted(set(results[0]) | set(results[1])):
+        if results[0].get(entry) != results[1].get(entry):
+            found.append(f"result.json: {entry}: {[one.get(entry) for one in results]}")
+    pictures = [{path.name: path.read_bytes() for path in folder.glob("pictures/*")} for folder in (whole, other)]
+    if pictures[0] != pictures[1]:
+        found.append("pictures")
+    return found
