@@ -32,7 +32,7 @@ demo: setup
 	$(BIN)/relattn demo
 
 test: setup lint
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow" --durations 20
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

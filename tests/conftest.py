@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,19 @@ os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"  # Lightning's calls, wh
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # tiny tensors; threads of several test processes only wait for each other
+
+
+@pytest.hookimpl(tryfirst=True)  # before the tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Make most cases of long tables slow."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        mark = item.get_closest_marker("sampled")
+        if mark is not None:
+            table = item.nodeid.partition("[")[0]
+            if seen[table] % mark.args[0]:
+                item.add_marker(pytest.mark.slow)
+            seen[table] += 1
 
 
 # --- Data -------------------------------------------------------------------------------------------------------------

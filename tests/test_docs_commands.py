@@ -86,6 +86,7 @@ def set_up() -> SetUp:
 
 
 @pytest.mark.parametrize("line", fits())
+@pytest.mark.sampled(10)
 def test_a_run_that_is_shown_is_set_up(line: str, set_up: SetUp) -> None:
     words = shlex.split(line)
     if "mine" in line:

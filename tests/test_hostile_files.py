@@ -32,6 +32,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, A
     return [{**line, "harmless": harmless[line["name"], line["reader"]]} for line in found], place
 
 
+@pytest.mark.slow
 def test_each_file_is_refused_with_one_clear_error(outcomes: tuple[list[dict[str, Any]], Path]) -> None:
     found, _ = outcomes
     assert len({line["name"] for line in found}) >= 150

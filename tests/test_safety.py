@@ -127,6 +127,7 @@ def test_arguments_that_do_not_fit_are_one_message() -> None:
 
 
 @pytest.mark.parametrize("task", MODELS)
+@pytest.mark.slow
 def test_checkpoints_of_the_suite_are_as_good_as_before(task: str) -> None:
     optimizer = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.1}}
     schedule = {"class_path": "relattn.tasks.schedules.Constant"}
@@ -252,6 +253,7 @@ def test_links_that_the_user_placed_are_followed() -> None:
 
 
 @pytest.mark.parametrize("name", ["../../x", "/tmp/x", "a/../../x", "..", ""])
+@pytest.mark.sampled(3)
 def test_a_run_stays_in_its_task_s_folder(name: str) -> None:
     with pytest.raises(InputError, match="--name is"):
         run(["fit", "--task", "classification", "--data", "CIFAR10", "--gpus", "0", f"--name={name}"])
@@ -364,6 +366,7 @@ def test_a_pipe_is_no_image() -> None:
         ("trainer", {"plugins": "a: &a [1, 2, 3]\n" + "".join(f"a{n}: &a{n} [*a, *a]\n" for n in range(60_000))}),
     ],
 )
+@pytest.mark.sampled(3)
 def test_no_command_takes_a_class_from_a_checkpoint_alone(part: str, value: Any) -> None:
     file = save(Path("hostile.ckpt"), "classification")
     content = torch.load(file, weights_only=True)

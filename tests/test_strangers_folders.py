@@ -86,6 +86,7 @@ BOMB = "a: &a {x: 1, y: 2, z: 3}\n" + "".join(
         ("failed.json", json.dumps({"log": 3, "why": [1]})),
     ],
 )
+@pytest.mark.sampled(5)
 def test_a_bad_folder_costs_only_itself(name: str, content: str) -> None:
     run_folder("good")
     bad = run_folder("bad")

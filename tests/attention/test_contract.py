@@ -165,6 +165,7 @@ def test_nothing_is_kept_without_capture(case, monkeypatch):
 
 @each_case
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.sampled(3)
 def test_one_position_is_enough(case, dtype):
     make, channels = factory(case), channels_of(case)
     if case in BLOCKS:

@@ -34,6 +34,7 @@ def test_output_and_gradients_equal_the_equation(stride):
 
 @pytest.mark.parametrize("attention", [StRA, SASA, RGA])
 @pytest.mark.parametrize("last_stride", [1, 2])
+@pytest.mark.sampled(6)
 def test_a_network_begins_as_the_one_without_attention_and_all_weights_learn(attention, last_stride):
     options = {"size": (64, 32), "last_stride": last_stride, "zero_init_last": False}
     plain = build("resnet18", **options)

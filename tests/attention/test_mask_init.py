@@ -116,6 +116,7 @@ def mean_masks(start: str, seed: int) -> tuple[float, float]:
     return float(mask[marked == 1].mean()), float(mask[marked == 0].mean())
 
 
+@pytest.mark.slow
 def test_masks_of_one_half_learn_where_attention_is_needed_and_open_ones_hardly_do():
     inside, outside = mean_masks("half", seed=0)
     assert inside - outside > 0.4  # 0.6 to 0.8 over four seeds

@@ -31,6 +31,7 @@ def with_frozen_norms(module: Attention) -> Attention:
 
 @pytest.mark.parametrize("recompute", ["cheap", "all"])
 @pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.sampled(6)
 def test_a_step_is_the_same_and_statistics_see_the_batch_once(name: str, recompute: Recompute) -> None:
     torch.manual_seed(0)
     kept = build("test_resnet", attention=FACTORIES[name], size=(32, 32), num_classes=5).double()
@@ -53,6 +54,7 @@ def test_a_step_is_the_same_and_statistics_see_the_batch_once(name: str, recompu
     assert kept_memory(again, images) < kept_memory(kept, images)
 
 
+@pytest.mark.slow
 def test_rga_keeps_little_beside_the_plain_network() -> None:
     images = torch.randn(2, 3, 128, 64)
     plain, kept = (build("resnet50", attention=attention, size=(128, 64)) for attention in (None, RGA))

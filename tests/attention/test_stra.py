@@ -380,6 +380,7 @@ def test_the_benchmark_sets_the_unfolded_form_beside(tmp_path, capsys):
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_compiled_equals_eager(form, backend):
     """With RGA in front, which is compiled by this too; a second step has the term of its own images."""
     torch.compiler.reset()

@@ -322,6 +322,7 @@ def lift_by_hand(model: nn.Module, names: list[str]) -> None:
     "name",
     [pytest.param(name, marks=pytest.mark.slow) if name in SLOW_LAST_STRIDES else name for name in LAST_STRIDES],
 )
+@pytest.mark.slow
 def test_last_stride_one_is_the_network_with_its_last_strides_lifted(name):
     model = build(name, last_stride=1, size=SMALL).eval()
     by_hand = timm.create_model(name, num_classes=0).eval()

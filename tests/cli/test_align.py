@@ -76,6 +76,7 @@ def test_columns_may_be_celeba_s_and_entries_are_checked() -> None:
         run([*LINE, "others"])
 
 
+@pytest.mark.slow
 def test_verify_aligns_pictures_of_any_size(face_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photograph({"a.png": turned(0, 0.8, (120, 100)), "b.png": turned(40, 0.5, (90, 90))}, size=(210, 300))
     assert run([*LINE, "faces"]) == 0

@@ -33,6 +33,7 @@ def sets(cifar: Path, people: Path, streets: Path, faces: Path) -> dict[str, Pat
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.sampled(10)
 def test_a_bad_input_is_refused_with_its_message(
     case: Case, sets: dict[str, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,6 +32,7 @@ def convert(released: str, out: str, *arguments: str) -> str:
     return out
 
 
+@pytest.mark.slow
 def test_a_converted_checkpoint_is_tested_and_embeds(network, released, people, capsys):
     out = convert(released, "converted/model.ckpt")
     printed = capsys.readouterr().out
@@ -54,6 +55,7 @@ def test_a_converted_checkpoint_is_tested_and_embeds(network, released, people, 
         run(["fit", "--ckpt_path", out, "--gpus", "0", "--data.root", str(people), "--data.workers", "0"])
 
 
+@pytest.mark.slow
 def test_what_is_written_says_where_it_is_from_and_what_it_is_for(released):
     content = torch.load(convert(released, "cuhk03/model.ckpt", "--data", "CUHK03"), weights_only=True)
     specification = content["specification"]
@@ -66,6 +68,7 @@ def test_what_is_written_says_where_it_is_from_and_what_it_is_for(released):
     assert other.head.classifier.weight.shape == (20, 2048)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_explained(released):
     with pytest.raises(InputError, match=r"is for images with 128 positions after stage 1, and .* for 2,048"):
         run(["convert", "--released", released, "--out", "a/b.ckpt"])

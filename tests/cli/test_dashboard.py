@@ -126,6 +126,7 @@ def test_cells_of_a_table_have_names_tags_and_groups_of_their_own(file: Path) ->
     "task",
     ["classification", "reid", *(pytest.param(name, marks=pytest.mark.slow) for name in ("segmentation", "face"))],
 )
+@pytest.mark.slow
 def test_metrics_are_those_that_a_run_logs(task: str, request: pytest.FixtureRequest) -> None:
     run_folder = request.getfixturevalue(f"{task}_run")
     logged = result(run_folder)["scores"].keys() | (run_folder / "metrics.csv").read_text().splitlines()[0].split(",")

@@ -55,6 +55,7 @@ def drawn(name: str) -> tuple[int, int]:
     return image.size
 
 
+@pytest.mark.slow
 def test_all_that_a_network_of_people_has(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rga = reid(people, "rga_sc", [2, 3], "rga")
     figures(rga, "--figure", "masks,relations", "architecture", "ranks", "--count", "2")
@@ -66,6 +67,7 @@ def test_all_that_a_network_of_people_has(people: Path, capsys: pytest.CaptureFi
     assert "rank1: " in said
 
 
+@pytest.mark.slow
 def test_networks_side_by_side(people: Path, plain: Path, capsys: pytest.CaptureFixture[str]) -> None:
     non_local, rga = (reid(people, attention, [3], attention) for attention in ("nl", "rga_s"))
     figures(plain, "--beside", str(non_local), str(rga), "--figure", "grad-cam", "--images", "0", "3")
@@ -77,6 +79,7 @@ def test_networks_side_by_side(people: Path, plain: Path, capsys: pytest.Capture
     assert capsys.readouterr().out.count("dependence on the target") == 2
 
 
+@pytest.mark.slow
 def test_heads_of_stra_and_files_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
     Path("own").mkdir()
     for number in range(2):
@@ -86,6 +89,7 @@ def test_heads_of_stra_and_files_of_ones_own(capsys: pytest.CaptureFixture[str])
     assert "head diversity of gates" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_figures_of_the_papers_are_one_command_each(people: Path, plain: Path) -> None:
     """Of the CVPR paper Figs. 4 and 5, of its supplement Fig. 1, as docs/figures.md has them."""
     nets = {name: str(reid(people, name, [2, 3], name)) for name in ("cbam_cs", "rga_sc", "nl", "rga_s")}
@@ -102,6 +106,7 @@ def test_figures_of_the_papers_are_one_command_each(people: Path, plain: Path) -
     assert [drawn("architecture")[0], drawn("ranks")[0] > 1000] == [1800, True]  # a sheet keeps its pixels
 
 
+@pytest.mark.slow
 def test_faces(face_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures(face_run, "--figure", "pairs", "grad-cam", "--count", "3", "--set", "lfw")
     drawn("pairs")
@@ -111,6 +116,7 @@ def test_faces(face_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
         figures(face_run, "--figure", "pairs", "--set", "lwf")
 
 
+@pytest.mark.slow
 def test_streets(segmentation_run: Path) -> None:
     names = ("segmentation", "masks", "grad-cam", "relations")
     figures(segmentation_run, "--figure", *names, "--count", "2")
@@ -120,6 +126,7 @@ def test_streets(segmentation_run: Path) -> None:
 # --- During training --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_figures_during_training(cifar: Path, classification_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[tuple[str, Any, int, Any]] = []
 

@@ -240,6 +240,7 @@ MADE: dict[str, Any] = {
         ({"earlier": [{**MADE, "device": "H100"}]}, "device: cpu (3 runs), H100, then cpu (NAME)"),
     ],
 )
+@pytest.mark.sampled(5)
 def test_runs_that_differ_in_what_should_be_alike_are_named(
     other: dict[str, Any], said: str, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -374,6 +375,7 @@ def test_runs_of_one_epoch_have_a_sentence_and_no_empty_charts(file: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["report.html", "small.md", "small.csv", "small.tex"])
+@pytest.mark.slow
 def test_a_report_replaces_reports_and_nothing_else(file: Path, name: str) -> None:
     write_run(file, 9.0, point("se", "A", 0))
     arguments = ["report", "runs", "--table", str(file), "--out", "out"]

@@ -82,6 +82,7 @@ def test_the_scores_are_those_of_the_definition(same_camera: str, capsys: pytest
     assert re.search(rf"^mAP +{found['mAP']:.2f}$", said, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_features_distances_the_library_and_search_agree() -> None:
     features, rows = drawn()
     features = features.astype(np.float32)

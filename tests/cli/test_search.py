@@ -137,6 +137,7 @@ def test_it_says_how_many_images_in_how_long(
     np.testing.assert_allclose(found.features, wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_predict_and_embed_agree(people: Path, checkpoint: Path, embedded: Path) -> None:
     with pytest.warns(UserWarning, match="not the published set"):
         assert run(["predict", "--ckpt_path", str(checkpoint)]) == 0
@@ -225,6 +226,7 @@ def brute_force(embedded: Path, query: str) -> list[tuple[str, float]]:
     return [(path, distance) for distance, path in sorted(kept)]
 
 
+@pytest.mark.slow
 def test_the_ranking_is_that_of_the_features_without_junk(embedded: Path, people: Path, checkpoint: Path) -> None:
     found = search(people / "query", embedded, "--ckpt_path", str(checkpoint), "--top", "50")
     assert (found["gallery"]["images"], len(found["queries"])) == (41, 8)  # without the box of no one
@@ -244,6 +246,7 @@ def test_the_ranking_is_that_of_the_features_without_junk(embedded: Path, people
     )
 
 
+@pytest.mark.slow
 def test_frames_on_a_sheet_have_the_colours_of_the_ranking(embedded: Path, people: Path) -> None:
     found = search(embedded, embedded, "--top", "12", "--queries", "6")
     entries = [entry for entry in found["queries"] if entry["sheet"] == "sheet-01.png"]
@@ -304,6 +307,7 @@ def test_a_query_whose_images_are_all_junk_has_an_empty_row(capsys: pytest.Captu
     assert (found["folder"] / "sheet-01.png").is_file()
 
 
+@pytest.mark.slow
 def test_distances_and_reranking() -> None:
     generator = np.random.default_rng(0)
     features = generator.normal(size=(40, 6)).tolist()
@@ -319,6 +323,7 @@ def test_distances_and_reranking() -> None:
         assert [result["path"] for result in entry["ranking"]] == [f"{i}.jpg" for i in row.argsort()[:3].tolist()]
 
 
+@pytest.mark.slow
 def test_some_of_many_queries_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     features = np.random.default_rng(0).normal(size=(60, 4)).tolist()
     query, gallery = made("query", features, "?" * 60), made("gallery", features[:3], "???")
@@ -353,6 +358,7 @@ def test_distractors_are_nobody_in_particular(embedded: Path) -> None:
         (["0002_c1s1_000451_03.jpg", "2024_c1_000001.jpg"], 1),
     ],
 )
+@pytest.mark.slow
 def test_labels_are_read_from_names_that_fit_wholly_and_never_in_silence(
     names: list[str], known: int, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("run") / "checkpoints" / "last.ckpt", "classification", "rga_sc", stages=[3])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_becomes_a_file(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(4):
         Path("photos").mkdir(exist_ok=True)

@@ -150,6 +150,7 @@ def test_attention_of_one_size_fixes_the_image_s() -> None:
         open_torch(Path("a.pt2"))(torch.randn(1, 3, 96, 128))
 
 
+@pytest.mark.slow
 def test_the_network_is_left_as_it_was_and_real_images_are_compared_on() -> None:
     task, _ = build("classification", "stra", stages=[3])
     network = task.network
@@ -178,6 +179,7 @@ def test_modules_alone_export() -> None:
         assert near(program.module()(y), module(y))
 
 
+@pytest.mark.slow
 def test_onnx_computes_the_same_and_needs_nothing_of_ours() -> None:
     """The graph has standard operations alone, and the weights are in the file."""
     onnx = pytest.importorskip("onnx")

@@ -273,6 +273,7 @@ def test_pairs_are_drawn_with_their_distances_and_without_any() -> None:
 # --- files ---
 
 
+@pytest.mark.slow
 def test_figures_are_saved_as_png_and_pdf_the_same_each_time(tmp_path: Path) -> None:
     masks = {"one": {"attention.stage1": torch.rand(1, 1, 8, 4)}}
     files, again = (save(masks_figure(PIXELS[:1], masks), tmp_path / folder, "masks") for folder in ("new", "again"))

@@ -98,7 +98,11 @@ CONFIGURATION = (
 NUMBERS = (
     Case("infinite learning rate", "{C} --model.optimizer.lr .inf", r"--model.optimizer.lr is inf, expected a finite"),
     Case("learning rate NaN", "{C} --model.optimizer.lr .nan", r"--model.optimizer.lr is nan, expected a finite"),
-    Case("learning rate in words", "{C} --model.optimizer.lr inf", r"--model.optimizer.lr is 'inf', expected a number"),
+    Case(
+        "learning rate in words",
+        "{C} --model.optimizer.lr inf",
+        r"--model.optimizer.lr is 'inf', expected a finite number",
+    ),
     Case("negative learning rate", "{C} --model.optimizer.lr -0.1", r"torch.optim.SGD: Invalid learning rate: -0.1"),
     Case("negative momentum", "{C} --model.optimizer.momentum -1", r"torch.optim.SGD: Invalid momentum value: -1"),
     Case("negative decay", "{C} --model.optimizer.weight_decay -1", r"Invalid weight_decay value: -1"),

@@ -45,6 +45,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("task", MODELS)
+@pytest.mark.slow
 def test_the_network_is_the_task_s(task: str, checkpoints: dict[str, Path]) -> None:
     model, original = relattn.load(checkpoints[task]), load_task(checkpoints[task])
     assert not model.network.training
@@ -58,6 +59,7 @@ def test_the_network_is_the_task_s(task: str, checkpoints: dict[str, Path]) -> N
 
 @pytest.mark.parametrize("feature", ["before_norm", "after_norm"])
 @pytest.mark.parametrize("neck", ["bnneck", "plain"])
+@pytest.mark.slow
 def test_features_compared_by_distance_keep_their_length(neck: str, feature: str) -> None:
     file = save(Path("people.ckpt"), "reid", neck=neck, feature=feature, distance="euclidean", flip_test=False)
     model, original = relattn.load(file), load_task(file)
@@ -130,6 +132,7 @@ def test_faces_are_prepared_as_their_data_do(size: tuple[int, int], checkpoints:
 
 @pytest.mark.parametrize("size", [(48, 64), (130, 50), (33, 20)])
 @pytest.mark.parametrize("task", MODELS)
+@pytest.mark.sampled(8)
 def test_metadata_say_how_images_are_prepared(task: str, size: tuple[int, int], checkpoints: dict[str, Path]) -> None:
     model, pixels = relattn.load(checkpoints[task]), picture(*size)
     metadata = json.loads(json.dumps(model.metadata))
@@ -189,6 +192,7 @@ def test_segmentation_answers_at_the_size_of_each_image(checkpoints: dict[str, P
     assert len(model.metadata["classes"]) == len(model.metadata["palette"]) == 19
 
 
+@pytest.mark.slow
 def test_embeddings_answer_with_features(checkpoints: dict[str, Path]) -> None:
     for task in ("reid", "face"):
         features = relattn.load(checkpoints[task])(picture(seed=1), picture(seed=2), picture(seed=1))
@@ -220,6 +224,7 @@ def test_scores_come_from_the_result_beside() -> None:
     ],
     ids=str,
 )
+@pytest.mark.sampled(6)
 def test_what_is_no_image_is_refused(image: object, message: str, checkpoints: dict[str, Path]) -> None:
     Path("text.png").write_text("no image")
     model = relattn.load(checkpoints["reid"])

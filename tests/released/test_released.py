@@ -117,6 +117,7 @@ def test_files_without_counters_are_whole_and_what_has_no_place_is_reported(netw
     assert "backbone.rga_att1.theta_spatial.0.weight" in convert_rga(partly).unplaced
 
 
+@pytest.mark.slow
 def test_other_networks_are_refused_with_names_and_shapes(file):
     with pytest.raises(InputError, match=r"cls.weight is \(12, 2048\), and head.classifier.weight .* is \(9, 2048\)"):
         load_released(file, task(9))

@@ -93,6 +93,7 @@ def test_a_checkpoint_amid_an_epoch_is_not_written_either() -> None:
     assert not Path("amid.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_with_too_large_a_rate_keeps_its_checkpoint(cifar: Path) -> None:
     tiny = ["fit", "--task", "classification", "--backbone", "resnet8", "--data", "CIFAR10", "--data.root", str(cifar)]
     options = [

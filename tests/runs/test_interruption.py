@@ -95,6 +95,7 @@ def stopped_at(epoch: int, batch: int, number: int) -> Iterator[None]:
 @pytest.mark.parametrize(
     "task", ["reid", *(pytest.param(name, marks=pytest.mark.slow) for name in ("face", "segmentation"))]
 )
+@pytest.mark.slow
 def test_a_run_that_is_told_to_stop_goes_on_from_that_step(task: str, root, capsys) -> None:
     assert run(command(task, root(task), "whole")) == 0
     with stopped_at(epoch=1, batch=1, number=signal.SIGTERM), pytest.raises(SystemExit) as stopped:
@@ -118,6 +119,7 @@ def test_a_run_that_is_told_to_stop_goes_on_from_that_step(task: str, root, caps
         2,  # the last step of an epoch waits for its end
     ],
 )
+@pytest.mark.slow
 def test_ctrl_c_stops_after_the_step(batch: int, cifar: Path, capsys) -> None:
     assert run(command("classification", cifar, "whole")) == 0
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

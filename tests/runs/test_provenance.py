@@ -172,6 +172,7 @@ def test_faces_and_their_verification_sets_have_a_fingerprint(faces: Path) -> No
 # --- Runs -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_says_what_it_was_made_with_from_its_start(
     classification_run: Path, copy_of: Callable[[Path], Path]
 ) -> None:
@@ -195,6 +196,7 @@ def test_a_run_says_what_it_was_made_with_from_its_start(
     assert {name: after[name] for name in again} == again
 
 
+@pytest.mark.slow
 def test_no_key_is_kept(
     cifar: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

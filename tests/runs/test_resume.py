@@ -123,6 +123,7 @@ def options(change: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=options)
+@pytest.mark.sampled(10)
 def test_a_changed_plan_holds_from_where_the_run_goes_on(change: dict[str, Any]) -> None:
     whole, before = train(**change), train()
     assert train(stop=(2, 3)) == before[:12]
@@ -248,6 +249,7 @@ LONGER = ("--trainer.max_epochs", "4", "--data.batch_size", "50", "--trainer.lim
 CHANGED = (*LONGER, "--model.optimizer.lr", "0.02", "--trainer.log_every_n_steps", "1")
 
 
+@pytest.mark.slow
 def test_changed_options_apply_and_are_recorded(cifar: Path, copy_of: Callable[[Path], Path]) -> None:
     plain = ("--attention", "none", "--model.schedule", "relattn.tasks.schedules.Polynomial")
     whole = fit("classification", cifar, *plain, *CHANGED, "--name", "whole")

@@ -81,6 +81,7 @@ def test_the_streams_are_put_back() -> None:
     assert (sys.stdout, sys.stderr) == before
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_last_step_ends_the_run_before_its_test(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = Interruption.on_train_batch_start
 
@@ -101,6 +102,7 @@ def test_a_signal_in_the_last_step_ends_the_run_before_its_test(cifar: Path, mon
     assert {"val/score", "test/score", "train/loss"} <= result(folder)["scores"].keys()
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_final_test_ends_it_and_going_on_makes_it(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = RunRecord.on_test_start
 

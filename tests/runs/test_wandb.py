@@ -68,6 +68,7 @@ def read(file: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_an_offline_run_holds_all_of_it(
     streets: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

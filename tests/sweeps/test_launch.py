@@ -114,6 +114,7 @@ def test_a_program_that_is_not_there_fails(file: Path) -> None:
     assert run(["sweep", str(file), "--set", "attention=se", "--set", "seed_everything=0"]) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_to_the_same_table(file: Path, tmp_path: Path) -> None:
     assert run(["sweep", str(file), "--runs", "undisturbed"]) == 0
     hold = tmp_path / "hold"
@@ -139,6 +140,7 @@ def test_a_killed_sweep_goes_on_to_the_same_table(file: Path, tmp_path: Path) ->
     assert Path("one/fake.csv").read_text() == Path("two/fake.csv").read_text()
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_stops_its_runs(file: Path, tmp_path: Path) -> None:
     hold = tmp_path / "hold"
     hold.touch()

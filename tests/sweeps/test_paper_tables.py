@@ -67,6 +67,7 @@ def test_runs_name_what_there_is(path: Path) -> None:
             assert run.options.get("data", "CIFAR100") in catalogue.recipes("data")
 
 
+@pytest.mark.slow
 def test_the_first_run_of_a_file_of_each_task_starts() -> None:
     """Its line is parsed and checked, its task and data are built, and its network where nothing is computed."""
     chosen = ("rga_table1", "rga_arxiv_table6", "rga_arxiv_table7", "stra_table4")

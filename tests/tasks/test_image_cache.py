@@ -54,6 +54,7 @@ def make(request: pytest.FixtureRequest) -> Make:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.sampled(3)
 def test_batches_are_the_same_and_no_file_is_decoded_again(
     make: Make, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -342,6 +342,7 @@ def test_the_tables_are_large_and_have_no_line_twice() -> None:
 
 
 @pytest.mark.parametrize(("line", "holds"), VALID, ids=[line for line, _ in VALID])
+@pytest.mark.sampled(12)
 def test_a_valid_option_sets_up_a_run(line: str, holds: Callable[[Trainer], bool], set_up: SetUp) -> None:
     trainer = set_up(shlex.split(f"{SMALL} {line}"))
     assert holds(trainer)
@@ -351,6 +352,7 @@ def test_a_valid_option_sets_up_a_run(line: str, holds: Callable[[Trainer], bool
 
 
 @pytest.mark.parametrize(("line", "message"), MISTAKES, ids=[line for line, _ in MISTAKES])
+@pytest.mark.sampled(10)
 def test_a_mistake_is_refused_in_one_line(line: str, message: str, set_up: SetUp) -> None:
     with pytest.raises(InputError) as raised:
         set_up(shlex.split(f"{SMALL} {line}"))
@@ -403,6 +405,7 @@ def logged(folder: Path, name: str) -> list[float]:
         return [float(row[name]) for row in csv.DictReader(lines) if row.get(name)]
 
 
+@pytest.mark.slow
 def test_callbacks_of_the_user_work_in_fit_and_in_every_later_command(cifar: Path) -> None:
     bar = one("RichProgressBar")
     folder = fit(cifar, f"--trainer.max_epochs 2 --trainer.callbacks {several(TOP, STOPPING, bar)}")
@@ -424,6 +427,7 @@ def test_callbacks_of_the_user_work_in_fit_and_in_every_later_command(cifar: Pat
     ],
     ids=["SWA", "EMA"],
 )
+@pytest.mark.slow
 def test_averages_of_weights_are_what_is_tested_kept_and_read_again(callback: str, cifar: Path) -> None:
     folder = fit(cifar, f"--trainer.max_epochs 2 --trainer.callbacks {callback}")
     plain = fit(cifar, "--trainer.max_epochs 2", name="plain")
@@ -436,6 +440,7 @@ def test_averages_of_weights_are_what_is_tested_kept_and_read_again(callback: st
     assert result(folder.with_name("again"))["scores"] == scores
 
 
+@pytest.mark.slow
 def test_a_learning_rate_and_a_batch_size_that_are_found_are_those_of_the_run(cifar: Path) -> None:
     rate = one("LearningRateFinder", num_training_steps=16)
     size = one("BatchSizeFinder", max_trials=2, steps_per_trial=1)
@@ -456,6 +461,7 @@ def test_a_learning_rate_and_a_batch_size_that_are_found_are_those_of_the_run(ci
         fit(cifar, f"--trainer.callbacks {rate}", name="short")
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_by_held_out_validation_is_tested(cifar: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = fit(cifar, "--best --data.validation 40 --trainer.max_epochs 3 --model.optimizer.lr 1")
     values = logged(folder, "val/score")
@@ -499,6 +505,7 @@ def test_the_best_checkpoint_by_held_out_validation_is_tested(cifar: Path, capfd
         ("--model.optimizer LBFGS --trainer.precision 16-mixed --model.optimizer.max_iter no", r"max_iter"),
     ],
 )
+@pytest.mark.sampled(8)
 def test_what_shows_when_all_is_built_is_said_before_the_first_step(line: str, message: str, cifar: Path) -> None:
     with pytest.raises(InputError, match=message) as raised:
         fit(cifar, line)
@@ -506,6 +513,7 @@ def test_what_shows_when_all_is_built_is_said_before_the_first_step(line: str, m
     assert not Path("runs/classification/run").exists()
 
 
+@pytest.mark.slow
 def test_best_of_other_tasks_says_what_gives_a_validation_set(streets: Path, faces: Path) -> None:
     for task, root, message in (
         ("segmentation", streets, "--data CamVid"),
@@ -537,6 +545,7 @@ def test_a_flag_shows_where_an_error_comes_from(
         assert said.splitlines()[-1].startswith("relattn: error: ")
 
 
+@pytest.mark.slow
 def test_fused_optimizers_are_clipped_in_mixed_precision_as_others_are(cifar: Path) -> None:
     line = "--trainer.precision bf16-mixed --trainer.gradient_clip_val 0.01 --model.optimizer.fused"
     fused, plain = (fit(cifar, f"{line} {value}", name=value) for value in ("true", "false"))
@@ -556,6 +565,7 @@ def test_gradients_are_divided_by_the_scale_of_the_loss_before_they_are_clipped(
     torch.testing.assert_close(weight.detach(), torch.tensor([2.4, 3.2]))
 
 
+@pytest.mark.slow
 def test_overfit_batches_are_the_same_in_every_epoch(cifar: Path, people: Path) -> None:
     line = "--trainer.overfit_batches 1 --trainer.max_epochs 2 --model.optimizer.lr 1e-12 --model.schedule null"
     line += " --trainer.check_val_every_n_epoch 1"

@@ -29,6 +29,7 @@ def test_a_run_owns_a_folder_that_holds_everything(classification_run: Path) -> 
     assert (kept["num_classes"], kept["image_size"], kept["class_names"]) == (10, (32, 32), list(OBJECTS))
 
 
+@pytest.mark.slow
 def test_a_timm_backbone_is_trained_and_held_out_images_are_what_validation_scores(cifar: Path) -> None:
     chosen = ["--backbone", "resnet10t", "--attention", "rga_s", "--model.stages", "[1]"]
     folder = fit("classification", cifar, *chosen, "--data.validation", "50")
@@ -50,6 +51,7 @@ def test_a_saved_configuration_reproduces_its_run_alone(classification_run: Path
     assert configs[0] == configs[1]
 
 
+@pytest.mark.slow
 def test_evaluation_and_prediction_of_a_checkpoint(
     classification_run: Path, copy_of: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,6 +70,7 @@ def test_evaluation_and_prediction_of_a_checkpoint(
     assert rows(folder / "metrics.csv"), "the run's own metrics are left alone"
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_its_checkpoint_in_its_folder(
     classification_run: Path, copy_of: Callable[[Path], Path]
 ) -> None:
@@ -109,6 +112,7 @@ def test_explicit_options_win_over_recipes(cifar: Path, capsys: pytest.CaptureFi
         (["--model.pretrained", "nowhere.safetensors"], "no such file of weights"),
     ],
 )
+@pytest.mark.slow
 def test_what_is_wrong_is_said_without_a_traceback(
     arguments: list[str], named: str, cifar: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -201,6 +201,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
+@pytest.mark.slow
 def test_any_damage_gives_nothing_but_input_errors(data: st.DataObject, tmp_path: Path) -> None:
     path = write_records(tmp_path / "train", IMAGES)
     target = data.draw(st.sampled_from(["train.rec", "train.idx", "property"]))

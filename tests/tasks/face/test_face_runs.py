@@ -55,6 +55,7 @@ def test_a_run_with_stra_is_scored(face_run: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["face_cosface", "face_softmax"])
+@pytest.mark.slow
 def test_recipes_train_and_score_every_set(task: str, faces: Path) -> None:
     sets = [] if task == "face_softmax" else ["--data.verification_sets", str(list(SETS))]
     folder = fit("face", faces, "--task", task, "--attention", "none", *sets)
@@ -66,6 +67,7 @@ def test_recipes_train_and_score_every_set(task: str, faces: Path) -> None:
 
 
 @pytest.mark.parametrize(("task", "attention"), [("face", "stra"), ("face_cosface", "none"), ("face_softmax", "none")])
+@pytest.mark.slow
 def test_recipes_are_the_papers(task: str, attention: str) -> None:
     config = read_command_line(["--task", task, "--attention", attention]).config
     assert config["trainer"]["max_epochs"] == 20
@@ -95,6 +97,7 @@ def test_recipes_are_the_papers(task: str, attention: str) -> None:
         )
 
 
+@pytest.mark.slow
 def test_learning_beats_chance(faces: Path) -> None:
     """Eight people are learned by heart in a minute's fraction."""
     options = ["--trainer.max_epochs", "8", "--trainer.check_val_every_n_epoch", "20", "--model.dropout", "0"]
@@ -127,6 +130,7 @@ def features_by_hand(checkpoint: Path, files: list[Path]) -> np.ndarray:
     return features / np.linalg.norm(features, axis=1, keepdims=True)
 
 
+@pytest.mark.slow
 def test_verify_prints_distance_threshold_and_decision(
     faces: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,6 +147,7 @@ def test_verify_prints_distance_threshold_and_decision(
         assert re.search(rf"decision +{decision}", capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_embed_and_search_serve_faces(faces: Path, checkpoint: Path) -> None:
     images = faces / "faces" / "train"
     given = ["--ckpt_path", str(checkpoint), "--gpus", "0"]
@@ -163,6 +168,7 @@ def test_embed_and_search_serve_faces(faces: Path, checkpoint: Path) -> None:
     assert len(ranking["queries"]) == 4
 
 
+@pytest.mark.slow
 def test_test_and_predict_agree(face_run: Path, copy_of: Callable[[Path], Path]) -> None:
     folder = copy_of(face_run)
     for command in ("test", "predict"):
@@ -207,6 +213,7 @@ def test_the_compared_feature(checkpoint: Path) -> None:
     ids=str,
 )
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
+@pytest.mark.slow
 def test_wrong_options_are_refused(options: list[str], message: str, faces: Path) -> None:
     with pytest.raises(InputError, match=message):
         fit("face", faces, "--attention", "none", *options, "--data.eval_batch_size", "16")

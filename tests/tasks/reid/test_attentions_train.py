@@ -20,6 +20,7 @@ QUICK = ("se", "stra")
     "recipe",
     [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in catalogue.recipes("attention")],
 )
+@pytest.mark.slow
 def test_a_recipe_trains_and_its_run_is_called_by_it(recipe: str, people: Path) -> None:
     folder = fit("reid", people, *TINY, "--attention", recipe)
     assert folder.name.startswith(f"market1501-resnet14t-{recipe}-")

@@ -38,6 +38,7 @@ def sets(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_one_command_scores_a_network_on_many_sets(
     sets: Path, reid_run: Path, copy_of: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -54,6 +55,7 @@ def test_one_command_scores_a_network_on_many_sets(
     assert run(["test", "--ckpt_path", str(folder), "--data", "DukeMTMC", "--data.root", str(sets)]) == 0
 
 
+@pytest.mark.slow
 def test_what_is_no_test_set_is_said_before_anything_is_scored(sets: Path, reid_run: Path) -> None:
     line = ["test", "--ckpt_path", str(reid_run), "--data.root", str(sets), "--test_data"]
     for entries, said in (
@@ -67,6 +69,7 @@ def test_what_is_no_test_set_is_said_before_anything_is_scored(sets: Path, reid_
     assert not (reid_run / "test").exists()
 
 
+@pytest.mark.slow
 def test_people_of_several_sets_are_kept_apart(sets: Path) -> None:
     folder = fit("reid", sets, "--data", "Market1501+MSMT17", "--test_data", "Market1501,MSMT17")
     found = result(folder)
@@ -75,6 +78,7 @@ def test_people_of_several_sets_are_kept_apart(sets: Path) -> None:
     assert 0 < found["scores"]["test/mAP/MSMT17"] <= 100
 
 
+@pytest.mark.slow
 def test_a_trained_network_is_fine_tuned(sets: Path, reid_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = ("--data", "MSMT17", "--model.pretrained", str(reid_run), "--model.frozen_epochs", "1")
     found = result(fit("reid", sets, *line))

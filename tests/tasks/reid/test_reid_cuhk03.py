@@ -97,6 +97,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("release", "home"), RELEASES)
 @pytest.mark.parametrize("beside", ["release", "home", "root"])
 @pytest.mark.parametrize("boxes", ["labeled", "detected"])
+@pytest.mark.sampled(5)
 def test_the_release_is_found_in_every_nesting(
     release: str, home: str, beside: str, boxes: str, tmp_path: Path
 ) -> None:
@@ -259,6 +260,7 @@ def test_wrong_arguments_are_named(arguments: dict[str, Any], said: str, root: P
         ("filelist", np.array([*NAMES[1:], "9_001_1_01.png"], object)[:, None], "1 of the 24 .*9_001_1_01.png"),
     ],
 )
+@pytest.mark.sampled(3)
 def test_a_wrong_protocol_is_named(field: str, value: Any, said: str, root: Path) -> None:
     file = write_protocol(root, **{field: value})
     with pytest.raises(InputError, match=said) as caught:

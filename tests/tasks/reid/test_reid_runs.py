@@ -34,6 +34,7 @@ def test_a_run_scores_the_retrieval(reid_run: Path) -> None:
     assert (reid_run / "pictures").is_dir()
 
 
+@pytest.mark.slow
 def test_learning_beats_chance(people: Path) -> None:
     """Twelve people are learned by heart in a minute's fraction: the training error falls well below chance."""
     options = ["--attention", "none", "--trainer.max_epochs", "6", "--trainer.limit_train_batches", "1.0"]
@@ -54,6 +55,7 @@ def test_a_run_is_the_same_with_any_number_of_workers_and_after_a_pause(people: 
     assert result(whole)["scores"] == result(paused)["scores"]
 
 
+@pytest.mark.slow
 def test_stra_s_recipe_freezes_and_shuffles_and_validation_identities_are_held_out(people: Path) -> None:
     recipe = ["--task", "reid_stra", "--attention", "none", "--data.batch_size", "8", "--model.last_stride", "2"]
     folder = fit("reid", people, *recipe, "--data.validation", "3", "--trainer.check_val_every_n_epoch", "1")
@@ -72,6 +74,7 @@ def test_stra_s_recipe_freezes_and_shuffles_and_validation_identities_are_held_o
     assert found["scores"]["val/mAP"] != found["scores"]["test/mAP"]
 
 
+@pytest.mark.slow
 def test_the_recipe_of_the_released_stra_trains_and_compares_a_short_embedding(people: Path) -> None:
     recipe = [
         "--task",
@@ -95,6 +98,7 @@ def test_the_recipe_of_the_released_stra_trains_and_compares_a_short_embedding(p
     assert "train/metric_loss" not in result(folder)["scores"]
 
 
+@pytest.mark.slow
 def test_options_of_evaluation_are_reported_beside_and_predict_writes_what_was_scored(
     reid_run: Path, copy_of: Callable[[Path], Path]
 ) -> None:
@@ -115,6 +119,7 @@ def test_options_of_evaluation_are_reported_beside_and_predict_writes_what_was_s
     assert embedding.features.shape == (len(embedding.entries), 64)
 
 
+@pytest.mark.slow
 def test_a_manifest_with_one_camera(people: Path) -> None:
     source = people / MARKET
     lines = ["path,identity,split"]
@@ -130,6 +135,7 @@ def test_a_manifest_with_one_camera(people: Path) -> None:
     assert result(fit("reid", source, *options, "--model.same_camera", "match"))["scores"]["test/unmatched"] == 0
 
 
+@pytest.mark.slow
 def test_a_corrupt_image_is_named_without_a_traceback(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path(shutil.copytree(people, "corrupt")) / MARKET
     image = min((folder / "bounding_box_train").iterdir())

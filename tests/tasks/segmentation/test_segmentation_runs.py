@@ -50,6 +50,7 @@ def test_a_run_with_attention_is_scored(segmentation_run: Path) -> None:
     ("task", "attention"),
     [("segmentation", "rga_sc"), pytest.param("segmentation_aspp", "none", marks=pytest.mark.slow)],
 )
+@pytest.mark.slow
 def test_a_recipe_trains_and_is_scored(task: str, attention: str, streets: Path) -> None:
     folder = fit("segmentation", streets, "--task", task, "--attention", attention)
     assert folder.name.startswith(f"cityscapes-resnet14t-{attention}-")
@@ -57,6 +58,7 @@ def test_a_recipe_trains_and_is_scored(task: str, attention: str, streets: Path)
 
 
 @pytest.mark.parametrize("task", RECIPES)
+@pytest.mark.slow
 def test_a_recipe_states_the_paper_s_numbers_and_builds_its_network(task: str) -> None:
     file = catalogue.conf() / "task" / f"{task}.yaml"
     train, val = {
@@ -76,6 +78,7 @@ def test_a_recipe_states_the_paper_s_numbers_and_builds_its_network(task: str) -
     assert parameters / 1e6 == pytest.approx(expected, abs=0.005)
 
 
+@pytest.mark.slow
 def test_predictions_are_label_ids_that_the_official_script_scores_alike(
     segmentation_run: Path, streets: Path, copy_of: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +135,7 @@ def test_attention_in_the_context_of_the_head(segmentation_run: Path) -> None:
         ),
     ],
 )
+@pytest.mark.slow
 def test_attention_is_trained_where_it_belongs_or_is_sent(options: list[str], where: str, streets: Path) -> None:
     check_places(fit("segmentation", streets, *options, "--data.image_scale", "0.5"), where)
 
@@ -145,6 +149,7 @@ def test_attention_is_trained_where_it_belongs_or_is_sent(options: list[str], wh
         ("rga_sc", {"context_mode": "masks"}, "network.context.attention"),
     ],
 )
+@pytest.mark.slow
 def test_attention_is_built_where_it_belongs_and_learns(attention: str, arguments: dict, where: str) -> None:
     task, _ = build("segmentation", attention, **arguments)
     assert_places(task, where)
@@ -167,6 +172,7 @@ def assert_places(task: Task, where: str) -> None:
     assert all(name.startswith(where) for name in names)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_said(streets: Path) -> None:
     for options, message in (
         (["--data.batch_size", "1"], "at least 2 images|batch"),
