@@ -69,6 +69,7 @@ def train(task: str, attention: str, options: argparse.Namespace, console: Any) 
     command = [
         *(sys.executable, "-P", "-m", "relattn", "fit", "--task", str(catalogue.conf() / "demo" / f"{task}.yaml")),
         *("--attention", attention, "--data.root", str(options.root), "--runs", str(options.runs)),
+        *(["--model.attention.init_args.mask_init=half"] if attention == "rga_sc" else []),  # not as noise
         *([f"--trainer.max_epochs={options.epochs}"] if options.epochs else []),
     ]
     console.rule(f"{task}, attention: {attention}")
