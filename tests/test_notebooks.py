@@ -13,7 +13,7 @@ pytest.importorskip("ipykernel", reason="notebooks need more: pip install -e '.[
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-NAMES = ["1_attention_tour", "2_people", "3_relations_and_modes", "4_from_sweep_to_report"]
+NAMES = ["1_attention_tour", "2_people", "3_relations_and_modes", "4_from_sweep_to_report", "5_faces"]
 
 
 def read(path: Path):
@@ -196,4 +196,15 @@ def test_from_a_sweep_to_a_report(tmp_path: Path) -> None:
     assert float(row_of(given["table"], "raw pixels")[0].partition("†")[0]) < min(scores)
     assert given["plot"].endswith("<picture>")
     assert "9 runs, in runs/sweeps/rga_arxiv_table7" in given["paper"]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_faces(tmp_path: Path) -> None:
+    given = executed("5_faces", tmp_path)
+    pixels, network = (numbers(given["table"], name) for name in ("grey pixels", "ResNet-8 + StRA"))
+    assert network[-1] > pixels[-1] + 5  # the mean of the packs
+    assert "5 packs of 40 pairs" in given["features"]
+    for picture in ("preview", "hills-figure", "pairs", "modes-figure"):
+        assert given[picture].endswith("<picture>")
     assert not list(tmp_path.iterdir())
