@@ -80,6 +80,9 @@ def one_process(rank: int) -> dict[str, Any]:
     return {**{name: metric(rank) for name, metric in METRICS.items()}, "triplet": triplet(rank)}
 
 
+pytestmark = pytest.mark.slow  # two processes are started
+
+
 @pytest.fixture(scope="module")
 def found() -> list[dict[str, Any]]:
     """What each of two processes computes."""

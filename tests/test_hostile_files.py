@@ -18,6 +18,9 @@ MOST_MEBIBYTES = 700
 """Of memory that reading any file may take: the largest image that is decoded, and some."""
 
 
+pytestmark = pytest.mark.slow  # a process that reads some 200 files
+
+
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], Path]:
     """What came of every file, and the folder in which they were read."""
@@ -32,7 +35,6 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, A
     return [{**line, "harmless": harmless[line["name"], line["reader"]]} for line in found], place
 
 
-@pytest.mark.slow
 def test_each_file_is_refused_with_one_clear_error(outcomes: tuple[list[dict[str, Any]], Path]) -> None:
     found, _ = outcomes
     assert len({line["name"] for line in found}) >= 150

@@ -128,6 +128,7 @@ def test_a_signal_in_the_final_test_ends_it_and_going_on_makes_it(cifar: Path, m
     ],
     ids=["before validation", "while saving", "twice while saving"],
 )
+@pytest.mark.sampled(3)
 def test_a_signal_in_validation_or_while_saving_skips_and_repeats_nothing(
     owner: type,
     name: str,
