@@ -255,6 +255,8 @@ def read_batches(folder: Path, files: dict[str, str], label_key: str, classes: i
             raise InputError(f"{path} has no 'data' and {label_key!r}, as CIFAR's files have, but {found}.") from error
         if not isinstance(targets, list):
             raise InputError(f"{path}: {label_key} is of type {type(targets).__name__}, expected a list of integers.")
+        if not targets:
+            raise InputError(f"{path} holds no image, expected CIFAR's file as its authors give it.")
         if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (len(targets), PIXELS):
             found = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
             raise InputError(
