@@ -269,7 +269,6 @@ def test_the_last_map_of_a_face_network() -> None:
 
 
 @pytest.mark.parametrize(("family", "task"), [(name, TASKS[n % 2]) for n, name in enumerate(SMALL_FAMILIES)])
-@pytest.mark.sampled(5)
 def test_small_families(family: str, task: str) -> None:
     outcome = attempt(task, FAMILIES[family], attention=True)
     assert outcome.trained, outcome.reason
