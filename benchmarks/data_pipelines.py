@@ -38,7 +38,7 @@ from relattn.synthetic.people.layouts import write_market1501
 from relattn.synthetic.streets.layouts import write_cityscapes
 from relattn.tasks.classification import CIFAR10
 from relattn.tasks.data import Data
-from relattn.tasks.decoding import decode_image, read_image
+from relattn.tasks.decoding import decode_image
 from relattn.tasks.face import Faces
 from relattn.tasks.image_data import ImageData
 from relattn.tasks.reid import Market1501
@@ -81,9 +81,7 @@ def by_itself(data: Data) -> tuple[str, int, One]:
         vary = transforms.Compose([*augment, transforms.Normalize(data.mean, data.std)])
         return "torchvision's transforms alone", len(pictures), lambda index: vary(pictures[index])
     decoded: One
-    if isinstance(data, Market1501):
-        decoded = lambda index: read_image(train.root / train.images[index].path)  # noqa: E731
-    elif isinstance(data, Cityscapes):
+    if isinstance(data, Cityscapes):
         decoded = lambda index: train.decode(index)  # noqa: E731
     else:
         decoded = lambda index: decode_image(train.encoded(index), "")  # noqa: E731

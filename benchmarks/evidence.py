@@ -15,10 +15,11 @@ from typing import Any
 
 import yaml
 
+from relattn.runs.run_folder import read_json
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 KEPT = (
-    "label",
     "seed",
     "identity",
     "parameters",
@@ -44,14 +45,14 @@ def collect(name: str, runs: Path, device: str) -> dict[str, Any]:
     sweep = sweep_of(name)
     labels, rows = sweep["table"]["labels"], sweep["parameters"][sweep["table"]["rows"]]["values"]
     found = []
-    for file in (runs / name).glob("*/result.json"):
-        result = json.loads(file.read_text())
-        if "test/score" not in result.get("scores", {}):
-            print(f"{file.parent.name} has not finished: left out")
+    for folder in sorted(file.parent for file in (runs / name).glob("*/run.json")):
+        result = read_json(folder / "result.json")
+        if result is None or "test/score" not in result.get("scores", {}):
+            print(f"{folder.name} has not finished: left out")
             continue
-        kept = {key: result[key] for key in KEPT if key != "label"}
+        kept = {key: result[key] for key in KEPT}
         scores = {key: value for key, value in result["scores"].items() if key.startswith("test/")}
-        found.append({"label": labels[result["row"]], **kept, "run": file.parent.name, "scores": scores})
+        found.append({"label": labels[result["row"]], **kept, "run": folder.name, "scores": scores})
     order = [labels[row] for row in rows]
     found.sort(key=lambda run: (order.index(run["label"]), run["seed"]))
     task = sweep["parameters"]["task"]["value"]
@@ -74,12 +75,8 @@ def table(evidence: dict[str, Any]) -> str:
     ]
     for label in labels:
         first = runs[label][0]
-        cells = [
-            f"**{mean_and_spread(values[label][name])}**"
-            if best[name] == label
-            else mean_and_spread(values[label][name])
-            for name in scores
-        ]
+        bold = {name: "**" if best[name] == label else "" for name in scores}
+        cells = [f"{bold[name]}{mean_and_spread(values[label][name])}{bold[name]}" for name in scores]
         costs = f"{first['parameters'] / 1e6:.2f} M | {first['macs'] / 1e6:.0f} M"
         lines.append(f"| {label} | {len(runs[label])} | {costs} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -4,14 +4,13 @@ All images are decoded before the first epoch, by threads, ahead of the worker p
 process that starts them, so that one copy serves them all.
 """
 
-import logging
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from relattn.cores import available_cores
 from relattn.errors import InputError
@@ -21,8 +20,6 @@ SHARE_OF_MEMORY = 0.7
 
 FIRST = 32
 """Images, spread over the set, whose size tells that of all."""
-
-log = logging.getLogger(__name__)
 
 
 def free_memory() -> int | None:
@@ -39,14 +36,19 @@ def free_memory() -> int | None:
         return free
 
 
+def arrays(decoded: Any) -> tuple[NDArray[Any], ...]:
+    """The arrays of an image."""
+    return decoded if isinstance(decoded, tuple) else (decoded,)
+
+
 def nbytes(decoded: Any) -> int:
     """Size of the arrays of an image."""
-    return sum(map(nbytes, decoded)) if isinstance(decoded, tuple) else decoded.nbytes
+    return sum(array.nbytes for array in arrays(decoded))
 
 
 def sealed(decoded: Any) -> Any:
     """An image whose arrays cannot be written to: augmentation that did would change all later epochs."""
-    for array in decoded if isinstance(decoded, tuple) else (decoded,):
+    for array in arrays(decoded):
         array.flags.writeable = False
     return decoded
 
@@ -63,9 +65,8 @@ def decode_all(name: str, count: int, decode: Callable[[int], Any], *, processes
     Raises:
         InputError: If they do not fit into the memory that is free, or one cannot be decoded.
     """
-    start, threads = time.perf_counter(), max(1, available_cores() // processes)
     some = np.linspace(0, count - 1, min(count, FIRST)).astype(int)
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(max(1, available_cores() // processes)) as pool:
         expected = processes * count * sum(map(nbytes, pool.map(decode, map(int, some)))) // len(some)
         free = free_memory()
         if free is not None and expected > SHARE_OF_MEMORY * free:
@@ -74,10 +75,7 @@ def decode_all(name: str, count: int, decode: Callable[[int], Any], *, processes
                 f"{name}: cache is 'ram', and {count:,} decoded images{copies} take about {gigabytes(expected)} of the "
                 f"{gigabytes(free)} of memory that are free: leave --data.cache out."
             )
-        images = list(pool.map(lambda index: sealed(decode(index)), range(count)))
-    taken = sum(map(nbytes, images))
-    log.info(f"{count:,} images decoded in {time.perf_counter() - start:.1f} s, {gigabytes(taken)} of memory")
-    return images
+        return list(pool.map(lambda index: sealed(decode(index)), range(count)))
 
 
 def gigabytes(size: int) -> str:

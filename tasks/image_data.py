@@ -18,7 +18,7 @@ from relattn.cores import available_cores
 from relattn.errors import InputError
 from relattn.preprocessing import Preprocessing
 from relattn.tasks.data import Data
-from relattn.tasks.decoding import Pixels, decode_wholly
+from relattn.tasks.decoding import Pixels, decode_image, decode_wholly
 from relattn.tasks.image_cache import decode_all
 from relattn.tasks.samplers import InOrder, SampleIndex, Shuffled
 
@@ -79,8 +79,15 @@ class ImageSet(Dataset[dict[str, Any]]):
     """The decoded images, where they are kept in memory."""
 
     def decode(self, index: int) -> Any:
-        """The decoded file or files of a sample: an array `(H, W, 3)` uint8 RGB, or a tuple of arrays."""
-        raise NotImplementedError
+        """The decoded file or files of a sample: an array `(H, W, 3)` uint8 RGB, or a tuple of arrays.
+
+        Raises:
+            InputError: If there is no file, or it cannot be decoded.
+        """
+        content = self.encoded(index)
+        if content is None:
+            raise InputError(f"{self.image_name(index)} is in no file, so that there is nothing to decode.")
+        return decode_image(content, self.image_name(index))
 
     def decoded(self, index: int) -> Any:
         """The same, from memory where it is kept there; read only."""

@@ -18,7 +18,7 @@ from torch.utils.data import default_collate
 from relattn.errors import InputError, MissingFileError
 from relattn.preprocessing import Interpolation, Preprocessing
 from relattn.tasks.classification.augmentation import Augmentation, Pipeline
-from relattn.tasks.decoding import Pixels, read_image
+from relattn.tasks.decoding import Pixels
 from relattn.tasks.files import check_files, content_of, origin, some_of
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet, Unvaried
@@ -69,9 +69,6 @@ class Photos(ImageSet):
 
     def encoded(self, index: int) -> bytes:
         return content_of(self.root / self.photos[index].path)
-
-    def decode(self, index: int) -> Pixels:
-        return read_image(self.root / self.photos[index].path)
 
     def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
         """Read and process an image."""

@@ -16,7 +16,7 @@ from torch.utils.data import default_collate
 from relattn.errors import InputError
 from relattn.preprocessing import Preprocessing
 from relattn.synthetic.staging import is_generated
-from relattn.tasks.decoding import Pixels, decode_image
+from relattn.tasks.decoding import Pixels
 from relattn.tasks.face.sources import Joined
 from relattn.tasks.face.verification_sets import OFFICIAL, VerificationSet
 from relattn.tasks.fingerprint import combined
@@ -52,7 +52,7 @@ class FaceImages(ImageSet):
 
     def decode(self, index: int) -> Pixels:
         """A face at the size that the network has it."""
-        return self.preprocessing.resized(decode_image(self.images.read(index), self.images.where(index)))
+        return self.preprocessing.resized(super().decode(index))
 
     def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
         """Read an image."""

@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 
 from relattn.errors import InputError
 from relattn.preprocessing import Interpolation, Preprocessing
-from relattn.tasks.decoding import Pixels, read_image
+from relattn.tasks.decoding import Pixels
 from relattn.tasks.embeddings import Entry
 from relattn.tasks.files import content_of, file_numbers, origin
 from relattn.tasks.fingerprint import fingerprint
@@ -84,9 +84,6 @@ class ReIDImages(ImageSet):
         image = self.images[index]
         split = "query" if index < self.queries else "gallery"
         return Entry(image.path, str(image.identity), str(image.camera), split)
-
-    def decode(self, index: int) -> Pixels:
-        return read_image(self.root / self.images[index].path)
 
     def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
         """Read and process an image."""

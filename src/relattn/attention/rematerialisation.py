@@ -64,13 +64,20 @@ class Recipe:
             self.made = None
         return made
 
+    def use(self) -> None:
+        """Count a use, and at the first one those of the maps that this one is made of."""
+        self.uses += 1
+        if self.uses == 1:
+            for source in self.inputs:
+                if isinstance(source, Remade):
+                    source.recipe.use()
+
 
 class Remade:
     """A view of a map that is made again."""
 
     def __init__(self, recipe: Recipe, like: Tensor) -> None:
         self.recipe, self.shape, self.strides, self.offset = recipe, like.shape, like.stride(), like.storage_offset()
-        recipe.uses += 1
 
     def get(self) -> Tensor:
         """The view."""
@@ -115,6 +122,8 @@ class Rematerialisation:
         for saved in self.saved:
             assert isinstance(saved.content, Kept)
             saved.content = self.source(saved.content.tensor)
+            if isinstance(saved.content, Remade):
+                saved.content.recipe.use()
         self.saved, self.recipes = [], {}
 
 

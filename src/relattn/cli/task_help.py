@@ -11,6 +11,7 @@ from relattn.cli import catalogue
 from relattn.cli.arguments import Argument, arguments_of
 from relattn.cli.columns import table, width
 from relattn.cli.lightning.recipes import Config, recipe_file, task_recipe
+from relattn.cli.main import FLAGS
 
 USAGE = """usage: relattn {command} --task {task} [options]
 
@@ -31,15 +32,12 @@ the run:
 RUN = {
     "--trainer.precision P": "32-true, or bf16-mixed, 16-mixed, ...",
     "--trainer.max_steps N": "steps in place of epochs",
-    "--trainer NAME": "an overlay of conf/trainer: {trainers}",
-    "--logger NAME": "an overlay of conf/logger: {loggers}",
-    "--best": "keep the checkpoint with the best val/score of a held-out validation, and test that one",
+    **{flag: FLAGS[flag] for flag in ("--trainer NAME", "--logger NAME", "--best")},
     "--figures masks,...": "figures after every epoch (relattn figures --help)",
     "--seed_everything N": "{seed}",
-    "--runs FOLDER": "where runs are kept, by default runs",
+    "--runs FOLDER": FLAGS["--runs FOLDER"],
     "--ckpt_path FILE": "go on from a checkpoint, a run's folder, or last (with --name)",
-    "--config FILE": "a configuration, such as a run's config.yaml",
-    "--print_config": "print the whole configuration and stop",
+    **{flag: FLAGS[flag] for flag in ("--config FILE", "--print_config")},
     "--help_all": "every option of Lightning's trainer",
 }
 
