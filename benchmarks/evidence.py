@@ -4,7 +4,8 @@
     python benchmarks/evidence.py evidence_people --runs runs/sweeps
 
 The sweep file names rows, labels and scores. Cells are means and standard deviations over seeds; nothing is left out:
-a run that has not finished is named. `--table` prints the table of a JSON that is there.
+a run that has not finished is named, and runs of the JSON that the folder lacks stay in it. `--table` prints the table
+of a JSON that is there.
 """
 
 import argparse
@@ -40,8 +41,8 @@ def sweep_of(name: str) -> dict[str, Any]:
     return content
 
 
-def collect(name: str, runs: Path, device: str) -> dict[str, Any]:
-    """The finished runs of a sweep, in the order of its rows and seeds."""
+def collect(name: str, runs: Path, device: str, earlier: list[dict[str, Any]]) -> dict[str, Any]:
+    """The finished runs of a sweep and those that were finished earlier, in the order of its rows and seeds."""
     sweep = sweep_of(name)
     labels, rows = sweep["table"]["labels"], sweep["parameters"][sweep["table"]["rows"]]["values"]
     found = []
@@ -54,6 +55,12 @@ def collect(name: str, runs: Path, device: str) -> dict[str, Any]:
         scores = {key: value for key, value in result["scores"].items() if key.startswith("test/")}
         found.append({"label": labels[result["row"]], **kept, "run": folder.name, "scores": scores})
     order = [labels[row] for row in rows]
+    new = {(run["label"], run["seed"]) for run in found}
+    found += [run for run in earlier if run["label"] in order and (run["label"], run["seed"]) not in new]
+    if len({run["fingerprint"] for run in found}) > 1:
+        raise SystemExit(
+            f"{name}: the runs were trained on different data: {sorted({r['fingerprint'] for r in found})}"
+        )
     found.sort(key=lambda run: (order.index(run["label"]), run["seed"]))
     task = sweep["parameters"]["task"]["value"]
     recipe = f"conf/{task.removeprefix('../')}.yaml"
@@ -99,7 +106,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not asked.table:
         if asked.runs is None:
             options.error("--runs is missing: the folder that `relattn sweep` wrote")
-        file.write_text(json.dumps(collect(asked.sweep, asked.runs, asked.device), indent=1) + "\n")
+        earlier = json.loads(file.read_text())["runs"] if file.is_file() else []
+        file.write_text(json.dumps(collect(asked.sweep, asked.runs, asked.device, earlier), indent=1) + "\n")
     print(table(json.loads(file.read_text())))
 
 
