@@ -7,7 +7,7 @@ export WANDB_MODE ?= offline
 export NO_ALBUMENTATIONS_UPDATE := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: setup lock audit demo test test-slow test-lowest test-newest bench lint docs clean
+.PHONY: setup lock audit demo test test-fast test-slow test-lowest test-newest bench lint docs clean
 
 setup: .venv/installed
 
@@ -31,7 +31,11 @@ audit: setup
 demo: setup
 	$(BIN)/relattn demo
 
-test: setup lint
+# What is checked and what is run take the two cores side by side.
+test: setup
+	$(MAKE) --no-print-directory --jobs 2 lint test-fast
+
+test-fast: setup
 	$(BIN)/python -m pytest -n 2 -m "not slow" --durations 20
 
 test-slow: setup

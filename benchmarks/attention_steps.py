@@ -3,10 +3,9 @@
     python benchmarks/attention_steps.py
     python benchmarks/attention_steps.py --attention all      # every recipe of conf/attention
 
-Each network has processes of its own, which take turns, as a user's training has one. `relattn benchmark` measures.
+Each network has processes of its own, which take turns, as a user's training has one; what attention computes again is
+also compared in one process, where the networks have the same weights. `relattn benchmark` measures.
 """
-
-import dataclasses
 
 from claims import apart, of_costs, parser, report
 
@@ -30,11 +29,12 @@ def main(arguments: list[str] | None = None) -> None:
     sizes = {"batch": batch, "image": image}
     claims = [claim for cost in others for claim in of_costs(cost.name, cost, plain, kind="cost", sizes=sizes)]
     if "rga_sc" in chosen:
-        for recompute in ("nothing", "all"):
-            options = ["--attention", "rga_sc", *network, *apart(asked), *where, "--recompute", recompute]
-            plain, again = measure(options)
-            again = dataclasses.replace(again, name=f"{again.name}, {recompute} recomputed")
-            claims += of_costs(again.name, again, plain, kind="cost", sizes=sizes)
+        recompute = ["--attention", "rga_sc", *network, *where, "--recompute", "cheap", "nothing", "all"]
+        plain, _, *others = measure([*recompute, *apart(asked)])
+        claims += [claim for cost in others for claim in of_costs(cost.name, cost, plain, kind="cost", sizes=sizes)]
+        _, cheap, nothing, everything = measure([*recompute, "--rounds", str(asked.rounds), "--warmup", "1"])
+        for name, cost in (("cheap", cheap), ("all", everything)):
+            claims += of_costs(f"one process, {name} beside nothing", cost, nothing, kind="cost", sizes=sizes)
     report("attention_steps", asked, claims, device=asked.device)
 
 

@@ -45,8 +45,12 @@ class Data(LightningDataModule):
     holding_out: ClassVar[str] = "no option of this data set gives one"
     """How a validation set is got that is not the test set, for whoever needs one: the option, in words."""
 
-    sets: dict[str, Any]
-    """The samples of `train`, `val`, `test` and, where it is another set than that of test, `predict`."""
+    def __init__(self) -> None:
+        """Begin without samples."""
+        super().__init__()
+        self.sets: dict[str, Any] = {}
+        """The samples of `train`, `val`, `test` and, where it is another set than that of test, `predict`, by split;
+        what has loaders alone leaves it empty."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
@@ -104,7 +108,7 @@ class Data(LightningDataModule):
 
     def samples(self, split: str) -> Any:
         """The samples of a split: `self.sets[split]`, or else the data set of the split's loader."""
-        if split in getattr(self, "sets", {}):
+        if split in self.sets:
             return self.sets[split]
         loader = {"train": self.train_dataloader, "val": self.val_dataloader}.get(split, self.test_dataloader)()
         return getattr(loader, "dataset", loader)

@@ -185,7 +185,6 @@ class ImageData(Data):
             raise InputError(f"{type(self).__name__}: cache is {cache!r}, expected 'ram' or null.")
         self.check_files, self.cache, self.workers = check_files, cache, workers
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
-        self.sets = {}
 
     def expect(self, **numbers: tuple[int, int]) -> None:
         """Raise an InputError unless each number is at least what stands beside it."""

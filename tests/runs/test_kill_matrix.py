@@ -1,6 +1,7 @@
 """Runs of every task are killed at every moment, and gone on with: they end as one that was left alone, bit for bit.
 
-Weights, optimizer, schedule, callbacks, scores, rows of metrics, the result and pictures are compared.
+Weights, optimizer, schedule, callbacks, scores, rows of metrics, the result and pictures are compared, and what an
+offline run of W&B holds.
 """
 
 import json
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from killed_runs import REFUSED, Camera, differences, in_child, told_at
 from small_runs import RUNS
+from wandb_files import history
 
 import relattn.cli.lightning.suite  # noqa: F401 (so that the processes that are forked need not import it)
 
@@ -46,6 +48,7 @@ STOPPING = (
     *("--trainer.max_epochs", "5", "--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/score"),
     *("--trainer.callbacks.mode", "max", "--trainer.callbacks.patience", "1", "--trainer.callbacks.min_delta", "100"),
 )  # which stops after two validations
+WANDB = ("--logger", "wandb")
 BF16 = ("--trainer.precision", "bf16-mixed")
 
 ALONE = {
@@ -56,6 +59,7 @@ ALONE = {
     "EMA": EMA,
     "EarlyStopping": STOPPING,
     "bf16": BF16,
+    "W&B": WANDB,
 }
 PAIRS = {
     "workers, accumulation": (*WORKERS, *ACCUMULATION),
@@ -108,6 +112,14 @@ def put_back(copy: Path, folder: Path) -> None:
     shutil.copytree(copy, folder)
 
 
+def compared(whole: Path, folder: Path) -> list[str]:
+    """What differs between two runs, and between their histories of W&B where they have some."""
+    found = differences(whole, folder)
+    if (whole / "wandb").is_dir() and history(whole) != history(folder):
+        found.append(f"W&B: {history(whole)} {history(folder)}")
+    return found
+
+
 def states(moments: list[list[str]], *, every: bool) -> Iterator[tuple[Path, list[str]]]:
     """The copies to go on with, and the moments at which the run was like that."""
     wanted = set(CHOSEN)
@@ -132,7 +144,7 @@ def test_a_run_that_is_killed_ends_as_one_that_was_not(task: str, name: str, req
         cells += len(found)
         if (copy / "checkpoints" / "last.ckpt").is_file():
             assert status == 0, (found, Path("log").read_text())
-            assert differences(whole, folder) == [], found
+            assert compared(whole, folder) == [], found
         else:  # before its first checkpoint there is nothing to go on from
             assert status == REFUSED, found
             assert "Start it again" in Path("log").read_text()
@@ -142,6 +154,6 @@ def test_a_run_that_is_killed_ends_as_one_that_was_not(task: str, name: str, req
     for batch in (0, 2):
         assert going_on(folder, told_at(1, batch, signal.SIGTERM)) in (143, 0), Path("log").read_text()
     assert going_on(folder) == 0, Path("log").read_text()
-    assert differences(whole, folder) == [], moments[amid]
+    assert compared(whole, folder) == [], moments[amid]
     cells += len(moments[amid])
     print(f"{task}, {name}: {cells} moments")  # noqa: T201 (for the record of the matrix)

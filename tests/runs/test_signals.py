@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from killed_runs import result_of
-from small_runs import checkpoint_of, fit, result
+from killed_runs import REFUSED, differences, in_child, result_of
+from small_runs import RUNS, checkpoint_of, fit, result
 
 from relattn.cli.main import run
 from relattn.cli.streams import Unbreakable, unbreakable_output
@@ -117,6 +117,66 @@ def test_a_signal_in_the_final_test_ends_it_and_going_on_makes_it(cifar: Path, m
     assert ended.value.code == 129
     assert run(["fit", "--ckpt_path", "last", "--name", "mine"]) == 0
     assert {"val/score", "test/score"} <= result(Path("runs/classification/mine"))["scores"].keys()
+
+
+PHASES = {
+    "before the first step": (Interruption, "on_train_start"),
+    "a step": (Interruption, "on_train_batch_start"),
+    "validation": (RunRecord, "on_validation_start"),
+    "saving": (Checkpoints, "save_checkpoint"),
+    "the final test": (RunRecord, "on_test_start"),
+}
+SLURM = {"JOB_ID": "17", "JOB_NAME": "market", "NTASKS": "1", "PROCID": "0", "LOCALID": "0"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "told",
+    [[signal.SIGINT], [signal.SIGINT, signal.SIGINT], [signal.SIGTERM], [signal.SIGHUP], [signal.SIGUSR1]],
+    ids=["Ctrl-C", "Ctrl-C twice", "SIGTERM", "SIGHUP", "SIGUSR1 under SLURM"],
+)
+@pytest.mark.parametrize("phase", PHASES)
+def test_every_signal_in_every_phase_has_its_exit_code_and_loses_nothing(
+    phase: str, told: list[signal.Signals], cifar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = [*RUNS["classification"], "--data.root", str(cifar), "--name", "mine"]
+    folder, log = Path("runs/classification/mine"), Path("log")
+    assert in_child(line, None, log) == 0, log.read_text()
+    whole = folder.rename("whole")
+    asked = Path("asked").absolute()
+    if signal.SIGUSR1 in told:
+        scheduler = Path("bin/scontrol").absolute()
+        scheduler.parent.mkdir()
+        scheduler.write_text(f'#!/bin/sh\necho "$@" > {asked}\n')
+        scheduler.chmod(0o755)
+        monkeypatch.setenv("PATH", str(scheduler.parent), prepend=os.pathsep)
+        for name, value in SLURM.items():
+            monkeypatch.setenv(f"SLURM_{name}", value)
+
+    def prepare() -> None:
+        owner, name = PHASES[phase]
+        function = getattr(owner, name)
+        left = list(told)
+
+        def tell(*arguments: object, **options: object) -> None:
+            while left:
+                os.kill(os.getpid(), left.pop(0))
+            function(*arguments, **options)
+
+        setattr(owner, name, tell)
+
+    assert in_child(line, prepare, log) == 128 + told[0], log.read_text()
+    assert not (folder / "result.json").exists()
+    assert asked.is_file() == (signal.SIGUSR1 in told)
+    if not checkpoint_of(folder).is_file():
+        assert phase == "before the first step" or len(told) == 2, "nothing else is without a checkpoint"
+        if folder.is_dir():
+            assert in_child(["fit", "--ckpt_path", str(folder)], None, log) == REFUSED
+            assert "Start it again" in log.read_text()
+        return
+    assert in_child(["fit", "--ckpt_path", str(folder)], None, log) == 0, log.read_text()
+    # What stops amid its only epoch has written a checkpoint more.
+    assert [found for found in differences(whole, folder) if not found.startswith("previous.ckpt")] == []
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,7 @@
 """W&B: how runs are named and grouped, and a true offline run read back from its file."""
 
 import json
-import struct
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import wandb
 from jsonargparse import Namespace
 from PIL import Image
 from small_runs import fit, result, rows
+from wandb_files import read
 
 from relattn.runs.wandb_logging import name_run, previous_id, tables
 
@@ -24,48 +23,6 @@ FACTS = {
     "data": "Market1501",
     "identity": "0123456789",
 }
-
-
-def records(file: Path) -> Iterator[Any]:
-    """The records of a `.wandb` file: after 7 bytes, blocks of 32 KiB with pieces of checksum, length and kind."""
-    from wandb.proto import wandb_internal_pb2
-
-    content, place, parts = file.read_bytes(), 7, b""
-    while place + 7 <= len(content):
-        if 32768 - place % 32768 < 7:
-            place += 32768 - place % 32768
-            continue
-        _, length, kind = struct.unpack("<IHB", content[place : place + 7])
-        parts += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # all of a record, or its last piece
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(parts)
-            parts = b""
-            yield record
-
-
-def values(items: Any) -> dict[str, Any]:
-    """Keys and values of a record's items."""
-    return {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
-
-
-def read(file: Path) -> dict[str, Any]:
-    """What a `.wandb` file says: the run, its configuration, the rows of its history, its summary, its metrics."""
-    found: dict[str, Any] = {"config": {}, "history": [], "summary": {}, "metrics": {}}
-    for record in records(file):
-        kind = record.WhichOneof("record_type")
-        if kind == "run":
-            found["run"] = record.run
-        elif kind == "config":
-            found["config"] |= values(record.config.update)
-        elif kind == "history":
-            found["history"].append(values(record.history.item))
-        elif kind == "summary":
-            found["summary"] |= values(record.summary.update)
-        elif kind == "metric":
-            found["metrics"][record.metric.name] = record.metric
-    return found
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from relattn.cli.columns import table
 FAMILIES = {
     "resnet20, 32, 44, 56, 110, 218": "residual networks for 32x32 images, any depth 6n + 2",
     "densenet100, densenet_bc100, densenet_bc112": "dense networks for 32x32 images, growth 12, or another: _k24",
-    "any timm CNN": "resnet50, resnet50.tv_in1k (with weights), mobilenetv2_100, ...: `relattn list backbones resnet`",
+    "any timm network": "resnet50, resnet50.tv_in1k (with weights), vit_tiny_patch16_224: `relattn list backbones`",
 }
 
 

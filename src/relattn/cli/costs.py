@@ -4,6 +4,7 @@ That form is the materialised one for RGA, and for StRA and SASA the one that un
 """
 
 import argparse
+import copy
 import dataclasses
 import json
 import os
@@ -60,9 +61,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="compile each network")
     parser.add_argument(
         "--recompute",
+        nargs="+",
         choices=["cheap", "all", "nothing"],
-        default="cheap",
-        help="what attention computes again in the backward pass",
+        default=["cheap"],
+        help="what attention computes again in the backward pass; several are measured side by side",
     )
     parser.add_argument("--no_materialised", action="store_true", help="leave materialised and unfolded forms out")
     parser.add_argument(
@@ -129,10 +131,12 @@ def networks(options: argparse.Namespace) -> "dict[str, nn.Module]":
         if attention is None:
             continue
         label, own = label_of(name, options.backbone), network(attention)
-        for module in outermost(own):
-            module.recompute = options.recompute
-        if options.form in (None, "own"):
-            found[label] = own
+        for number, recompute in enumerate(options.recompute):
+            same = own if number == 0 else copy.deepcopy(own)
+            for module in outermost(same):
+                module.recompute = recompute
+            if options.form in (None, "own"):
+                found[label if number == 0 else recomputed(label, recompute)] = same
         if options.no_materialised or options.form == "own":
             continue
         if has_relations(own):
@@ -147,6 +151,11 @@ def networks(options: argparse.Namespace) -> "dict[str, nn.Module]":
 def label_of(attention: str, backbone: str | None) -> str:
     """Display name of a network with that attention."""
     return attention if backbone is None else f"{backbone} + {attention}"
+
+
+def recomputed(label: str, recompute: str) -> str:
+    """Display name of the same network where attention computes something else again."""
+    return f"{label}, {recompute} recomputed"
 
 
 def table(costs: "list[Cost]", options: argparse.Namespace, device: str) -> None:
@@ -237,20 +246,24 @@ def measure_apart(options: argparse.Namespace, arguments: list[str]) -> "list[Co
     from relattn.costs.measure import Cost
 
     differ = {} if options.no_materialised else differences(*build_all(options))
-    chosen = [] if options.backbone is None else [["--form", "plain"]]
+    chosen = {} if options.backbone is None else {options.backbone: ["--form", "plain"]}
     for name in options.attention:
         if name in ("none", "null"):
             continue
-        chosen.append(["--attention", name, "--form", "own"])
-        if any(f"{label_of(name, options.backbone)}, {form}" in differ for form in SLOW_FORMS):
-            chosen.append(["--attention", name, "--form", "slow"])
+        label, (first, *others) = label_of(name, options.backbone), options.recompute
+        chosen[label] = ["--attention", name, "--form", "own", "--recompute", first]
+        for form in SLOW_FORMS:
+            if f"{label}, {form}" in differ:
+                chosen[f"{label}, {form}"] = ["--attention", name, "--form", "slow", "--recompute", first]
+        for other in others:
+            chosen[recomputed(label, other)] = ["--attention", name, "--form", "own", "--recompute", other]
     if not chosen:
         raise InputError(NOTHING)
     found: dict[str, Cost] = {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "cost.json"
         for _ in range(options.apart):
-            for one in chosen:
+            for name, one in chosen.items():
                 command = [sys.executable, "-P", "-m", "relattn", "benchmark", *arguments, *one, "--apart", "0"]
                 command += ["--json", str(file)]
                 run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603, it is ours
@@ -258,9 +271,8 @@ def measure_apart(options: argparse.Namespace, arguments: list[str]) -> "list[Co
                     raise InputError(f"{' '.join(command)} failed:\n{run.stderr.strip()}")
                 (cost,) = json.loads(file.read_text())["costs"]
                 fields = {key.name: cost[key.name] for key in dataclasses.fields(Cost)}
-                name = fields["name"]
-                fields["times"] = (*(found[name].times if name in found else ()), *fields["times"])
-                found[name] = Cost(**{**fields, "difference": differ.get(name)})
+                times = (*(found[name].times if name in found else ()), *fields["times"])
+                found[name] = Cost(**{**fields, "name": name, "times": times, "difference": differ.get(name)})
     return list(found.values())
 
 

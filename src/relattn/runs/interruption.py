@@ -10,7 +10,8 @@ end a run with the exit code 128 + the signal's number:
 - in training after the step that is being made, with a checkpoint; a validation that is due is made first;
 - in the final test at once: the last epoch's checkpoint and scores are there, and going on makes the test.
 
-A second Ctrl-C ends it at once, with the checkpoint that there is.
+SIGUSR1 has SLURM start the job again, whenever it comes. A second Ctrl-C ends a run at once, with the checkpoint that
+there is.
 """
 
 import os
@@ -85,6 +86,8 @@ class Signals:
             return  # a worker, which a terminal tells too: it ends with the run
         again = number == signal.SIGINT and self.told is signal.SIGINT
         if again or not self.training:
+            if number == signal.SIGUSR1 and os.environ.get("SLURM_PROCID", "0") == "0":
+                requeue()
             raise SystemExit(128 + number)
         if number == signal.SIGINT:
             sys.stderr.write("\nrelattn: stops after this step; Ctrl-C again to stop at once, without a checkpoint\n")

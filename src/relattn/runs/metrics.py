@@ -119,6 +119,11 @@ def as_csv(columns: list[str], rows: list[Row], *, header: bool = True) -> str:
     return text.getvalue()
 
 
+def log_row(logger: Logger, row: Row) -> None:
+    """Give a logger a row of `metrics.csv`."""
+    logger.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
+
+
 def metrics_logger(trainer: Trainer) -> MetricsLogger:
     """The logger of a run's `metrics.csv`."""
     (logger,) = (one for one in trainer.loggers if isinstance(one, MetricsLogger))

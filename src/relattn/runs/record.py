@@ -7,6 +7,7 @@ optimizer have been found to go together, so that a run that is refused leaves i
 import statistics
 import time
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ import relattn
 from relattn.costs.measure import count_macs
 from relattn.publish import publish_json, publish_text, remove_leftovers
 from relattn.runs import wandb_logging
-from relattn.runs.metrics import epoch_has_ended, metrics_logger, row_of_epoch
+from relattn.runs.metrics import MetricsLogger, epoch_has_ended, log_row, metrics_logger, row_of_epoch
 from relattn.runs.provenance import git_state, versions
 from relattn.runs.run_folder import RunClaim, read_json
 from relattn.runs.secrets import hidden, hidden_in_yaml
@@ -83,6 +84,20 @@ class RunRecord(Callback):
                 wandb_logging.log_start(logger, config, {**self.facts, **self.made})
             else:
                 logger.log_hyperparams({name: config.get(name) for name in ("seed_everything", "model", "data")})
+        self.log_resumed(trainer.loggers)
+
+    def log_resumed(self, loggers: Iterable[Logger]) -> None:
+        """Give the user's loggers what the checkpoint of a run that goes on holds and they may lack.
+
+        That is the row of its last epoch, since a kill may come after the checkpoint and before that row is logged;
+        another time it is logged twice, with equal values.
+        """
+        for logger in loggers:
+            if not self.resumed_rows or isinstance(logger, MetricsLogger):
+                continue
+            if isinstance(logger, WandbLogger) and wandb_logging.begin_anew_offline(logger, self.resumed_rows):
+                continue
+            log_row(logger, self.resumed_rows[-1])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.begin(trainer)

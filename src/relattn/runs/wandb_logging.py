@@ -12,6 +12,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, WandbLogger
 from rich.console import Console
 
+from relattn.runs.metrics import Row, log_row
+
 COSTS = ("parameters", "macs", "seconds_per_step", "seconds", "epochs")
 """What `result.json` says beside scores, and a run's summary has."""
 
@@ -61,6 +63,27 @@ def previous_id(folder: Path) -> str | None:
     """The id of the run that is gone on with, None for a new one."""
     found = [path.name.partition("run-")[2] for path in folder.glob("wandb/*run-*-*")]  # <date>_<time>-<id>
     return max(found).rpartition("-")[2] if found else None
+
+
+def begin_anew_offline(logger: WandbLogger, rows: Iterable[Row]) -> bool:
+    """Let an offline run that goes on hold its whole history; returns whether it is one.
+
+    W&B cannot continue an offline run: each start has a folder of its own, and `wandb sync` of a later one with the
+    same id replaces what an earlier one sent. So the new folder gets the rows up to the checkpoint, and earlier ones
+    go to `wandb-earlier/`, out of the way of `wandb sync <run>/wandb/*`, with their pictures and machine readings.
+    """
+    run = logger.experiment
+    if not getattr(run, "offline", False):
+        return False
+    current = Path(run.sync_dir)
+    aside = current.parents[1] / "wandb-earlier"
+    for earlier in sorted(current.parent.glob("offline-run-*")):
+        if earlier.name != current.name and not earlier.is_symlink():
+            aside.mkdir(exist_ok=True)
+            earlier.replace(aside / earlier.name)
+    for row in rows:
+        log_row(logger, row)
+    return True
 
 
 def loggers_of(loggers: Iterable[Logger]) -> list[WandbLogger]:

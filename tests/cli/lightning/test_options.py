@@ -419,18 +419,22 @@ def test_callbacks_of_the_user_work_in_fit_and_in_every_later_command(cifar: Pat
     assert len(logged(folder, "train/loss")) == 3
 
 
+NO_BATCH_NORM = "--backbone convnext_atto --attention none"
+
+
 @pytest.mark.parametrize(
-    "callback",
+    ("callback", "network"),
     [
-        one("StochasticWeightAveraging", swa_lrs=0.05, swa_epoch_start=1),
-        one("EMAWeightAveraging", decay=0.5),
+        (one("StochasticWeightAveraging", swa_lrs=0.05, swa_epoch_start=1), ""),
+        (one("StochasticWeightAveraging", swa_lrs=0.05, swa_epoch_start=1), NO_BATCH_NORM),
+        (one("EMAWeightAveraging", decay=0.5), ""),
     ],
-    ids=["SWA", "EMA"],
+    ids=["SWA", "SWA without batch norm", "EMA"],
 )
 @pytest.mark.slow
-def test_averages_of_weights_are_what_is_tested_kept_and_read_again(callback: str, cifar: Path) -> None:
-    folder = fit(cifar, f"--trainer.max_epochs 2 --trainer.callbacks {callback}")
-    plain = fit(cifar, "--trainer.max_epochs 2", name="plain")
+def test_averages_of_weights_are_what_is_tested_kept_and_read_again(callback: str, network: str, cifar: Path) -> None:
+    folder = fit(cifar, f"--trainer.max_epochs 2 {network} --trainer.callbacks {callback}")
+    plain = fit(cifar, f"--trainer.max_epochs 2 {network}", name="plain")
     first, second = (weights(checkpoint_of(one)) for one in (folder, plain))
     assert any(not torch.equal(value, second[name]) for name, value in first.items()), "they are averages"
     assert run(["test", "--ckpt_path", str(folder)]) == 0
