@@ -46,7 +46,7 @@ test-lowest: RESOLUTION := lowest-direct
 test-newest: RESOLUTION := highest
 test-lowest test-newest: setup
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$(RESOLUTION)
-	$(BIN)/uv pip install --quiet --python .venv-$(RESOLUTION) --resolution $(RESOLUTION) -e '.[suite,test,export,docs,notebooks]'
+	$(BIN)/uv pip install --quiet --python .venv-$(RESOLUTION) --resolution $(RESOLUTION) -e '.[suite,test,export,docs,notebooks,weights]'
 	.venv-$(RESOLUTION)/bin/python -m pytest -n 2 -m "not slow"
 
 bench: setup

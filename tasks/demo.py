@@ -12,8 +12,6 @@ class TaskDemo(ABC):
     """Data made for a task, trivial baselines, and a network's scores with and without attention."""
 
     title: str
-    seconds: int
-    """About how long training takes on two cores."""
     columns: ClassVar[dict[str, str]]
     """Headings with the test score that stands under each."""
     attention: str = "rga_sc"

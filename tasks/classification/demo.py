@@ -10,7 +10,6 @@ class Demo(TaskDemo):
     """ResNet-20 on objects in CIFAR-10's layout."""
 
     title = "Generated objects in CIFAR-10's layout"
-    seconds = 210
     columns: ClassVar[dict[str, str]] = {"error, %": "error"}
 
     def generate(self, root: Path) -> None:

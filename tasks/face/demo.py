@@ -10,7 +10,6 @@ class Demo(TaskDemo):
     """ResNet-20 with ArcFace on faces, verified on five sets."""
 
     title = "Generated faces, accuracy of verification"
-    seconds = 170
     attention = "stra"
     columns: ClassVar[dict[str, str]] = {
         "LFW": "accuracy/lfw",

@@ -10,7 +10,6 @@ class Demo(TaskDemo):
     """A dilated ResNet-18 with PPM on streets in Cityscapes' layout."""
 
     title = "Generated streets in Cityscapes' layout"
-    seconds = 170
     columns: ClassVar[dict[str, str]] = {"mIoU": "mIoU", "pixel accuracy": "pixel_accuracy"}
 
     def generate(self, root: Path) -> None:

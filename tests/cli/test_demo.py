@@ -36,7 +36,7 @@ def test_baselines_are_a_row_of_the_table() -> None:
     file.write_text(demo_matrix.with_given(FILE, {"best trivial baseline": scores}))
     assert file.read_text().splitlines()[0] == FILE.read_text().splitlines()[0]
     table = fill(grid.load(file), Records([], {}))
-    assert table.rows == ["best trivial baseline", "none", "rga_sc", "stra"]
+    assert table.rows == ["best trivial baseline", "none", "rga_sc", "stra_fade_in"]
     assert grid.load(file).grid() == grid.load(FILE).grid()
     written = text.markdown(table)
     assert "| best trivial baseline | 10.00 | 11.00 | 12.00 | 13.00 |" in written
