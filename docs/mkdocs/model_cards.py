@@ -28,18 +28,30 @@ def section(evidence: dict[str, Any]) -> str:
     labels = list(dict.fromkeys(run["label"] for run in evidence["runs"]))
     runs = {label: [run for run in evidence["runs"] if run["label"] == label] for label in labels}
     config = yaml.safe_load(recipe.read_text())
-    cards = [card(label, runs[label], config, evidence) for label in labels]
+    backbones = backbones_of(ROOT / evidence["sweep"], config["model"]["init_args"]["backbone"])
+    cards = [card(label, backbones[label], runs[label], config, evidence) for label in labels]
     return "\n\n".join([f"## {name}\n\n{summary}", *cards])
 
 
-def card(label: str, runs: Sequence[dict[str, Any]], config: dict[str, Any], evidence: dict[str, Any]) -> str:
+def backbones_of(file: Path, usual: str) -> dict[str, str]:
+    """The backbone of each row of a sweep's table, by the row's label; the recipe's where the row names none."""
+    sweep = yaml.safe_load(file.read_text())
+    rows = sweep["table"]["rows"]
+    options = sweep["options"][rows]
+    labels = sweep["table"]["labels"]
+    return {labels[row]: options.get(row, {}).get("backbone", usual) for row in sweep["parameters"][rows]["values"]}
+
+
+def card(
+    label: str, backbone: str, runs: Sequence[dict[str, Any]], config: dict[str, Any], evidence: dict[str, Any]
+) -> str:
     """The card of one network, over its seeds."""
     model, first = config["model"]["init_args"], runs[0]
     versions = ", ".join(f"{name} {first['versions'][name]}" for name in ("relattn", "torch", "lightning", "timm"))
     commits = sorted({run["git"]["commit"][:10] for run in runs})
     weights = "ImageNet weights of timm" if model.get("pretrained") is True else str(model.get("pretrained", "random"))
     facts = {
-        "network": f"{model['backbone']}, attention: {label}",
+        "network": f"{backbone}, {label}",
         "begins with": weights,
         "task": config["model"]["class_path"],
         "data": f"{config['data']['recipe']}, "

@@ -124,7 +124,7 @@ class Board:
             if self.live is not None and len(self.runs) > self.console.height - 8 and run.state == "waiting":
                 hidden += 1
                 continue
-            epoch = f"{run.epoch}/{run.epochs}" if run.epochs else f"{run.fraction:.0%}"
+            epoch = f"{run.epoch}/{run.epochs}" if run.epochs else f"{run.fraction:.0%}" if run.fraction else ""
             score = "" if run.score is None else f"{run.score:.2f}"
             state = f"[{COLOURS[run.state]}]{run.state}[/]"
             shown.add_row(self.names[folder], state, epoch, duration(self.left(folder)), score)
