@@ -69,7 +69,7 @@ def summary(console: Console, outcomes: dict[str, str], files: dict[str, Path], 
 def main(arguments: list[str] | None = None) -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--only", nargs="+", choices=SCRIPTS, default=SCRIPTS, metavar="SCRIPT", help="run only these")
-    options.add_argument("--minutes", type=float, default=15, help="for all together (15)")
+    options.add_argument("--minutes", type=float, default=60, help="for all together (60)")
     options.add_argument("--out", type=Path, help="folder of the JSON files, by default benchmarks/results")
     options.add_argument("--quick", action="store_true", help="sizes that show that they work; nothing else is learned")
     asked = options.parse_args(arguments)
