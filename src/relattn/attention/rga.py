@@ -247,7 +247,7 @@ class RGA(Attention):
                 "channels have no neighbours."
             )
         check_mask_init("RGA", mask_init)
-        self.mode, self.fusion = mode, fusion
+        self.mode, self.fusion, self.mask_init = mode, fusion, mask_init
         positions = self.size[0] * self.size[1]
 
         def mask(features: int, nodes: int, kernel: int = 1) -> RelationMask:

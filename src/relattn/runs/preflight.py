@@ -8,8 +8,12 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.call import _call_configure_model
 
+from relattn.attention import RGA
 from relattn.errors import InputError, suggest
 from relattn.tasks.base import Task
+
+SHORT = 2000
+"""Steps of a training too short for masks that begin as noise over trained features; the papers' have 100,000."""
 
 COUNTERS = {"epoch", "step"}
 """What a `ModelCheckpoint` may watch beside metrics."""
@@ -32,6 +36,7 @@ class Preflight(Callback):
             trainer.datamodule.check()  # type: ignore[attr-defined]
             check_monitors(trainer.callbacks, pl_module)  # type: ignore[attr-defined]
             check_parts(trainer, pl_module, ("val", "test"))
+            check_masks(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check a part of validation."""
@@ -63,6 +68,19 @@ def check_monitors(callbacks: Sequence[Callback], task: Task) -> None:
                 f"{type(callback).__name__}: monitor is {monitor!r}, which {type(task).__name__} does not log. "
                 f"{suggest(str(monitor), sorted(names))}"
             )
+
+
+def check_masks(trainer: Trainer, task: Task) -> None:
+    """Warn of masks that begin as noise over features from ImageNet, in a training that is short."""
+    noise = any(isinstance(module, RGA) and module.mask_init == "released" for module in task.modules())
+    steps = trainer.estimated_stepping_batches
+    if noise and task.pretrained is True and trainer.ckpt_path is None and steps < SHORT:
+        warnings.warn(
+            f"RGA's masks begin as noise over trained features, and this run has {steps:.0f} steps: after 260 of them "
+            "such a network had lost 67 of 79 mAP (docs/attention/rga.md). Masks that begin open lose nothing: "
+            "--attention rga_sc_open, or --model.attention.init_args.mask_init open.",
+            stacklevel=2,
+        )
 
 
 def check_parts(trainer: Trainer, task: Task, stages: Sequence[str]) -> None:
