@@ -168,6 +168,11 @@ class Face(EmbeddingTask):
         if not self.extra_set:
             self.threshold.fill_(scores["threshold"])  # type: ignore[operator]
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the last threshold as it is: callbacks that average weights average buffers too."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["state_dict"]["threshold"] = self.threshold.clone()  # type: ignore[operator]
+
     @classmethod
     def scores(cls) -> tuple[Score, ...]:
         return (Score("accuracy", "mean accuracy"), *(Score(f"accuracy/{name}", name) for name in OFFICIAL))

@@ -206,7 +206,10 @@ def differences(whole: Path, other: Path) -> list[str]:
         contents = [read_whole(file) for file in files]
         for part in sorted(set(contents[0]) | set(contents[1])):
             if part != "seconds" and part != "seconds_per_step" and not same(*(one.get(part) for one in contents)):
-                found.append(f"{name}: {part}: {[one.get(part) for one in contents] if part != 'state_dict' else ''}")
+                one, two = (content.get(part) for content in contents)
+                if part == "state_dict":  # whose names say enough
+                    one, two = [key for key in one if not same(one[key], two.get(key))], ""
+                found.append(f"{name}: {part}: {one} {two}")
     for name in ("metrics.csv", "config.yaml"):
         texts = [(folder / name).read_text() for folder in (whole, other)]
         if texts[0] != texts[1]:
