@@ -54,6 +54,12 @@ def test_a_run_with_stra_is_scored(face_run: Path) -> None:
     assert 0 < extra <= 0.1 * 8  # eight heads' diversity, times its weight
 
 
+@pytest.mark.slow
+def test_a_run_with_averaged_weights_keeps_their_threshold(faces: Path) -> None:
+    average = ("--trainer.callbacks", "EMAWeightAveraging", "--trainer.callbacks.decay", "0.5")
+    check_scores(fit("face", faces, *average), ("lfw", "cfp_fp"))
+
+
 @pytest.mark.parametrize("task", ["face_cosface", "face_softmax"])
 @pytest.mark.slow
 def test_recipes_train_and_score_every_set(task: str, faces: Path) -> None:
