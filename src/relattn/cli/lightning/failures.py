@@ -28,7 +28,11 @@ WATCHERS = ("lightning.pytorch.callbacks.", "lightning.pytorch.loggers.", "light
 REFUSALS = (ValueError, OSError, ImportError, NotImplementedError, RuntimeError)
 """What the user's own code raises to refuse an argument; other errors in it are mistakes of programming."""
 
-SITES = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib", "platstdlib")})
+STANDARD = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
+"""Folders of Python's own modules."""
+
+INSTALLED = {"site-packages", "dist-packages"}
+"""Names of folders of installed packages: the environment's, the system's, the user's."""
 
 
 def in_one_line(error: Exception, *, setting_up: bool) -> InputError | None:
@@ -104,7 +108,8 @@ def author_of(frame: FrameType) -> Author:
     path, package = Path(file).resolve(), Path(relattn.__file__).resolve().parent
     if any(path.is_relative_to(folder) for folder in (package, (package / "tasks").resolve())):
         return "suite"
-    return "library" if any(path.is_relative_to(site) for site in SITES) else "user"
+    installed = not INSTALLED.isdisjoint(path.parts) or any(path.is_relative_to(folder) for folder in STANDARD)
+    return "library" if installed else "user"
 
 
 def module_of(frame: FrameType) -> str:
