@@ -36,7 +36,7 @@ REFUSED = [
     (("fit", "TASK", "--name", "small"), "small exists. Choose another --name"),
     # What cannot be planned.
     (("fit", "--ckpt_path", "RUN", "--trainer.max_steps", "1"), "a run cannot become shorter"),
-    (("fit", "--ckpt_path", "RUN", *LONGER, "--model.optimizer.lr", "nan"), "expected a number"),
+    (("fit", "--ckpt_path", "RUN", *LONGER, "--model.optimizer.lr", "nan"), "expected a finite number"),
     (("fit", "--ckpt_path", "RUN", *LONGER, "--trainer.callbacks", MISSPELT), "monitor is 'val/nothing'"),
     (("fit", "--ckpt_path", "RUN", *LONGER, "--trainer.precision", "17"), "precision"),
     (("fit", "--ckpt_path", "RUN", *LONGER, "--gpus", "3"), "--gpus|GPU"),
