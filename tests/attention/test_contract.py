@@ -49,7 +49,20 @@ TIMM = {
 
 CASES = [*CLASSES, *RECIPES, *(f"timm:{name}" for name in (*BLOCK, *CONVOLUTION))]
 
-SIZED = {"RGA", "FC", "Chain", "rga_c", "rga_cs", "rga_parallel", "rga_s", "rga_sc", "fc_s", "fc_sc", "non_local_rga_s"}
+SIZED = {
+    "RGA",
+    "FC",
+    "Chain",
+    "rga_c",
+    "rga_cs",
+    "rga_parallel",
+    "rga_s",
+    "rga_sc",
+    "rga_sc_open",
+    "fc_s",
+    "fc_sc",
+    "non_local_rga_s",
+}
 SIZED |= {"timm:bottleneck"}
 """Those with weights for every position, which need `size` and take no other."""
 
