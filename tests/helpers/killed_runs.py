@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
@@ -175,6 +176,18 @@ def told_at(epoch: int, batch: int, number: int) -> Callable[[], None]:
         Interruption.on_train_batch_start = tell  # type: ignore[method-assign]
 
     return prepare
+
+
+def under_slurm(patch: pytest.MonkeyPatch) -> Path:
+    """Let commands find themselves in a job of SLURM's, number 17; returns the file that has what SLURM was asked."""
+    asked, scheduler = Path("asked").absolute(), Path("bin/scontrol").absolute()
+    scheduler.parent.mkdir()
+    scheduler.write_text(f'#!/bin/sh\necho "$@" > {asked}\n')
+    scheduler.chmod(0o755)
+    patch.setenv("PATH", str(scheduler.parent), prepend=os.pathsep)
+    for name, value in {"JOB_ID": "17", "JOB_NAME": "market", "NTASKS": "1", "PROCID": "0", "LOCALID": "0"}.items():
+        patch.setenv(f"SLURM_{name}", value)
+    return asked
 
 
 def result_of(folder: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import pytest
 import torch
+from killed_runs import under_slurm
 from lightning.pytorch import Trainer
 from small_runs import RUNS
 
@@ -138,17 +139,11 @@ def test_ctrl_c_stops_after_the_step(batch: int, cifar: Path, capsys) -> None:
     assert curve(folder) == curve(folder_of("whole"))
 
 
-def test_slurm_is_asked_to_start_the_job_again(cifar: Path, tmp_path: Path, monkeypatch) -> None:
-    scheduler = tmp_path / "bin" / "scontrol"
-    scheduler.parent.mkdir()
-    scheduler.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
-    scheduler.chmod(0o755)
-    monkeypatch.setenv("PATH", str(scheduler.parent), prepend=os.pathsep)
-    for name, value in {"JOB_ID": "17", "JOB_NAME": "market", "NTASKS": "1", "PROCID": "0", "LOCALID": "0"}.items():
-        monkeypatch.setenv(f"SLURM_{name}", value)
+def test_slurm_is_asked_to_start_the_job_again(cifar: Path, monkeypatch) -> None:
+    asked = under_slurm(monkeypatch)
     with stopped_at(epoch=1, batch=0, number=signal.SIGUSR1), pytest.raises(SystemExit):
         run(command("classification", cifar, "mine"))
-    assert (tmp_path / "asked").read_text() == "requeue 17\n"
+    assert asked.read_text() == "requeue 17\n"
     folder = folder_of("mine")
     assert read_whole(folder / "checkpoints" / "last.ckpt")["global_step"] == 4
     assert not list(folder.glob("hpc_ckpt*"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from killed_runs import REFUSED, differences, in_child, result_of
+from killed_runs import REFUSED, differences, in_child, result_of, under_slurm
 from small_runs import RUNS, checkpoint_of, fit, result
 
 from relattn.cli.main import run
@@ -126,7 +126,6 @@ PHASES = {
     "saving": (Checkpoints, "save_checkpoint"),
     "the final test": (RunRecord, "on_test_start"),
 }
-SLURM = {"JOB_ID": "17", "JOB_NAME": "market", "NTASKS": "1", "PROCID": "0", "LOCALID": "0"}
 
 
 @pytest.mark.slow
@@ -143,15 +142,8 @@ def test_every_signal_in_every_phase_has_its_exit_code_and_loses_nothing(
     folder, log = Path("runs/classification/mine"), Path("log")
     assert in_child(line, None, log) == 0, log.read_text()
     whole = folder.rename("whole")
-    asked = Path("asked").absolute()
     if signal.SIGUSR1 in told:
-        scheduler = Path("bin/scontrol").absolute()
-        scheduler.parent.mkdir()
-        scheduler.write_text(f'#!/bin/sh\necho "$@" > {asked}\n')
-        scheduler.chmod(0o755)
-        monkeypatch.setenv("PATH", str(scheduler.parent), prepend=os.pathsep)
-        for name, value in SLURM.items():
-            monkeypatch.setenv(f"SLURM_{name}", value)
+        under_slurm(monkeypatch)
 
     def prepare() -> None:
         owner, name = PHASES[phase]
@@ -167,7 +159,7 @@ def test_every_signal_in_every_phase_has_its_exit_code_and_loses_nothing(
 
     assert in_child(line, prepare, log) == 128 + told[0], log.read_text()
     assert not (folder / "result.json").exists()
-    assert asked.is_file() == (signal.SIGUSR1 in told)
+    assert Path("asked").is_file() == (signal.SIGUSR1 in told)
     if not checkpoint_of(folder).is_file():
         assert phase == "before the first step" or len(told) == 2, "nothing else is without a checkpoint"
         if folder.is_dir():

@@ -28,7 +28,7 @@ import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, WeightAveraging
-from lightning.pytorch.utilities import CombinedLoader
+from lightning.pytorch.utilities import CombinedLoader, rank_zero_only
 from torchmetrics import Metric
 
 from relattn.runs.metrics import epoch_has_ended
@@ -86,7 +86,7 @@ class Signals:
             return  # a worker, which a terminal tells too: it ends with the run
         again = number == signal.SIGINT and self.told is signal.SIGINT
         if again or not self.training:
-            if number == signal.SIGUSR1 and os.environ.get("SLURM_PROCID", "0") == "0":
+            if number == signal.SIGUSR1:
                 requeue()
             raise SystemExit(128 + number)
         if number == signal.SIGINT:
@@ -176,7 +176,7 @@ class Interruption(Callback):
     def stop(self, trainer: Trainer, checkpoint: Path | None) -> None:
         """End the run; SLURM is asked to start it again if it said so by SIGUSR1."""
         told = self.signals.told or signal.SIGTERM  # another process was told
-        if told is signal.SIGUSR1 and trainer.is_global_zero:
+        if told is signal.SIGUSR1:
             requeue()
         raise Interrupted(told, trainer.global_step, checkpoint)
 
@@ -223,8 +223,9 @@ def metrics_of(module: LightningModule) -> list[tuple[str, Metric]]:
     return [(name, metric) for name, metric in module.named_modules() if isinstance(metric, Metric)]
 
 
+@rank_zero_only
 def requeue() -> None:
-    """Ask SLURM to start this job again; what goes wrong is said, and the checkpoint is there anyway."""
+    """Ask SLURM to start this job again, once; what goes wrong is said, and the checkpoint is there anyway."""
     job = os.environ.get("SLURM_JOB_ID", "")
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
