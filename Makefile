@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 export WANDB_MODE ?= offline
 export NO_ALBUMENTATIONS_UPDATE := 1
 export NO_MKDOCS_2_WARNING := 1
+# Containers often forbid bytecode; without it each process compiles torch and Lightning anew, for ten seconds or more.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup lock audit demo test test-fast test-slow test-lowest test-newest bench lint docs clean
 
@@ -17,6 +19,7 @@ setup: .venv/installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock || \
 	    $(PIP) --require-hashes -r requirements.lock
 	$(PIP) --no-deps -e .
+	$(BIN)/relattn fit --task classification --print_config > .venv/recipe.yaml # it works, and its imports are compiled
 	touch $@
 
 # Every package with the hashes of its files, for all platforms; `make lock UPGRADE=--upgrade` takes newer ones.

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from relattn.runs.run_folder import read_json
+from relattn.sweeps.layout import scores_of
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -69,21 +70,22 @@ def collect(name: str, runs: Path, device: str, earlier: list[dict[str, Any]]) -
 
 def table(evidence: dict[str, Any]) -> str:
     """The table in Markdown; the best mean of each score is bold."""
-    scores: dict[str, str] = sweep_of(Path(evidence["sweep"]).stem)["table"]["scores"]
+    scores = scores_of(sweep_of(Path(evidence["sweep"]).stem)["table"])
     labels = list(dict.fromkeys(run["label"] for run in evidence["runs"]))
     runs = {label: [run for run in evidence["runs"] if run["label"] == label] for label in labels}
     values = {
-        label: {name: [run["scores"][key] for run in runs[label]] for name, key in scores.items()} for label in labels
+        label: {score: [run["scores"][score.metric] for run in runs[label]] for score in scores} for label in labels
     }
-    best = {name: max(labels, key=lambda label: statistics.mean(values[label][name])) for name in scores}
+    means = {score: {label: statistics.mean(values[label][score]) for label in labels} for score in scores}
+    best = {score: (min if score.lower else max)(labels, key=lambda label: means[score][label]) for score in scores}
     lines = [
-        f"| network | seeds | parameters | MACs | {' | '.join(scores)} |",
+        f"| network | seeds | parameters | MACs | {' | '.join(score.label for score in scores)} |",
         "|---|---|---|---|" + "---|" * len(scores),
     ]
     for label in labels:
         first = runs[label][0]
-        bold = {name: "**" if best[name] == label else "" for name in scores}
-        cells = [f"{bold[name]}{mean_and_spread(values[label][name])}{bold[name]}" for name in scores]
+        bold = {score: "**" if best[score] == label else "" for score in scores}
+        cells = [f"{bold[score]}{mean_and_spread(values[label][score])}{bold[score]}" for score in scores]
         costs = f"{first['parameters'] / 1e6:.2f} M | {first['macs'] / 1e6:.0f} M"
         lines.append(f"| {label} | {len(runs[label])} | {costs} | {' | '.join(cells)} |")
     return "\n".join(lines)
