@@ -1,4 +1,4 @@
-"""The demo of face verification: ResNet-20 with ArcFace on faces, verified on five sets."""
+"""The demo of face verification: EfficientNet-Lite0 from ImageNet weights with ArcFace on faces, verified on five sets."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -7,10 +7,10 @@ from relattn.tasks.demo import TaskDemo
 
 
 class Demo(TaskDemo):
-    """ResNet-20 with ArcFace on faces, verified on five sets."""
+    """EfficientNet-Lite0 from ImageNet weights with ArcFace on faces, verified on five sets."""
 
     title = "Generated faces, accuracy of verification"
-    attention = "stra"
+    attention = "stra_fade_in"
     columns: ClassVar[dict[str, str]] = {
         "LFW": "accuracy/lfw",
         "CPLFW": "accuracy/cplfw",

@@ -85,12 +85,23 @@ def test_what_the_recipe_says_of_the_run_stays() -> None:
     assert arguments.save_dir == str(Path("runs/reid/one").resolve())
 
 
+def test_the_environment_names_what_no_option_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in (("PROJECT", "thesis"), ("NAME", "theirs"), ("TAGS", "a, b"), ("JOB_TYPE", "ablation")):
+        monkeypatch.setenv(f"WANDB_{variable}", value)
+    arguments = Namespace(job_type="pilot")
+    name_run(arguments, Path("runs/reid/one"), FACTS, "fit")
+    assert (arguments.project, arguments.name, arguments.tags) == ("thesis", "theirs", ["a", "b"])
+    assert arguments.job_type == "pilot"
+
+
 def test_runs_that_differ_in_the_seed_are_a_group_and_a_test_is_named_after_its_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delenv("WANDB_RUN_GROUP", raising=False)
+    for variable in ("PROJECT", "NAME", "RUN_GROUP", "JOB_TYPE", "TAGS"):
+        monkeypatch.delenv(f"WANDB_{variable}", raising=False)
     arguments = Namespace()
     name_run(arguments, Path("runs/reid/one-s0/test"), FACTS, "test")
+    assert arguments.project == "relattn"
     assert (arguments.name, arguments.job_type) == ("one-s0-test", "test")
     assert arguments.group == "Market1501, resnet50.tv_in1k, RGA-SC, masks open"
     assert arguments.tags == ["reid", "Market1501", "resnet50.tv_in1k", "RGA-SC, masks open"]

@@ -1,4 +1,4 @@
-"""Runs on Weights & Biases: their names and place, what they are, and what came out.
+"""Logs runs to Weights & Biases: their names and place, their configurations, and their results.
 
 `relattn dashboard` shows what is logged here (`relattn.cli.dashboard`).
 """
@@ -15,42 +15,47 @@ from rich.console import Console
 from relattn.runs.metrics import Row, log_row
 
 COSTS = ("parameters", "macs", "seconds_per_step", "seconds", "epochs")
-"""What `result.json` says beside scores, and a run's summary has."""
+"""Entries of `result.json` besides scores that go into a run's summary."""
 
 LONGEST_TAG, LONGEST_GROUP = 64, 128
-"""W&B refuses tags and groups with more characters."""
+"""Maximum numbers of characters in W&B's tags and groups."""
 
 
 def has_account() -> bool:
-    """Whether W&B knows who is at the keyboard."""
+    """Whether a W&B account is configured."""
     netrc = Path.home() / ".netrc"
     return "WANDB_API_KEY" in os.environ or (netrc.is_file() and "wandb" in netrc.read_text())
 
 
 def name_run(arguments: Any, folder: Path, facts: Mapping[str, Any], command: str) -> None:
-    """Give a run its folder's name and place, group, job type and tags; offline where there is no account.
+    """Give a run its project, name, place, group, job type and tags; offline if there is no account.
 
     Args:
-        arguments: Those of the logger; what they say already stays.
+        arguments: Arguments of the logger; those that are already set stay, and W&B's variables come next.
         folder: The run's folder.
-        facts: Of the run's record; in a sweep with the row and column of its table.
-        command: `fit`, `test`, ...; the job type of the first is `train`.
+        facts: Entries of the run's record; in a sweep with the row and column of its table.
+        command: `fit`, `test`, ...; the job type of `fit` is `train`.
     """
     tags = [
         str(facts[name])[:LONGEST_TAG].rstrip(", ")
         for name in ("task", "data", "backbone", "label", "row", "column")
         if facts.get(name)
     ]
-    trained = folder if command == "fit" else folder.parent
-    arguments.name = arguments.get("name") or (folder.name if command == "fit" else f"{trained.name}-{folder.name}")
+    if os.environ.get("WANDB_TAGS"):
+        tags = [tag.strip() for tag in os.environ["WANDB_TAGS"].split(",")]
     arguments.tags = arguments.get("tags") or tags
-    # A sweep gives its name; by hand, runs that differ in the seed alone are a group, whose mean W&B can draw.
+    # A sweep sets its name. Otherwise, runs that differ only in the seed are a group, whose mean W&B can plot.
     by_hand = ", ".join(str(facts[name]) for name in ("data", "backbone", "label"))
     if len(by_hand) > LONGEST_GROUP:
         by_hand = f"{by_hand[: LONGEST_GROUP - 14]} {facts['identity']}"
-    arguments.group = arguments.get("group") or os.environ.get("WANDB_RUN_GROUP") or by_hand
-    arguments.job_type = arguments.get("job_type") or ("train" if command == "fit" else command)
-    arguments.save_dir = str(folder.resolve())  # W&B writes from a process of its own, which may have started elsewhere
+    for name, variable, ours in (
+        ("project", "WANDB_PROJECT", "relattn"),
+        ("name", "WANDB_NAME", folder.name if command == "fit" else f"{folder.parent.name}-{folder.name}"),
+        ("group", "WANDB_RUN_GROUP", by_hand),
+        ("job_type", "WANDB_JOB_TYPE", "train" if command == "fit" else command),
+    ):
+        arguments[name] = arguments.get(name) or os.environ.get(variable) or ours
+    arguments.save_dir = str(folder.resolve())  # W&B writes from its own process, which may have another directory
     if not arguments.get("id"):
         arguments.id = previous_id(folder)
     if not has_account() and "WANDB_MODE" not in os.environ:
@@ -60,17 +65,17 @@ def name_run(arguments: Any, folder: Path, facts: Mapping[str, Any], command: st
 
 
 def previous_id(folder: Path) -> str | None:
-    """The id of the run that is gone on with, None for a new one."""
+    """The id of the run to resume; None for a new one."""
     found = [path.name.partition("run-")[2] for path in folder.glob("wandb/*run-*-*")]  # <date>_<time>-<id>
     return max(found).rpartition("-")[2] if found else None
 
 
 def begin_anew_offline(logger: WandbLogger, rows: Iterable[Row]) -> bool:
-    """Let an offline run that goes on hold its whole history; returns whether it is one.
+    """Write the whole history of a resumed run into its offline folder; return whether the run is offline.
 
-    W&B cannot continue an offline run: each start has a folder of its own, and `wandb sync` of a later one with the
-    same id replaces what an earlier one sent. So the new folder gets the rows up to the checkpoint, and earlier ones
-    go to `wandb-earlier/`, out of the way of `wandb sync <run>/wandb/*`, with their pictures and machine readings.
+    W&B cannot continue an offline run: each start creates its own folder, and `wandb sync` of a later one with the same
+    id replaces what an earlier one sent. So the new folder gets the rows up to the checkpoint. Earlier folders move to
+    `wandb-earlier/`, where `wandb sync <run>/wandb/*` does not find them, with their images and machine readings.
     """
     run = logger.experiment
     if not getattr(run, "offline", False):
@@ -87,25 +92,25 @@ def begin_anew_offline(logger: WandbLogger, rows: Iterable[Row]) -> bool:
 
 
 def loggers_of(loggers: Iterable[Logger]) -> list[WandbLogger]:
-    """Those loggers that are W&B's."""
+    """The loggers that are W&B's."""
     return [logger for logger in loggers if isinstance(logger, WandbLogger)]
 
 
 def log_start(logger: WandbLogger, config: dict[str, Any], facts: Mapping[str, Any]) -> None:
-    """Log the configuration as it is nested, and what the run is under `run`; say what the summary has of `val/score`.
+    """Log the nested configuration, and the run's facts under `run`; define the summary of `val/score`.
 
-    That is its last value, by which the suite goes, and its best, the highest, which says whether training went on for
-    too long. `test/score` is logged once, and is in the summary as it is.
+    The summary has its last value, which the suite uses, and its highest, which shows whether training went on too
+    long. `test/score` is logged once, so its summary needs no definition.
     """
-    kept = {name: value for name, value in config.items() if name != "config"}  # that holds the recipes' paths
+    kept = {name: value for name, value in config.items() if name != "config"}  # which has the paths of recipes
     logger.log_hyperparams({**kept, "run": dict(facts)})
     logger.experiment.define_metric("val/score", summary="last,max", step_metric="trainer/global_step")
 
 
 def log_end(logger: WandbLogger, scores: Mapping[str, float], result: Mapping[str, Any]) -> None:
-    """Log scores by class or set as tables, bring the costs into the summary, and end the run.
+    """Log scores by class or set as tables, add the costs to the summary, and end the run.
 
-    A run that saw a part of its images has the tag `partial`, and its summary says which part.
+    A run that saw only a part of its images gets the tag `partial`, and its summary says which part.
     """
     for key, (columns, rows) in tables(scores).items():
         logger.log_table(key, columns=columns, data=rows)
@@ -117,10 +122,10 @@ def log_end(logger: WandbLogger, scores: Mapping[str, float], result: Mapping[st
 
 
 def tables(scores: Mapping[str, float]) -> dict[str, tuple[list[str], list[list[Any]]]]:
-    """Columns and rows of tables of the scores by class or by set of pairs, by the name that each is logged under.
+    """Tables of the scores by class or by set of pairs: columns and rows, by the name to log each table under.
 
-    Scores `<stage>/<family>/<member>`, such as `test/IoU/road`, make a row for each member; families of the same
-    members, such as those of sets of faces, are columns of one table, which has the first one's name.
+    Scores `<stage>/<family>/<member>`, such as `test/IoU/road`, make one row per member. Families with the same
+    members, such as those of face sets, are columns of one table, which is named after the first of them.
     """
     families: dict[tuple[str, str], dict[str, float]] = {}
     for name, value in scores.items():
