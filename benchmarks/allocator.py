@@ -1,9 +1,9 @@
-"""Training step on a CPU with memory kept beside memory given back to the kernel at every step.
+"""Training steps on a CPU: freed memory kept by the process, compared with memory returned to the kernel every step.
 
     python benchmarks/allocator.py
 
-The suite tells glibc to keep what was freed (`relattn.cli.memory`). Each round is a process of its own, since glibc's
-settings last as long as one; the two take turns.
+The suite tells glibc to keep freed memory (`relattn.cli.memory`). Each round runs in its own process, since glibc's
+settings last for the life of a process; the two settings take turns.
 """
 
 import json

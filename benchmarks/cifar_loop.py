@@ -1,13 +1,13 @@
-"""Images per second of the suite's training loop beside a plain torchvision DataLoader loop.
+"""Images per second of the suite's training loop compared with a plain torchvision DataLoader loop.
 
     python benchmarks/cifar_loop.py                     # on generated images
     python benchmarks/cifar_loop.py --root data         # on those of data/cifar-100-python
 
-Both train the same network with the same optimizer, loss, batch and augmentation, on the same device. The plain loop is
-what most public CIFAR code does: torchvision's data set and transforms on PIL images, a DataLoader with workers, the
-default memory layout. The suite's loop is `DeviceBatches` under the Lightning trainer, channels-last. Each round trains
-on the same number of batches; starting workers is not counted. The suite's batches under a bare loop tell the trainer's
-own cost; making batches is also timed alone, by either.
+Both train the same network with the same optimizer, loss, batch and augmentation on the same device. The plain loop
+does what most public CIFAR code does: torchvision's data set and transforms on PIL images, a DataLoader with workers,
+the default memory layout. The suite's loop is `DeviceBatches` under the Lightning trainer, channels-last. Each round
+trains on the same number of batches; the start of the workers is not counted. The suite's batches in a bare loop show
+the cost of the trainer itself. Making batches is also timed alone, both ways.
 """
 
 import argparse
@@ -47,7 +47,7 @@ class Plain(datasets.CIFAR100):
         return True
 
     def _load_meta(self) -> None:
-        """Leave out the names of the classes, which are behind a checksum."""
+        """Skip reading the names of the classes, which are checked by a checksum."""
 
 
 def plain_loader(asked: argparse.Namespace) -> DataLoader:
@@ -63,14 +63,14 @@ def plain_loader(asked: argparse.Namespace) -> DataLoader:
 
 
 def same_images(root: Path, pixels: torch.Tensor, labels: torch.Tensor, device: torch.device) -> float:
-    """By how much the first images differ, normalised and not varied."""
+    """Largest difference between the first images of both, normalised and without augmentation."""
     expected = torch.stack([Plain(root, transform=NORMALISED)[index][0] for index in range(16)])
     whole = DeviceBatches(pixels[:16], labels[:16], batch_size=16, mean=CIFAR100.mean, std=CIFAR100.std, device=device)
     return difference(next(iter(whole))["image"].cpu(), expected)
 
 
 def measure(asked: argparse.Namespace, device: torch.device) -> list[Claim]:
-    """Time the loops in turns."""
+    """Time the loops, which take turns."""
     images = asked.batches * asked.batch_size
     loader = plain_loader(asked)
     plain = build(asked.backbone, num_classes=100, size=(32, 32)).to(device)
@@ -122,7 +122,7 @@ def measure(asked: argparse.Namespace, device: torch.device) -> list[Claim]:
         return finish(start)
 
     class Timed(Classification):
-        """Notes when the batches of an epoch begin and end; the first is not counted."""
+        """Records when the batches of an epoch begin and end; the first batch is not counted."""
 
         def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
             if batch_idx == 1:

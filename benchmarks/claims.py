@@ -1,4 +1,4 @@
-"""What the scripts share: their options, the table and the ratio that they print, and the JSON that they write."""
+"""Code shared by the scripts: their options, the table and ratio that they print, and the JSON that they write."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler, which counts memory, reports its start and stop
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler, which counts memory, logs start and stop
 
 import torch
 from rich.console import Console
@@ -19,7 +19,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def parser(description: str, *, rounds: int) -> argparse.ArgumentParser:
-    """The options that every script has; `description` is its docstring."""
+    """Build the parser of the options that every script has; `description` is the script's docstring."""
     found = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--rounds", type=int, default=rounds, help=f"measurements of each side ({rounds})")
     found.add_argument("--quick", action="store_true", help="sizes that show that it works; nothing else is learned")
@@ -28,7 +28,7 @@ def parser(description: str, *, rounds: int) -> argparse.ArgumentParser:
 
 
 def apart(asked: argparse.Namespace) -> list[str]:
-    """Options of `relattn benchmark`: two processes for each network, with half of the rounds each; in quick none."""
+    """Options of `relattn benchmark`: two processes per network, each with half of the rounds; none with --quick."""
     if asked.quick:
         return ["--rounds", str(asked.rounds), "--warmup", "1"]
     return ["--apart", "2", "--rounds", str(-(-asked.rounds // 2)), "--warmup", "2"]
@@ -37,7 +37,7 @@ def apart(asked: argparse.Namespace) -> list[str]:
 def of_costs(
     what: str, ours: Cost, other: Cost, *, kind: str = "gain", sizes: dict[str, object] | None = None
 ) -> list[Claim]:
-    """The claims on time, peak memory and memory kept for the backward pass of one network beside another."""
+    """Build the claims on time, peak memory and memory kept for the backward pass of one network against another."""
     differ = other.difference if kind == "gain" else None
     shared = {"kind": kind, "sizes": sizes or {}, "difference": differ}
     found = [Claim(f"{what}: time", Side(ours.name, ours.times), Side(other.name, other.times), "ms", **shared)]
@@ -48,7 +48,7 @@ def of_costs(
 
 
 def against_slow_forms(costs: Sequence[Cost], *, sizes: dict[str, object]) -> list[Claim]:
-    """The claims on networks beside the slow forms of theirs that were measured with them."""
+    """Build the claims on networks against their slow forms, which were measured with them."""
     by_name = {cost.name: cost for cost in costs}
     found: list[Claim] = []
     for cost in costs:
@@ -59,12 +59,12 @@ def against_slow_forms(costs: Sequence[Cost], *, sizes: dict[str, object]) -> li
 
 
 def number(value: float) -> str:
-    """With three digits or more."""
+    """Format a number with at least three digits."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def spread(side: Side, unit: str) -> str:
-    """Median and range."""
+    """Format median and range."""
     span = "" if len(side.values) == 1 else f" ({number(side.lowest)} to {number(side.highest)})"
     return f"{number(side.median)} {unit}{span}"
 
@@ -78,7 +78,7 @@ def report(
         script: Name of the script, and of the JSON.
         asked: The options of the script.
         claims: What was measured, the headline first.
-        notes: What a reader must know beside, such as what was left out.
+        notes: Further information for readers, such as what was left out.
         device: Where it was measured.
     """
     machine = environment(device)
@@ -101,7 +101,7 @@ def report(
     out = asked.out or (None if asked.quick else RESULTS / f"{script}.json")
     if out is None:
         return
-    options = {key: value for key, value in vars(asked).items() if not isinstance(value, Path)}  # whose are a machine's
+    options = {key: value for key, value in vars(asked).items() if not isinstance(value, Path)}  # paths are local
     content = {
         "benchmark": script,
         "options": options,

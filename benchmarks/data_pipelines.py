@@ -1,15 +1,15 @@
-"""Images per second that the training data of each task come at, with 0, 1 and 2 worker processes.
+"""Images per second at which each task's training data are produced, with 0, 1 and 2 worker processes.
 
     python benchmarks/data_pipelines.py
 
-On generated data in the official layouts: people at 256x128 in batches of 64, streets cut to 512x512 in batches of 4,
-faces at 112x112 in batches of 128, and CIFAR, which has no workers. One side is the data set's own training loader with
-the recipe's augmentation. The other reads and decodes the same files, which the system has in memory, and does nothing
-else: what a pipeline costs beyond that is augmentation and batching. `cache` has all images decoded in memory
-(`--data.cache ram`), in the main process; `linear resize` resizes people by OpenCV's filter without antialiasing.
-CIFAR's images are in memory; the other side is torchvision's transforms, image by image. Starting workers is not
-counted, nor what they made ahead. Batches are the same, to the last bit, for any number of workers; the difference that
-is written is between them.
+The data are generated in the official layouts: people at 256x128 in batches of 64, streets cropped to 512x512 in
+batches of 4, faces at 112x112 in batches of 128, and CIFAR, which has no workers. One side is the data set's own
+training loader with the recipe's augmentation. The other side only reads and decodes the same files, which the system
+has cached in memory: whatever a pipeline costs beyond that is augmentation and batching. `cache` keeps all images
+decoded in memory (`--data.cache ram`) and runs in the main process; `linear resize` resizes people by OpenCV's filter
+without antialiasing. For CIFAR, whose images are in memory, the other side is torchvision's transforms, image by image.
+Neither the start of the workers nor the batches made in advance are counted. Batches are identical, to the last bit,
+for any number of workers; the reported difference is between them.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as the command line has it: workers need the cores
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as on the command line: workers need the cores
 
 import cv2
 import torch
@@ -45,7 +45,7 @@ from relattn.tasks.reid import Market1501
 from relattn.tasks.segmentation import Cityscapes
 
 One = Callable[[int], object]
-"""What is done with the image of a number."""
+"""A function of the index of an image."""
 
 
 def write(root: Path, quick: bool) -> None:
@@ -57,7 +57,7 @@ def write(root: Path, quick: bool) -> None:
 
 
 def data_sets(root: Path, quick: bool) -> dict[str, Callable[..., Data]]:
-    """What makes the data of each task, for a number of workers."""
+    """For each task, a function that builds its data for a number of workers."""
     sizes = {"people": 16, "streets": 2, "faces": 8, "CIFAR": 64}
     if not quick:
         sizes = {"people": 64, "streets": 4, "faces": 128, "CIFAR": 128}
@@ -73,7 +73,7 @@ def data_sets(root: Path, quick: bool) -> dict[str, Callable[..., Data]]:
 
 
 def by_itself(data: Data) -> tuple[str, int, One]:
-    """What a pipeline is compared with: its name, the number of images, and what it does with one of them."""
+    """What a pipeline is compared with: its name, the number of images, and the function applied to each image."""
     train = data.sets["train"]
     if isinstance(data, CIFAR10):
         pictures = [Image.fromarray(pixels) for pixels in train.images.numpy()]
@@ -89,10 +89,10 @@ def by_itself(data: Data) -> tuple[str, int, One]:
 
 
 class Endless:
-    """A sampler's epochs, one after the other, so that no round meets the end of one."""
+    """A sampler's epochs, one after the other, so that no round reaches the end of one."""
 
     def __init__(self, sampler: Any) -> None:
-        """Take a sampler, or batches that are made on the device."""
+        """Take a sampler, or batches made on the device."""
         self.sampler = sampler
 
     def __iter__(self) -> Iterator[Any]:
@@ -103,17 +103,17 @@ class Endless:
 
 
 class Stream:
-    """Batches of training; each time it is measured the workers are new, so that none is busy while others are."""
+    """Training batches; every measurement starts new workers, so that none is busy while others are measured."""
 
     def __init__(self, data: Data, workers: int) -> None:
-        """Set the data up as a trainer on one CPU would."""
+        """Set up the data as a trainer on one CPU would."""
         strategy = SimpleNamespace(root_device=torch.device("cpu"))
         data.trainer = SimpleNamespace(global_rank=0, world_size=1, num_devices=1, strategy=strategy, overfit_batches=0)
         data.setup("fit")
         self.data, self.workers = data, workers
 
     def cached(self) -> "Stream":
-        """The same with all images decoded in memory."""
+        """Keep all images decoded in memory, and return this stream."""
         assert isinstance(self.data, ImageData)
         self.data.keep_in_memory(self.data.sets["train"])
         return self
@@ -126,9 +126,9 @@ class Stream:
         return iter(self.data.loader("train", Endless(sampler), sampler.per_process))
 
     def rate(self, at_least: float) -> float:
-        """Images per second, over whole batches until that many seconds have passed."""
+        """Images per second, over whole batches until the given number of seconds has passed."""
         source = self.batches()
-        for _ in range(1 + 3 * self.workers):  # what was made ahead: two batches a worker, and those begun
+        for _ in range(1 + 3 * self.workers):  # batches made in advance: two per worker, and those begun
             next(source)
         count, start = 0, time.perf_counter()
         while (spent := time.perf_counter() - start) < at_least or not count:
@@ -138,7 +138,7 @@ class Stream:
 
 
 def one_by_one(images: int, one: One, at_least: float) -> float:
-    """Images per second of something that is done with each of the images in turn, until the seconds have passed."""
+    """Images per second of a function applied to each image in turn, until the given number of seconds has passed."""
     count, start = 0, time.perf_counter()
     while (spent := time.perf_counter() - start) < at_least or not count:
         for _ in range(16):
@@ -153,7 +153,7 @@ def label(workers: int | str) -> str:
 
 
 def measure(name: str, make: Callable[..., Data], asked: argparse.Namespace) -> list[Claim]:
-    """Time one task's data."""
+    """Time the data of one task."""
     least = 0.05 if asked.quick else 1.0
     streams: dict[int | str, Stream] = {
         workers: Stream(make(workers), workers) for workers in ([0] if name == "CIFAR" else asked.workers)

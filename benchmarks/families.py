@@ -1,12 +1,12 @@
-"""What each task can do with one small network of every family of timm: the table of docs/backbones.md.
+"""What each task can do with a small network of every timm family: the table of docs/backbones.md.
 
     python benchmarks/families.py                       # goes on where the results end; an hour or more
     python benchmarks/families.py --only convnext eva   # these again
     python benchmarks/families.py --device cpu          # steps that are computed, not only their shapes
     python benchmarks/families.py --table               # the results as a table, into the page
 
-A network of each family is built for each task with RGA-SC after every stage, and makes one step of training; where
-that is refused, as the message advises, and where no advice helps, without attention. The results are in
+For each task, a network of each family is built with RGA-SC after every stage and makes one training step. If that is
+refused, it is built as the message advises; if no advice helps, without attention. The results are in
 benchmarks/results/families.json, which `--table` reads.
 """
 
@@ -33,7 +33,7 @@ REGION = re.compile(r"(<!-- families -->\n).*?(<!-- end of families -->)", re.DO
 
 
 def placements(name: str) -> dict[str, Any]:
-    """Stages that attention can follow, blocks it can stand in, convolutions it can replace; of images of 224x224."""
+    """Stages that attention can follow, blocks it can be part of, convolutions it can replace, for 224x224 images."""
     try:
         with torch.device("meta"):
             places = places_of(build(name, size=(224, 224)), name, (224, 224))
@@ -49,7 +49,7 @@ def placements(name: str) -> dict[str, Any]:
 
 
 def outcome(task: str, name: str, device: str) -> dict[str, Any]:
-    """What becomes of a network for a task, with attention if it can be."""
+    """Whether a task can train a network, with attention if possible."""
     attended = attempt(task, name, attention=True, device=device)
     if attended.trained:
         return {"trained": "attention", "advice": list(attended.advice), "reason": ""}
@@ -59,7 +59,7 @@ def outcome(task: str, name: str, device: str) -> dict[str, Any]:
 
 
 def measure(only: list[str], device: str) -> None:
-    """Measure families and write each as soon as it is known."""
+    """Measure families and write each result as soon as it is known."""
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     for family in only or [family for family in FAMILIES if family not in results]:
         name = FAMILIES[family]
@@ -70,7 +70,7 @@ def measure(only: list[str], device: str) -> None:
 
 
 def table(results: dict[str, Any]) -> str:
-    """The results as Markdown, with the counts above."""
+    """Format the results as Markdown, with the counts above."""
     lines = ["| task | with attention | as advised | without attention only | refused |", "|---|---|---|---|---|"]
     for task in TASKS:
         of_task = [row["tasks"][task] for row in results.values()]

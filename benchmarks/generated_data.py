@@ -1,10 +1,10 @@
-"""Images per second that stand-ins for data sets are written at: people, streets, faces and objects.
+"""Images per second at which stand-ins for data sets are written: people, streets, faces and objects.
 
     python benchmarks/generated_data.py
 
-One side draws and writes a small set in its official layout, as `relattn data make` does. The other encodes and writes
-the pixels of the same files anew, in the same formats, which is the most that can be had. `difference` is the number of
-files that differ when the same set is drawn twice.
+One side draws and writes a small set in its official layout, as `relattn data make` does. The other side only encodes
+and writes the pixels of the same files again, in the same formats, which is the upper limit. `difference` is the number
+of files that differ when the same set is drawn twice.
 """
 
 import argparse
@@ -30,7 +30,7 @@ QUALITY = {".jpg": [cv2.IMWRITE_JPEG_QUALITY, 90], ".png": [cv2.IMWRITE_PNG_COMP
 
 
 def writers(quick: bool) -> dict[str, Callable[[Path], Path]]:
-    """What writes a small set of each kind into a folder, by kind."""
+    """For each kind of set, a function that writes a small one into a folder."""
     identities, streets, faces, objects = (2, 1, 2, 100) if quick else (12, 6, 12, 2_000)
     size, side = ((64, 128), 32) if quick else ((512, 1024), 112)
     extra = {"junk": 0, "distractors": 0, "test_identities": 1}
@@ -45,7 +45,7 @@ def writers(quick: bool) -> dict[str, Callable[[Path], Path]]:
 
 
 def anew(file: Path) -> tuple[int, Callable[[Path], object]]:
-    """How many images a file has, and what encodes their pixels, already in memory, and writes them elsewhere."""
+    """The number of images in a file, and a function that encodes their pixels from memory into another file."""
     if file.suffix in (".png", ".jpg"):
         pixels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
         counted = int("_gtFine_" not in file.name)  # the labels of a street belong to its image
@@ -67,7 +67,7 @@ def anew(file: Path) -> tuple[int, Callable[[Path], object]]:
 
 
 def differing(one: Path, two: Path) -> int:
-    """How many files of two folders are not the same."""
+    """Number of files that differ between two folders."""
     names = [sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file()) for folder in (one, two)]
     if names[0] != names[1]:
         return len(set(names[0]) ^ set(names[1]))
@@ -75,7 +75,7 @@ def differing(one: Path, two: Path) -> int:
 
 
 def measure(kind: str, write: Callable[[Path], Path], asked: argparse.Namespace) -> Claim:
-    """Time one kind."""
+    """Time one kind of set."""
     with tempfile.TemporaryDirectory() as folder:
         root, numbers = Path(folder), itertools.count()
         first, second = write(root / "first"), write(root / "second")

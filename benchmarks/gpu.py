@@ -1,11 +1,12 @@
-"""What a GPU is asked for: correctness beside the CPU, compilation, DDP, RGA side by side, CIFAR-100 in full.
+"""Checks on a GPU: correctness against the CPU, compilation, DDP, RGA side by side, CIFAR-100 in full.
 
     python benchmarks/gpu.py --root data                 # all of it; CIFAR-100 lies in data/
     python benchmarks/gpu.py --only modules rga          # parts of it
-    python benchmarks/gpu.py --quick --device cpu        # that it works, in a minute, without a GPU
+    python benchmarks/gpu.py --quick --device cpu        # only check that it works, in a minute, without a GPU
 
-Parts write what they found as soon as they have it, to `benchmarks/results/gpu.json` with the device's name, and one
-that is there is measured again only if it is named. Training goes on where it was stopped: `--minutes` bounds each run.
+Each part writes its results to `benchmarks/results/gpu.json`, with the device's name, as soon as it has them. A part
+that has results is measured again only if it is named. Training resumes where it was stopped: `--minutes` limits each
+run.
 """
 
 import argparse
@@ -48,7 +49,7 @@ MODULES: dict[str, Callable[..., nn.Module]] = {
 
 
 class Autocast(nn.Module):
-    """A network whose passes run in bfloat16 where autocast allows it."""
+    """A network whose passes run in bfloat16 where autocast permits."""
 
     def __init__(self, network: nn.Module, device: str) -> None:
         super().__init__()
@@ -66,12 +67,12 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 
 def milliseconds(step: Callable[[], None], device: torch.device) -> float:
-    """The time of a step."""
+    """Milliseconds of a step."""
     return 1000 * seconds(step, device)
 
 
 def modules(asked: argparse.Namespace) -> dict[str, Any]:
-    """Each attention module on the device beside the CPU in float64: outputs and gradients, in float32 and bfloat16."""
+    """Each attention module on the device against the CPU in float64: outputs, gradients; in float32 and bfloat16."""
     shape = (2, 32, 8, 4) if asked.quick else (8, 256, 32, 16)
     found: dict[str, Any] = {}
     for name, make in MODULES.items():
@@ -99,7 +100,7 @@ def modules(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def compiled(asked: argparse.Namespace) -> dict[str, Any]:
-    """`torch.compile` beside the eager network: the same outputs, and the time of a training pass."""
+    """`torch.compile` against the eager network: the same outputs, and the time of a training pass."""
     name, batch, size = ("resnet18", 2, (64, 32)) if asked.quick else ("resnet50", 64, (256, 128))
     found: dict[str, Any] = {}
     for label, module in (("plain", None), ("RGA-SC", RGA), ("StRA", StRA)):
@@ -126,7 +127,7 @@ def compiled(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def distributed(asked: argparse.Namespace) -> dict[str, Any]:
-    """A step under DDP with one process: the gradients of the bare network."""
+    """A step under DDP with one process, compared with the gradients of the bare network."""
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", "29517")
     backend = "nccl" if asked.device == "cuda" else "gloo"
@@ -145,7 +146,7 @@ def distributed(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def side_by_side(asked: argparse.Namespace) -> dict[str, Any]:
-    """RGA-SC in ResNet-50 beside the plain network and the materialised relation, in two precisions."""
+    """RGA-SC in ResNet-50 against the plain network and the materialised relation, in two precisions."""
     name, batch, size = ("resnet18", 2, (64, 32)) if asked.quick else ("resnet50", 64, (256, 128))
     found: dict[str, Any] = {}
     for precision in ("float32", "bfloat16"):
@@ -176,7 +177,7 @@ def side_by_side(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def cifar(asked: argparse.Namespace) -> dict[str, Any]:
-    """CIFAR-100 with ResNet-110, plain and RGA-SC, for the paper's 164 epochs; stopped runs go on."""
+    """CIFAR-100 with ResNet-110, plain and with RGA-SC, for the paper's 164 epochs; stopped runs are resumed."""
     found: dict[str, Any] = {}
     for seed in range(asked.seeds):
         for attention_name in ("none", "rga_sc"):

@@ -1,11 +1,11 @@
-"""A training step of re-identification under the Lightning trainer beside a bare loop: what the trainer costs.
+"""Cost of the Lightning trainer: a training step of re-identification under it, compared with a bare loop.
 
     python benchmarks/lightning_overhead.py
     python benchmarks/lightning_overhead.py --backbone resnet50
 
 Both sides train the same network from the same weights on the same batches, held in memory, with the recipe's loss,
-optimizer and schedule, and end with the same weights. The bare loop has no trainer, no hooks, no metrics and no
-logging; whatever the suite and Lightning do besides is the overhead. A tiny network shows it in milliseconds.
+optimizer and schedule, and end with the same weights. The bare loop has no trainer, hooks, metrics or logging. The
+overhead is everything else that the suite and Lightning do; a tiny network shows it in milliseconds.
 """
 
 import argparse
@@ -37,7 +37,7 @@ RECIPE = MultiStep(
 
 
 class Ready:
-    """Batches that are there."""
+    """Batches that already exist."""
 
     def __init__(self, batches: list[Batch]) -> None:
         """Keep the batches."""
@@ -48,12 +48,12 @@ class Ready:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Iterate over them."""
+        """Iterate over the batches."""
         return iter(self.batches)
 
 
 class Held(Data):
-    """Random people, held in memory."""
+    """Random images of people, held in memory."""
 
     num_classes = 751
 
@@ -82,7 +82,7 @@ class Held(Data):
 
 
 class Timed(ReID):
-    """Notes when each step begins, and when the last one ends."""
+    """Records when each step begins, and when the last one ends."""
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         if batch_idx == 0:
@@ -99,7 +99,7 @@ def adam(parameters: object) -> torch.optim.Optimizer:
 
 
 def step_time(times: list[float]) -> float:
-    """Milliseconds of a step, from when each began; the first warms up."""
+    """Milliseconds per step, from the times at which steps began; the first step is warm-up."""
     return 1000 * statistics.median(later - earlier for earlier, later in pairwise(times[1:]))
 
 

@@ -1,10 +1,10 @@
 """What the papers' tables cost: the runs of each sweep file, and the multiply-accumulates of their training.
 
-A training is counted as three forward passes for each image that it sees, since a backward pass has two products for
-each one of the forward pass. Networks are built without memory and counted, not run: convolutions and matrix products,
-and not the local attention of StRA, which multiplies element by element. Counted are the recipe's plain network, and
-the one with its paper's attention, which is the costliest row of most tables. What a forward pass keeps for the
-backward pass is measured, on the CPU in float32.
+Training on an image is counted as three forward passes, since the backward pass has two products for each one of the
+forward pass. Networks are built without memory and counted, not run. Convolutions and matrix products are counted, but
+not the local attention of StRA, which multiplies element by element. The counts are of the recipe's plain network and
+of the network with its paper's attention, which is the costliest row of most tables. The memory that a forward pass
+keeps for the backward pass is measured, on the CPU in float32.
 
     python benchmarks/paper_tables.py
 """
@@ -28,14 +28,14 @@ OUT = Path(__file__).parent / "results" / "paper_tables.json"
 
 
 class Recipe(NamedTuple):
-    """The training of a recipe.
+    """A training recipe.
 
     Attributes:
         network: What is trained, in words.
         size: Height and width of its images.
-        images: Images that a run sees; None where the data set decides.
-        batch_size: Images of a step.
-        build: Makes the network with an attention module, or None for the plain one.
+        images: Number of images that a run sees; None if the data set determines it.
+        batch_size: Images per step.
+        build: Builds the network with an attention module, or the plain one for None.
     """
 
     network: str
@@ -46,7 +46,7 @@ class Recipe(NamedTuple):
 
 
 def resnet50(attention: Any, size: tuple[int, int], **options: Any) -> nn.Module:
-    """The network of re-identification and faces, without its neck, whose products are few."""
+    """The network of re-identification and faces, without its neck, which has few products."""
     return build("resnet50", attention=attention, size=size, num_classes=0, **options)
 
 
@@ -63,27 +63,27 @@ RECIPES = {
     ),
     "face": Recipe("ResNet-50", (112, 112), None, 512, lambda one: resnet50(one, (112, 112))),
 }
-"""By the recipes' names; lengths are those of their files, on Market-1501 and CIFAR."""
+"""Recipes by name; their lengths are those of their files, on Market-1501 and CIFAR."""
 
 ATTENTION = {"rga": RGA, "stra": StRA}
-"""By the beginnings of the sweeps' names."""
+"""Recipe names by the beginning of the sweeps' names."""
 
 
 def counted(recipe: Recipe, attention: Any) -> int:
-    """Multiply-accumulates of a forward pass of one image."""
+    """Multiply-accumulates of a forward pass on one image."""
     with torch.device("meta"):
         network = recipe.build(attention).eval()
         return count_macs(network, torch.zeros(1, 3, *recipe.size))
 
 
 def kept(recipe: Recipe, attention: Any) -> float:
-    """Bytes that a forward pass in training keeps for the backward pass, for each image, measured with two."""
+    """Bytes per image that a training forward pass keeps for the backward pass, measured with two images."""
     network = recipe.build(attention).train()
     return kept_memory(network, torch.zeros(2, 3, *recipe.size)) / 2
 
 
 def rows() -> list[dict[str, Any]]:
-    """A row for each sweep file of the papers whose recipe is counted."""
+    """Make a row for each sweep file of the papers whose recipe is counted."""
     known: dict[tuple[str, str], dict[str, Any]] = {}
     found = []
     for path in sorted((conf() / "sweep").glob("*.yaml")):
@@ -112,7 +112,7 @@ def rows() -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Count, and write the result."""
+    """Count and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()

@@ -1,19 +1,19 @@
-"""Time and memory of scoring a retrieval beside a full argsort, torchreid's compiled one, and the products alone.
+"""Time and memory of scoring a retrieval, compared with a full argsort, torchreid's compiled code and products alone.
 
     python benchmarks/retrieval.py                   # Market-1501's size
     python benchmarks/retrieval.py --size msmt17     # MSMT17's: many minutes with the argsort
     python benchmarks/retrieval.py --size million --dimensions 512   # 1,000 queries; scoring and products only
 
-Features are synthetic: a centre for each identity and noise, so that matches rank as they do in practice. What takes
-turns is
+Features are synthetic: a centre for each identity plus noise, so that matches rank as they do in practice. These take
+turns:
 
     scoring      `relattn.metrics.retrieval`, from features to CMC, both mAPs, mINP and TPR at three FPRs
-    full argsort the whole matrix, `numpy.argsort` of it, and mAP and CMC from each query's ranking, as public
-                 re-identification code does it on a CPU
-    torchreid    the whole matrix and torchreid's compiled `evaluate_cy`, where torchreid is installed
-    products     query x gallery, in the chunks that the scoring uses, and nothing else
+    full argsort the whole matrix, its `numpy.argsort`, and mAP and CMC from each query's ranking, as in public
+                 re-identification code on a CPU
+    torchreid    the whole matrix and torchreid's compiled `evaluate_cy`, if torchreid is installed
+    products     query x gallery, in the same chunks as the scoring, and nothing else
 
-Memory is what the process's peak grows by beyond the features, each in a process of its own.
+Memory is the growth of the process's peak beyond the features; each measurement is a process of its own.
 """
 
 import argparse
@@ -42,13 +42,13 @@ SIZES = {
     "msmt17": (11_659, 82_161, 3_060, 15),
     "million": (1_000, 1_000_000, 100_000, 50),
 }
-"""Queries, gallery images, identities, cameras."""
+"""Numbers of queries, gallery images, identities and cameras."""
 
 Features = tuple[torch.Tensor, Labels, torch.Tensor, Labels]
 
 
 def synthetic(size: str, dimensions: int) -> Features:
-    """Features and labels of queries and gallery."""
+    """Make features and labels of queries and gallery."""
     queries, images, identities, cameras = SIZES[size]
     generator = torch.Generator().manual_seed(0)
     centres = torch.randn(identities, dimensions, generator=generator)
@@ -62,12 +62,12 @@ def synthetic(size: str, dimensions: int) -> Features:
 
 
 def scoring(query: torch.Tensor, whose: Labels, gallery: torch.Tensor, of: Labels) -> float:
-    """The mAP, with all other scores computed."""
+    """Compute all scores, and return the mAP."""
     return retrieval(FeatureDistances(query, gallery), whose, of).mean_ap
 
 
 def products(query: torch.Tensor, whose: Labels, gallery: torch.Tensor, of: Labels) -> None:
-    """The products of normalised features, chunk by chunk."""
+    """Compute the products of normalised features, chunk by chunk."""
     distances = FeatureDistances(query, gallery)
     buffer = torch.empty(chunk_rows(distances.shape), distances.shape[1])
     for start, stop in chunks(distances.shape):
@@ -75,13 +75,13 @@ def products(query: torch.Tensor, whose: Labels, gallery: torch.Tensor, of: Labe
 
 
 def matrix(query: torch.Tensor, gallery: torch.Tensor) -> np.ndarray:
-    """All cosine distances."""
+    """Compute all cosine distances."""
     distances = FeatureDistances(query, gallery)
     return 1 - (distances.query @ distances.gallery.T).numpy()
 
 
 def full_argsort(query: torch.Tensor, whose: Labels, gallery: torch.Tensor, of: Labels) -> float:
-    """The mAP by step, and the CMC, from each query's whole ranking."""
+    """Compute the mAP by step, and the CMC, from each query's whole ranking."""
     order = np.argsort(matrix(query, gallery), axis=1)
     (identities, cameras), (who, where) = ([values.numpy() for values in labels[:2]] for labels in (of, whose))
     precisions, curve = [], np.zeros(50)
@@ -97,7 +97,7 @@ def full_argsort(query: torch.Tensor, whose: Labels, gallery: torch.Tensor, of: 
 
 
 def torchreid() -> Callable[..., float] | None:
-    """Scoring by torchreid's compiled extension; None if it is not installed or not compiled."""
+    """Return torchreid's compiled scoring; None if torchreid is not installed or its extension not compiled."""
     for module in ("torchreid.reid.metrics.rank_cylib.rank_cy", "torchreid.metrics.rank_cylib.rank_cy"):
         try:
             return partial(compiled, importlib.import_module(module).evaluate_cy)
@@ -109,21 +109,21 @@ def torchreid() -> Callable[..., float] | None:
 def compiled(
     evaluate: Callable[..., Any], query: torch.Tensor, whose: Labels, gallery: torch.Tensor, of: Labels
 ) -> float:
-    """The mAP by torchreid's extension, from the whole matrix of distances."""
+    """Compute the mAP with torchreid's extension, from the whole matrix of distances."""
     (who, where), (identities, cameras) = ([values.numpy() for values in labels] for labels in (whose, of))
     _, mean_ap = evaluate(matrix(query, gallery), who, identities, where, cameras, 50)
     return 100 * float(mean_ap)
 
 
 def all_ways() -> dict[str, Callable[..., float | None]]:
-    """What there is to compare, ours first."""
+    """The available ways to compare, ours first."""
     other = torchreid()
     extension = {} if other is None else {"torchreid": other}
     return {"scoring": scoring, "full argsort": full_argsort, **extension, "products": products}
 
 
 def peak(what: str, size: str, dimensions: int) -> float:
-    """Peak memory in MiB of a process that does one thing."""
+    """Peak memory in MiB of a process that does only one of these."""
     command = [sys.executable, __file__, "--peak", what, "--size", size, "--dimensions", str(dimensions)]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(run.stdout)
@@ -134,7 +134,7 @@ def print_peak(asked: argparse.Namespace) -> None:
     ways = all_ways()
     if asked.peak in ways:
         ways[asked.peak](*features)
-    status = Path("/proc/self/status").read_text()  # getrusage would give the parent's peak if that is higher
+    status = Path("/proc/self/status").read_text()  # getrusage would return the parent's peak if that is higher
     print(int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024)
 
 
@@ -179,7 +179,7 @@ def main(arguments: list[str] | None = None) -> None:
         differ = None if kind == "cost" else abs(scores[other] - scores["scoring"]) / 100
         shared = {"kind": kind, "sizes": sizes, "difference": differ}
         claims.append(Claim(f"{asked.size}: time", sides["scoring"], sides[other], "s", **shared))
-        if kind == "gain":  # beyond the distances, which both need
+        if kind == "gain":  # beyond the distances, which both sides need
             one, two = (
                 Side(name, tuple(a - b for a, b in zip(sides[name].values, sides["products"].values, strict=True)))
                 for name in ("scoring", other)

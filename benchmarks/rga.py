@@ -1,9 +1,9 @@
-"""RGA in factored form beside the materialised relation: time and memory, of the module and in ResNet-50.
+"""RGA in factored form compared with the materialised relation: time and memory, of the module and in ResNet-50.
 
     python benchmarks/rga.py
 
-Same weights, same output. The modules take turns in one process; the networks, whose memory would disturb one
-another's, in a process each. `relattn benchmark` measures; it has more options.
+Both have the same weights and the same output. The modules take turns in one process; each network has a process of its
+own, since their memory would interfere. `relattn benchmark` does the measuring and has more options.
 """
 
 from claims import against_slow_forms, apart, parser, report

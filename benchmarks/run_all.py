@@ -1,11 +1,11 @@
-"""All benchmarks, one after the other, and their claims in one table: what `make bench` runs.
+"""Run all benchmarks one after the other, and collect their claims in one table, as `make bench` does.
 
     python benchmarks/run_all.py
     python benchmarks/run_all.py --only rga stra --out measured
-    python benchmarks/run_all.py --quick                    # that all of them work, in two minutes
+    python benchmarks/run_all.py --quick                    # only check that all of them work, in two minutes
 
-A script that fails does not stop the others; the end tells, and so does the exit status. What the time does not
-suffice for is left out and told as well.
+A script that fails does not stop the others; the failure is reported at the end and in the exit status. Scripts stopped
+or left out because time has run out are reported as well.
 """
 
 import argparse
@@ -34,11 +34,11 @@ SCRIPTS = (
     "allocator",
     "segmentation_memory",
 )
-"""In this order."""
+"""All scripts, in the order in which they run."""
 
 
 def run(script: str, file: Path, asked: argparse.Namespace, left: float) -> str:
-    """Run a script; returns what went wrong, or nothing."""
+    """Run a script; return what went wrong, or an empty string."""
     command = [sys.executable, str(HERE / f"{script}.py"), "--out", str(file), *(["--quick"] if asked.quick else [])]
     try:
         status = subprocess.run(command, check=False, timeout=left).returncode
@@ -48,7 +48,7 @@ def run(script: str, file: Path, asked: argparse.Namespace, left: float) -> str:
 
 
 def summary(console: Console, outcomes: dict[str, str], files: dict[str, Path], spent: dict[str, float]) -> None:
-    """Print every claim with its ratio and where it was measured."""
+    """Print every claim with its ratio and the machine it was measured on."""
     table = Table(title="benchmarks")
     for column in ("benchmark", "claim", "ratio", "differ by", "where"):
         table.add_column(column, justify="right" if column == "ratio" else "left")

@@ -1,13 +1,13 @@
-"""Peak memory and seconds of segmenting a whole Cityscapes image, and of RGA on every position of a map of features.
+"""Peak memory and time of segmenting a whole Cityscapes image, and of RGA on every position of a feature map.
 
     python benchmarks/segmentation_memory.py
     python benchmarks/segmentation_memory.py --threads 1
 
-ResNet-101 at output stride 8 with ASPP, in inference, one image. First at 1024x2048 with the recipe's context (RGA-SC
-on a grid of 48x48) beside the network without. Then with RGA-SC on every position of a window of 769x769 pixels, as
-`context_mode full` has it: 9,409 positions, whose relations are 338 MiB and, stacked for the layer that reads them,
-twice that; in factored form they never exist. Every measurement is a process of its own, and memory is the process's
-peak, with libraries and weights in it.
+The network is ResNet-101 at output stride 8 with ASPP, in inference on one image. The first comparison, at 1024x2048,
+is the recipe's context (RGA-SC on a grid of 48x48) against the network without it. The second has RGA-SC on every
+position of a window of 769x769 pixels, as with `context_mode full`: 9,409 positions, whose relations take 338 MiB and,
+stacked for the layer that reads them, twice that; the factored form never stores them. Every measurement runs in its
+own process, and memory is the process's peak, including libraries and weights.
 """
 
 import argparse
@@ -29,11 +29,11 @@ from relattn.heads import SegmentationNetwork
 FORMS = ("plain", "pooled", "full", "full, materialised")
 
 Measured = tuple[list[float], list[float], torch.Tensor]
-"""Seconds and peaks in MiB of each round, and what attention makes of the features."""
+"""Seconds and peaks in MiB of each round, and the output of attention for the features."""
 
 
 def network(form: str, size: tuple[int, int], quick: bool) -> nn.Module:
-    """The network for images of a size."""
+    """Build the network for images of a size."""
     torch.manual_seed(0)
     built = SegmentationNetwork(
         dilated("resnet18" if quick else "resnet101", output_stride=8),
@@ -49,7 +49,7 @@ def network(form: str, size: tuple[int, int], quick: bool) -> nn.Module:
 
 
 def segment(asked: argparse.Namespace) -> None:
-    """Segment an image; write seconds, the process's peak in MiB, and what attention makes of the features."""
+    """Segment an image; write the seconds, the process's peak in MiB, and the output of attention for the features."""
     torch.set_num_threads(asked.threads)
     size = tuple(asked.image)
     built, image = network(asked.form, size, asked.quick), torch.randn(1, 3, *size)
@@ -57,17 +57,18 @@ def segment(asked: argparse.Namespace) -> None:
     built.context.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
     with torch.inference_mode():
         spent = seconds(lambda: built(image))
-        status = Path("/proc/self/status").read_text()  # getrusage would give the parent's peak if that is higher
+        status = Path("/proc/self/status").read_text()  # getrusage would return the parent's peak if that is higher
         peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
         attended = features[0]
         if asked.form != "plain":
-            # By the batch's statistics: those of an untrained norm shrink what is embedded until all masks are 1/2.
+            # Training mode uses the batch's statistics: those of an untrained norm shrink embeddings until all masks
+            # are 1/2.
             attended = built.context.attention.train()(features[0])
     torch.save((spent, peak, attended), asked.out)
 
 
 def measure(forms: tuple[str, str], size: tuple[int, int], asked: argparse.Namespace) -> list[Measured]:
-    """Segment by two forms in turns."""
+    """Segment by two forms, which take turns."""
     found: dict[str, Measured] = {}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(asked.rounds):
@@ -83,7 +84,7 @@ def measure(forms: tuple[str, str], size: tuple[int, int], asked: argparse.Names
 
 
 def claims(forms: tuple[str, str], size: tuple[int, int], asked: argparse.Namespace) -> list[Claim]:
-    """Memory first, since it is what is claimed."""
+    """Build the claims; memory comes first, since it is the main claim."""
     ours, other = measure(forms, size, asked)
     kind = "cost" if "plain" in forms else "gain"
     shared = {"kind": kind, "sizes": {"image": size, "threads": asked.threads}}

@@ -1,9 +1,9 @@
-"""Seconds that commands take to start, beside Python alone and beside the imports that they cannot do without.
+"""Seconds that commands take to start, compared with Python alone and with the imports that they need.
 
     python benchmarks/start_up.py
 
-Each is a process of its own; they take turns, after one turn in which files come from the disk. A training is stopped
-when its first step begins; beside it are the packages that it imports.
+Each command runs in its own process. They take turns, after a first turn in which files are read from the disk. A
+training is stopped when its first step begins, and is compared with the imports of its packages.
 """
 
 import os
@@ -67,7 +67,7 @@ class UntilFirstStep(pl.Callback):
 
 
 def start(command: list[str], folder: str) -> None:
-    """Run a command to its end."""
+    """Run a command until it ends."""
     environment = {**os.environ, "WANDB_MODE": "offline", "PYTHONPATH": str(Path(__file__).parent)}
     subprocess.run(command, check=True, capture_output=True, env=environment, cwd=folder)
 

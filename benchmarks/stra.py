@@ -1,8 +1,8 @@
-"""StRA's and SASA's local attention by shifts beside `F.unfold`, multiply and sum: time and memory of the modules.
+"""StRA's and SASA's local attention by shifts, compared with `F.unfold`, multiply and sum: time and memory of modules.
 
     python benchmarks/stra.py
 
-Same weights, same output. `relattn benchmark` measures; it has more options.
+Both have the same weights and the same output. `relattn benchmark` does the measuring and has more options.
 """
 
 from claims import against_slow_forms, parser, report

@@ -1,10 +1,10 @@
-"""The ten-fold protocol of face verification beside plain loops over folds and thresholds, as it is usually written.
+"""The ten-fold protocol of face verification compared with the usual plain loops over folds and thresholds.
 
     python benchmarks/verification.py
 
-6,000 pairs, as each of the official packs but one has. The loops compare all distances with one threshold at a time:
+There are 6,000 pairs, as in all official packs but one. The loops compare all distances with one threshold at a time:
 400 thresholds for the accuracy and 4,000 for TAR at FAR, on nine folds and, for the accuracy, on the tenth. The suite
-counts all distances below all thresholds at once; its time includes ROC, EER and AUC, which the loops leave out.
+counts all distances below all thresholds at once. Its time includes ROC, EER and AUC, which the loops leave out.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ def loops(distances: np.ndarray, same: np.ndarray) -> np.ndarray:
 
 
 def protocol(distances: np.ndarray, same: np.ndarray) -> np.ndarray:
-    """The same numbers by the suite."""
+    """Compute the same numbers with the suite."""
     scores = verification(distances, same)
     per_fold = np.stack([scores.accuracies, scores.thresholds], axis=1).ravel()
     return np.array([*per_fold, *scores.tar.values()])

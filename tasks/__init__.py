@@ -1,1 +1,1 @@
-"""The suite: one folder a task, where Lightning lives."""
+"""The suite, built on Lightning: one folder per task."""

@@ -1,8 +1,8 @@
 """Reading a file in a process of its own, for formats whose readers are large C libraries (HDF5, MATLAB).
 
-A damaged or hostile file may crash such a reader, or have it ask for memory without measure. Here that costs a child
-process, and the file is refused. What the child has read comes back as JSON, which runs nothing, whatever the file has
-made of the child.
+A damaged or hostile file may crash such a reader or make it request unbounded memory. Here that only ends a child
+process, and the file is refused. The child returns its result as JSON, which cannot execute code even if the file has
+compromised the child.
 """
 
 import json
@@ -17,24 +17,24 @@ from typing import Any
 from relattn.errors import InputError
 
 ROOM = 4 * 2**30
-"""Bytes that a reader may take, beside what the process has when it starts."""
+"""Bytes that a reader may allocate beyond what the process has at its start."""
 
 
 def apart(read: Callable[..., Any], file: Path, *arguments: Any) -> Any:
     """Call a function in a process of its own.
 
     Args:
-        read: It returns lists, dictionaries with texts as keys, texts and numbers.
-        file: Its first argument, and what messages name.
-        arguments: The others.
+        read: The function. It returns lists, dictionaries with string keys, strings and numbers.
+        file: The function's first argument; error messages name it.
+        arguments: The function's other arguments.
 
     Returns:
-        What it returns; tuples come back as lists.
+        The function's return value; tuples come back as lists.
 
     Raises:
-        InputError: What the function raises, or that its process has ended before its time.
+        InputError: If the function raises one, or its process ends prematurely.
     """
-    context = multiprocessing.get_context("fork")  # it starts at once, with what is imported
+    context = multiprocessing.get_context("fork")  # starts at once, with all imports done
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=answer, args=(sender, read, file, *arguments))
     process.start()
@@ -55,7 +55,7 @@ def apart(read: Callable[..., Any], file: Path, *arguments: Any) -> Any:
 
 
 def answer(sender: Connection, read: Callable[..., Any], file: Path, *arguments: Any) -> None:
-    """What the child does: read with bounded memory, and say what came of it."""
+    """Run in the child process: read the file with bounded memory and send the result or the error."""
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         limit, most = memory_now() + ROOM, resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -70,5 +70,5 @@ def answer(sender: Connection, read: Callable[..., Any], file: Path, *arguments:
 
 
 def memory_now() -> int:
-    """Bytes of the address space that this process has."""
+    """Size of this process's address space in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

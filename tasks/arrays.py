@@ -1,7 +1,7 @@
-"""NumPy's files (`.npy`, `.npz`) from anywhere: rebuilt from a checked type, a checked shape, and the bytes there are.
+"""Read untrusted NumPy files (`.npy`, `.npz`) safely: check type and shape first, then use only the bytes present.
 
-`numpy.load` evaluates the header as Python and allocates what it asks for. Here the header is matched with what numbers
-look like, and an array is never larger than the bytes that the file has for it.
+`numpy.load` evaluates the header as Python and allocates whatever it requests. Here the header must match the pattern
+of a numeric array, and an array is never larger than the bytes that the file holds for it.
 """
 
 import lzma
@@ -20,17 +20,17 @@ from relattn.errors import InputError, MissingFileError
 
 MAGIC = b"\x93NUMPY"
 LONGEST_HEADER = 10_000
-"""Bytes of a header, at most; NumPy has the same limit."""
+"""Maximum length of a header in bytes; NumPy has the same limit."""
 
 KEYS = {
     "descr": re.compile(r"""['"]descr['"]\s*:\s*['"]([<>=|][fiub]\d{1,2})['"]\s*,?"""),
     "fortran_order": re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)\s*,?"""),
     "shape": re.compile(r"""['"]shape['"]\s*:\s*\(\s*((?:\d{1,18}L?\s*,\s*){0,8}(?:\d{1,18}L?\s*)?)\)\s*,?"""),
 }
-"""What a header holds, of arrays of numbers: type, order and shape."""
+"""Patterns of the header entries of numeric arrays: type, memory order and shape."""
 
 LARGEST_PACKED = 2**31
-"""Bytes that a compressed array may have; larger ones are for `.npy` files, which cannot hold less than they say."""
+"""Maximum size of a compressed array in bytes. Larger arrays need `.npy` files, whose size shows what they hold."""
 
 
 def read_npy(path: Path) -> NDArray[Any]:
@@ -60,7 +60,7 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
 
     Raises:
         MissingFileError: If there is no such file.
-        InputError: If it is damaged, holds anything but numbers, or more than can be read.
+        InputError: If it is damaged, holds anything but numbers, or is too large to be read.
     """
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file. Expected arrays that `numpy.savez` has written.")
@@ -87,10 +87,10 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def read_header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...], str]:
-    """Type, shape and order (`C` or `F`) of the array that follows in a file.
+    """Read the type, shape and memory order (`C` or `F`) of the array that follows in a file.
 
     Raises:
-        InputError: If they are not those of numbers.
+        InputError: If the header is not that of a numeric array.
     """
     magic = file.read(len(MAGIC) + 2)
     if not magic.startswith(MAGIC):
@@ -120,13 +120,13 @@ def read_header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...], str]:
 
 
 def check_size(needed: int, present: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Refuse an array that is larger than its bytes."""
+    """Refuse an array that needs more bytes than are present."""
     if needed > present:
         raise InputError(f"an array {shape} of {dtype} has {needed:,} bytes, and {present:,} are there.")
 
 
 def native(values: NDArray[Any], shape: tuple[int, ...], order: Any) -> NDArray[Any]:
-    """The values in their shape and in the byte order of this machine."""
+    """Return the values in their shape and in this machine's byte order."""
     return values.reshape(shape, order=order).astype(values.dtype.newbyteorder("="), copy=False)
 
 

@@ -1,8 +1,8 @@
 """The contract of a task: a network with attention in it, how it is trained, and how it is scored and used.
 
-The network is built when the data are known (`configure_model`), so that classes and image sizes are stated once.
-Whoever serves all tasks (runs, prediction, figures, export, reports, dashboards) asks the methods of `Task`, whose
-defaults suffice for a classifier of images.
+The network is built once the data are known (`configure_model`), so that classes and image sizes are stated only once.
+Code that serves all tasks (runs, prediction, figures, export, reports, dashboards) calls the methods of `Task`, whose
+defaults suffice for an image classifier.
 """
 
 import math
@@ -41,28 +41,28 @@ class Task(LightningModule):
     """A network, how it is trained, and how it is scored.
 
     A subclass builds its network in `build_network`, computes its loss in `training_step`, and either names a metric
-    for each stage in `build_metric` and updates it in `evaluate`, or has Lightning's own hooks. Each stage logs
-    `<stage>/score`, the headline, higher is better, so that tasks stand side by side.
+    for each stage in `build_metric` and updates it in `evaluate`, or implements Lightning's own hooks. Each stage logs
+    its headline metric as `<stage>/score`, higher is better, so that tasks can be shown side by side.
     """
 
     name: ClassVar[str]
-    """Name of the task, of its folder of runs and of its column in reports; subclasses of a task have that task's. By
+    """Name of the task, of its folder of runs and of its column in reports. Subclasses of a task inherit its name. By
     default the class's name in lower case, words joined by underscores."""
 
     headline: ClassVar[str] = "accuracy"
-    """The metric that `score` repeats."""
+    """Name of the metric that is also logged as `score`."""
 
     metrics_of_training: ClassVar[tuple[str, ...]] = ("loss", "error")
-    """What `training_step` logs as `train/<name>`."""
+    """Names of the values that `training_step` logs as `train/<name>`."""
 
     protocol: str = ""
-    """How scores are computed, where that is a choice; printed with them."""
+    """How scores are computed, for tasks with several protocols; printed with the scores."""
 
     data_type: ClassVar[type] = Data
     """The data sets that the task can be trained on."""
 
     def __init_subclass__(cls, **arguments: Any) -> None:
-        """Give a task that derives from `Task` itself a name."""
+        """Set the default name of a class that derives directly from `Task`."""
         super().__init_subclass__(**arguments)
         if not hasattr(cls, "name"):
             cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
@@ -83,7 +83,7 @@ class Task(LightningModule):
         recompute_attention: Recompute = "cheap",
         backbone_options: dict[str, Any] | None = None,
     ) -> None:
-        """Define the task; arguments shared by all tasks.
+        """Define the task by the arguments that all tasks share.
 
         Args:
             backbone: A timm network, or one of the papers' networks for small images (`relattn list backbones`).
@@ -91,18 +91,18 @@ class Task(LightningModule):
             stages: Stages, from 1, that have attention; by default the papers' choice for the backbone.
             placement: Whether attention comes after each stage, at the end of each block, after it (`after_block`) or
                 in place of its spatial convolution; by default where the module belongs.
-            pretrained: True for timm's weights of the backbone; the path of a file of weights, as torchvision has; or
-                a checkpoint of the suite's, whose backbone, attention and whatever else fits are taken.
-            frozen_epochs: First epochs in which all stages of the backbone but the last keep their weights and
+            pretrained: True for timm's weights of the backbone, the path of a weights file, such as torchvision's, or a
+                checkpoint of this suite, from which the backbone, attention and all other matching weights are taken.
+            frozen_epochs: Number of first epochs during which all backbone stages but the last keep their weights and
                 statistics.
-            optimizer: Called with the parameters.
-            schedule: The learning rate over the run; by default constant.
-            channels_last: Whether the network keeps its maps in channels-last order, usually the faster one.
+            optimizer: Optimizer class, called with the parameters.
+            schedule: Learning-rate schedule; by default constant.
+            channels_last: Whether the network keeps its feature maps in channels-last order, which is usually faster.
             compile_mode: Mode of `torch.compile`, or None; `"reduce-overhead"` records CUDA graphs, for small layers.
-            recompute_attention: What attention computes again in the backward pass, to spare the memory of its maps:
-                what is `"cheap"`, hardly measurable in time; `"all"`, which takes more; or `"nothing"`. Without effect
-                under `compile_mode`, which makes that choice itself.
-            backbone_options: Arguments that timm creates the backbone with, such as `{patch_size: 4}` of a vision
+            recompute_attention: What attention recomputes in the backward pass to save memory: `"cheap"` recomputes
+                only what costs hardly any time, `"all"` takes longer, and `"nothing"` keeps everything. Without effect
+                under `compile_mode`, where the compiler makes that choice.
+            backbone_options: Arguments for timm's constructor of the backbone, such as `{patch_size: 4}` for a vision
                 transformer or `{drop_path_rate: 0.1}`.
 
         Raises:
@@ -120,17 +120,17 @@ class Task(LightningModule):
         self.channels_last, self.compile_mode = channels_last, compile_mode
         self.network: nn.Module | None = None
         self.specification: dict[str, Any] = {}
-        """What the network was built for: `Data.specification`."""
+        """Specification of the data that the network was built for, see `Data.specification`."""
         self.trained_for: dict[str, Any] | None = None
-        """The specification in the checkpoint of a network that is scored or used, which its data need not have."""
+        """Specification from the checkpoint of a network that is scored or used; its data may have another one."""
         self.beginning = ""
-        """What was taken of the checkpoint that the network began with."""
+        """A sentence on which weights of the `pretrained` checkpoint were taken."""
         self.extra_set = ""
-        """Name of the test set that is scored beside the run's own; its scores are `test/<metric>/<name>`."""
+        """Name of an additional test set while it is scored; its scores are logged as `test/<metric>/<name>`."""
         self.data_of_metrics: Data | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the data out of copies, which averages of weights are: they hold the trainer and all its files."""
+        """Leave the data out of copies, as weight averaging makes them: data hold the trainer and all its files."""
         return {**super().__getstate__(), "data_of_metrics": None}
 
     # --- The network --------------------------------------------------------------------------------------------------
@@ -140,12 +140,12 @@ class Task(LightningModule):
         """Build the network.
 
         Args:
-            specification: Of the data, see `Data.specification`: `num_classes`, `image_size`, `class_names`, and what
-                the task's own data sets add.
+            specification: Specification of the data, see `Data.specification`: `num_classes`, `image_size`,
+                `class_names`, and the entries that the task's own data sets add.
         """
 
     def build_backbone(self, specification: dict[str, Any], **arguments: Any) -> nn.Module:
-        """Build the backbone with its attention; `arguments` as in `relattn.backbones.build`."""
+        """Build the backbone with its attention; `arguments` are passed to `relattn.backbones.build`."""
         return build(
             self.backbone,
             attention=self.attention,
@@ -159,7 +159,7 @@ class Task(LightningModule):
     def configure_model(self) -> None:
         """Build the network, once, and the metrics for the data.
 
-        Lightning calls this when the data are set up and before weights are restored.
+        Lightning calls this after the data are set up and before weights are restored.
         """
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, Data):
@@ -170,7 +170,7 @@ class Task(LightningModule):
             self.assemble(self.trained_for or specification_of(data))
             assert self.network is not None
             if self.compile_mode is not None:
-                # The last batch of an epoch is smaller: a graph of its own is faster than one for every size.
+                # The last batch of an epoch may be smaller: a static graph of its own is faster than one dynamic graph.
                 self.network.compile(mode=None if self.compile_mode == "default" else self.compile_mode, dynamic=False)
         if data is not self.data_of_metrics:
             self.check_data(data)
@@ -178,10 +178,10 @@ class Task(LightningModule):
             self.data_of_metrics = data
 
     def check_data(self, data: Data) -> None:
-        """Refuse data that the network cannot be scored on: by default, those of other classes.
+        """Refuse data that the network cannot be scored on: by default, data with other classes.
 
         Raises:
-            InputError: If numbers or names of classes differ.
+            InputError: If the numbers or the names of the classes differ.
         """
         if not hasattr(data, "num_classes"):  # images without labels, for predictions
             return
@@ -200,7 +200,7 @@ class Task(LightningModule):
             )
 
     def assemble(self, specification: dict[str, Any]) -> None:
-        """Build the network for the specification of a data set, which a checkpoint keeps."""
+        """Build the network for the specification of a data set, which is stored in checkpoints."""
         self.specification = specification
         trained = trained_state(Path(self.pretrained).expanduser()) if isinstance(self.pretrained, str) else None
         self.network = self.build_network(specification) if trained is None else self.begun_with(trained, specification)
@@ -211,10 +211,10 @@ class Task(LightningModule):
             attention.recompute = self.recompute_attention if self.compile_mode is None else "nothing"
 
     def begun_with(self, trained: TrainedState, specification: dict[str, Any]) -> nn.Module:
-        """The network with the weights of one that the suite has trained, as far as they fit.
+        """Build the network and load those weights of a network trained by the suite that fit it.
 
         Raises:
-            InputError: If they are of another backbone.
+            InputError: If the weights belong to another backbone.
         """
         source, self.pretrained = self.pretrained, False
         self.network = self.build_network(specification)
@@ -228,7 +228,7 @@ class Task(LightningModule):
         return self.network
 
     def classifiers(self) -> list[str]:
-        """Names of the modules whose outputs are the classes: those of another data set do not fit."""
+        """Names of the modules whose outputs are the classes; their weights do not fit another data set."""
         network: Any = self.network
         if not hasattr(network, "get_classifier"):
             return []
@@ -236,7 +236,7 @@ class Task(LightningModule):
         return [f"network.{name}" for name, module in network.named_modules() if module is last]
 
     def training_only(self) -> list[str]:
-        """Names of modules that scoring and use do without, so that checkpoints may lack them or have others."""
+        """Names of modules that only training needs: checkpoints to be scored or used may lack them or have others."""
         return ["loss"]
 
     def trunk(self) -> nn.Module:
@@ -245,7 +245,7 @@ class Task(LightningModule):
         return self.network
 
     def build_metrics(self, data: Data) -> None:
-        """Build the metrics of training and of each stage."""
+        """Build the metrics of training and of each evaluation stage."""
         self.training_metrics = nn.ModuleDict({name: MeanMetric() for name in self.metrics_of_training})
         self.metrics = nn.ModuleDict()
         for stage in ("val", "test"):
@@ -253,18 +253,18 @@ class Task(LightningModule):
                 self.metrics[stage] = metric
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what the network was built for, so that it can be built again without the data."""
+        """Store the specification in the checkpoint, so that the network can be rebuilt without the data."""
         checkpoint["specification"] = self.specification
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Where a network is scored or used, leave alone what only training uses."""
+        """Unless the network is being trained, keep the modules that only training uses as they are."""
         if not self.trainer.training:
             fill_unused(self, checkpoint["state_dict"], self.training_only())
 
     # --- Training -----------------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over all parameters that are trained, its schedule stepped at every step."""
+        """Build the optimizer over all trainable parameters, and its schedule, which advances at every step."""
         optimizer = self.optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
         self.optimizer_options = [without_parameters(group) for group in optimizer.param_groups]
         self.plan_steps()
@@ -278,7 +278,7 @@ class Task(LightningModule):
         """Ask the trainer how many steps the run has.
 
         Raises:
-            InputError: If it has no end.
+            InputError: If the run is unlimited.
         """
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
@@ -301,10 +301,10 @@ class Task(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the gradients, those of fused optimizers in mixed precision too, which Lightning refuses.
+        """Clip the gradients, including those of fused optimizers in mixed precision, which Lightning refuses.
 
-        Such an optimizer divides gradients by the scale of the loss by itself, unless that is done before. With
-        bfloat16 there is no scale.
+        A fused optimizer divides the gradients by the loss scale itself, unless they have been unscaled before. With
+        bfloat16 there is no loss scale.
         """
         precision = self.trainer.precision_plugin
         fused = getattr(optimizer, "_step_supports_amp_scaling", False)
@@ -317,10 +317,10 @@ class Task(LightningModule):
         Precision.clip_gradients(precision, optimizer, gradient_clip_val, algorithm)
 
     def apply_plan(self) -> None:
-        """Give an optimizer the options that are configured, and its schedule the part that is done.
+        """Set the configured options of the optimizers and move their schedules to the run's position.
 
-        What a checkpoint restores are the options and the number of steps of the run as it was planned before; what a
-        tuner of Lightning's leaves are those of its trial.
+        A checkpoint restores the options and step count of the run as it was planned before; one of Lightning's tuners
+        leaves those of its trial.
         """
         trainer: Any = self.trainer
         position = self.steps_done()
@@ -341,9 +341,9 @@ class Task(LightningModule):
             scheduler._last_lr = rates
 
     def steps_done(self) -> int:
-        """The steps that would have led to this part of the run as it is now planned.
+        """Number of steps that correspond to this position in the run as it is now planned.
 
-        These are the steps that were made if nothing of the plan has changed.
+        If the plan has not changed, this is the number of steps made.
         """
         trainer: Any = self.trainer
         per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
@@ -364,7 +364,7 @@ class Task(LightningModule):
             self.frozen = early.parameters if frozen else []
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Leave frozen weights out of the step; they have gradients, since a distributed run expects one of each."""
+        """Exclude frozen weights from the step. They have gradients because distributed runs expect one for each."""
         for parameter in self.frozen:
             parameter.grad = None
 
@@ -376,10 +376,11 @@ class Task(LightningModule):
         """Log `train/<name>`, the mean over the images of the epoch and all processes.
 
         Args:
-            values: A scalar each, of this batch, for names in `metrics_of_training`.
-            count: Images (or pixels) that they are means of.
+            values: For each name in `metrics_of_training`, its scalar value on this batch.
+            count: Number of images (or pixels) that the values are averaged over.
         """
-        # Lightning's own mean over processes truncates their mean batch size to an integer; these count every image.
+        # Lightning's mean over processes truncates their mean batch size to an integer; these metrics count every
+        # image.
         for name, value in values.items():
             self.training_metrics[name].update(value.detach(), count)  # type: ignore[operator]
             self.log(f"train/{name}", self.training_metrics[name], on_step=False, on_epoch=True)  # type: ignore[arg-type]
@@ -387,14 +388,14 @@ class Task(LightningModule):
     # --- Evaluation ---------------------------------------------------------------------------------------------------
 
     def build_metric(self, data: Data) -> Metric | None:
-        """A metric of a stage, whose `compute` gives the scores by their names; None for a task that logs by itself."""
+        """Build the metric of a stage, whose `compute` returns scores by name; None for tasks that log themselves."""
         return None
 
     def logged_names(self) -> set[str] | None:
         """Names of all metrics that training logs, once the network is built.
 
         Returns:
-            None for a task outside the suite, whose own code may log more, or metrics that have no `score_names`.
+            The names; None if the metric has no `score_names`, or for a task outside the suite, which may log more.
         """
         metric: Any = dict(self.metrics).get("val")
         names = getattr(metric, "score_names", None)
@@ -403,25 +404,25 @@ class Task(LightningModule):
         return {f"train/{name}" for name in self.training_metrics} | {f"val/{name}" for name in (*names, "score")}
 
     def evaluate(self, batch: dict[str, Any], stage: Stage) -> None:
-        """Update `self.metrics[stage]` by a batch."""
+        """Update `self.metrics[stage]` with a batch."""
         raise NotImplementedError(
             f"{type(self).__name__} has a metric and no evaluate(batch, stage), which updates self.metrics[stage]."
         )
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Evaluate a batch of validation."""
+        """Evaluate a validation batch."""
         self.evaluate(batch, "val")
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Evaluate a batch of the test."""
+        """Evaluate a test batch."""
         self.evaluate(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
-        """Log the scores of validation."""
+        """Log the validation scores."""
         self.log_scores("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log the scores of the test."""
+        """Log the test scores."""
         self.log_scores("test")
 
     def log_scores(self, stage: Stage) -> None:
@@ -443,15 +444,15 @@ class Task(LightningModule):
         metric.reset()
 
     def after_scoring(self, metric: Any, stage: Stage, scores: dict[str, Tensor]) -> None:
-        """What a task does with a metric that is computed, before it is reset: draw pictures, keep a threshold."""
+        """Hook between computing and resetting a metric, for example to draw pictures or keep a threshold."""
 
     @classmethod
     def scores(cls) -> tuple[Score, ...]:
-        """The metrics that are worth a column or a chart, the headline first."""
+        """The metrics that get a column in reports or a chart, the headline first."""
         return (Score("accuracy"), Score("error", lower_is_better=True), Score("loss", lower_is_better=True))
 
     def describe(self) -> dict[str, Any]:
-        """The entry of a run's record on its network."""
+        """Describe the network for the run's record."""
         parameters = sum(parameter.numel() for parameter in self.parameters())
         protocol = {"protocol": self.protocol} if self.protocol else {}
         columns = [{"name": score.name, "lower": score.lower_is_better} for score in self.scores()]
@@ -461,12 +462,12 @@ class Task(LightningModule):
     # --- Use ----------------------------------------------------------------------------------------------------------
 
     def predictor(self) -> Predictor:
-        """The network as it is used and exported; by default a classifier, which predicts a class for each image."""
+        """Return the network for use and export; by default a classifier, which predicts a class for each image."""
         assert self.network is not None
         return classifier(self.network, self.specification["image_size"], self.specification.get("class_names"))
 
     def class_scores(self, images: Tensor) -> tuple[Tensor, list[str]]:
-        """The scores `(B,)` of the most likely classes of images `(B, 3, H, W)`, and the classes' display names."""
+        """Return the scores `(B,)` of the most likely classes of images `(B, 3, H, W)`, and their display names."""
         logits = self(images)
         best = logits.argmax(dim=1)
         names = names_for(logits.shape[1], self.specification.get("class_names"))
@@ -475,11 +476,11 @@ class Task(LightningModule):
 
     @classmethod
     def figures(cls) -> Mapping[str, TaskFigure]:
-        """Figures that belong to this task alone, by their names on the command line."""
+        """Figures that only this task has, by their names on the command line."""
         return {}
 
     def on_predict_start(self) -> None:
-        """Begin the predictions of all images."""
+        """Start collecting the predictions of all images."""
         self.predictions = ClassPredictions(self.specification.get("class_names"))
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
@@ -489,20 +490,20 @@ class Task(LightningModule):
         return probabilities
 
     def on_predict_end(self) -> None:
-        """Write `predictions.csv` of the images of all processes, in the order of the data set."""
+        """Write `predictions.csv` for the images of all processes, in the order of the data set."""
         self.predictions.write(self.trainer)
 
 
 def without_parameters(group: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a group of an optimizer's parameters."""
+    """Return the options of an optimizer's parameter group, without its parameters."""
     return {name: value for name, value in group.items() if name not in ("params", "param_names")}
 
 
 def specification_of(data: Data) -> dict[str, Any]:
-    """The specification of data that a network is built for.
+    """Return the specification of the data that a network is built for.
 
     Raises:
-        InputError: If `setup` has not left what it needs.
+        InputError: If `num_classes` or `image_size` is not known after `setup`.
     """
     if not hasattr(data, "num_classes") or not hasattr(data, "image_size"):
         raise InputError(
@@ -513,6 +514,6 @@ def specification_of(data: Data) -> dict[str, Any]:
 
 
 def name_in_set(name: str, extra_set: str) -> str:
-    """The name of a score in a test set beside the run's own: `mAP/<set>`, or `accuracy/<set>.lfw` of a family."""
+    """Name a score on an additional test set: `mAP/<set>`, or `accuracy/<set>.lfw` for `accuracy/lfw`."""
     family, slash, member = name.partition("/")
     return f"{family}/{extra_set}.{member}" if slash else f"{name}/{extra_set}"

@@ -1,7 +1,7 @@
-"""The contract of a data set: its loaders, and what anybody may ask of it.
+"""The contract of a data set: its loaders, and the methods that the rest of the suite calls.
 
-Whoever serves all tasks (records, prediction, figures, export, the check of a data set) asks the methods of `Data`.
-Their defaults suffice for a classifier of images whose data set has the loaders alone.
+Code that serves all tasks (records, prediction, figures, export, `relattn data check`) calls the methods of `Data`.
+Their defaults suffice for image classification with a data set that only provides loaders.
 """
 
 from abc import abstractmethod
@@ -20,46 +20,46 @@ from relattn.tasks.decoding import read_image
 
 
 class Data(LightningDataModule):
-    """A data set with its loaders; `setup` must leave `num_classes` and `image_size` known."""
+    """A data set with its loaders; `setup` must set `num_classes` and `image_size`."""
 
     num_classes: int
-    """Classes (or identities) of the training set."""
+    """Number of classes (or identities) in the training set."""
 
     image_size: tuple[int, int]
     """Height and width of the images that the network is built for, in pixels."""
 
     class_names: Sequence[str] | None = None
-    """Names of the classes, in the order of their numbers; None where they have none."""
+    """Names of the classes in the order of their indices; None if they have none."""
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    """Of RGB in [0, 1], for the default `preprocessing`."""
+    """Mean of RGB in [0, 1], used by the default `preprocessing`."""
 
     std: tuple[float, float, float] = IMAGENET_STD
 
     joint: ClassVar[str] = ""
-    """Class path of what trains on several sets of this kind at once, called with `joined`; empty for none."""
+    """Class path of the data set that trains on several such sets at once, called with `joined`; empty for none."""
 
     counts: ClassVar[Mapping[str, int]] = {}
     """Published sizes of the genuine set, by split; empty for a set that has none."""
 
     holding_out: ClassVar[str] = "no option of this data set gives one"
-    """How a validation set is got that is not the test set, for whoever needs one: the option, in words."""
+    """How to get a validation set that is not the test set: a phrase that names the option, for messages."""
 
     def __init__(self) -> None:
-        """Begin without samples."""
+        """Start without samples."""
         super().__init__()
         self.sets: dict[str, Any] = {}
-        """The samples of `train`, `val`, `test` and, where it is another set than that of test, `predict`, by split;
-        what has loaders alone leaves it empty."""
+        """The samples by split: `train`, `val`, `test` and, if it differs from the test set, `predict`. A data set that
+        only has loaders leaves it empty."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """The entry of a run's record: name, images of each split, whether the set is genuine, fingerprint."""
+        """Describe the data for the run's record: name, images per split, whether the set is genuine, fingerprint."""
 
     def splits_of(self, stage: str) -> tuple[str, ...]:
-        """The splits that `setup` reads for a stage of Lightning's: scoring and prediction need no training images.
+        """The splits that `setup` reads for a Lightning stage: scoring and prediction need no training images.
 
-        Validation needs them where a part of them is held out for it.
+        Validation needs them if its images are held out from training.
         """
         if stage == "validate" and getattr(self, "validation", None):
             return ("train", "val")
@@ -69,13 +69,13 @@ class Data(LightningDataModule):
     def preprocessing(self) -> Preprocessing:
         """How evaluation prepares an image; known without reading any file.
 
-        The default stretches images to `image_size` and normalises them by `mean` and `std`. A data set that prepares
-        its images in another way overrides it.
+        The default stretches images to `image_size` and normalises them by `mean` and `std`. Override it in a data set
+        that prepares its images in another way.
         """
         return Preprocessing(self.image_size, mean=self.mean, std=self.std)
 
     def sample(self, file: Path | str) -> Tensor:
-        """An image file as evaluation shows it to the network, `(3, H, W)` float32.
+        """Read an image file and prepare it as in evaluation, `(3, H, W)` float32.
 
         Raises:
             InputError: If it cannot be read.
@@ -83,7 +83,7 @@ class Data(LightningDataModule):
         return torch.from_numpy(self.preprocessing()(read_image(Path(file)))).permute(2, 0, 1).contiguous()
 
     def check(self) -> None:
-        """Everything that can be known of the data before training, after `setup`.
+        """Check everything that can be known about the data before training; called after `setup`.
 
         Raises:
             InputError: If labels or images cannot be trained or scored with.
@@ -94,9 +94,9 @@ class Data(LightningDataModule):
         return {}
 
     def specification(self) -> dict[str, Any]:
-        """What networks are built for, and how images are prepared for them; kept in every checkpoint.
+        """Describe the data that networks are built for, and their preprocessing; stored in every checkpoint.
 
-        A network can be built from it, and images prepared, where the data set is not at hand.
+        It suffices to build a network and prepare images without the data set.
         """
         names = None if self.class_names is None else [str(name) for name in self.class_names]
         return {
@@ -107,14 +107,14 @@ class Data(LightningDataModule):
         }
 
     def samples(self, split: str) -> Any:
-        """The samples of a split: `self.sets[split]`, or else the data set of the split's loader."""
+        """Return the samples of a split: `self.sets[split]`, or else the data set of the split's loader."""
         if split in self.sets:
             return self.sets[split]
         loader = {"train": self.train_dataloader, "val": self.val_dataloader}.get(split, self.test_dataloader)()
         return getattr(loader, "dataset", loader)
 
     def holds_out(self) -> bool:
-        """Whether validation has images of its own, none of which is tested on; known after `setup` for training."""
+        """Whether validation has its own images, none of which is a test image; known after `setup` for training."""
         validation, test = self.samples("val"), self.samples("test")
         keys = [
             {samples.image_key(index) for index in range(len(samples))} if hasattr(samples, "image_key") else set()
@@ -127,10 +127,10 @@ class Data(LightningDataModule):
         return len(self.samples(split))
 
     def examples(self, split: str, indices: Sequence[int]) -> dict[str, Any]:
-        """A batch of images of a split as evaluation has it, `image` `(B, 3, H, W)` at least.
+        """Collate images of a split into a batch, prepared as in evaluation; it has at least `image` `(B, 3, H, W)`.
 
         Raises:
-            InputError: If there is no such image, or the images are of different sizes.
+            InputError: If there is no such image, or the images differ in size.
         """
         self.check_indices(split, indices)
         samples = self.samples(split)
@@ -138,7 +138,7 @@ class Data(LightningDataModule):
         return batch
 
     def check_indices(self, split: str, indices: Sequence[int]) -> None:
-        """Raise an InputError unless a split has images of these numbers."""
+        """Raise an InputError unless the split has images at all these indices."""
         total = self.count(split)
         if wrong := [index for index in indices if not 0 <= index < total]:
             raise InputError(

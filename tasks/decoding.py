@@ -1,9 +1,9 @@
-"""From the bytes of an image file to pixels: the one place where image files are decoded.
+"""From the bytes of an image file to pixels: the only place where image files are decoded.
 
-Whatever OpenCV or Pillow reads is read, in colour, upright (by its EXIF orientation) and in 8 bits: of 16 bits the
-upper 8 are taken, transparency is dropped, and of several frames or pages the first counts. OpenCV decodes the usual
-formats, since it is faster; Pillow those in which OpenCV leaves out the orientation (AVIF) or mixes colours with
-transparency (TIFF), and all that OpenCV does not know.
+Every format that OpenCV or Pillow reads is supported. Images are returned in colour, upright (by their EXIF
+orientation) and in 8 bits: 16-bit values keep their upper 8 bits, transparency is dropped, and only the first frame or
+page is read. OpenCV, the faster decoder, decodes the usual formats. Pillow decodes those in which OpenCV ignores the
+orientation (AVIF) or mixes colours with transparency (TIFF), and all that OpenCV does not know.
 """
 
 import io
@@ -30,19 +30,19 @@ Pixels = NDArray[np.uint8]
 """`(H, W, 3)` RGB."""
 
 BY_OPENCV = ("JPEG", "PNG", "BMP", "WebP", "JPEG 2000")
-"""Formats that OpenCV decodes right, orientation included."""
+"""Formats that OpenCV decodes correctly, including the orientation."""
 
 ORIENTATION = 0x112
-"""The tag of EXIF and TIFF: 1 for upright images."""
+"""The orientation tag of EXIF and TIFF; its value is 1 for upright images."""
 
 DAMAGE = re.compile(r"premature end|huffman|invalid|unsupported|error", re.IGNORECASE)
-"""What decoders print of images that are not whole; superfluous bytes harm nothing."""
+"""Matches what decoders print about incomplete images; messages about superfluous bytes are harmless."""
 
 PILLOW_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError),
     *(TypeError, KeyError, IndexError, OverflowError, AttributeError, NotImplementedError),
 )
-"""What Pillow raises for files that it cannot decode: for damaged ones, nearly anything."""
+"""Errors that Pillow raises for files that it cannot decode; damaged files can raise nearly anything."""
 
 
 def read_image(path: Path) -> Pixels:
@@ -58,7 +58,7 @@ def decode_image(encoded: bytes, name: str) -> Pixels:
     """Decode the content of an image file to `(H, W, 3)` uint8 RGB.
 
     Args:
-        encoded: The content.
+        encoded: The content of the file.
         name: Display name of the image in messages.
 
     Raises:
@@ -94,25 +94,25 @@ def by_pillow(encoded: bytes) -> Pixels:
     """Decode by Pillow, `(H, W, 3)` RGB.
 
     Raises:
-        UnidentifiedImageError: If it does not know the format.
-        InputError: If it holds numbers that are no pixels, with what is wrong.
+        UnidentifiedImageError: If Pillow does not know the format.
+        InputError: If its values are outside the range of pixels; the message says how.
     """
     with opened(encoded) as image:
         return upright(eight_bits(image), orientation_of(image))
 
 
 def opened(encoded: bytes) -> Image.Image:
-    """An image as Pillow opens it; HEIC too, where its package is installed."""
+    """Open an image with Pillow; HEIC too, if the package for it is installed."""
     if format_of(encoded[:HEAD]) == "HEIC":
         register_heic()
     return Image.open(io.BytesIO(encoded))
 
 
 def eight_bits(image: Image.Image) -> Pixels:
-    """The pixels of a picture of Pillow's as they are stored, `(H, W, 3)` uint8 RGB: 16 bits are scaled, not clipped.
+    """Return a Pillow image's pixels as stored, `(H, W, 3)` uint8 RGB; 16-bit values are scaled, not clipped.
 
     Raises:
-        InputError: If it holds numbers that are no pixels, with what is wrong.
+        InputError: If its values are outside the range of pixels; the message says how.
     """
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
@@ -127,18 +127,18 @@ def eight_bits(image: Image.Image) -> Pixels:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation of a picture of Pillow's, 1 for upright to 8; a TIFF is turned when Pillow loads it."""
+    """The EXIF orientation of a Pillow image, 1 (upright) to 8. Pillow itself turns a TIFF when it loads it."""
     exif = Image.Exif()
     try:
         exif.load(image.info.get("exif") or b"")
         value = exif.get(ORIENTATION)
-    except PILLOW_ERRORS:  # damaged EXIF says nothing
+    except PILLOW_ERRORS:  # ignore damaged EXIF
         value = None
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """An array `(H, W, ...)` turned and mirrored as its EXIF orientation says."""
+    """Rotate and mirror an array `(H, W, ...)` according to its EXIF orientation."""
     turned = np.swapaxes(array, 0, 1) if orientation >= 5 else array
     if orientation in (3, 4, 7, 8):
         turned = turned[::-1]
@@ -148,7 +148,7 @@ def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Height and width of an image file as it is read, upright, from its head.
+    """Read the height and width of an image file, turned upright, from its header.
 
     Raises:
         InputError: If it is no image.
@@ -171,13 +171,13 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def decode_wholly(encoded: bytes) -> Pixels:
-    """Decode an image file to its last byte, `(H, W, 3)` RGB, by two decoders.
+    """Decode an image file to its last byte, `(H, W, 3)` RGB, with two decoders.
 
-    OpenCV fills what a JPEG lacks with grey and only prints a line; Pillow raises for a file that ends early, but not
-    for one that is damaged inside.
+    OpenCV fills the missing part of a JPEG with grey and only prints a line; Pillow raises for a file that ends early,
+    but not for one that is damaged inside.
 
     Raises:
-        InputError: With what is wrong, but for the name.
+        InputError: If the file is damaged; the message gives the reason without the file's name.
     """
     if fault := fault_of_content(encoded):
         raise InputError(fault)
@@ -201,7 +201,7 @@ def decode_wholly(encoded: bytes) -> Pixels:
 
 
 def quietly(decode: Callable[[], Any]) -> tuple[Any, str]:
-    """What a call gives, and what it wrote to the process's standard error."""
+    """Call a function; return its value and what it wrote to the process's standard error."""
     with tempfile.TemporaryFile() as written:
         kept = os.dup(2)
         os.dup2(written.fileno(), 2)

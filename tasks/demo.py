@@ -1,6 +1,6 @@
-"""The demo of a task: generated data, trivial baselines, and the scores that a trained network is compared by.
+"""The demo of a task: generated data, trivial baselines, and the scores by which a trained network is compared.
 
-Each task has one as `Demo` in its folder's `demo.py`; `relattn demo` finds it there.
+Each task defines its demo as the class `Demo` in its folder's `demo.py`, where `relattn demo` finds it.
 """
 
 from abc import ABC, abstractmethod
@@ -9,24 +9,24 @@ from typing import ClassVar
 
 
 class TaskDemo(ABC):
-    """Data made for a task, trivial baselines, and a network's scores with and without attention."""
+    """Generated data of a task, trivial baselines, and a network's scores with and without attention."""
 
     title: str
     columns: ClassVar[dict[str, str]]
-    """Headings with the test score that stands under each."""
+    """Column headings, each with the test score shown under it."""
     attention: str = "rga_sc"
-    """Recipe that the plain network is compared with."""
+    """Recipe of the attention that the plain network is compared with."""
     note: str = ""
-    """Explains the headings."""
+    """Explanation of the headings."""
 
     @abstractmethod
     def generate(self, root: Path) -> None:
-        """Make the data under `root`, unless they are there."""
+        """Generate the data under `root`, unless they exist."""
 
     @abstractmethod
     def baselines(self, root: Path) -> dict[str, dict[str, float]]:
-        """Scores that a trained network must beat: by the baseline's name and the headings of the columns."""
+        """Scores that a trained network must beat, by the baseline's name and then by column heading."""
 
     @abstractmethod
     def headline(self, baseline: dict[str, float]) -> float:
-        """The headline score among a baseline's, higher is better."""
+        """Return a baseline's headline score; higher is better."""

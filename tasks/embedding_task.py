@@ -1,4 +1,4 @@
-"""A task whose network gives features to compare images by: what `relattn embed`, `search` and `verify` ask of it."""
+"""A task whose network computes features to compare images: what `relattn embed`, `search` and `verify` use."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -18,16 +18,16 @@ from relattn.tasks.predictor import Pixels, Predictor
 
 
 class Embedder(nn.Module):
-    """Images `(B, 3, H, W)` to the features `(B, D)` that a task compares, of length 1 where their angle counts."""
+    """Maps images `(B, 3, H, W)` to the features `(B, D)` that a task compares, normalised for cosine distance."""
 
     def __init__(self, network: nn.Module, *, norm: nn.Module, flip: str, normalised: bool) -> None:
         """Join the parts.
 
         Args:
-            network: Gives the feature of an image.
-            norm: What the feature passes before it is compared, or an identity.
-            flip: What is done with the mirror image's feature: `sum`, `concatenate`, or `none`.
-            normalised: Whether features are brought to length 1.
+            network: Computes the feature of an image.
+            norm: Normalisation applied to the feature before it is compared; an identity for none.
+            flip: How the mirrored image's feature is used: `sum`, `concatenate` or `none`.
+            normalised: Whether features are normalised to length 1.
         """
         super().__init__()
         self.network, self.norm, self.flip, self.normalised = network, norm, flip, normalised
@@ -45,33 +45,33 @@ class EmbeddingTask(Task):
     """A task whose `forward` maps images to the features that are compared."""
 
     name_patterns: ClassVar[Mapping[str, str]] = {}
-    """Patterns of whole file names that say who is on an image, with the groups `identity` and, optionally, `camera`;
+    """Patterns of whole file names that state who an image shows, with the groups `identity` and, optionally, `camera`;
     the first is the default of `relattn embed` and `search`."""
 
     def check_data(self, data: Data) -> None:
-        """Nothing: features of anybody can be compared."""
+        """Accept all data: features can be compared whatever the classes are."""
 
     @abstractmethod
     def compared_feature(self) -> dict[str, Any]:
-        """The feature that is compared: its name `feature`, the module `norm` that it passes, `flip` and `distance`.
+        """Describe the compared feature: its name `feature`, the module `norm` applied to it, `flip` and `distance`.
 
         `flip` is `sum`, `concatenate` or `none`; `distance` is `cosine` or `euclidean`.
         """
 
     @abstractmethod
     def use_flip(self, flip: Any) -> None:
-        """Say what is done with the mirror image: a value of `compared_feature()["flip"]`, or True for the sum."""
+        """Choose how the mirrored image is used: a value of `compared_feature()["flip"]`, or True for the sum."""
 
     def threshold_of_decisions(self) -> float | None:
-        """The squared distance of normalised features below which two images show one identity; None if unknown."""
+        """Squared distance of normalised features below which two images show one identity; None if unknown."""
         return None
 
     def preprocessing(self) -> Preprocessing:
-        """How images are prepared, as the data of training prepared those of evaluation."""
+        """The preprocessing that the training data used for evaluation images."""
         return Preprocessing.from_json(self.specification["preprocessing"])
 
     def aligned(self, pixels: Pixels, landmarks: Path, path: Path) -> Pixels:
-        """An image brought by its landmarks to the place that those of training have.
+        """Align an image by its landmarks as the training images are aligned.
 
         Args:
             pixels: The image, `(h, w, 3)`.
@@ -84,7 +84,7 @@ class EmbeddingTask(Task):
         raise InputError(f"Images of the task {self.name} are not aligned by landmarks: leave --landmarks out.")
 
     def provenance(self, checkpoint: Path) -> dict[str, Any]:
-        """The metadata of an embedding: the network that it comes from. Only embeddings that agree can be compared."""
+        """Metadata of an embedding: the network it comes from. Only embeddings whose metadata agree can be compared."""
         compared = self.compared_feature()
         return {
             "checkpoint": str(checkpoint),
@@ -95,7 +95,7 @@ class EmbeddingTask(Task):
         }
 
     def predictor(self) -> Predictor:
-        """The network whose features are compared, a tensor `(images, D)` for images."""
+        """Return the network whose features are compared; it answers with a tensor `(images, D)`."""
         assert self.network is not None
         compared = self.compared_feature()
         normalised = compared["distance"] == "cosine"
@@ -111,7 +111,7 @@ class EmbeddingTask(Task):
         return Predictor(network, output, answer, metadata)
 
     def most_likely_identities(self, logits: Tensor) -> tuple[Tensor, list[str]]:
-        """The largest of logits `(B, identities)`, and the display names of those identities of training."""
+        """Return the largest of logits `(B, identities)` per image, and the training identities' display names."""
         best = logits.argmax(dim=1)
         names = self.specification.get("class_names")
         labels = [f"identity {names[index] if names else index}" for index in best.tolist()]

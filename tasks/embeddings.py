@@ -24,22 +24,22 @@ class Entry:
     """An image of an embedding."""
 
     path: str
-    """Relative to the embedding's root, with forward slashes."""
+    """Path relative to the embedding's root, with forward slashes."""
     identity: str = ""
-    """Who it shows; empty where that is not known."""
+    """Identity of the person it shows; empty if unknown."""
     camera: str = ""
     split: str = ""
-    """`query`, `gallery` or nothing."""
+    """`query`, `gallery` or empty."""
     sha256: str = field(default="", compare=False)
-    """Of the file, in an embedding that was saved; empty where it could not be read."""
+    """SHA-256 of the file, in a saved embedding; empty if the file could not be read."""
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """Features with what is known of their images.
+    """Features with the metadata of their images.
 
-    On disk it is a folder: `features.npy` (N, D) float32, `manifest.csv` with a row for each, and `embedding.json` with
-    the rest. Features that others have written in float64 stay so.
+    On disk it is a folder: `features.npy` (N, D) float32, `manifest.csv` with a row per image, and `embedding.json`
+    with the rest. Features that another program has written as float64 stay float64.
     """
 
     features: NDArray[Any]
@@ -47,23 +47,23 @@ class Embedding:
     root: Path
     """The folder of the images."""
     metadata: dict[str, Any]
-    """Where the features come from: `checkpoint`, `distance`, `feature`, ..."""
+    """How the features were computed: `checkpoint`, `distance`, `feature`, ..."""
     named: bool = True
-    """Whether the user has named the folder of the images. That of an embedding from disk is what the embedding says,
-    which may be somebody else's: of its images, those are shown that are still the ones which were embedded."""
+    """Whether the user named the folder of the images. An embedding from disk names its folder itself, and may come
+    from somebody else: then only those images are shown whose content is still the one that was embedded."""
 
     @cached_property
     def entry_of(self) -> dict[str, Entry]:
-        """The images by their paths."""
+        """Images by path."""
         return {entry.path: entry for entry in self.entries}
 
     def save(self, folder: Path) -> None:
-        """Write the embedding into a folder, which is made; without `embedding.json`, the last file, it is none.
+        """Write the embedding into a folder, creating it. `embedding.json` is written last and makes it complete.
 
         Raises:
             InputError: If it cannot be written.
         """
-        with contextlib.suppress(OSError):  # an older one is none while it is replaced, whose parts would not fit
+        with contextlib.suppress(OSError):  # an embedding being replaced must not look complete
             (folder / "embedding.json").unlink()
         with publishing(folder / "features.npy") as file:
             np.save(file, self.features)
@@ -76,18 +76,18 @@ class Embedding:
         publish_json(folder / "embedding.json", content)
 
     def digest_of(self, entry: Entry) -> str:
-        """The SHA-256 of an image; empty where it cannot be read."""
+        """SHA-256 of an image file; empty if it cannot be read."""
         try:
             return hashlib.sha256(content_of(self.root / entry.path)).hexdigest()
         except InputError:
             return ""
 
     def content_of(self, entry: Entry) -> bytes:
-        """The content of an image's file.
+        """Read an image file.
 
         Raises:
-            InputError: If it cannot be read; or if this embedding is from disk, and the file is not the one that was
-                embedded: nobody else's embedding shows pictures of this machine that its maker has not had.
+            InputError: If it cannot be read; or if this embedding is from disk and the file is not the one that was
+                embedded. So an embedding from elsewhere cannot show images of this machine that its author never had.
         """
         content = content_of(self.root / entry.path)
         if not self.named and hashlib.sha256(content).hexdigest() != entry.sha256:
@@ -100,7 +100,7 @@ class Embedding:
 
         Raises:
             MissingFileError: If a file is missing.
-            InputError: If the features are not those of the manifest.
+            InputError: If a file is not valid, or the features do not match the manifest.
         """
         for name in ("features.npy", "manifest.csv", "embedding.json"):
             if not (folder / name).is_file():
@@ -128,16 +128,16 @@ class Embedding:
         return cls(compared_as(features), entries, root, metadata, named=False)
 
     def part(self, split: str) -> "Embedding":
-        """The images of a split."""
+        """Return the part of the embedding that belongs to a split."""
         rows = [row for row, entry in enumerate(self.entries) if entry.split == split]
         return replace(self, features=self.features[rows], entries=[self.entries[row] for row in rows])
 
 
 def checked_metadata(content: Any) -> dict[str, Any]:
-    """The content of `embedding.json`, whose entries are texts, numbers or lists of them.
+    """Check the content of `embedding.json`: it must have a root, and its text entries must be strings.
 
     Raises:
-        ValueError: If there is one of another kind, or no root.
+        ValueError: If an entry is of another type, or there is no root.
     """
     texts = ("root", "sha256", "checkpoint", "distance", "feature", "flip", "labels")
     if not isinstance(content, dict) or not isinstance(content.get("root"), str) or "\0" in content["root"]:
@@ -148,21 +148,21 @@ def checked_metadata(content: Any) -> dict[str, Any]:
 
 
 def compared_as(features: NDArray[Any]) -> NDArray[Any]:
-    """Features in the precision that they are compared in: float64 stays, all else is float32."""
+    """Convert features to the precision they are compared in: float64 stays, all else becomes float32."""
     return features if features.dtype == np.float64 else features.astype(np.float32, copy=False)
 
 
 def check_comparable(query: dict[str, Any], gallery: dict[str, Any]) -> None:
-    """Refuse features that different networks gave, by what embeddings say about themselves.
+    """Refuse to compare features of different networks, according to the embeddings' metadata.
 
-    What only one of them says is not compared: an embedding of `relattn predict` does not name its checkpoint.
+    Entries that only one of them has are not compared: an embedding of `relattn predict` does not name its checkpoint.
 
     Args:
         query: `metadata` of one embedding.
         gallery: `metadata` of the other.
 
     Raises:
-        InputError: With what differs.
+        InputError: If an entry differs.
     """
     for what in ("sha256", "feature", "flip", "image_size", "interpolation"):
         if what in query and what in gallery and query[what] != gallery[what]:

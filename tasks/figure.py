@@ -1,4 +1,4 @@
-"""A figure of a trained network with the numbers measured for it, and what a function that draws one is given."""
+"""A figure of a trained network with the numbers measured for it, and the interface of functions that draw one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MeasuredFigure:
-    """A figure with what was measured for it."""
+    """A figure and the numbers measured for it."""
 
     figure: "Figure"
     measures: Mapping[str, float] = field(default_factory=dict)
@@ -26,14 +26,14 @@ class MeasuredFigure:
 
 @dataclass(frozen=True)
 class FigureOptions:
-    """What figures of one task's own are drawn of.
+    """What a figure that belongs to one task shows, and how.
 
     Attributes:
         split: Split of the data set.
-        indices: Numbers of the images in the split; None for `count` of them, spread evenly.
-        count: Number of images, where `indices` does not say which.
-        files: Image files instead of images of the data set.
-        choices: Further options of the command line, such as `set`, by their names.
+        indices: Indices of the images in the split; None for `count` images, spread evenly.
+        count: Number of images if `indices` is None.
+        files: Image files to use instead of images of the data set.
+        choices: Further command-line options, such as `set`, by name.
         style: How the figure looks.
     """
 
@@ -46,7 +46,7 @@ class FigureOptions:
 
 
 def evenly_spread(total: int, count: int) -> list[int]:
-    """Numbers of `count` of `total` images, as far from each other as they can be."""
+    """Choose the indices of `count` out of `total` images, spread as evenly as possible."""
     return sorted({int(number) for number in np.linspace(0, total - 1, min(count, total)).round()})
 
 
@@ -54,15 +54,15 @@ class TaskFigure(Protocol):
     """Draws a figure that belongs to one task."""
 
     def __call__(self, task: "Task", data: "Data", options: FigureOptions) -> MeasuredFigure:
-        """Draw a network that is in evaluation mode; `data` is set up where the figure needs it."""
+        """Draw the figure of a network in evaluation mode; `data` is set up if the figure needs it."""
         ...
 
 
 def honours(*options: str) -> Callable[[TaskFigure], TaskFigure]:
-    """Say which options of `relattn figures` a figure honours; those that it does not are refused.
+    """Declare which options of `relattn figures` a figure honours; others are refused.
 
     Args:
-        options: `images`, `module`, `set`, `columns`, `font`, `font_size`, `bare`; `width` is honoured by all figures.
+        options: Some of `images`, `module`, `set`, `columns`, `font`, `font_size`, `bare`; all figures honour `width`.
     """
 
     def declare(figure: TaskFigure) -> TaskFigure:
@@ -73,6 +73,6 @@ def honours(*options: str) -> Callable[[TaskFigure], TaskFigure]:
 
 
 def options_of(figure: TaskFigure) -> tuple[str, ...]:
-    """The options that a figure honours, as of `honours`; of one that does not say, the choice of images."""
+    """Return the options that a figure honours, as declared by `honours`; without a declaration, `images` alone."""
     declared: tuple[str, ...] = vars(figure).get("options", ("images",))
     return declared

@@ -1,4 +1,4 @@
-"""What a run of hours makes sure of before it starts: that the files of its images are there and whole."""
+"""What a long run checks before it starts: that its image files exist and are complete."""
 
 import contextlib
 import hashlib
@@ -18,22 +18,22 @@ from relattn.synthetic.staging import is_generated
 from relattn.tasks.image_formats import HEAD, JPEG_END, PNG_END, TAIL, fault_of_content, format_of
 
 NAMED = 5
-"""How many of the wrong files a message names."""
+"""Number of faulty files that a message names."""
 
 CHUNK = 250
 THREADS = 16
 SLOW = 1e-4
-"""Seconds a file from which on the disk is what takes the time; faster than that, threads only wait for each other."""
+"""Seconds per file above which the disk is the bottleneck; below it, threads would only wait for each other."""
 
 
 def digest(file: Path) -> str:
-    """The SHA-256 of a file: two checkpoints of the same name are often not the same."""
+    """SHA-256 of a file: checkpoints with the same name often differ."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def content_of(file: Path) -> bytes:
-    """The bytes of a file.
+    """Read a file.
 
     Raises:
         InputError: If it cannot be read.
@@ -41,27 +41,27 @@ def content_of(file: Path) -> bytes:
     try:
         with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise InputError(f"{file} cannot be read: it is no regular file.")  # a pipe would never end
+                raise InputError(f"{file} cannot be read: it is no regular file.")  # reading a pipe might never end
             return stream.read()
     except OSError as error:
         raise InputError(f"{file} cannot be read: {(error.strerror or str(error)).lower()}.") from error
 
 
 def some_of(items: Sequence[object]) -> str:
-    """The first of the items, and how many more there are."""
+    """Name the first items and say how many more there are."""
     more = f" and {len(items) - NAMED:,} more" if len(items) > NAMED else ""
     return ", ".join(map(str, items[:NAMED])) + more
 
 
 def not_found(name: str, root: Path, tree: Iterable[str], source: str, stand_in: str) -> MissingFileError:
-    """The error for a data set that is not there: what is expected, where it comes from, and what can stand in for it.
+    """The error for a missing data set: what is expected, where it comes from, and what can stand in for it.
 
     Args:
-        name: The data set.
-        root: Where it was looked for.
-        tree: What is expected there, relative to `root`.
+        name: Name of the data set.
+        root: Folder where it was looked for.
+        tree: Paths that are expected there, relative to `root`.
         source: Sentences on where the set comes from.
-        stand_in: The name of its stand-in in `relattn data make`.
+        stand_in: Name of its stand-in in `relattn data make`.
     """
     expected = "\n".join(f"    {root / part}" for part in tree)
     return MissingFileError(
@@ -71,17 +71,17 @@ def not_found(name: str, root: Path, tree: Iterable[str], source: str, stand_in:
 
 
 def inside(entry: str, where: str, folder: str = "the folder of images") -> str:
-    """A path that a table, list or file of somebody else's names, normalised; it may not lead out of its folder.
+    """Normalise a path named by an untrusted table, list or file; it must not lead out of its folder.
 
-    What the user placed on the disk, links included, is the user's: only the text is looked at.
+    Only the text of the path is checked. Whatever the user has placed on the disk, links included, is trusted.
 
     Args:
         entry: The path, relative to the folder, with forward slashes.
-        where: How messages call the place where it stands: the file and the line.
-        folder: How they call the folder that it is relative to.
+        where: Where the path stands, for messages: the file and the line.
+        folder: Name used in messages for the folder that the path is relative to.
 
     Raises:
-        InputError: If it is absolute, leads upwards, or is none.
+        InputError: If the path is absolute, leads out of the folder, or is empty.
     """
     normal = posixpath.normpath(entry)
     if "\\" in entry or "\0" in entry:
@@ -92,17 +92,17 @@ def inside(entry: str, where: str, folder: str = "the folder of images") -> str:
 
 
 def origin(name: str, root: Path, counts: Mapping[str, int], published: Mapping[str, int]) -> dict[str, bool]:
-    """The entry of a data set's record on where it is from; warns if it is not the published set.
+    """The entry on a data set's origin for the run's record; warns if it is not the published set.
 
     Args:
         name: Name of the data set.
         root: Its folder.
-        counts: How many images, people and so on it has.
-        published: How many the published set has; empty for a set that is nobody's.
+        counts: Its numbers of images, people and so on.
+        published: The same numbers of the published set; empty for a set of the user's own.
 
     Returns:
-        `genuine`, whether this suite has not rendered it, and, where there are published counts, `as_published`,
-        whether they are all met.
+        `genuine`, whether the set was not rendered by this suite, and, if there are published counts, `as_published`,
+        whether all counts match them.
     """
     genuine = not is_generated(root)
     if not genuine:
@@ -126,9 +126,9 @@ def origin(name: str, root: Path, counts: Mapping[str, int], published: Mapping[
 
 
 def real_paths(root: Path, paths: Sequence[str]) -> list[str]:
-    """Where the files of paths relative to `root` are, links followed; two names of one file give one path.
+    """Resolve paths relative to `root`, following links; two names of one file give the same path.
 
-    Each folder is listed once, which tells the links among its files; what is not there keeps its name.
+    Each folder is listed once to find the links among its files. A missing file keeps its name.
     """
     folders: dict[str, tuple[str, set[str]]] = {}
     found = []
@@ -146,13 +146,13 @@ def real_paths(root: Path, paths: Sequence[str]) -> list[str]:
 
 
 def file_numbers(root: Path, paths: Sequence[str]) -> list[int]:
-    """A number for each path, the same for the same file."""
+    """Number the paths so that paths of the same file get the same number."""
     numbers: dict[str, int] = {}
     return [numbers.setdefault(path, len(numbers)) for path in real_paths(root, paths)]
 
 
 def absent(root: Path, paths: Iterable[str]) -> list[str]:
-    """The paths, relative to `root`, at which there is nothing; each folder is listed once instead of each file asked.
+    """The paths relative to `root` where nothing exists; lists each folder once instead of testing each file.
 
     Args:
         root: The folder that the paths are relative to.
@@ -173,7 +173,7 @@ def absent(root: Path, paths: Iterable[str]) -> list[str]:
 
 
 def check_files(root: Path, paths: Sequence[str]) -> None:
-    """Look at the first and the last bytes of every image, without decoding any.
+    """Check the first and the last bytes of every image, without decoding any.
 
     Args:
         root: The folder that the paths are relative to.
@@ -202,9 +202,9 @@ def file_faults(root: str, paths: Sequence[str]) -> list[str]:
 
 
 def file_fault(path: str) -> str | None:
-    """Why an image file is not whole; None if it begins and ends as an image does."""
+    """Why an image file is incomplete; None if it begins and ends as an image does."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would never begin
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe would block
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):

@@ -1,7 +1,7 @@
-"""Which data a run saw, as a short text: a digest of its lists, the same on every machine and under every root.
+"""A short fingerprint of the data that a run used: a digest of its file lists, the same on every machine and root.
 
-It covers the paths of files relative to their set, their sizes and what is said of each (its label, its identity, its
-split), and no pixel: images that were replaced by others of the very same sizes go unnoticed.
+It covers each file's path relative to the set, its size, and its label, identity or split, but no pixels. So an image
+replaced by another of exactly the same size goes unnoticed.
 """
 
 import hashlib
@@ -17,18 +17,18 @@ from typing import Any
 from relattn.tasks.files import CHUNK, SLOW, THREADS
 
 MOST_SIZES = 200_000
-"""Of more files than that sizes are not asked for, which takes minutes on a disk far away; names have to do."""
+"""With more files than this, their sizes are left out: reading them from a remote disk takes minutes."""
 
 LENGTH = 16
-"""Hexadecimal digits: enough for two sets of data never to agree by chance."""
+"""Hexadecimal digits: enough that two data sets never agree by chance."""
 
 
 def fingerprint(root: Path, lists: Mapping[str, Iterable[Sequence[Any]]]) -> str:
-    """The fingerprint of files.
+    """Compute the fingerprint of files.
 
     Args:
         root: The folder of the set.
-        lists: By split, a row for each file: its path relative to `root`, and what is said of it; in any order.
+        lists: For each split, a row per file in any order: its path relative to `root`, and what is known about it.
     """
     rows = {name: list(map(tuple, part)) for name, part in lists.items()}
     paths = sorted({row[0] for part in rows.values() for row in part})
@@ -40,12 +40,12 @@ def fingerprint(root: Path, lists: Mapping[str, Iterable[Sequence[Any]]]) -> str
 
 
 def combined(content: Any) -> str:
-    """The fingerprint of what JSON can hold, other fingerprints for example."""
+    """Compute the fingerprint of a JSON value, for example of other fingerprints."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:LENGTH]
 
 
 def sizes_of(root: str, paths: Sequence[str]) -> list[int | None]:
-    """The sizes of files in bytes, None for one that is not there; by many threads where the disk is slow."""
+    """Sizes of files in bytes, None for a missing one; read by many threads if the disk is slow."""
     chunks = [paths[start : start + CHUNK] for start in range(CHUNK, len(paths), CHUNK)]
     started = time.perf_counter()
     found = chunk_sizes(root, paths[:CHUNK])
@@ -55,7 +55,7 @@ def sizes_of(root: str, paths: Sequence[str]) -> list[int | None]:
 
 
 def chunk_sizes(root: str, paths: Sequence[str]) -> list[int | None]:
-    """The sizes of some files."""
+    """Sizes of some files in bytes, None for a missing one."""
     found: list[int | None] = []
     for path in paths:
         try:

@@ -1,7 +1,7 @@
 """Decoded images of a split kept in memory, so that an epoch reads and decodes no file (`--data.cache ram`).
 
-All images are decoded before the first epoch, by threads, ahead of the worker processes: these share the memory of the
-process that starts them, so that one copy serves them all.
+All images are decoded before the first epoch by threads, before the worker processes start. The workers share the
+memory of the process that starts them, so that one copy serves them all.
 """
 
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from relattn.cores import available_cores
 from relattn.errors import InputError
 
 SHARE_OF_MEMORY = 0.7
-"""How much of the memory that is free a cache may take: training needs some as well."""
+"""Share of the free memory that a cache may take: training needs some as well."""
 
 FIRST = 32
-"""Images, spread over the set, whose size tells that of all."""
+"""Number of images, spread over the set, from whose sizes the size of all is estimated."""
 
 
 def free_memory() -> int | None:
-    """Bytes of memory that this process can still be given, in a container of its own; None if that is unknown."""
+    """Bytes of memory that this process can still get, considering its container's limit; None if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
@@ -32,22 +32,22 @@ def free_memory() -> int | None:
     group = Path("/sys/fs/cgroup")
     try:
         return min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    except (OSError, ValueError):  # no container, or one without a limit
+    except (OSError, ValueError):  # no container, or no memory limit
         return free
 
 
 def arrays(decoded: Any) -> tuple[NDArray[Any], ...]:
-    """The arrays of an image."""
+    """Return the arrays of a decoded image."""
     return decoded if isinstance(decoded, tuple) else (decoded,)
 
 
 def nbytes(decoded: Any) -> int:
-    """Size of the arrays of an image."""
+    """Total size of a decoded image's arrays in bytes."""
     return sum(array.nbytes for array in arrays(decoded))
 
 
 def sealed(decoded: Any) -> Any:
-    """An image whose arrays cannot be written to: augmentation that did would change all later epochs."""
+    """Make a decoded image read-only: augmentation in place would change it for all later epochs."""
     for array in arrays(decoded):
         array.flags.writeable = False
     return decoded
@@ -59,11 +59,11 @@ def decode_all(name: str, count: int, decode: Callable[[int], Any], *, processes
     Args:
         name: Display name of the data in messages.
         count: Number of images.
-        decode: From the number of an image to its array `(H, W, ...)`, or a tuple of arrays.
-        processes: Processes on this machine that keep a copy each.
+        decode: Maps the index of an image to its array `(H, W, ...)`, or to a tuple of arrays.
+        processes: Number of processes on this machine, each of which keeps a copy.
 
     Raises:
-        InputError: If they do not fit into the memory that is free, or one cannot be decoded.
+        InputError: If the images do not fit into the free memory, or one cannot be decoded.
     """
     some = np.linspace(0, count - 1, min(count, FIRST)).astype(int)
     with ThreadPoolExecutor(max(1, available_cores() // processes)) as pool:
@@ -79,5 +79,5 @@ def decode_all(name: str, count: int, decode: Callable[[int], Any], *, processes
 
 
 def gigabytes(size: int) -> str:
-    """A size for people."""
+    """Format a size in bytes for readers."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

@@ -40,16 +40,16 @@ class Unvaried:
 
 
 class TrainingLoader(DataLoader[dict[str, Any]]):
-    """A loader of training that goes on amid an epoch, by the protocol of Lightning's stateful loaders.
+    """A training loader that can resume within an epoch, by Lightning's protocol for stateful loaders.
 
-    An epoch begins when its first batch is asked for: Lightning makes the iterator of a resumed run before it knows the
-    epoch, and worker processes would at once read images of another one.
+    An epoch begins when its first batch is requested: Lightning creates the iterator of a resumed run before it knows
+    the epoch, and worker processes would immediately read images of the wrong one.
     """
 
     batches = 0
-    """Batches of the epoch that were handed out, those before an interruption included."""
+    """Batches handed out in this epoch, including those before an interruption."""
     resumed: tuple[int, int] = (-1, 0)
-    """The epoch that a run was stopped in, and its batches that were used before."""
+    """The epoch in which the run was stopped, and the number of its batches already used."""
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]
         sampler: Any = self.sampler
@@ -60,26 +60,26 @@ class TrainingLoader(DataLoader[dict[str, Any]]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch and how many of its batches were handed out."""
+        """The epoch and the number of its batches handed out."""
         sampler: Any = self.sampler
         return {"epoch": sampler.epoch, "batches": self.batches}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Leave out the batches of that epoch that were used before."""
+        """Skip the batches of that epoch that were already used."""
         self.resumed = state["epoch"], state["batches"]
 
 
 class ImageSet(Dataset[dict[str, Any]]):
     """The samples of a split, and the files that they are made from.
 
-    `relattn data check` asks for the files; a set that does not override `encoded` is checked by its samples.
+    `relattn data check` inspects the files; a set that does not override `encoded` is checked by its samples instead.
     """
 
     cached: list[Any] | None = None
-    """The decoded images, where they are kept in memory."""
+    """The decoded images if they are kept in memory, else None."""
 
     def decode(self, index: int) -> Any:
-        """The decoded file or files of a sample: an array `(H, W, 3)` uint8 RGB, or a tuple of arrays.
+        """Decode the file or files of a sample to an array `(H, W, 3)` uint8 RGB, or a tuple of arrays.
 
         Raises:
             InputError: If there is no file, or it cannot be decoded.
@@ -90,7 +90,7 @@ class ImageSet(Dataset[dict[str, Any]]):
         return decode_image(content, self.image_name(index))
 
     def decoded(self, index: int) -> Any:
-        """The same, from memory where it is kept there; read only."""
+        """Return the same as `decode`, from memory if the images are kept there; read-only."""
         return self.decode(index) if self.cached is None else self.cached[index]
 
     def __len__(self) -> int:
@@ -98,37 +98,37 @@ class ImageSet(Dataset[dict[str, Any]]):
         raise NotImplementedError
 
     def image_key(self, index: int) -> Any:
-        """Equal for samples that are one image, in this split or another."""
+        """A key that is equal for samples of the same image, in this split or another."""
         return id(self), index
 
     def image_name(self, index: int) -> str:
-        """Display name of an image in messages, its path where it has one."""
+        """Display name of an image in messages: its path if it has one."""
         return f"image {index}"
 
     def relative_path(self, index: int) -> str:
-        """Path of an image relative to the set's folder, with forward slashes; empty where it has none."""
+        """Path of an image relative to the set's folder, with forward slashes; empty if it has none."""
         return ""
 
     def encoded(self, index: int) -> bytes | None:
-        """The content of the image file; None where there is no file."""
+        """Content of the image file; None if there is no file."""
         return None
 
     def check_labels(self, index: int, size: tuple[int, int]) -> None:
-        """Check what belongs to an image of that height and width, a label image for example.
+        """Check the labels of an image of the given height and width, for example a label image.
 
         Raises:
-            InputError: With what is wrong.
+            InputError: If they are wrong; the message says why.
         """
 
     def inspect(self, index: int) -> bytes:
-        """Decode an image wholly, check its labels, and return a digest of its content; empty where there is no file.
+        """Decode an image completely, check its labels, and return a digest of its content; empty if there is no file.
 
         Raises:
-            InputError: With what is wrong.
+            InputError: If the image or its labels are wrong; the message says why.
         """
         content = self.encoded(index)
         if content is None:
-            self[SampleIndex(index, 0)]  # as training reads it
+            self[SampleIndex(index, 0)]  # read it as training does
             return b""
         height, width = decode_wholly(content).shape[:2]
         self.check_labels(index, (height, width))
@@ -136,16 +136,16 @@ class ImageSet(Dataset[dict[str, Any]]):
 
 
 class ImageData(Data):
-    """Training images in batches, and the images of evaluation in order."""
+    """Training images in batches, and evaluation images in order."""
 
     @staticmethod
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Make a batch of samples."""
+        """Collate samples into a batch."""
         batch: dict[str, Any] = default_collate(samples)
         return batch
 
     origin: Mapping[str, bool] = {}
-    """Where the images are from, known after `setup`: see `relattn.tasks.files.origin`."""
+    """Origin of the images, known after `setup`: see `relattn.tasks.files.origin`."""
 
     def __init__(
         self,
@@ -163,15 +163,15 @@ class ImageData(Data):
 
         Args:
             root: The folder that holds the set's own folder.
-            image_size: Height and width of the images that are trained on, in pixels.
-            batch_size: Images of one step, over all GPUs together.
-            eval_batch_size: Images of one step of evaluation, on each GPU.
-            check_files: Whether to look at the first and last bytes of every file before training.
-            cache: With `ram`, all training images are decoded once and kept in memory, which spares the decoding of all
-                epochs; for sets that fit into it.
+            image_size: Height and width of the training images, in pixels.
+            batch_size: Images per step, over all GPUs together.
+            eval_batch_size: Images per evaluation step on each GPU.
+            check_files: Whether to check the first and last bytes of every file before training.
+            cache: `ram` decodes all training images once and keeps them in memory, which saves decoding them in every
+                epoch; for sets that fit into it.
             workers: Processes that read images on each GPU; by default as many as there are processor cores for them,
                 at most 8.
-            seed: Seed of batches, augmentation and whatever else is drawn; by default the run's seed.
+            seed: Seed of batches, augmentation and everything else that is random; by default the run's seed.
 
         Raises:
             InputError: If a number is out of range.
@@ -187,7 +187,7 @@ class ImageData(Data):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
 
     def expect(self, **numbers: tuple[int, int]) -> None:
-        """Raise an InputError unless each number is at least what stands beside it."""
+        """Raise an InputError unless each number is at least its lower limit; each value is (number, limit)."""
         for name, (value, least) in numbers.items():
             if value < least:
                 raise InputError(f"{type(self).__name__}: {name} is {value}, expected at least {least}.")
@@ -200,14 +200,14 @@ class ImageData(Data):
 
     @abstractmethod
     def read(self, splits: Sequence[str]) -> None:
-        """Find and check the images of some splits, and leave them in `sets`; others may be missing.
+        """Find and check the images of some splits and store them in `sets`; other splits may be missing.
 
         Args:
-            splits: Of `train`, `val`, `test` and `predict`.
+            splits: Some of `train`, `val`, `test` and `predict`.
         """
 
     def rank_and_world_size(self) -> dict[str, int]:
-        """Number of this process and number of processes, as arguments of a sampler."""
+        """Rank of this process and number of processes, as arguments of a sampler."""
         assert self.trainer is not None
         return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
 
@@ -221,7 +221,7 @@ class ImageData(Data):
         return type(self).collate(samples)
 
     def sampler(self) -> Any:
-        """The batches of training: shuffled."""
+        """Return the sampler of training batches: shuffled by default."""
         return Shuffled(
             len(self.sets["train"]), batch_size=self.batch_size, seed=self.seed, **self.rank_and_world_size()
         )
@@ -234,7 +234,7 @@ class ImageData(Data):
         kind: type[DataLoader[dict[str, Any]]] = DataLoader,
         **options: Any,
     ) -> DataLoader[dict[str, Any]]:
-        """A loader on this process's worker processes."""
+        """Build a loader with this process's worker processes."""
         trainer = self.trainer
         assert trainer is not None
         workers = min(8, available_cores() // max(trainer.num_devices, 1)) if self.workers is None else self.workers
@@ -258,21 +258,21 @@ class ImageData(Data):
         return self.loader("train", sampler, sampler.per_process, TrainingLoader, drop_last=True)
 
     def keep_in_memory(self, images: ImageSet) -> None:
-        """Decode the images of a split once, ahead of the worker processes.
+        """Decode the images of a split once, before the worker processes start.
 
         Raises:
-            InputError: If they do not fit into memory, or one cannot be decoded.
+            InputError: If the images do not fit into memory, or one cannot be decoded.
         """
         if images.cached is None:
             processes = self.trainer.num_devices if self.trainer is not None else 1
             images.cached = decode_all(type(self).__name__, len(images), images.decode, processes=processes)
 
     def evaluation_loader(self, split: str) -> DataLoader[dict[str, Any]]:
-        """The samples of a split, in order."""
+        """Build a loader of the samples of a split, in order."""
         return self.loader(split, InOrder(len(self.sets[split]), **self.rank_and_world_size()), self.eval_batch_size)
 
     def evaluation_loader_alone(self, split: str) -> DataLoader[dict[str, Any]]:
-        """The samples of a split, in order, in this process alone and without a trainer."""
+        """Build a loader of the samples of a split, in order, in this process alone and without a trainer."""
         samples = self.sets[split]
         indices = [SampleIndex(index, 0) for index in range(len(samples))]
         return DataLoader(samples, self.eval_batch_size, sampler=indices, collate_fn=type(self).collate)

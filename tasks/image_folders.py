@@ -1,7 +1,7 @@
-"""Finding images in folders: what is taken, and what is left out, which is said.
+"""Find images in folders, and report which files are left out.
 
-Files are taken by the ends of their names. Files of operating systems (`.DS_Store`, `Thumbs.db`), and whatever begins
-with a dot, are nobody's images and pass without a word.
+Files are recognised by their suffix. Files of the operating system (`.DS_Store`, `Thumbs.db`) and hidden files, whose
+name begins with a dot, are left out silently.
 """
 
 import os
@@ -17,7 +17,7 @@ from relattn.tasks.files import some_of
 from relattn.tasks.image_formats import is_image_name
 
 UNUSABLE = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
-"""What no image's path may have: Python reads a byte that is not UTF-8 as half of a character."""
+"""Characters that no image path may contain: Python reads a byte that is not UTF-8 as a surrogate."""
 
 OF_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx")
 
@@ -27,18 +27,18 @@ class FoundImages:
     """The files of a folder."""
 
     paths: list[str] = field(default_factory=list)
-    """Of images, relative to the root, with forward slashes, sorted."""
+    """Paths of images relative to the root, with forward slashes, sorted."""
     left_out: list[str] = field(default_factory=list)
-    """Of all other files but those of operating systems, likewise."""
+    """Likewise, paths of all other files but those of the operating system."""
 
 
 def images_below(root: Path, folder: str = ".", *, deep: bool = True) -> FoundImages:
-    """The images of a folder and, if `deep`, of all folders in it. Links to folders are followed, none of them twice.
+    """Find the images of a folder and, if `deep`, of all its subfolders. Links to folders are followed, none twice.
 
     Args:
         root: The folder that the paths are relative to.
-        folder: Where images are sought, relative to the root.
-        deep: Whether folders in it are searched as well.
+        folder: Folder to search, relative to the root.
+        deep: Whether to search its subfolders as well.
 
     Raises:
         InputError: If an image has a name that a table of images cannot have.
@@ -64,12 +64,12 @@ def images_below(root: Path, folder: str = ".", *, deep: bool = True) -> FoundIm
 
 
 def is_visible(name: str) -> bool:
-    """Whether a file or folder is neither hidden nor of an operating system."""
+    """Whether a file or folder is neither hidden nor one of the operating system's."""
     return not name.startswith(".") and name.lower() not in OF_SYSTEMS
 
 
 def folders_in(folder: Path) -> list[str]:
-    """The names of the folders in a folder, sorted; none where there is no such folder."""
+    """Names of the subfolders of a folder, sorted; empty if there is no such folder."""
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
@@ -80,8 +80,8 @@ def say_left_out(root: Path, left_out: Collection[str], why: str = "no images by
     """Warn of files that are left out, with their number and some of their names.
 
     Args:
-        root: The folder that they are in.
-        left_out: Their paths relative to it.
+        root: The folder that contains them.
+        left_out: Their paths relative to `root`.
         why: The reason.
     """
     if left_out:

@@ -1,7 +1,7 @@
-"""Formats of image files: the names that images have, and whether the content of a file is a whole image.
+"""Formats of image files: file suffixes of images, and checks that a file's content is a complete image.
 
-A format is known by a file's first bytes, not by its name. Whether a file is whole shows without decoding it: formats
-mark their end, or state their length. What follows the end is allowed, since cameras append films to photographs.
+A format is recognised by a file's first bytes, not by its name. Completeness can be checked without decoding: formats
+mark their end or state their length. Data after the end are allowed, since cameras append videos to photographs.
 """
 
 import importlib.util
@@ -21,24 +21,24 @@ SUFFIXES = (
     *(".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".qoi", ".pcx"),
     *(".sgi", ".dds", ".ras", ".ico"),
 )
-"""Ends of names, in lower case, of files that are taken for images."""
+"""Suffixes, in lower case, of files that are taken for images."""
 
 HEAD = 32
-"""Bytes at the beginning of a file that tell its format."""
+"""Number of bytes at the beginning of a file that identify its format."""
 TAIL = 1024
-"""Bytes at the end of a file among which the mark of its end is sought: some programs write a little after it."""
+"""Number of bytes at the end of a file in which its end marker is sought: some programs write a little after it."""
 
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-"""In the compressed data of a JPEG, what ends them: no stuffed byte, and no restart marker."""
+"""Marker that ends the compressed data of a JPEG: neither a stuffed byte nor a restart marker."""
 
 BRANDS = {
     "AVIF": {b"avif", b"avis"},
     "HEIC": {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"},
 }
-"""Formats of files in boxes (ISO/IEC 14496-12) by their brands, the first that fits; any other brand is a film's."""
+"""Formats of box-structured files (ISO/IEC 14496-12) by brand, the first match; any other brand is a video's."""
 
 BOXES = {b"ftyp", b"meta", b"mdat", b"moov", b"idat", b"free", b"skip", b"uuid"}
 
@@ -46,12 +46,12 @@ CUT_OFF = "cut off before its end"
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file is taken for an image by its name."""
+    """Whether a file's name is that of an image."""
     return name.lower().endswith(SUFFIXES)
 
 
 def format_of(head: bytes) -> str | None:
-    """The format of a file by its first `HEAD` bytes; None for one that is not known here."""
+    """The format of a file by its first `HEAD` bytes; None if it is not known here."""
     if head[4:8] == b"ftyp" and len(head) >= 12:
         brands = {head[8:12], *(head[start : start + 4] for start in range(16, HEAD, 4))}
         return next((name for name, known in BRANDS.items() if known & brands), "a film")
@@ -74,7 +74,7 @@ def format_of(head: bytes) -> str | None:
 
 @cache
 def register_heic() -> bool:
-    """Let Pillow read HEIC if the package pillow-heif is installed; returns whether it is."""
+    """Let Pillow read HEIC if the package pillow-heif is installed; return whether it is."""
     if importlib.util.find_spec("pillow_heif") is None:
         return False
     import pillow_heif
@@ -84,7 +84,7 @@ def register_heic() -> bool:
 
 
 def fault_of_content(encoded: bytes) -> str | None:
-    """Why the content of a file is no whole image, as far as it shows without decoding; None if nothing is wrong."""
+    """Why a file's content is not a complete image, as far as is visible without decoding; None if nothing is wrong."""
     if not encoded:
         return "empty"
     kind = format_of(encoded[:HEAD])
@@ -98,12 +98,12 @@ def fault_of_content(encoded: bytes) -> str | None:
     if kind in ends:
         return None if ends[kind](encoded) else CUT_OFF
     if kind == "JPEG 2000":
-        return None if JPEG_END in encoded else CUT_OFF  # its data cannot hold a marker
+        return None if JPEG_END in encoded else CUT_OFF  # compressed data cannot contain a marker
     return None if stated_length(encoded, kind) <= len(encoded) else CUT_OFF
 
 
 def is_identified(encoded: bytes) -> bool:
-    """Whether OpenCV or Pillow knows the format of a file that is of none of those above."""
+    """Whether OpenCV or Pillow knows the format of a file that `format_of` does not."""
     try:
         with Image.open(io.BytesIO(encoded)):
             return True
@@ -116,7 +116,7 @@ def is_identified(encoded: bytes) -> bool:
 
 
 def stranger(encoded: bytes) -> str:
-    """What a file is that is no image."""
+    """Describe a file that is not an image."""
     start = encoded[:200].lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")):
         return "no image, but a web page or drawing in text"
@@ -128,7 +128,7 @@ def stranger(encoded: bytes) -> str:
 
 
 def jpeg_ends(encoded: bytes) -> bool:
-    """Whether the mark of a JPEG's end is near the file's, or where the segments lead to: films follow photographs."""
+    """Whether a JPEG's end marker is near the file's end or where its segments lead: videos may follow photographs."""
     if JPEG_END in encoded[-TAIL:]:
         return True
     place = 2
@@ -138,11 +138,11 @@ def jpeg_ends(encoded: bytes) -> bool:
         marker = encoded[place + 1]
         if marker == 0xD9:
             return True
-        if marker == 0xFF or 0xD0 <= marker <= 0xD7 or marker == 0x01:  # fill bytes, and markers without a length
+        if marker == 0xFF or 0xD0 <= marker <= 0xD7 or marker == 0x01:  # fill bytes, and markers without a length field
             place += 1 if marker == 0xFF else 2
             continue
         place += 2 + int.from_bytes(encoded[place + 2 : place + 4])
-        if marker == 0xDA:  # the compressed data, up to the next marker
+        if marker == 0xDA:  # compressed data, which end at the next marker
             found = MARKER.search(encoded, place)
             if found is None:
                 return False
@@ -151,7 +151,7 @@ def jpeg_ends(encoded: bytes) -> bool:
 
 
 def png_ends(encoded: bytes) -> bool:
-    """Whether the last chunk of a PNG is there."""
+    """Whether the last chunk of a PNG is present."""
     if PNG_END in encoded[-TAIL:]:
         return True
     place = len(PNG_START)
@@ -164,7 +164,7 @@ def png_ends(encoded: bytes) -> bool:
 
 
 def gif_ends(encoded: bytes) -> bool:
-    """Whether the first frame of a GIF is there; only that one is read."""
+    """Whether the first frame of a GIF is present; only that frame is read."""
     if len(encoded) < 13:
         return False
     place = 13 + colours_of(encoded[10])
@@ -188,19 +188,19 @@ def gif_ends(encoded: bytes) -> bool:
 
 
 def colours_of(flags: int) -> int:
-    """Bytes of the table of colours that follows flags in a GIF."""
+    """Size in bytes of the colour table that a GIF's flags announce."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def tiff_ends(encoded: bytes) -> bool:
-    """Whether all strips or tiles of a TIFF's first page are there."""
+    """Whether all strips or tiles of a TIFF's first page are present."""
     order: Literal["little", "big"] = "little" if encoded[:1] == b"I" else "big"
     directory = int.from_bytes(encoded[4:8], order)
     if encoded[2:4].strip(b"\0") == b"*" and directory + 2 > len(encoded):
         return False
     try:
         with warnings.catch_warnings(), Image.open(io.BytesIO(encoded)) as image:
-            warnings.simplefilter("ignore")  # that tags cannot be read; the decoder says more
+            warnings.simplefilter("ignore")  # about unreadable tags; the decoder's errors say more
             tags = image.tag_v2  # type: ignore[attr-defined]
             for offsets, counts in ((273, 279), (324, 325)):
                 for offset, count in zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False):
@@ -214,7 +214,7 @@ def tiff_ends(encoded: bytes) -> bool:
 
 
 def stated_length(encoded: bytes, kind: str) -> int:
-    """Bytes that a WebP, BMP, AVIF or HEIC says that it has, at least."""
+    """Minimum length in bytes that a WebP, BMP, AVIF or HEIC states for itself."""
     if kind == "WebP":
         return int.from_bytes(encoded[4:8], "little") + 8
     if kind == "BMP":
@@ -229,7 +229,7 @@ def stated_length(encoded: bytes, kind: str) -> int:
         length, name = struct.unpack_from(">I4s", encoded, place)
         if length == 1 and place + 16 <= len(encoded):
             length = struct.unpack_from(">Q", encoded, place + 8)[0]
-        if length < 8 or name not in BOXES:  # the last box, or what follows the image
+        if length < 8 or name not in BOXES:  # the last box, or data after the image
             break
         place += length
     return place

@@ -1,4 +1,4 @@
-"""Who is on an image by its path: the patterns that `relattn embed --pattern` and `--data PeopleFolders` take."""
+"""Identity and camera of an image by its path: patterns of `relattn embed --pattern` and `--data PeopleFolders`."""
 
 import posixpath
 import re
@@ -10,14 +10,14 @@ from relattn.errors import InputError, suggest
 def label_reader(
     pattern: str, patterns: Mapping[str, str], option: str = "--pattern"
 ) -> Callable[[str], tuple[str, str]]:
-    """A function that reads identity and camera from an image's relative path; empty texts where it has none.
+    """Build a function that reads identity and camera from an image's relative path; empty strings for none.
 
     Args:
-        pattern: One of `patterns` by its name, which the file's whole name must fit, and where numbers are identities
-            and cameras, the latter counted from 1; `none` for no labels; or a regular expression, sought in the
-            relative path, with the group `identity` and, if there is one, `camera`.
-        patterns: Regular expressions by their names.
-        option: How messages call the pattern.
+        pattern: The name of one of `patterns`, which the whole file name must match and whose groups are numbers,
+            cameras counted from 1; `none` for no labels; or a regular expression searched for in the relative path,
+            with the group `identity` and optionally `camera`.
+        patterns: Regular expressions by name.
+        option: Name of the option in messages.
 
     Raises:
         InputError: If the expression cannot be read, or lacks the group.
@@ -34,7 +34,7 @@ def label_reader(
         return numbered
     try:
         expression = re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:  # of numbers and nesting without measure
+    except (re.error, OverflowError, RecursionError) as error:  # excessive numbers or nesting
         raise InputError(f"{option} {pattern!r} is no regular expression: {error}.") from error
     if "identity" not in expression.groupindex:
         names = [*patterns, "none"]

@@ -14,11 +14,11 @@ from relattn.publish import publish_text
 from relattn.tasks.predictor import names_for
 
 COLUMNS = ("index", "path", "predicted", "probability", "label")
-"""Then follow the probabilities of all classes, each under `p(<name of the class>)`."""
+"""These columns are followed by the probabilities of all classes, each under `p(<name of the class>)`."""
 
 
 class Prediction(NamedTuple):
-    """What is known of an image."""
+    """The prediction for one image."""
 
     place: int
     label: int | None
@@ -26,10 +26,10 @@ class Prediction(NamedTuple):
 
 
 class ClassPredictions:
-    """Rows of `predictions.csv`: see `COLUMNS`; path and label are empty where the data have none."""
+    """Rows of `predictions.csv`: see `COLUMNS`; path and label are empty if the data have none."""
 
     def __init__(self, names: Sequence[str] | None) -> None:
-        """Keep the names of the classes, None where they have none."""
+        """Keep the names of the classes; None if they have none."""
         self.names = names
         self.rows: list[Prediction] = []
 
@@ -37,7 +37,7 @@ class ClassPredictions:
         """Add a batch.
 
         Args:
-            batch: `index` `(B,)`, the images' places in the set, and `label` `(B,)`, as far as the data have them; a
+            batch: `index` `(B,)`, the images' positions in the set, and `label` `(B,)`, if the data have them; a
                 negative label is unknown.
             probabilities: `(B, classes)`.
         """

@@ -1,4 +1,4 @@
-"""A trained network in use: what it maps images to, and how its output becomes an answer."""
+"""A trained network in use: what it maps images to, and how its output is turned into an answer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 Pixels = NDArray[np.uint8]
 
 Answer = Callable[[nn.Module, list[Pixels], list[Tensor]], Any]
-"""From the network, images `(h, w, 3)` uint8, and the same as the network sees them, `(3, H, W)`, to the answer."""
+"""Maps the network, images `(h, w, 3)` uint8, and the network's inputs for them, `(3, H, W)`, to the answer."""
 
 
 class Prediction(NamedTuple):
-    """The class of an image."""
+    """The predicted class of an image."""
 
     name: str
     probability: float
@@ -30,8 +30,8 @@ class Predictor:
         network: Maps images `(B, 3, H, W)` to what `output` describes.
         output: `name` of the output, its `layout` (`NC`, `NCHW`), and the number of `classes` or whether features are
             `normalised`.
-        answer: Answers for images.
-        metadata: What else a user of the network needs: names of classes, a palette, a threshold.
+        answer: Computes the answers for images.
+        metadata: Further information for users of the network: class names, a palette, a threshold.
     """
 
     network: nn.Module
@@ -41,17 +41,17 @@ class Predictor:
 
 
 def names_for(outputs: int, names: Sequence[str] | None) -> list[str] | None:
-    """The names of classes if there is one for each output of a network, else None."""
+    """Return the names of the classes if there is one for each output of the network, else None."""
     return list(names) if names is not None and len(names) == outputs else None
 
 
 def classifier(network: nn.Module, size: tuple[int, int], names: Sequence[str] | None) -> Predictor:
-    """The predictor of a network that maps images to logits `(B, classes)`.
+    """Build the predictor of a network that maps images to logits `(B, classes)`.
 
     Args:
         network: In evaluation mode.
         size: Height and width of its images in pixels.
-        names: Names of the classes; numbers stand for them where there is not one for each output.
+        names: Names of the classes; class numbers are used instead unless there is a name for each output.
     """
     device = next(network.parameters()).device
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a task writes into its run's folder while it runs, beside its metrics."""
+"""Files that a task writes into its run's folder during a run, in addition to its metrics."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def save_picture(trainer: Trainer, figure: "Figure", stage: str, name: str, caption: str = "") -> None:
-    """Write a figure as `pictures/<stage>_<name>.jpg`, and show it to loggers that take images, such as W&B's."""
+    """Write a figure as `pictures/<stage>_<name>.jpg`, and pass it to loggers that accept images, such as W&B's."""
     from relattn.figures.files import as_image
     from relattn.publish import publishing
 

@@ -1,9 +1,9 @@
-"""Which images make which batch: P identities with K images each, or plain shuffling.
+"""Batch samplers: P identities with K images each, or plain shuffling.
 
-An epoch is drawn from the seed and its number alone, whole and on every process alike, and each process takes its part
-of every batch. So an epoch is the same on any number of GPUs, its length is exact, and a run that is resumed goes on
-with the batches it would have had, amid an epoch as well (`first_step`). Every image of an epoch carries a
-seed of its own, from which its augmentation follows: images do not depend on the number of worker processes either.
+Every process draws the whole epoch from the seed and the epoch's number alone, and takes its part of every batch. So an
+epoch is the same on any number of GPUs, its length is exact, and a resumed run continues with the batches it would have
+had, even within an epoch (`first_step`). Every image of an epoch has its own seed, which determines its augmentation:
+images do not depend on the number of worker processes either.
 """
 
 from abc import abstractmethod
@@ -22,30 +22,30 @@ EpochOver = Literal["identities", "images"]
 
 @dataclass(frozen=True)
 class SampleIndex:
-    """Which image a data set is asked for, and the seed of its augmentation."""
+    """Index of the requested image, and the seed of its augmentation."""
 
     index: int
     seed: int
 
 
 class BatchSampler(DistributedSampler[SampleIndex], SequentialSampler):
-    """This process's images of an epoch, batch after batch; Lightning announces the epoch with `set_epoch`.
+    """This process's images of an epoch, batch by batch; Lightning announces the epoch with `set_epoch`.
 
-    A `DistributedSampler`, so that Lightning leaves it in its place, and in name a `SequentialSampler`, so that it does
-    so with `overfit_batches` too, where every epoch is the first (`repeats`).
+    It is a `DistributedSampler` so that Lightning does not replace it. It also derives from `SequentialSampler` so that
+    Lightning does not replace it under `overfit_batches` either, where every epoch repeats the first (`repeats`).
     """
 
     repeats = False
-    """Whether every epoch has the batches of the first, images augmented alike."""
+    """Whether every epoch repeats the batches of the first, with the same augmentation."""
 
     def __init__(self, count: int, batch_size: int, seed: int, rank: int, world_size: int) -> None:
         """Define the sampler.
 
         Args:
-            count: Images of the data set.
-            batch_size: Images of one step, over all processes.
-            seed: Seed of the epochs.
-            rank: Number of this process.
+            count: Number of images in the data set.
+            batch_size: Images per step, over all processes.
+            seed: Seed from which the epochs are drawn.
+            rank: Rank of this process.
             world_size: Number of processes.
         """
         data: Any = range(count)
@@ -53,18 +53,18 @@ class BatchSampler(DistributedSampler[SampleIndex], SequentialSampler):
         self.batch_size, self.per_process = batch_size, batch_size // world_size
         self.count = count
         self.first_step = 0
-        """Batches that the next epoch leaves out, since they were used before the run was stopped."""
+        """Number of batches that the next epoch skips because they were used before the run was stopped."""
 
     @abstractmethod
     def steps(self) -> int:
-        """Batches of an epoch."""
+        """Number of batches in an epoch."""
 
     @abstractmethod
     def plan(self, random: np.random.Generator) -> NDArray[np.int64]:
-        """The images of an epoch, `(steps, batch_size)`."""
+        """Draw the images of an epoch, `(steps, batch_size)`."""
 
     def __len__(self) -> int:
-        """Images of this process in an epoch."""
+        """Number of images of this process in an epoch."""
         return self.steps() * self.per_process
 
     def __iter__(self) -> Iterator[SampleIndex]:  # type: ignore[override]
@@ -80,7 +80,7 @@ class BatchSampler(DistributedSampler[SampleIndex], SequentialSampler):
 
 
 class Shuffled(BatchSampler):
-    """Every image once an epoch, in random order; the last images that fill no batch are left out."""
+    """Every image once per epoch, in random order; the last images that do not fill a batch are left out."""
 
     def __init__(self, count: int, *, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
         """Define the sampler.
@@ -105,16 +105,16 @@ class Shuffled(BatchSampler):
 class IdentityBatches(BatchSampler):
     """P identities with K images each, for losses over triplets.
 
-    Published recipes count epochs of one of two kinds:
+    Published recipes define an epoch in one of two ways:
 
-    `identities`: each identity once an epoch, with K images (RGA's, after open-reid): 46 batches of 16 x 4 on
-    Market-1501. K different images where it has them, else with repetition. The identities that fill no batch are left
-    out, other ones in each epoch.
+    `identities`: each identity once per epoch, with K images (RGA's, after open-reid): 46 batches of 16 x 4 on
+    Market-1501. The K images are different if the identity has that many, else drawn with repetition. The identities
+    that do not fill a batch are left out, different ones in each epoch.
 
-    `images`: each identity's images are shuffled and cut into chunks of K, and nearly all chunks are used, each batch
-    with P different identities: the largest possible number of batches. An identity with fewer than K images has one
-    chunk, with repetition. Common code draws identities until fewer than P are left, which makes the number of batches
-    an accident; here it is known, and as large as it can be.
+    `images`: each identity's images are shuffled and cut into chunks of K. Nearly all chunks are used, and each batch
+    has P different identities: the number of batches is the largest possible. An identity with fewer than K images has
+    one chunk, with repetition. Common code draws identities until fewer than P are left, so that its number of batches
+    is random; here it is known beforehand and as large as possible.
     """
 
     def __init__(
@@ -131,16 +131,17 @@ class IdentityBatches(BatchSampler):
         """Define the sampler.
 
         Args:
-            identities: Of each image of the training set.
-            batch_size: Images of one step, P x K, over all processes.
-            images: K.
+            identities: The identity of each image of the training set.
+            batch_size: Images per step, P x K, over all processes.
+            images: K, the images of each identity in a batch.
             epoch_over: `"identities"` or `"images"`.
-            seed: Seed of the epochs.
-            rank: Number of this process.
+            seed: Seed from which the epochs are drawn.
+            rank: Rank of this process.
             world_size: Number of processes.
 
         Raises:
-            InputError: If the batch does not hold whole identities on each process, or there are fewer than P.
+            InputError: If a process would not have whole identities of each batch, or there are fewer than P
+                identities.
         """
         if batch_size % (images * world_size):
             raise InputError(
@@ -163,7 +164,7 @@ class IdentityBatches(BatchSampler):
         self.number = self.most_batches()
 
     def most_batches(self) -> int:
-        """The largest number of batches with P different identities each, none with more groups than it has chunks."""
+        """Largest number of batches of P different identities, none used more often than it has chunks."""
         possible = range(1, int(self.chunks.sum()) // self.per_batch + 1)
         return max(number for number in possible if np.minimum(self.chunks, number).sum() >= number * self.per_batch)
 
@@ -176,8 +177,9 @@ class IdentityBatches(BatchSampler):
         used = np.zeros_like(left)
         plan = np.empty((self.number, self.per_batch, self.images), dtype=np.int64)
         for step in range(self.number):
-            # Drawn without replacement, likelier the more chunks they have (Gumbel's trick). Who has a chunk for every
-            # batch that remains comes first, else the batches would not come out.
+            # Identities are drawn without replacement, more likely the more chunks they have left (Gumbel's trick).
+            # Those that need a chunk in every remaining batch come first, or else the number of batches could not be
+            # reached.
             weight = np.log(np.maximum(left, 1e-30)) + random.gumbel(size=len(left))
             weight[left == 0] = -np.inf
             weight[left >= self.number - step] += 1e6
@@ -198,10 +200,10 @@ class IdentityBatches(BatchSampler):
 
 
 class InOrder(DistributedSampler[Any], SequentialSampler):
-    """Every image in order; with several processes all get equally many, the first images being repeated.
+    """Every image in order; with several processes all get equally many, and the first images are repeated if needed.
 
-    Buffers are broadcast at every step of a distributed run, so each process must have as many. The metric knows images
-    by their index and counts them once.
+    A distributed run broadcasts buffers at every step, so that all processes must have equally many. The metric
+    identifies images by their index and counts them once.
     """
 
     def __init__(self, count: int, *, rank: int = 0, world_size: int = 1) -> None:

@@ -1,7 +1,7 @@
-"""Learning-rate schedules, stated once for any length of run.
+"""Learning-rate schedules, defined independently of the length of the run.
 
-A schedule gives the factor on the optimizer's learning rate at a step of a run of a known number of steps, so that a
-run of five epochs sees the same shape as one of 164.
+A schedule returns the factor on the optimizer's learning rate at a step of a run with a known number of steps, so that
+a run of five epochs sees the same shape as one of 164.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Literal
 from relattn.errors import InputError
 
 LONGEST_WARMUP = 10
-"""A warm-up in steps takes at most one part in so many of a run."""
+"""A warm-up given in steps takes at most one tenth of a run, 1 / `LONGEST_WARMUP`."""
 
 
 class Schedule(ABC):
@@ -19,10 +19,10 @@ class Schedule(ABC):
 
     @abstractmethod
     def factor(self, step: int, total: int) -> float:
-        """The factor on the learning rate at `step`, from 0, of `total` steps."""
+        """Return the factor on the learning rate at `step`, counted from 0, of `total` steps."""
 
     def adaptation(self, total: int) -> str:
-        """A sentence on what is adapted to a run of `total` steps; empty if nothing is."""
+        """Describe in a sentence what is adapted to a run of `total` steps; empty if nothing is."""
         return ""
 
 
@@ -36,8 +36,8 @@ class Constant(Schedule):
 class MultiStep(Schedule):
     """Multiply by `gamma` at fixed fractions of the run, after a warm-up that ends at the full learning rate.
 
-    The warm-up's factor replaces nothing but itself: chaining a lowered starting rate into torch's MultiStepLR, as some
-    public code does, leaves the rate low for the whole first phase.
+    The warm-up affects no step after its end: chaining a lowered starting rate into torch's MultiStepLR, as some public
+    code does, leaves the rate low for the whole first phase.
     """
 
     def __init__(
@@ -54,15 +54,15 @@ class MultiStep(Schedule):
         """Define the schedule.
 
         Args:
-            milestones: Where the rate falls, out of `of`; by default after 0.5 and 0.75 of the run, which is 32k and
-                48k of He et al.'s 64k iterations and Huang et al.'s epochs 150 and 225 of 300.
-            gamma: What the rate is multiplied by at each.
+            milestones: Where the rate falls, in the unit of `of`; by default after 0.5 and 0.75 of the run: 32k and 48k
+                of He et al.'s 64k iterations, or epochs 150 and 225 of Huang et al.'s 300.
+            gamma: Factor on the rate at each milestone.
             of: Length of the run in the unit of `milestones` and `warmup`: 1 for fractions, or the recipe's number of
-                epochs, so that its own numbers can be written. A longer or shorter run keeps the shape.
-            warmup: Length of the warm-up, out of `of`.
-            warmup_steps: Its length in steps instead; at most a tenth of the run.
-            warmup_factor: Factor of the first step.
-            warmup_shape: Whether the warm-up keeps that factor or rises linearly from it to 1.
+                epochs, so that its own numbers can be used. A longer or shorter run keeps the shape.
+            warmup: Length of the warm-up, in the unit of `of`.
+            warmup_steps: Length of the warm-up in steps instead; at most a tenth of the run.
+            warmup_factor: Factor at the first step.
+            warmup_shape: Whether the factor stays constant during the warm-up or rises linearly to 1.
 
         Raises:
             InputError: If a milestone is not inside the run, a factor or a length is negative, or the warm-up has two
@@ -90,7 +90,7 @@ class MultiStep(Schedule):
         return factor * (self.warmup_factor + (1 - self.warmup_factor) * progress)
 
     def warmup_of(self, total: int) -> int:
-        """Steps of the warm-up in a run of `total` steps; a number of steps is at most a tenth of the run."""
+        """Number of warm-up steps in a run of `total` steps; a length given in steps is at most a tenth of the run."""
         if self.warmup_steps:
             return min(self.warmup_steps, total // LONGEST_WARMUP)
         return round(self.warmup / self.of * total)
@@ -111,8 +111,8 @@ class Polynomial(Schedule):
         """Define the schedule.
 
         Args:
-            power: 1 falls linearly; 0.9 is usual in segmentation.
-            end: The factor that is never gone below.
+            power: Exponent; 1 falls linearly, and 0.9 is usual in segmentation.
+            end: Lower limit of the factor.
 
         Raises:
             InputError: If `power` is not positive or `end` is not in [0, 1).
@@ -128,7 +128,7 @@ class Polynomial(Schedule):
 class OneCycle(Schedule):
     """Rise linearly to the full rate, then fall to zero as a half cosine: for runs that must learn in few epochs.
 
-    Smith and Topin, "Super-Convergence", 2018; the momentum is left alone.
+    Smith and Topin, "Super-Convergence", 2018; the momentum is not changed.
     """
 
     def __init__(self, warmup: float = 0.25, start: float = 0.04) -> None:

@@ -1,10 +1,10 @@
-"""What a task scores: names of its metrics, for records, reports, dashboards and the lines of a terminal."""
+"""The scores of a task: names of its metrics, for records, reports, dashboards and terminal output."""
 
 from typing import NamedTuple
 
 
 class Score(NamedTuple):
-    """A metric that a task logs after the name of the stage, `val/<name>` and `test/<name>`."""
+    """A metric that a task logs as `val/<name>` and `test/<name>`."""
 
     name: str
     label: str = ""

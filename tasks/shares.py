@@ -1,4 +1,4 @@
-"""Shares of a data set that are held out, where no folder says what is trained on and what is tested on."""
+"""Random splits of a data set by shares, for data without folders for training and test."""
 
 from collections.abc import Hashable, Sequence
 from typing import TypeVar
@@ -14,11 +14,11 @@ def check_shares(name: str, **shares: float) -> None:
     """Refuse shares that leave nothing to train with.
 
     Args:
-        name: How messages call the data set.
-        shares: By their options.
+        name: Name of the data set in messages.
+        shares: The shares by option name.
 
     Raises:
-        InputError: If one is out of range, or together they are everything.
+        InputError: If a share is out of range, or all shares together leave nothing.
     """
     for option, share in shares.items():
         if not 0 <= share < 1:
@@ -31,14 +31,14 @@ def check_shares(name: str, **shares: float) -> None:
 def split_by_shares(
     items: Sequence[Item], groups: Sequence[Hashable], shares: Sequence[float], seed: int
 ) -> list[list[Item]]:
-    """Draw shares of each group of items, and leave the rest.
+    """Draw shares of each group of items, and return the rest as well.
 
     Args:
-        items: What is split.
-        groups: The group of each, such as its class.
-        shares: Of each part; of every group each has `round(share * number)` items, at least one if the share is above
-            0, and one item of a group at least is left.
-        seed: What is drawn by.
+        items: The items to split.
+        groups: The group of each item, such as its class.
+        shares: The share of each part. From every group, each part gets `round(share * number)` items, at least one if
+            the share is above 0, but at least one item of each group remains.
+        seed: Seed of the draw.
 
     Returns:
         The parts, then the rest, each in the order of the items.

@@ -1,4 +1,4 @@
-"""Starting from a network that the suite has trained on other data, and scoring with one whose classes are others."""
+"""Start from a network trained by the suite on other data, and score with a network that has other classes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from relattn.attention.base import Attention
 from relattn.errors import InputError
 
 NAMED = 3
-"""How many names of each kind a sentence has."""
+"""Number of modules that a sentence names."""
 
 LEAST_PART = 0.5
-"""A checkpoint is of another network if fewer than this part of its weights, attention aside, fit."""
+"""A checkpoint that fits less than this fraction of the network's tensors, attention aside, is of another network."""
 
 
 @dataclass(frozen=True)
 class TrainedState:
-    """What a checkpoint of the suite holds of a network.
+    """The part of a suite checkpoint that describes its network.
 
     Attributes:
-        weights: The state of its task.
-        class_names: Names of the classes or identities that it was trained on; None if it does not say.
+        weights: The state dict of its task.
+        class_names: Names of the classes or identities that it was trained on; None if they are not stored.
     """
 
     weights: dict[str, Tensor]
@@ -32,11 +32,7 @@ class TrainedState:
 
 
 def trained_state(file: Path) -> TrainedState | None:
-    """Read a checkpoint of the suite's; None for a file of anybody else's weights.
-
-    Raises:
-        InputError: If the file cannot be read.
-    """
+    """Read a checkpoint of the suite; None for any other file, also one that cannot be read."""
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception:
@@ -48,16 +44,16 @@ def trained_state(file: Path) -> TrainedState | None:
 
 
 def start_from(module: nn.Module, trained: TrainedState, *, classifiers: Sequence[str], same_classes: bool) -> str:
-    """Give a module those weights that fit it.
+    """Load those weights into a module that fit it.
 
     Args:
         module: A task with its network.
-        trained: Of the task that the weights are from.
+        trained: State of the task that the weights come from.
         classifiers: Names of the modules whose outputs are classes.
-        same_classes: Whether their classes are the same ones.
+        same_classes: Whether both tasks have the same classes.
 
     Returns:
-        What was taken, left out, and begins anew.
+        A text that says which weights were taken, left out, or newly initialised.
 
     Raises:
         InputError: If less than half of the network, attention aside, fits.
@@ -69,7 +65,7 @@ def start_from(module: nn.Module, trained: TrainedState, *, classifiers: Sequenc
         for name, value in trained.weights.items()
         if name in own
         and own[name].shape == value.shape
-        and "." in name  # what a task keeps of its own, such as a threshold, belongs to its data
+        and "." in name  # a task's own buffers, such as a threshold, belong to its data
         and (same_classes or not name.startswith(of_classes))
     }
     parameters = {name for name, _ in module.named_parameters()}
@@ -87,18 +83,18 @@ def start_from(module: nn.Module, trained: TrainedState, *, classifiers: Sequenc
 
 
 def some(names: Sequence[str]) -> str:
-    """The modules that tensors belong to, the first of them by name."""
+    """Name the modules that tensors belong to, the first few in order."""
     modules = list(dict.fromkeys(name.rpartition(".")[0] for name in names))
     more = f" and {len(modules) - NAMED:,} more modules" if len(modules) > NAMED else ""
     return (", ".join(modules[:NAMED]) + more) or "nothing"
 
 
 def fill_unused(module: nn.Module, state: dict[str, Any], unused: Sequence[str]) -> None:
-    """Let a state fit a module but for modules that only training uses: these keep what they have.
+    """Make a state dict fit a module except for the modules that only training uses, which keep their own weights.
 
     Args:
-        module: What will load the state, strictly.
-        state: Changed in place.
+        module: The module that will load the state dict, strictly.
+        state: The state dict; changed in place.
         unused: Names of the modules that only training uses.
     """
     own = module.state_dict()

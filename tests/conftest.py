@@ -12,15 +12,15 @@ import pytest
 
 os.environ["WANDB_MODE"] = "offline"
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"  # Lightning's calls, which are not ours to change
+os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"  # caused by Lightning's own calls
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
-)  # tiny tensors; threads of several test processes only wait for each other
+)  # tensors are tiny, and threads of several test processes would only wait for each other
 
 
-@pytest.hookimpl(tryfirst=True)  # before the tests are chosen by their marks
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Make most cases of long tables slow."""
+    """Mark most cases of long tables as slow."""
     seen: Counter[str] = Counter()
     for item in items:
         mark = item.get_closest_marker("sampled")
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """A folder that the first of several test processes fills, while the others wait for it; to be read only."""
+    """A read-only folder that the first of several test processes fills while the others wait for it."""
     base = factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with a few generated faces to train with, and the five verification sets."""
+    """A root with a few generated training faces, and the five verification sets."""
     from relattn.synthetic.faces.layouts import write_faces
 
     def make(root: Path) -> None:
@@ -96,7 +96,7 @@ def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trained(factory: pytest.TempPathFactory, task: str, root: Path) -> Path:
-    """Train the small run of a task (`small_runs.RUNS`); return its folder, which no test may change."""
+    """Train the small run of a task (`small_runs.RUNS`); return its folder, which tests must not change."""
     from small_runs import RUNS
 
     from relattn.cli.main import run
@@ -113,31 +113,31 @@ def trained(factory: pytest.TempPathFactory, task: str, root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def classification_run(cifar: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of classification, with RGA; to be read only."""
+    """A finished run of classification with RGA; read-only."""
     return trained(tmp_path_factory, "classification", cifar)
 
 
 @pytest.fixture(scope="session")
 def reid_run(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of re-identification, with RGA; to be read only."""
+    """A finished run of re-identification with RGA; read-only."""
     return trained(tmp_path_factory, "reid", people)
 
 
 @pytest.fixture(scope="session")
 def segmentation_run(streets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of segmentation, with RGA; to be read only."""
+    """A finished run of segmentation with RGA; read-only."""
     return trained(tmp_path_factory, "segmentation", streets)
 
 
 @pytest.fixture(scope="session")
 def face_run(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of face verification, with StRA; to be read only."""
+    """A finished run of face verification with StRA; read-only."""
     return trained(tmp_path_factory, "face", faces)
 
 
 @pytest.fixture
 def copy_of() -> Callable[[Path], Path]:
-    """Copies a finished run to its place, `runs/<task>/small`, in the test's own folder, where it may be changed."""
+    """Copies a finished run to `runs/<task>/small` in the test's own folder, where it may be changed."""
 
     def copy(run: Path) -> Path:
         return Path(shutil.copytree(run, Path("runs") / run.parent.name / run.name))

@@ -1,4 +1,4 @@
-"""What is computed in two processes is what one process computes: the metrics of all tasks, and the triplet loss."""
+"""Two processes compute the same as one: the metrics of all tasks, and the triplet loss."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from relattn.tasks.face.verification_metric import VerificationMetric
 from relattn.tasks.reid.retrieval_metric import RetrievalMetric
 from relattn.tasks.segmentation.confusion_metric import ConfusionMetric
 
-# Processes see shares of an evaluation set of different numbers, and with repeats; one process (None) sees all of it.
+# The processes see shares of different size of an evaluation set, with repeats; a single process (None) sees all of it.
 
 
 def scores(metric: Any, batches: list[tuple[torch.Tensor, ...]]) -> dict[str, float]:
@@ -64,7 +64,7 @@ METRICS = {"retrieval": retrieval, "verification": verification, "confusion": co
 
 
 def triplet(rank: int | None) -> tuple[float, list[list[float]]]:
-    """The loss and the gradient of a layer's weight, of half a batch or of the whole one."""
+    """The loss and the gradient of a layer's weight, for half a batch or the whole one."""
     torch.manual_seed(0)
     images, layer = torch.randn(8, 5, dtype=torch.float64), torch.nn.Linear(5, 3, dtype=torch.float64)
     identities = torch.tensor([0, 0, 1, 1, 0, 2, 2, 1])
@@ -85,7 +85,7 @@ pytestmark = pytest.mark.slow  # two processes are started
 
 @pytest.fixture(scope="module")
 def found() -> list[dict[str, Any]]:
-    """What each of two processes computes."""
+    """Compute the values of one of two processes."""
     results = run_in_two(one_process)
     return [results[0], results[1]]
 

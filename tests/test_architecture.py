@@ -1,4 +1,4 @@
-"""The house stays as it was designed: arrows point one way, files stay small, nothing heavy stands in the door."""
+"""The architecture stays as designed: imports point one way, files stay small, and start-up imports nothing heavy."""
 
 import ast
 import subprocess
@@ -14,7 +14,7 @@ FOLDERS = {ROOT / "src": "", ROOT / "tasks": "relattn.tasks"}  # src/relattn/tas
 TASKS = sorted(file.parent.name for file in ROOT.glob("tasks/*/module.py"))
 
 ORDER = ("library", "tasks", "runs", "inference", "sweeps", "cli")
-"""Rooms from the bottom to the top: each may import those below it, and the library is many rooms."""
+"""Layers from bottom to top: each may import those below it. The library consists of many packages."""
 
 MAY_IMPORT = {
     "attention": set(),
@@ -28,13 +28,13 @@ MAY_IMPORT = {
     "export": set(),
     "released": {"attention", "backbones", "heads"},
 }
-"""What the rooms of the library may import of each other; all may import the files beside the rooms."""
+"""Which packages of the library may import each other; all may import the modules in `BESIDE`."""
 
 DOORS = ("relattn", "relattn.__main__")
-"""The package's own files, which show the way to the rooms."""
+"""The package's own files, which are the entry points."""
 
 BESIDE = ("errors", "extras", "cores", "preprocessing", "printable", "publish", "unpickle")
-"""Files beside the rooms, which import nothing but each other."""
+"""Modules beside the packages, which import only each other."""
 
 
 def sources() -> dict[str, Path]:
@@ -54,11 +54,11 @@ SOURCES = sources()
 
 
 def imports(path: Path, *, when_imported: bool = False) -> set[str]:
-    """Modules that a file imports, `relattn.a.b` for `from relattn.a import b` where b is a module.
+    """Modules that a file imports, `relattn.a.b` for `from relattn.a import b` if b is a module.
 
     Args:
         path: The file.
-        when_imported: Whether imports inside functions, and those for types alone, are left out.
+        when_imported: Whether to leave out imports inside functions, and imports for types only.
     """
     found: set[str] = set()
 

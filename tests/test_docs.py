@@ -1,8 +1,9 @@
-"""The documentation's site: it builds without a warning, leaves nothing out, and what it shows to add works."""
+"""The documentation site builds without warnings and is complete, and its examples of additions work."""
 
 import contextlib
 import html
 import importlib
+import inspect
 import io
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from PIL import Image
 
 import relattn.attention
@@ -139,9 +141,27 @@ def test_commands_that_are_shown_name_what_there_is(page: Path) -> None:
                 assert {*options} <= options_of(command), line
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_options_that_the_text_names_exist(page: Path) -> None:
+    named = re.findall(r"--(model|data|trainer)\.(\w+)", page.read_text())
+    assert [f"--{part}.{name}" for part, name in named if name not in arguments_of(part)] == []
+
+
+@cache
+def arguments_of(part: str) -> set[str]:
+    """The arguments of all the suite's tasks, of all their data sets, or of the trainer."""
+    kinds = {"model": LightningModule, "data": LightningDataModule}
+    packages = [importlib.import_module(f"relattn.tasks.{task}") for task in catalogue.task_folders("demo.py")]
+    classes = [cls for package in packages for _, cls in inspect.getmembers(package, inspect.isclass)]
+    chosen = [Trainer] if part == "trainer" else [cls for cls in classes if issubclass(cls, kinds[part])]
+    bases = {base for cls in chosen for base in inspect.getmro(cls) if "__init__" in vars(base)}
+    arguments = {name for base in bases for name in inspect.signature(base).parameters}
+    return arguments | {"init_args", "class_path", "help"}
+
+
 @cache
 def options_of(command: str) -> set[str]:
-    """The options in the help of a command; those of `data` are of `make` and of `check`, which knows all of fit's."""
+    """The options in the help of a command; those of `data` are of `make` and `check`, which accepts all of fit's."""
     printed = io.StringIO()
     for arguments in [["--help"], ["check", "--help"]] if command == "data" else [["--help"]]:
         with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):

@@ -1,6 +1,7 @@
-"""What the documentation shows works: blocks of Python are run, and every `relattn fit` sets up its run.
+"""The examples in the documentation work: Python blocks are run, and every `relattn fit` sets up its run.
 
-Names and options of the other commands are held by tests/test_docs.py; what is not run is named below with the reason.
+tests/test_docs.py checks names and options of the other commands. Blocks that are not run are listed below with the
+reason.
 """
 
 import re
@@ -23,7 +24,7 @@ ELSEWHERE = {
     "docs/speed.md": "a profile of ResNet-50 takes minutes",
     "docs/safety.md": "imports a package of the reader's",
 }
-"""Pages whose blocks of Python are not run here, with the reason; those of all others are."""
+"""Pages whose Python blocks are not run here, with the reason; those of all others are run."""
 
 OTHERS = {
     "pip": "installs",
@@ -40,7 +41,7 @@ OTHERS = {
     ".": "activates the environment",
     "jupyter": "tests/test_notebooks.py runs the notebooks",
 }
-"""Programs of others whose commands are not run."""
+"""Other programs, whose commands are not run."""
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -57,7 +58,7 @@ def name_of(page: Path) -> str:
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
-    """The command lines of all pages, with the page's name; variables of the shell stand for a run's folder."""
+    """The command lines of all pages, with the page's name; shell variables stand for a run's folder."""
     for page in PAGES:
         for block in blocks(page, "sh"):
             for line in block.replace("\\\n", " ").splitlines():
@@ -67,7 +68,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 
 
 def fits() -> list[str]:
-    """The command lines of `relattn fit` that begin a run, without what is said of the run's folder and of GPUs."""
+    """The command lines of `relattn fit` that begin a run, without options for the run's folder and for GPUs."""
     found = []
     for _, words in commands():
         if words[:2] != ["relattn", "fit"] or {"--ckpt_path", "--help"} & {*words} or "..." in words:
@@ -116,7 +117,7 @@ def test_blocks_of_python_are_run(page: Path) -> None:
     if (reason := ELSEWHERE.get(name_of(page))) is not None:
         pytest.skip(reason)
     scope: dict[str, object] = {"__name__": "page"}
-    if page.parent.name == "attention":  # whose blocks begin where a module has been imported
+    if page.parent.name == "attention":  # whose blocks assume that a module is imported
         exec("from relattn.attention import *", scope)
     for block in blocks(page, "python"):
         exec(compile(block, name_of(page), "exec"), scope)

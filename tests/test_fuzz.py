@@ -1,6 +1,7 @@
-"""Whatever a file holds, its reader gives data or an error of the suite's own; and what must hold for all data, holds.
+"""Whatever a file contains, its reader returns data or one of the suite's own errors; and invariants hold for all data.
 
-Records, packs of pairs, checkpoints and retrieval have their own in `tests/tasks` and `tests/metrics`.
+Records, packs of pairs, checkpoints and retrieval have their own tests of this kind in `tests/tasks` and
+`tests/metrics`.
 """
 
 import contextlib
@@ -45,7 +46,7 @@ VALUES = st.recursive(
 
 @contextlib.contextmanager
 def nothing_but_ours() -> Iterator[None]:
-    """Let errors of the suite's own pass, whose message is never empty."""
+    """Allow the suite's own errors, whose message must not be empty."""
     try:
         yield
     except InputError as error:
@@ -326,7 +327,7 @@ def test_a_confusion_is_the_sum_of_its_parts_and_scores_lie_in_range(
     )
     assert torch.equal(whole, parts)
     assert int(whole.sum()) == int((label != 255).sum())
-    with nothing_but_ours():  # where no pixel is labelled
+    with nothing_but_ours():  # if no pixel is labelled
         scores = score_confusion(whole)
         for values in (scores.iou, scores.accuracy):
             assert ((values >= 0) & (values <= 100) | values.isnan()).all()

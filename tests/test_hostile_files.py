@@ -1,6 +1,6 @@
-"""A corpus of damaged and hostile files: each is refused with one clear error, and none does anything else.
+"""A corpus of damaged and hostile files: each is refused with one clear error and has no other effect.
 
-None runs code, writes a file, ends its process by a signal, hangs, or takes memory without measure.
+None runs code, writes a file, ends its process by a signal, hangs, or takes unbounded memory.
 """
 
 import json
@@ -15,7 +15,7 @@ from hostile_files import write_corpus
 HELPER = Path(__file__).parent / "helpers" / "read_hostile.py"
 
 MOST_MEBIBYTES = 700
-"""Of memory that reading any file may take: the largest image that is decoded, and some."""
+"""Memory limit for reading any file: the largest image that is decoded, plus a margin."""
 
 
 pytestmark = pytest.mark.slow  # a process that reads some 200 files
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow  # a process that reads some 200 files
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], Path]:
-    """What came of every file, and the folder in which they were read."""
+    """The outcome of every file, and the folder in which they were read."""
     folder, place = tmp_path_factory.mktemp("corpus"), tmp_path_factory.mktemp("place")
     corpus = write_corpus(folder)
     harmless = {(entry.name, entry.reader): entry.harmless for entry in corpus}

@@ -1,4 +1,4 @@
-"""The library needs torch, torchvision, timm and NumPy alone; what needs more says which extra brings it."""
+"""The library needs only torch, torchvision, timm and NumPy; code that needs more names the extra that installs it."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, show what their text says, define nothing, and are kept without outputs."""
+"""The notebooks run from top to bottom, confirm their text, define nothing, and are stored without outputs."""
 
 import ast
 import importlib.util
@@ -21,7 +21,7 @@ def read(path: Path):
 
 
 def code_of(notebook) -> list[str]:
-    """The Python of the cells, without IPython's magics and the cells that are shell scripts."""
+    """The Python code of the cells, without IPython magics and shell-script cells."""
     cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     return [re.sub(r"^%.*$", "", source, flags=re.MULTILINE) for source in cells if not source.startswith("%%")]
 
@@ -74,7 +74,7 @@ def test_the_first_cell_says_what_will_be_seen_and_how_long_it_takes(path: Path)
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_imports_what_there_is(path: Path) -> None:
-    """The tests that run them are slow: a name that has moved is found here."""
+    """The tests that run the notebooks are slow; this one quickly finds names that have moved."""
     for source in code_of(read(path)):
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("relattn"):
@@ -90,12 +90,12 @@ def test_a_notebook_imports_what_there_is(path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def temporary_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A place for the notebooks' temporary folders, which a kernel that is stopped in a hurry does not clear away."""
+    """A place for the notebooks' temporary folders, which a hastily stopped kernel does not remove."""
     monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("temporary")))
 
 
 def executed(name: str, folder: Path) -> dict[str, str]:
-    """What the cells of a notebook give, run in a folder, as text and as `<picture>`, by the cells' names."""
+    """Run the cells of a notebook in a folder; return their outputs as text and as `<picture>`, by the cells' names."""
     notebook = read(ROOT / "notebooks" / f"{name}.ipynb")
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
     return {cell.id: "".join(map(shown, cell.outputs)) for cell in notebook.cells if cell.cell_type == "code"}
@@ -111,7 +111,7 @@ def shown(output) -> str:
 
 
 def row_of(table: str, name: str) -> list[str]:
-    """The cells of a row of a Markdown table, behind its name."""
+    """The cells of a row of a Markdown table, after its name."""
     (row,) = (line for line in table.splitlines() if line.startswith(f"| {name} |"))
     return [cell.strip() for cell in row.split("|")[2:-1]]
 
@@ -126,7 +126,7 @@ def test_the_tour_of_attention(tmp_path: Path) -> None:
     assert given["one-module"] == "torch.Size([2, 256, 64, 32])"
     assert "RGA(256, size=(64, 32))" in given["no-size"]
     assert row_of(given["table"], "plain")[0] == "23,508,032"
-    overview = (ROOT / "docs" / "attention" / "README.md").read_text()  # which the tests of the documentation hold
+    overview = (ROOT / "docs" / "attention" / "README.md").read_text()  # which the tests of the documentation check
     for name, recipe in {"RGA-SC": "rga_sc", "non-local": "nl", "StRA": "stra", "ECA, from timm": "eca"}.items():
         (documented,) = re.findall(rf"^\| `{recipe}` .* (\S+) \|$", overview, re.MULTILINE)
         assert row_of(given["table"], name)[1] == documented.replace("\N{MINUS SIGN}", "-")

@@ -1,4 +1,4 @@
-"""How images are prepared: sizes, filters, what is cut out, normalisation and its way back, and the JSON of it."""
+"""Preprocessing of images: sizes, filters, crops, normalisation and its inverse, and the JSON form."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from relattn.preprocessing import Preprocessing, resize
 
 
 def image(height: int = 30, width: int = 40) -> np.ndarray:
-    """Values that grow from left to right and from top to bottom."""
+    """Values that increase from left to right and from top to bottom."""
     rows, columns = np.mgrid[:height, :width]
     return np.stack([2 * rows, 3 * columns, rows + columns], axis=2).astype(np.uint8)
 

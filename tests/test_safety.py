@@ -1,4 +1,4 @@
-"""What comes from strangers: checkpoints, tables, archives and run folders run no code and lead nowhere else."""
+"""Untrusted checkpoints, tables, archives and run folders run no code and reach nothing outside."""
 
 import contextlib
 import json
@@ -34,14 +34,14 @@ POPEN = {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "pwne
 
 
 class Mine(Attention):
-    """An attention module of the user's own, outside the suite."""
+    """A user's attention module, outside the suite."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x
 
 
 def stored(part: str, where: list[str], value: Any, task: str = "classification") -> Path:
-    """A checkpoint whose configuration has a value at a place that is somebody else's idea."""
+    """A checkpoint whose configuration has a malicious value at a given place."""
     file = save(Path("hostile.ckpt"), task)
     content = torch.load(file, weights_only=True)
     config = yaml.safe_load(content["config"])
@@ -106,7 +106,7 @@ def test_a_checkpoint_names_no_class_of_its_choice(
     monkeypatch.syspath_prepend(".")
     file = stored(part, where, value)
     if part == "model" and "optimizer" in where:
-        load_task(file)  # a network is used without what it was trained with, so that this is not even looked at
+        load_task(file)  # using a network ignores its training options, so this is not even read
     else:
         with pytest.raises(InputError, match=r"hostile\.ckpt: its configuration"):
             load_task(file) if part == "model" else load_data(file)
@@ -153,7 +153,7 @@ def test_a_class_of_one_s_own_counts_where_it_was_imported_or_is_trusted(monkeyp
 
 @pytest.mark.parametrize("text", ["resnet50.tv_in1k", "names.txt", "data.csv", "a/b.c", "0.5", "hf-hub:a/b.c"])
 def test_names_and_files_are_no_classes(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("data").mkdir()  # a folder is a package to Python where it is on the path
+    Path("data").mkdir()  # for Python, a folder on the path is a package
     monkeypatch.syspath_prepend(".")
     check_classes({"backbone": text, "train": [text]}, "a.ckpt")
 
@@ -262,7 +262,7 @@ def test_a_run_stays_in_its_task_s_folder(name: str) -> None:
 
 def test_a_run_folder_names_no_other_file(capsys: pytest.CaptureFixture[str]) -> None:
     Path("runs/one").mkdir(parents=True)
-    Path("outside.yaml").write_text("parameters: {}")  # which is no sweep, and would be said
+    Path("outside.yaml").write_text("parameters: {}")  # not a sweep, which would be reported
     Path("runs/one/sweep.json").write_text(json.dumps({"sweep": "../outside", "options": {}}))
     assert run(["report", "runs"]) == 0
     assert "outside" not in capsys.readouterr().out
@@ -314,7 +314,7 @@ def test_an_embedding_of_somebody_else_shows_no_picture_of_this_machine(capsys: 
     Embedding(features, entries, Path("private"), {}).save(Path("mine"))
     assert run(["search", "--query", "mine", "--gallery", "mine", "--out", "found"]) == 0
     assert "cannot be read" not in capsys.readouterr().out
-    Image.new("RGB", (16, 32), "white").save("private/1.png")  # not the one that was embedded any more
+    Image.new("RGB", (16, 32), "white").save("private/1.png")  # no longer the one that was embedded
     assert run(["search", "--query", "mine", "--gallery", "mine", "--out", "changed"]) == 0
     assert "1 images cannot be read or are not those that were embedded" in capsys.readouterr().out
     (Path("theirs")).mkdir()

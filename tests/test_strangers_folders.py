@@ -1,4 +1,4 @@
-"""Run folders of somebody else's: nothing outside them is read or written, and one bad folder costs only itself."""
+"""Run folders from elsewhere: nothing outside them is read or written, and one bad folder affects only itself."""
 
 import csv
 import json

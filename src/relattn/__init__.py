@@ -11,10 +11,10 @@ __version__ = "0.1.0"
 
 
 def load(checkpoint: "Path | str") -> "Trained":
-    """Make a checkpoint of `relattn fit` or `relattn convert` ready for use.
+    """Load a checkpoint of `relattn fit` or `relattn convert` for inference.
 
-    The result is called with images, files or arrays, and gives the answer; it has the plain `network`, the `transform`
-    from an image to what the network sees, and `metadata`: see `relattn.inference.trained.Trained`.
+    Call the result with images, files or arrays to get predictions. It has the plain `network`, the `transform` from an
+    image to the network's input, and `metadata`: see `relattn.inference.trained.Trained`.
 
     Example:
         >>> model = relattn.load("runs/classification/NAME/checkpoints/last.ckpt")
@@ -22,10 +22,10 @@ def load(checkpoint: "Path | str") -> "Trained":
         [Prediction(name='cat', probability=0.93)]
 
     Raises:
-        MissingFileError: If there is no such file.
-        InputError: If it is no checkpoint of the suite's, or one of a task or data that are not known here.
+        MissingFileError: If the file does not exist.
+        InputError: If the file is not a checkpoint of this suite, or its task or data are unknown here.
     """
-    # Here, not above: it brings everything heavy, and the suite, which stands on this library.
+    # Imported here, not above: it imports all heavy packages, and the suite, which itself imports this module.
     from relattn.inference.load import load as ready
 
     return ready(checkpoint)

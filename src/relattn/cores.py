@@ -1,4 +1,4 @@
-"""How many processor cores this process may use, which in a container or a job are fewer than the machine has."""
+"""How many processor cores this process may use; in a container or a job that may be fewer than the machine has."""
 
 import os
 

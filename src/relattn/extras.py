@@ -27,7 +27,7 @@ def required(module: str, extra: str) -> Any:
 
 
 class Lazy:
-    """A module of an extra that is imported when something in it is first asked for, so that importers need no extra.
+    """A module of an extra that is imported on the first access to an attribute, so that importing it needs no extra.
 
     Example:
         >>> cv2 = Lazy("cv2", "suite")

@@ -1,14 +1,15 @@
 """How an image is prepared for a network in evaluation: resized, then normalised.
 
-One description serves evaluation, prediction, figures (which undo it) and exported files (which carry it as JSON);
-augmentation of training resizes by the same `resize`. With p the pixels of the resized image in RGB, 0 to 255, a
-network sees
+One description serves evaluation, prediction, figures (which undo it) and exported files (which contain it as JSON);
+training augmentation resizes with the same `resize`. With p the pixels of the resized image in RGB, 0 to 255, the input
+of a network is
 
     x = (p / 255 * value_range - mean) / std         of shape (H, W, 3), float32
 
-The filter of a resize is part of a recipe: where images are larger than the network's input, a network that is tested
-with another filter than it was trained with loses points. Both papers' released code resizes by PIL's bilinear filter,
-which is `antialiased` here; OpenCV's, `linear`, reads four pixels for each that it makes and skips the others.
+The filter of a resize is part of a recipe: if images are larger than the network's input, testing a network with
+another filter than it was trained with costs points. Both papers' released code resizes with PIL's bilinear filter,
+which is `antialiased` here. OpenCV's filter, `linear`, reads only four pixels for each output pixel and skips the
+others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ Resize = Literal["stretch", "cover", "scale", "none"]
 Interpolation = Literal["linear", "area_or_linear", "antialiased"]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of RGB in [0, 1]; what most pretrained networks expect."""
+"""Mean and standard deviation of RGB in [0, 1] that most pretrained networks expect."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,15 @@ class Preprocessing:
     """Resizing and normalisation of an image.
 
     Attributes:
-        size: Height and width in pixels of what a network sees, or of its training crops where `resize` is `scale` or
+        size: Height and width in pixels of the network's input, or of its training crops if `resize` is `scale` or
             `none`.
-        resize: `stretch` to `size` whatever the proportions; `cover`: resize until the image just covers `size`, and
-            cut its centre out; `scale` by the factor `scale`; or `none`.
-        interpolation: As of `resize`.
-        scale: The factor of `resize="scale"`.
-        mean: Of each channel, RGB, in units of `value_range`.
-        std: Standard deviation, likewise.
-        value_range: What 255 stands for: 1 or 255.
+        resize: `stretch` to `size` regardless of the proportions; `cover`: resize until the image just covers `size`,
+            and crop its centre; `scale` by the factor `scale`; or `none`.
+        interpolation: As in `resize`.
+        scale: The factor for `resize="scale"`.
+        mean: Mean of each channel, RGB, in units of `value_range`.
+        std: Standard deviation of each channel, in the same units.
+        value_range: The value that 255 is mapped to: 1 or 255.
     """
 
     size: tuple[int, int]
@@ -132,10 +133,10 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Preprocessing":
-        """Read what `as_json` gave.
+        """Read the result of `as_json`.
 
         Raises:
-            InputError: If something is missing or of another kind.
+            InputError: If something is missing or has another type.
         """
         try:
             return cls(
@@ -152,20 +153,20 @@ class Preprocessing:
 
 
 def resize(image: Pixels, size: tuple[int, int], interpolation: Interpolation) -> Pixels:
-    """Resize an image `(h, w, 3)`, whatever its proportions; one of that size is returned as it is.
+    """Resize an image `(h, w, 3)`, regardless of its proportions; an image of that size is returned unchanged.
 
     Args:
         image: RGB, uint8.
         size: Height and width in pixels.
-        interpolation: The filter. `linear` is OpenCV's bilinear one, without antialiasing. With `area_or_linear` each
-            pixel is the mean of those it covers where the image gets smaller; else it is `linear`. `antialiased` is
-            PIL's `BILINEAR`, whose support grows as the image gets smaller, computed by PyTorch: its weights have fewer
-            bits, so that pixels differ by at most 2 of 255, and most not at all.
+        interpolation: The filter. `linear` is OpenCV's bilinear filter, without antialiasing. `area_or_linear` averages
+            the pixels that each output pixel covers if the image gets smaller, and is `linear` otherwise. `antialiased`
+            is PIL's `BILINEAR`, whose support grows as the image gets smaller, computed by PyTorch: its weights have
+            fewer bits, so pixels differ by at most 2 of 255, and most not at all.
     """
     if size == image.shape[:2]:
         return image
     if interpolation == "antialiased":
-        # One image that is channels-last by its strides, for which PyTorch has a vectorised kernel; its output is too.
+        # A single image with channels-last strides, for which PyTorch has a vectorised kernel; so has its output.
         pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).unsqueeze(0).permute(0, 3, 1, 2)
         resized = F.interpolate(pixels, size=size, mode="bilinear", antialias=True)
         found: Pixels = resized.permute(0, 2, 3, 1)[0].numpy()

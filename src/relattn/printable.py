@@ -1,14 +1,14 @@
-"""Text of somebody else's, as it may be shown: no control characters, which steer terminals, and no lone surrogates."""
+"""Makes text from elsewhere safe to show: without control characters, which steer terminals, and lone surrogates."""
 
 import re
 
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters but for tabs and line ends, marks that turn the direction of text, and halves of characters, which
-stand for bytes of a file's name that are not UTF-8."""
+"""Control characters other than tabs and line ends, marks that change the direction of text, and lone surrogates, which
+stand for bytes of a file name that are not UTF-8."""
 
 
 def printable(text: object) -> str:
-    """A text in which such characters are written as Python writes them, that of ESC as `x1b` with a backslash."""
+    """Write unprintable characters of a text as Python escapes them, ESC for example as `x1b` after a backslash."""
     return UNPRINTABLE.sub(lambda found: f"{found[0]!a}"[1:-1], str(text))
 
 

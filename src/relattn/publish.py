@@ -1,8 +1,8 @@
-"""One way to write a file: whoever reads it sees all of the new content, or what was there before.
+"""Atomic writing of files: a reader sees either the complete new content or what was there before.
 
-The content goes to a temporary file of a unique name in the same folder, is brought to the disk, and takes the place of
-the old file at once. A process that is killed leaves a temporary file at most, which the next writer of the same file
-recognises (nobody holds its lock) and removes. Where the disk is full, the old file stays.
+The content goes to a temporary file with a unique name in the same folder, is flushed to disk, and then replaces the
+old file atomically. A process that is killed leaves at most a temporary file, which the next writer of the same file
+recognises (because no process holds its lock) and removes. If the disk is full, the old file stays.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from relattn.errors import InputError
 
 SUFFIX = ".tmp"
 UNIQUE = "[a-z0-9_]" * 8
-"""What `tempfile` puts into names to make them unique, as a pattern."""
+"""The part that `tempfile` adds to names to make them unique, as a pattern."""
 
 YOUNGEST_LEFTOVER = 5.0
-"""Seconds that a temporary file without a lock may be old: it may have been made and not been locked yet."""
+"""Minimum age in seconds of a temporary file without a lock before its removal; a new one may not be locked yet."""
 
 
 @contextlib.contextmanager
@@ -30,14 +30,14 @@ def publishing(path: Path | str, *, keep_as: Path | None = None) -> Iterator[IO[
     """Write a file.
 
     Args:
-        path: The file; its folder is made where there is none.
-        keep_as: Where the file that is replaced is kept, in the same folder; None to drop it.
+        path: The file; its folder is created if necessary.
+        keep_as: Path to keep the replaced file at, in the same folder; None to drop it.
 
     Yields:
         A binary stream; the file appears when the context ends without an exception.
 
     Raises:
-        InputError: If it cannot be written; what was there stays.
+        InputError: If it cannot be written; the old content stays.
     """
     file = Path(path)
     temporary: Path | None = None
@@ -62,14 +62,14 @@ def publishing(path: Path | str, *, keep_as: Path | None = None) -> Iterator[IO[
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
-                temporary.unlink()  # it is not there any more unless something failed
+                temporary.unlink()  # it exists only if something failed
 
 
 def keep(file: Path, name: Path) -> None:
-    """Give a file a second name, in place of whatever had that name; at no moment is there neither.
+    """Give a file a second name, replacing any file of that name, so that the second name always exists.
 
-    Two names of one file, which a process leaves that is killed in between, are no obstacle to doing it again: `rename`
-    of one of them onto the other does nothing, so that the link that is left is removed here.
+    A process that is killed in between may leave two names of the same file. `rename` of one onto the other does
+    nothing, so the remaining link is removed here.
     """
     remove_leftovers(name)
     with tempfile.TemporaryDirectory(prefix=f".{name.name}.", suffix=SUFFIX, dir=file.parent) as folder:
@@ -79,10 +79,10 @@ def keep(file: Path, name: Path) -> None:
 
 
 def remove_leftovers(file: Path) -> None:
-    """Remove temporary files that killed writers of a file have left, and nothing that somebody else has put there."""
+    """Remove temporary files that killed writers of a file have left, and no files of others."""
     for leftover in file.parent.glob(f".{glob_escaped(file.name)}.{UNIQUE}{SUFFIX}"):
         with contextlib.suppress(OSError):
-            if leftover.is_symlink():  # which no writer leaves, and which may lead anywhere
+            if leftover.is_symlink():  # no writer leaves links, and they may lead anywhere
                 continue
             if leftover.is_dir():
                 links = list(leftover.iterdir())
@@ -93,18 +93,18 @@ def remove_leftovers(file: Path) -> None:
                     leftover.rmdir()
                 continue
             with leftover.open("rb") as stream:
-                fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)  # a writer that is alive holds it
+                fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails if a live writer holds it
                 if time.time() - os.fstat(stream.fileno()).st_mtime > YOUNGEST_LEFTOVER:
                     leftover.unlink()
 
 
 def glob_escaped(name: str) -> str:
-    """A file's name in which nothing is a pattern."""
+    """Escape pattern characters in a file name."""
     return "".join(f"[{character}]" if character in "*?[" else character for character in name)
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
+    """Flush the names in a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -113,7 +113,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def umask() -> int:
-    """The permissions that new files of this process do not have."""
+    """The permissions that are masked for new files of this process."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,12 +1,12 @@
-"""Read pickled data sets without running code from them.
+"""Reads pickled data sets without running code from them.
 
 CIFAR's batches and the packs of face verification are pickles, and a pickle may name any function to be called while it
-is read, with arguments of its choice. Here the instructions for data alone are understood, and the few names that data
-need stand for functions of this file, which check what they get: an array is made from a checked type, a checked shape
-and bytes that are there. No class or function of Python's or NumPy's is handed out.
+is read, with any arguments. This reader supports only the instructions for data, and maps the few names that data need
+to functions in this file, which check their arguments: an array is built from a checked type, a checked shape and bytes
+that are in the file. No class or function of Python or NumPy is exposed.
 
-It is Python's own reader in Python (`pickle._Unpickler`), not the one in C, which a pickle can make allocate memory
-without measure (`LONG_BINPUT`).
+It is based on Python's own reader in Python (`pickle._Unpickler`), not on the one in C, which a pickle can make
+allocate unlimited memory (`LONG_BINPUT`).
 """
 
 import io
@@ -33,40 +33,39 @@ OPCODES = (
     *("GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"),
     *("GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD"),
 )
-"""Instructions of a pickle that data need; persistent objects, extensions and instances of classes are not among
-them."""
+"""Pickle instructions that data need; persistent objects, extensions and instances of classes are not included."""
 
 NUMBERS = re.compile(r"[fiu][1248]|b1|S\d{1,9}")
-"""Types of arrays: numbers, and bytes of a fixed length; no objects, no records."""
+"""Types of arrays: numbers, and byte strings of a fixed length; no objects, no records."""
 
 MOST_AXES, LONGEST = 8, 2**48
-"""Axes of an array, and the length of one, at most."""
+"""Maximum number of axes of an array, and maximum length of one."""
 
 
 class Name:
-    """What a pickle gets for a name: something to be called, with nothing to be set or read."""
+    """The object that a pickle gets for a name: it can only be called."""
 
     __slots__ = ("function",)
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        """Keep the function."""
+        """Store the function."""
         self.function = function
 
 
 class NumberType:
-    """`numpy.dtype`: the type of an array, as far as the pickle has said it."""
+    """`numpy.dtype`: the type of an array, as far as the pickle has specified it."""
 
     __slots__ = ("dtype",)
 
     def __init__(self, code: Any, *_: Any) -> None:
-        """Take a type by its code, such as `f4`; whether it is aligned and copied says nothing of a number."""
+        """Take a type by its code, such as `f4`; flags for alignment and copying do not matter for numbers."""
         code = text_of(code)
         if not NUMBERS.fullmatch(code):
             raise pickle.UnpicklingError(f"it has an array of type {code!r:.40}, which holds no numbers")
         self.dtype: np.dtype[Any] = np.dtype(code)
 
     def __setstate__(self, state: Any) -> None:
-        """Take the order of the bytes, which is all that the state of a number says."""
+        """Take the byte order, the only relevant part of a number type's state."""
         size = (self.dtype.itemsize, 1) if self.dtype.kind == "S" else (-1, -1)
         if not isinstance(state, tuple) or state[0:1] + state[2:] != (3, None, None, None, *size, 0):
             raise pickle.UnpicklingError("it has an array of a type with parts, which holds no numbers")
@@ -77,10 +76,10 @@ class NumberType:
 
 
 class Array(np.ndarray[Any, Any]):
-    """An array that a pickle makes empty and then fills, once."""
+    """An array that a pickle creates empty and then fills once."""
 
     def __setstate__(self, state: Any) -> None:
-        """Take shape, type, order and bytes, which must be as many as the first two say."""
+        """Take shape, type, order and bytes, whose number must match shape and type."""
         if self.size or not isinstance(state, tuple) or len(state) != 5 or state[0] not in (0, 1):
             raise pickle.UnpicklingError("it fills an array in a way that cannot be understood")
         _, shape, kind, fortran, content = state
@@ -90,7 +89,7 @@ class Array(np.ndarray[Any, Any]):
 
 
 def text_of(value: Any) -> str:
-    """A short text, which Python 2 has written as bytes."""
+    """A short text, which Python 2 may have written as bytes."""
     text = value.decode("latin1") if isinstance(value, bytes) else value
     if not isinstance(text, str):
         raise pickle.UnpicklingError(f"it has {type(value).__name__} in place of text")
@@ -98,13 +97,13 @@ def text_of(value: Any) -> str:
 
 
 def array(content: Any, kind: Any, shape: Any, order: Any = "C", axes: Any = None) -> np.ndarray[Any, Any]:
-    """An array from bytes, as `numpy._core.numeric._frombuffer` makes it, if there are as many as type and shape say.
+    """An array from bytes, as from `numpy._core.numeric._frombuffer`, if their number matches type and shape.
 
     Args:
-        content: Bytes, or text of Python 2 that stands for them.
+        content: Bytes, or Python 2 text that represents them.
         kind: A `NumberType`.
         shape: A tuple of lengths.
-        order: `C`, `F`, or `K` for one whose axes are permuted afterwards.
+        order: `C`, `F`, or `K` for an array whose axes are permuted afterwards.
         axes: The permutation, for `K`.
     """
     content = content.encode("latin1") if isinstance(content, str) else content
@@ -126,36 +125,36 @@ def array(content: Any, kind: Any, shape: Any, order: Any = "C", axes: Any = Non
 
 
 def empty_array(kind: Any, shape: Any, code: Any) -> Array:
-    """`numpy.core.multiarray._reconstruct`, which makes an array that is filled later."""
+    """`numpy.core.multiarray._reconstruct`, which creates an array that is filled later."""
     if not isinstance(kind, Name) or kind.function is not refused or shape != (0,) or text_of(code) != "b":
         raise pickle.UnpicklingError("it makes an array in a way that cannot be understood")
     return Array((0,), np.int8)
 
 
 def scalar(kind: Any, content: Any) -> Any:
-    """`numpy.core.multiarray.scalar`: one number."""
+    """`numpy.core.multiarray.scalar`: a single number."""
     return array(content, kind, ())[()]
 
 
 def bytes_of(text: Any, code: Any = "latin1") -> bytes:
-    """`codecs.encode`, by which Python 3 writes bytes in the protocols of Python 2."""
+    """`codecs.encode`, with which Python 3 writes bytes in the protocols of Python 2."""
     if not isinstance(text, str) or code not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError("it encodes what is no text, or by another code than latin1")
     return text.encode("latin1")
 
 
 def bytes_to_change(content: Any = b"", code: Any = "latin1") -> bytearray:
-    """`bytearray`, of bytes that are there; a number would ask for memory."""
+    """`bytearray` of existing bytes; a number as argument would allocate memory and is refused."""
     return bytearray(content if isinstance(content, bytes) else bytes_of(content, code))
 
 
 def no_bytes() -> bytes:
-    """`bytes`, by which Python 3 writes empty ones in the protocols of Python 2; a number would ask for memory."""
+    """`bytes`, with which Python 3 writes empty ones in the protocols of Python 2; it takes no length to allocate."""
     return b""
 
 
 def refused(*_: Any) -> NoReturn:
-    """`numpy.ndarray`, which is named in pickles and not called."""
+    """`numpy.ndarray`, which pickles name but must not call."""
     raise pickle.UnpicklingError("it makes an array in a way that cannot be understood")
 
 
@@ -166,7 +165,7 @@ NAMES: dict[str, Callable[..., Any]] = {
     "numpy._core.multiarray._reconstruct": empty_array,
     "numpy.core.multiarray.scalar": scalar,
     "numpy._core.multiarray.scalar": scalar,
-    "numpy.core.numeric._frombuffer": array,  # arrays from protocol 5 on, which Python 3.14 writes
+    "numpy.core.numeric._frombuffer": array,  # arrays from protocol 5 on, as written by Python 3.14
     "numpy._core.numeric._frombuffer": array,
     "builtins.bytearray": bytes_to_change,  # in protocols below 5
     "__builtin__.bytearray": bytes_to_change,
@@ -186,31 +185,31 @@ class DataUnpickler(pickle._Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Name:
-        """Return what stands for a name, if it is one that data need.
+        """Return the object for a name, if data need it.
 
         Raises:
-            pickle.UnpicklingError: If it is anything else.
+            pickle.UnpicklingError: If the name is anything else.
         """
         if (function := NAMES.get(f"{module}.{name}")) is None:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not data")
         return Name(function)
 
     def load_reduce(self) -> None:
-        """Call what stands for a name."""
+        """Call the object for a name."""
         arguments = self.stack.pop()
         if not isinstance(self.stack[-1], Name) or not isinstance(arguments, tuple):
             raise pickle.UnpicklingError("it calls what is no function")
         self.stack[-1] = self.stack[-1].function(*arguments)
 
     def load_build(self) -> None:
-        """Give an array or a type its state."""
+        """Set the state of an array or a type."""
         state = self.stack.pop()
         if not isinstance(self.stack[-1], Array | NumberType):
             raise pickle.UnpicklingError("it sets the state of what has none")
         self.stack[-1].__setstate__(state)
 
     def load_bytes_to_change(self) -> None:
-        """A bytearray: Python's own reader makes one as long as the pickle says before it looks what is there."""
+        """Read a bytearray: Python's own reader allocates the length in the pickle before checking what is there."""
         (length,) = struct.unpack("<Q", self.read(8))
         self.stack.append(bytearray(self.read(min(length, sys.maxsize))))
 
@@ -226,17 +225,17 @@ def unpickle(path: Path, encoding: str = "latin1") -> Any:
 
     Args:
         path: The file.
-        encoding: How strings of Python 2 are read; `"bytes"` keeps them as they are.
+        encoding: How to read strings of Python 2; `"bytes"` keeps them as bytes.
 
     Raises:
-        MissingFileError: If there is no such file.
-        InputError: If the file is damaged, or holds anything but data.
+        MissingFileError: If the file does not exist.
+        InputError: If the file is damaged, or contains anything but data.
     """
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file.")
     try:
-        # Of what is in memory nothing can be read that is not there, whatever length a pickle says.
+        # With the file in memory, no more can be read than is there, whatever length a pickle claims.
         return DataUnpickler(io.BytesIO(path.read_bytes()), encoding=encoding).load()
-    except Exception as error:  # a damaged pickle raises nearly anything
+    except Exception as error:  # a damaged pickle may raise nearly anything
         reason = str(error) or type(error).__name__
         raise InputError(f"{path} cannot be read as pickled data: {reason:.300}.") from error

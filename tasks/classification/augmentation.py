@@ -1,4 +1,4 @@
-"""Augmentation of photos: a random part of the image, resized, and flipped.
+"""Augmentation of photos: a random crop, resized and flipped.
 
 The crop of Szegedy et al., "Going deeper with convolutions", CVPR 2015, section 6, drawn by torchvision.
 """
@@ -17,22 +17,22 @@ from relattn.tasks.decoding import Pixels
 
 @dataclass
 class Augmentation:
-    """How training images are varied."""
+    """Options of the augmentation of training images."""
 
     area: tuple[float, float] = (0.35, 1.0)
-    """Least and largest part of the image's area that is cut out; (1, 1) for the whole image."""
+    """Minimum and maximum share of the image's area that is cropped; (1, 1) for the whole image."""
 
     ratio: tuple[float, float] = (0.75, 4 / 3)
-    """Least and largest ratio of width to height of what is cut out."""
+    """Minimum and maximum aspect ratio, width over height, of the crop."""
 
     flip: float = 0.5
     """Probability of a horizontal flip."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no probability or no range.
+        """Refuse values that are not a probability or not a range.
 
         Raises:
-            InputError: With its name and value.
+            InputError: If a value is invalid; the message names it.
         """
         if not 0 < self.area[0] <= self.area[1] <= 1:
             raise InputError(f"Augmentation: area is {self.area}, expected two parts above 0 and at most 1, in order.")
@@ -46,11 +46,11 @@ class Pipeline:
     """Turns `(h, w, 3)` uint8 RGB into `(height, width, 3)` float32, normalised."""
 
     def __init__(self, preprocessing: Preprocessing, augmentation: Augmentation) -> None:
-        """Keep how evaluation prepares images, and how training varies them."""
+        """Keep the preprocessing of evaluation and the augmentation of training."""
         self.preprocessing, self.augmentation = preprocessing, augmentation
 
     def __call__(self, pixels: Pixels, seed: int) -> NDArray[np.float32]:
-        """Process an image; the same seed does the same to it."""
+        """Process an image; the same seed gives the same result."""
         varied, preprocessing = self.augmentation, self.preprocessing
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

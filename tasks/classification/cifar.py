@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in their original python layout, kept whole on the training device.
+"""CIFAR-10 and CIFAR-100 in their original python layout, kept completely on the training device.
 
 Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. 50,000 training and 10,000 test images,
 32x32, in 10 classes or in 100 (20 coarse classes of 5 each).
@@ -32,7 +32,7 @@ Part = tuple[Tensor, Tensor]
 
 
 class CIFARImages(ImageSet):
-    """The images of a split, whole in memory.
+    """The images of a split, completely in memory.
 
     Attributes:
         images: `(N, 32, 32, 3)` uint8.
@@ -40,7 +40,7 @@ class CIFARImages(ImageSet):
     """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
-        """Keep them."""
+        """Keep the images and labels."""
         self.images, self.labels = images, labels
 
     def __len__(self) -> int:
@@ -48,12 +48,12 @@ class CIFARImages(ImageSet):
         return len(self.labels)
 
     def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
-        """The image `(32, 32, 3)` uint8, its `label` and its `index`."""
+        """Return the image `(32, 32, 3)` uint8, its `label` and its `index`."""
         index = request.index
         return {"image": self.images[index], "label": int(self.labels[index]), "index": index}
 
     def inspect(self, index: int) -> bytes:
-        """A digest of the pixels: `setup` has read the file whole."""
+        """Return a digest of the pixels; there is no file to check, since `setup` has read it completely."""
         return hashlib.blake2b(self.images[index].numpy().tobytes(), digest_size=16).digest()
 
 
@@ -63,10 +63,10 @@ class CIFAR(Data):
     image_size = (SIZE, SIZE)
     folder: ClassVar[str]
     train_files: ClassVar[dict[str, str]]
-    """Files of the training set and the MD5 of the genuine ones."""
+    """Training files with the MD5 digests of the genuine ones."""
     test_files: ClassVar[dict[str, str]]
     meta: ClassVar[tuple[str, str]]
-    """The file with the names of the classes, and their key in it."""
+    """The file that holds the names of the classes, and the key of the names in it."""
     label_key: ClassVar[str]
     holding_out = "--data.validation 5000 holds out that many training images"
 
@@ -83,14 +83,14 @@ class CIFAR(Data):
         """Define the data.
 
         Args:
-            root: The folder that holds the set's own folder.
-            batch_size: Images of one step, over all GPUs together.
-            eval_batch_size: Images of one step of evaluation, on each GPU.
-            padding: Pixels of zeros around a training image before it is cut to its size at random.
-            validation: Training images held out for validation (He et al. use 5,000 while they choose, then none). With
-                0 the curves of a run are drawn on the test set; nothing is chosen by them, and the last epoch is what
-                a run reports.
-            seed: Seed of permutations, crops, flips and the held-out images; by default the run's seed.
+            root: The folder that contains the set's own folder.
+            batch_size: Images per step, over all GPUs together.
+            eval_batch_size: Images per evaluation step on each GPU.
+            padding: Width in pixels of the border of zeros around a training image before it is cropped at random.
+            validation: Number of training images held out for validation. He et al. hold out 5,000 for choosing, then
+                none. With 0, the curves of a run are drawn on the test set; nothing is chosen by them, and the run
+                reports its last epoch.
+            seed: Seed of permutations, crops, flips and the choice of held-out images; by default the run's seed.
 
         Raises:
             InputError: If a number is out of range.
@@ -136,10 +136,10 @@ class CIFAR(Data):
                 self.sets["val"] = CIFARImages(*held_out)
 
     def hold_out(self, train: Part) -> tuple[Part, Part | None]:
-        """Split off the validation's images; None if there are none.
+        """Split off the validation images; None if there are none.
 
         Raises:
-            InputError: If nothing is left to train with.
+            InputError: If no image is left for training.
         """
         if not self.validation:
             return train, None
@@ -153,10 +153,10 @@ class CIFAR(Data):
         return (train[0][rest], train[1][rest]), (train[0][held_out], train[1][held_out])
 
     def read_class_names(self, folder: Path) -> list[str]:
-        """The names of the classes, from the file of the set that has them.
+        """Read the names of the classes from the set's file of names.
 
         Raises:
-            InputError: If it does not.
+            InputError: If the file does not contain them.
         """
         file, key = self.meta
         content = unpickle(folder / file)
@@ -166,7 +166,7 @@ class CIFAR(Data):
         return [str(name) for name in names]
 
     def preprocessing(self) -> Preprocessing:
-        """CIFAR's images have the network's size and pass unchanged; the filter is for other images in prediction."""
+        """Pass CIFAR's images unchanged, as they have the network's size; the filter is only for other images."""
         return Preprocessing(self.image_size, interpolation="area_or_linear", mean=self.mean, std=self.std)
 
     def examples(self, split: str, indices: Sequence[int]) -> dict[str, Any]:
@@ -178,10 +178,10 @@ class CIFAR(Data):
         return next(iter(batches))
 
     def find(self, parts: Iterable[Mapping[str, str]]) -> Path:
-        """The folder with the files of some parts, in `root` or `root` itself.
+        """Find the folder with the files of some parts, in `root` or `root` itself.
 
         Raises:
-            MissingFileError: If files are missing; the message shows what is expected, where, and where it comes from.
+            MissingFileError: If files are missing; the message says which are expected, where, and where to get them.
         """
         expected = [*(file for part in parts for file in part), self.meta[0]]
         for folder in (self.root / self.folder, self.root):
@@ -202,7 +202,7 @@ class CIFAR(Data):
         )
 
     def batches(self, split: str) -> DeviceBatches:
-        """The batches of a split, on the device and for the process of the trainer."""
+        """Build the batches of a split for the trainer's device and process."""
         part = self.sets[split]
         trainer, training = self.trainer, split == "train"
         assert trainer is not None
@@ -242,7 +242,7 @@ def read_batches(folder: Path, files: dict[str, str], label_key: str, classes: i
     """Read the images `(N, 32, 32, 3)` uint8 and labels `(N,)` int64 of some files.
 
     Raises:
-        InputError: If a file does not hold what CIFAR's do.
+        InputError: If a file does not have CIFAR's content.
     """
     images, labels = [], []
     for name in files:

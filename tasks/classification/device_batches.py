@@ -1,7 +1,7 @@
-"""Batches of a whole data set that lives on the training device.
+"""Batches of a whole data set that is kept on the training device.
 
-CIFAR is 150 MB as uint8: it goes to the device once, and each batch is cut, flipped and normalised there in a few
-operations. No worker processes, no copies from the host, and nothing that waits for the device.
+CIFAR takes 150 MB as uint8. It is moved to the device once, where each batch is cropped, flipped and normalised in a
+few operations, without worker processes, copies from the host, or waiting for the device.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,10 +17,10 @@ from relattn.errors import InputError
 class DeviceBatches:
     """Yields `{"image": (B, 3, H, W) float32, "label": (B,) int64, "index": (B,) int64}`, images channels-last.
 
-    For training, an epoch is a permutation; each image is padded with zeros (black), cut to its size at a random
-    position and flipped with probability 1/2, which is in distribution what `RandomCrop(size, padding)` and
-    `RandomHorizontalFlip` do image by image. All random numbers of an epoch are drawn at its start, on the CPU, from
-    the seed and the epoch alone: they are the same on every device, and any batch of any epoch can be made again.
+    For training, an epoch is a permutation. Each image is padded with zeros (black), cropped to its size at a random
+    position and flipped with probability 1/2: the same distribution as `RandomCrop(size, padding)` and
+    `RandomHorizontalFlip` applied image by image. All random numbers of an epoch are drawn at its start, on the CPU,
+    from the seed and the epoch alone: they are the same on every device, and any batch of any epoch can be reproduced.
 
     With several processes, each takes its share of every batch. In evaluation every image is seen exactly once; in
     training the few images that do not divide among the processes are left out of that epoch's last batch.
@@ -46,15 +46,15 @@ class DeviceBatches:
         Args:
             images: `(N, H, W, 3)` uint8.
             labels: `(N,)` int64.
-            batch_size: Images of one step, over all processes together.
+            batch_size: Images per step, over all processes together.
             mean: Mean of each channel, in [0, 1].
             std: Standard deviation of each channel, in [0, 1].
-            padding: Pixels of padding on each side for training; None for evaluation, in order and unchanged.
-            seed: Seed of the epochs.
-            rank: Number of this process.
+            padding: Pixels of padding on each side for training; None for evaluation, which is in order and unchanged.
+            seed: Seed from which the epochs are drawn.
+            rank: Rank of this process.
             world_size: Number of processes.
-            device: Where the data live.
-            repeats: Whether every epoch of training is the first: `overfit_batches`.
+            device: Device that holds the data.
+            repeats: Whether every training epoch repeats the first, as for `overfit_batches`.
 
         Raises:
             InputError: If the batch does not divide among the processes.
@@ -70,9 +70,9 @@ class DeviceBatches:
         self.count = len(images)
         self.batch_size, self.seed, self.epoch = batch_size, seed, 0
         self.batches = 0
-        """Batches of the epoch that were handed out, those before an interruption included."""
+        """Batches handed out in this epoch, including those before an interruption."""
         self.resumed = (-1, 0)
-        """The epoch that a run was stopped in, and its batches that were used before."""
+        """The epoch in which the run was stopped, and the number of its batches already used."""
         self.rank, self.world_size, self.repeats = rank, world_size, repeats
         self.images = F.pad(images, (0, 0, *(2 * (self.padding,)), *(2 * (self.padding,)))).to(device)
         self.labels = labels.to(device)
@@ -83,23 +83,23 @@ class DeviceBatches:
 
     @property
     def batch_sampler(self) -> SimpleNamespace:
-        """Lightning announces the epoch to the sampler of a loader's batch sampler, which here is the loader."""
+        """Lightning announces the epoch to the sampler of a loader's batch sampler; here it is this object itself."""
         return SimpleNamespace(sampler=self)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration is of."""
+        """Choose the epoch of the next iteration."""
         self.epoch = epoch
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch and how many of its batches were handed out, for Lightning's checkpoints."""
+        """The epoch and the number of its batches handed out, for Lightning's checkpoints."""
         return {"epoch": self.epoch, "batches": self.batches}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Leave out the batches of that epoch that were used before."""
+        """Skip the batches of that epoch that were already used."""
         self.resumed = state["epoch"], state["batches"]
 
     def __len__(self) -> int:
-        """Batches of one epoch on one process."""
+        """Number of batches of one epoch on one process."""
         if not self.training:
             most = -(-self.count // self.world_size)
             return -(-most // (self.batch_size // self.world_size))
@@ -111,7 +111,7 @@ class DeviceBatches:
         return self.train_epoch() if self.training else self.in_order()
 
     def train_epoch(self) -> Iterator[dict[str, Tensor]]:
-        """One epoch of random crops and flips."""
+        """Yield one epoch of random crops and flips."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + (0 if self.repeats else self.epoch))
         order = torch.randperm(self.count, generator=generator)
         offset = torch.randint(2 * self.padding + 1, (2, self.count), generator=generator)
@@ -126,14 +126,14 @@ class DeviceBatches:
             yield self.batch(*(values[mine] for values in drawn))
 
     def in_order(self) -> Iterator[dict[str, Tensor]]:
-        """Every image of this process's part, as it is."""
+        """Yield every image of this process's part, unchanged."""
         mine = torch.arange(self.rank, self.count, self.world_size, device=self.images.device)
-        for index in mine.tensor_split(len(self)):  # as many batches on every process: they wait for each other
+        for index in mine.tensor_split(len(self)):  # equally many batches on every process, as they wait for each other
             zero = torch.zeros_like(index)
             yield self.batch(index, zero, zero, zero.bool())
 
     def batch(self, index: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> dict[str, Tensor]:
-        """Cut, flip and normalise images, each at its own place: one gather of bytes, whose result is channels-last."""
+        """Crop, flip and normalise images, each at its own offset, by one gather of bytes with channels-last result."""
         height, width = self.size
         rows = top[:, None] + torch.arange(height, device=index.device)
         across = torch.arange(width, device=index.device)

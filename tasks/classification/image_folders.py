@@ -1,6 +1,6 @@
-"""Photos of one's own, a folder for each class, as ImageNet is unpacked: `train/<class>/...`, `val/...`, `test/...`.
+"""Your own photos, one folder per class as in unpacked ImageNet: `train/<class>/...`, `val/...`, `test/...`.
 
-Without such folders, or without one of them, a share of the training images of each class is held out.
+If all or some of these folders are missing, a share of the training images of each class is held out instead.
 """
 
 import warnings
@@ -27,31 +27,31 @@ from relattn.tasks.samplers import SampleIndex
 from relattn.tasks.shares import check_shares, split_by_shares
 
 SPLITS = ("train", "val", "test", "predict")
-"""Folders that say which split an image is of."""
+"""Folders that determine the split of an image."""
 
 TEST_SHARE = 0.2
-"""Where there is neither a folder for it nor a share of the user's."""
+"""Share held out for the test if there is neither a folder for it nor a share given by the user."""
 
 UNKNOWN = -1
-"""The class of an image without a label."""
+"""Label of an image whose class is unknown."""
 
 
 class Photo(NamedTuple):
     """An image and its class."""
 
     path: str
-    """Relative to the root of the set, with forward slashes."""
+    """Path relative to the root of the set, with forward slashes."""
     label: int
 
 
 class Photos(ImageSet):
     """The images of a split.
 
-    A sample is `image` (H, W, 3) float32, `label`, which is -1 where it is not known, and `index`.
+    A sample is `image` (H, W, 3) float32, `label`, which is -1 if unknown, and `index`.
     """
 
     def __init__(self, root: Path, photos: list[Photo], prepare: Callable[[Pixels, int], NDArray[np.float32]]) -> None:
-        """Keep the images; `prepare` turns pixels and a seed into the network's input."""
+        """Keep the images; `prepare` maps pixels and a seed to the network's input."""
         self.root, self.photos, self.prepare = root, photos, prepare
 
     def __len__(self) -> int:
@@ -71,7 +71,7 @@ class Photos(ImageSet):
         return content_of(self.root / self.photos[index].path)
 
     def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
-        """Read and process an image."""
+        """Read and prepare an image."""
         photo = self.photos[request.index]
         pixels = self.prepare(self.decoded(request.index), request.seed)
         return {"image": torch.from_numpy(pixels), "label": photo.label, "index": request.index}
@@ -107,20 +107,21 @@ class ImageFolders(ImageData):
         """Define the data.
 
         Args:
-            root: The folder with a folder for each class, or with `train`, `val` and `test`, which have those. With
-                images in `predict`, or in `root` itself, `relattn predict` takes those, and needs no labels.
-            classes: Names of the folders of classes, in the order of their numbers; by default all, sorted.
-            validation: Without `val`, the share of each class in training that is held out for validation. With 0 the
+            root: The folder that contains a folder for each class, or `train`, `val` and `test` with such folders.
+                `relattn predict` takes the images in `predict`, or in `root` itself, and needs no labels.
+            classes: Names of the class folders in the order of the class numbers; by default all, sorted.
+            validation: Without `val`, the share of each class in training that is held out for validation. With 0, the
                 curves of a run are drawn on the test set; nothing is chosen by them.
             test: Without `test`, the share of each class in training that is held out for the test; by default 0.2, or
-                0 where there is `val`, which is then tested on.
-            split_seed: What those shares are drawn by: not by the run's seed, so that all seeds have the same test.
-            image_size: Height and width in pixels: images are resized to cover it, and their centre cut out.
-            batch_size: Images of one step, over all GPUs together.
-            eval_batch_size: Images of one step of evaluation, on each GPU.
-            interpolation: How images are resized, in training and evaluation; see `relattn.preprocessing.resize`.
-            augmentation: How training images are varied.
-            arguments: Shared by all sets of images, see `ImageData`.
+                0 if there is `val`, which then serves as the test set.
+            split_seed: Seed of the split into these shares. It is independent of the run's seed, so that runs with
+                different seeds have the same test set.
+            image_size: Height and width in pixels: images are resized to cover it, and their centre is cropped.
+            batch_size: Images per step, over all GPUs together.
+            eval_batch_size: Images per evaluation step on each GPU.
+            interpolation: How images are resized in training and evaluation; see `relattn.preprocessing.resize`.
+            augmentation: Augmentation of training images.
+            arguments: Arguments shared by all image data sets, see `ImageData`.
 
         Raises:
             InputError: If a number is out of range.
@@ -172,7 +173,7 @@ class ImageFolders(ImageData):
         self.origin = origin("ImageFolders", self.root, {}, {})
 
     def names_of_classes(self, parts: Sequence[str]) -> list[str]:
-        """The names of the classes: those of the user's list, or of training's folders."""
+        """The names of the classes: those that the user lists, or else the training folders."""
         if self.classes is not None:
             return self.classes
         if parts:
@@ -180,10 +181,10 @@ class ImageFolders(ImageData):
         return [name for name in folders_in(self.root) if name != "predict"]
 
     def unlabelled(self, there: Sequence[str]) -> dict[str, list[Photo]]:
-        """The images without labels, for prediction.
+        """Find the images without labels, for prediction.
 
         Raises:
-            MissingFileError: If there is none.
+            MissingFileError: If there are none.
         """
         found = images_below(self.root, "predict" if "predict" in there else ".")
         say_left_out(self.root, found.left_out)
@@ -192,7 +193,7 @@ class ImageFolders(ImageData):
         return {"predict": [Photo(path, UNKNOWN) for path in found.paths]}
 
     def labelled(self, parts: Sequence[str], names: list[str]) -> dict[str, list[Photo]]:
-        """The images of all splits, shares held out as the options say; without training's where they are not there.
+        """Find the images of all splits, with shares held out as the options say; training may be missing.
 
         Raises:
             InputError: If there is nothing to score.
@@ -216,10 +217,10 @@ class ImageFolders(ImageData):
         return found
 
     def photos_of(self, part: str, names: list[str]) -> list[Photo]:
-        """The images of a folder of folders of classes.
+        """Find the images of a folder that contains the class folders.
 
         Raises:
-            InputError: If it has a folder that is none of the classes'.
+            InputError: If it contains a folder that is not one of the classes.
         """
         folder = self.root / part
         others = SPLITS if not part else ()
@@ -257,7 +258,7 @@ class ImageFolders(ImageData):
             raise InputError(f"ImageFolders: {self.root} has one class, {names[0]}: there is nothing to tell apart.")
 
     def class_shares(self) -> dict[str, float]:
-        """The share of the training images that each class has."""
+        """The share of each class in the training images."""
         counts = Counter(photo.label for photo in self.sets["train"].photos)
         return {name: counts[label] / counts.total() for label, name in enumerate(self.class_names or [])}
 

@@ -24,7 +24,7 @@ class ClassificationMetric(Metric):
     total_loss: Tensor
 
     def __init__(self) -> None:
-        """Start with no image."""
+        """Start without images."""
         super().__init__()
         for name in ("correct", "images"):
             self.add_state(name, torch.tensor(0, dtype=torch.int64), dist_reduce_fx="sum")
@@ -57,7 +57,7 @@ class Classification(Task):
         Args:
             backbone: A timm network, or one of the papers' networks for small images.
             loss: Maps logits `(B, classes)` and labels `(B,)` to a scalar; by default cross entropy.
-            arguments: Shared by all tasks, see `Task`.
+            arguments: Arguments shared by all tasks, see `Task`.
         """
         super().__init__(backbone, **arguments)
         self.loss = loss or F.cross_entropy

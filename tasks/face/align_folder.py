@@ -1,4 +1,4 @@
-"""Faces of a folder, cut out and aligned by their landmarks: what `relattn align` does."""
+"""Crop and align the faces in a folder by their landmarks, as `relattn align` does."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -30,18 +30,19 @@ def align_folder(
 
     Args:
         images: The folder that the table's paths are relative to.
-        landmarks: The table, as of `read_landmarks`.
-        out: The folder that is written.
+        landmarks: The table, see `read_landmarks`.
+        out: The folder to write to.
         template: Height and width of the faces.
-        wrong: What is done where landmarks are off the frame or swapped: refuse all, `skip` those, or `keep` them.
-        progress: Called after each image with the number of those that are done, and of all.
+        wrong: What to do about landmarks that are outside the image or swapped: refuse all images (`error`), `skip`
+            these images, or `keep` them.
+        progress: Called after each image with the numbers of images done and of all images.
 
     Returns:
-        How many were written, and those whose landmarks are wrong, each with the reason.
+        The number of faces written, and the images with wrong landmarks, each with the reason.
 
     Raises:
-        MissingFileError: If an image of the table is not there.
-        InputError: If landmarks are wrong and not skipped or kept, or a file cannot be read or written.
+        MissingFileError: If an image of the table does not exist.
+        InputError: If landmarks are wrong and neither skipped nor kept, or a file cannot be read or written.
     """
     if not images.is_dir():
         raise MissingFileError(f"{images}: there is no such folder of images.")
@@ -71,10 +72,10 @@ def align_folder(
 
 
 def written_places(table: Mapping[str, Points]) -> dict[str, str]:
-    """Where each image's face is written, relative to the output folder.
+    """The paths that the faces are written to, relative to the output folder, by image.
 
     Raises:
-        InputError: If two are at one place.
+        InputError: If two images would be written to the same path.
     """
     by_place: dict[str, str] = {}
     for path in table:

@@ -1,8 +1,8 @@
-"""Five points of a face to fixed places: the similarity transform that aligned data sets were made with.
+"""Align five points of a face to fixed places, by the similarity transform with which aligned data sets were made.
 
-Both eyes, the nose's tip and both corners of the mouth, in the order in which they are seen from left to right. The
-transform is the best in the least squares' sense, in closed form: Umeyama, "Least-squares estimation of transformation
-parameters between two point patterns", TPAMI 1991, equations 40 to 42; his sign matrix rules reflections out.
+The points are both eyes, the tip of the nose and both corners of the mouth, from left to right as seen in the image.
+The transform is the least-squares solution in closed form: Umeyama, "Least-squares estimation of transformation
+parameters between two point patterns", TPAMI 1991, equations 40 to 42; his sign matrix rules out reflections.
 """
 
 from typing import Literal
@@ -21,7 +21,7 @@ Template = Literal["112x112", "112x96", "128x128"]
 FIVE: Points = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
-"""`(5, 2)`: x and y of the points in 112x112 pixels, ArcFace's; SphereFace's narrower crop has them 8 to the left."""
+"""`(5, 2)`: x and y of ArcFace's points in 112x112 pixels; in SphereFace's narrower crop they are 8 to the left."""
 
 TEMPLATES: dict[Template, tuple[tuple[int, int], Points]] = {
     "112x112": ((112, 112), FIVE),
@@ -30,21 +30,21 @@ TEMPLATES: dict[Template, tuple[tuple[int, int], Points]] = {
 }
 
 LEAST_SPREAD = 1e-6
-"""Of the points around their centre, relative to their size, below which no transform is defined."""
+"""Minimum spread of the points around their centre, relative to their size, for which a transform is defined."""
 
 
 def similarity(source: npt.ArrayLike, target: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """The rotation, scaling and shift that bring points nearest to others.
+    """Find the rotation, scaling and shift that bring points closest to other points.
 
     Args:
         source: `(N, 2)`, x and y, with N at least 2.
-        target: `(N, 2)`, where they should be.
+        target: `(N, 2)`, the places they should be moved to.
 
     Returns:
-        `(2, 3)`: its product with (x, y, 1) is the point's new place.
+        `(2, 3)`: the matrix whose product with (x, y, 1) is a point's new place.
 
     Raises:
-        InputError: If the points are not so many pairs of finite numbers, or all in one place.
+        InputError: If source and target are not equally many finite points, or the points are all in one place.
     """
     start, end = (np.asarray(points, dtype=np.float64) for points in (source, target))
     if start.ndim != 2 or start.shape[1] != 2 or start.shape != end.shape or len(start) < 2:
@@ -67,16 +67,16 @@ def similarity(source: npt.ArrayLike, target: npt.ArrayLike) -> npt.NDArray[np.f
 
 
 def align(image: Pixels, points: npt.ArrayLike, template: Template = "112x112") -> Pixels:
-    """Cut a face out and bring its five points to the template's places.
+    """Crop a face so that its five points lie at the template's places.
 
     Args:
         image: `(H, W, 3)`.
-        points: `(5, 2)`, x and y of the eye on the left in the image, the other eye, the nose's tip, and the mouth's
-            corners, the left one first, in pixels.
+        points: `(5, 2)`, x and y in pixels of the eye on the left of the image, the other eye, the tip of the nose, and
+            the corners of the mouth, the left one first.
         template: Height and width of the result.
 
     Returns:
-        The aligned face; black where the image has no pixels.
+        The aligned face; black where the original image has no pixels.
 
     Raises:
         InputError: If the template is unknown or the points define no transform.

@@ -1,4 +1,4 @@
-"""Baselines of face verification: grey pixels, and a network as it was initialised."""
+"""Baselines of face verification: grey pixels, and a randomly initialised network."""
 
 from pathlib import Path
 
@@ -16,10 +16,10 @@ SIDE = 48
 
 
 def baselines(root: Path) -> dict[str, dict[str, float]]:
-    """Ten-fold accuracies without training: of grey pixels, and of an untrained ResNet-20, in per cent.
+    """Ten-fold accuracies without training, in per cent: of grey pixels, and of an untrained ResNet-20.
 
-    Each verification set under `root` has an entry. Both compare by the squared distance of vectors of length 1, as
-    embeddings of a trained network are compared.
+    Each verification set under `root` has an entry. Both baselines compare vectors by their squared distance after
+    normalisation to length 1, as embeddings of a trained network are compared.
     """
     torch.manual_seed(0)
     network = build("resnet20", size=(SIDE, SIDE)).eval()

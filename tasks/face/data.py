@@ -1,4 +1,4 @@
-"""The base of the data of face verification: labelled faces to train with, and sets of pairs to verify."""
+"""The base of the data for face verification: labelled faces for training, and sets of pairs to verify."""
 
 import warnings
 from abc import abstractmethod
@@ -24,16 +24,16 @@ from relattn.tasks.image_data import ImageData, ImageSet
 from relattn.tasks.samplers import SampleIndex
 
 ALIGNED_SIZE = (112, 112)
-"""Height and width of aligned faces, in pixels: both papers' of margins, and StRA's."""
+"""Height and width of aligned faces in pixels, as in StRA and in the papers of both margins."""
 
 CENTRE, RANGE = 127.5, 128.0
-"""From 0 to 255 to nearly -1 to 1 (StRA's supplement, training details)."""
+"""Maps 0 to 255 to nearly -1 to 1 (StRA's supplement, training details)."""
 
 
 class FaceImages(ImageSet):
-    """Faces to train with, flipped half of the time.
+    """Training faces, flipped half of the time.
 
-    A sample is `image` (H, W, 3) uint8 RGB, `label` and `index`, its place in the set.
+    A sample is `image` (H, W, 3) uint8 RGB, `label`, and `index`, its position in the set.
     """
 
     def __init__(self, images: Joined, preprocessing: Preprocessing, flip: float) -> None:
@@ -51,7 +51,7 @@ class FaceImages(ImageSet):
         return self.images.read(index)
 
     def decode(self, index: int) -> Pixels:
-        """A face at the size that the network has it."""
+        """Decode a face at the network's input size."""
         return self.preprocessing.resized(super().decode(index))
 
     def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
@@ -64,9 +64,9 @@ class FaceImages(ImageSet):
 
 
 class VerificationImages(ImageSet):
-    """The images of all verification sets, one after the other: 2i and 2i+1 of a set are its pair i.
+    """The images of all verification sets, one set after the other: images 2i and 2i+1 of a set are its pair i.
 
-    A sample is `image` (H, W, 3) uint8 RGB, `label` -1, and `index`, its place in the concatenation.
+    A sample is `image` (H, W, 3) uint8 RGB, `label` -1, and `index`, its position in the concatenation.
     """
 
     def __init__(self, sets: list[VerificationSet], preprocessing: Preprocessing) -> None:
@@ -79,7 +79,7 @@ class VerificationImages(ImageSet):
         return self.starts[-1]
 
     def locate(self, index: int) -> tuple[VerificationSet, int]:
-        """The set that an image is in, and its number there."""
+        """The set that an image belongs to, and its index in that set."""
         number = int(np.searchsorted(self.starts, index, side="right")) - 1
         return self.sets[number], index - self.starts[number]
 
@@ -99,10 +99,10 @@ class VerificationImages(ImageSet):
 
 
 class FaceData(ImageData):
-    """Training faces in shuffled batches; the images of all verification sets in order for validation and test."""
+    """Training faces in shuffled batches; the images of all verification sets in order, for validation and test."""
 
     verification: dict[str, VerificationSet]
-    """By name, in the order in which `val` and `test` go through them."""
+    """The verification sets by name, in the order in which `val` and `test` visit them."""
 
     holding_out = "the verification sets are both"
 
@@ -126,12 +126,14 @@ class FaceData(ImageData):
         """Define the data.
 
         Args:
-            root: The folder that holds the training sets and the verification sets.
-            image_size: Height and width of the faces, in pixels: an image is resized to cover it, and its centre taken.
-            batch_size: Images of one step, over all GPUs together.
-            eval_batch_size: Images of one step of evaluation, on each GPU.
+            root: The folder that contains the training sets and the verification sets.
+            image_size: Height and width of the faces in pixels: an image is resized to cover it, and its centre is
+                cropped.
+            batch_size: Images per step, over all GPUs together.
+            eval_batch_size: Images per evaluation step on each GPU.
             flip: Probability of flipping a training image, the only augmentation in the paper.
-            arguments: Shared by all sets of images, see `ImageData`; files of records are checked when they are read.
+            arguments: Arguments shared by all image data sets, see `ImageData`; record files are checked when they are
+                read.
 
         Raises:
             InputError: If a number is out of range.
@@ -153,10 +155,10 @@ class FaceData(ImageData):
         """Find the verification sets."""
 
     def preprocessing(self) -> Preprocessing:
-        """StRA's: the shorter side brought to the face's, its centre cut out, minus 127.5, over 128 (supplement B).
+        """StRA's: resize the shorter side to the face's, crop the centre, subtract 127.5, divide by 128 (supplement B).
 
-        The public sets are aligned at 112x112 and pass unchanged, and the paper names no filter for others, so that it
-        is no choice: each pixel is the mean of those it covers, which leaves no aliasing in larger images.
+        The public sets are aligned at 112x112 and pass unchanged. The paper names no filter for other sizes, so the
+        filter is not an option: each pixel is the mean of those it covers, which avoids aliasing in larger images.
         """
         return Preprocessing(
             self.image_size, "cover", "area_or_linear", mean=(CENTRE,) * 3, std=(RANGE,) * 3, value_range=255.0

@@ -1,4 +1,4 @@
-"""The data set that `--data Faces` names: training faces, and sets of pairs to verify."""
+"""The data set of `--data Faces`: training faces, and sets of pairs to verify."""
 
 import warnings
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ SOURCE = (
 
 
 class Faces(FaceData):
-    """Faces to train with, and the verification sets of StRA's Table 4: LFW, CPLFW, CALFW, CFP-FP and AgeDB-30."""
+    """Training faces, and the verification sets of StRA's Table 4: LFW, CPLFW, CALFW, CFP-FP and AgeDB-30."""
 
     def __init__(
         self,
@@ -34,15 +34,15 @@ class Faces(FaceData):
         """Define the data.
 
         Args:
-            root: The folder that the others are in, or that holds `faces`, which they are in.
+            root: The folder that contains the sets, or that contains them in a folder `faces`.
             train: Training sets: folders with a folder for each identity, or `.rec` files; by default `train`.
             verification_sets: Names or paths of `.bin` files, or of folders with `pairs.txt`; by default those of the
-                five that are there; a warning names the others.
+                five official sets that exist; a warning names the missing ones.
             min_images: Training identities with fewer images are left out.
-            exclude: A text file with training identities to leave out, a line each: `identity`, or `source/identity`
-                for one training set only. It is for people who are in several sets, or in those
-                that are tested on.
-            arguments: Shared by all sets, see `FaceData`.
+            exclude: A text file that lists training identities to leave out, one per line: `identity`, or
+                `source/identity` for one training set only. Use it for people who are in several training sets or in
+                the verification sets.
+            arguments: Arguments shared by all face data sets, see `FaceData`.
 
         Raises:
             InputError: If a number is out of range, or a list is empty.
@@ -57,7 +57,7 @@ class Faces(FaceData):
         self.exclude = None if exclude is None else Path(exclude)
 
     def candidates(self, name: str) -> Iterator[Path]:
-        """The paths that something of that name may have."""
+        """The paths that a set of that name may have."""
         yield from (self.root / name, self.root / "faces" / name)
         if len(Path(name).parts) > 1:
             yield Path(name)  # relative to where the command runs
@@ -97,10 +97,10 @@ class Faces(FaceData):
         return sets
 
     def find_verification_set(self, name: str, *, required: bool = False) -> VerificationSet | None:
-        """Read the verification set of that name or path; None if there is none.
+        """Read the verification set of that name or path; None if it does not exist.
 
         Raises:
-            MissingFileError: If there is none and it is required.
+            MissingFileError: If it does not exist and is required.
         """
         for path in self.candidates(name):
             file = path if path.suffix == ".bin" else path.with_name(path.name + ".bin")

@@ -1,4 +1,4 @@
-"""The demo of face verification: EfficientNet-Lite0 from ImageNet weights with ArcFace on faces, verified on five sets."""
+"""The demo of face verification: EfficientNet-Lite0 from ImageNet weights with ArcFace, verified on five sets."""
 
 from pathlib import Path
 from typing import ClassVar

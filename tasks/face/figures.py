@@ -1,4 +1,4 @@
-"""The figure that face verification has of its own: `pairs`, the hardest wrong decisions."""
+"""The figure specific to face verification: `pairs`, the hardest wrong decisions."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ def pairs(task: "Task", data: Data, options: FigureOptions) -> MeasuredFigure:
     numbers = [(name, pair) for name, one in chosen.items() for pair in range(len(one.same))]
     distances, thresholds, accepted = (np.concatenate(parts) for parts in zip(*decisions, strict=True))
     same = np.concatenate([one.same for one in chosen.values()])
-    # Distances less thresholds say how hard a decision is; they compare across sets.
+    # The distance minus the threshold measures how hard a decision is, and is comparable across sets.
     wrong = hardest(distances - thresholds, same, accepted, options.count)
     preprocessing = data.preprocessing()
 

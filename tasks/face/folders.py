@@ -1,4 +1,4 @@
-"""Training images in folders: one folder an identity, as CASIA-WebFace, CelebA by identity or VGGFace are kept."""
+"""Training images in folders, one per identity, the layout of CASIA-WebFace, CelebA by identity and VGGFace."""
 
 import warnings
 from collections.abc import Collection
@@ -13,22 +13,22 @@ from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_folders import folders_in, images_below, say_left_out
 
 LISTS = ("pairs.txt",)
-"""Files beside the identities' folders that are no images and are read by others."""
+"""Files beside the identities' folders that are not images and that other code reads."""
 
 
 class IdentityFolders:
-    """The images of a folder of folders, sorted by path."""
+    """The images of a folder with one subfolder per identity, sorted by path."""
 
     def __init__(self, path: Path, without: Collection[str] = ()) -> None:
-        """List the images below `path`; images of an identity may lie in further folders.
+        """List the images below `path`; images of an identity may lie in nested folders.
 
         Args:
             path: The folder.
-            without: Identities that are left out; where nobody else is there, there are no images.
+            without: Identities to leave out; if this leaves nobody, the set is empty.
 
         Raises:
             MissingFileError: If there is no such folder.
-            InputError: If it has no folders with images.
+            InputError: If it contains no folders with images.
         """
         if not path.is_dir():
             raise MissingFileError(f"{path}: no such folder.")
@@ -73,7 +73,7 @@ class IdentityFolders:
         return content_of(self.path / self.files[index])
 
     def fingerprint(self) -> str:
-        """Which images these are."""
+        """Identify the images by a digest."""
         return fingerprint(self.path, {self.name: zip(self.files, self.labels.tolist(), strict=True)})
 
     def where(self, index: int) -> str:
@@ -81,7 +81,7 @@ class IdentityFolders:
         return str(self.path / self.files[index])
 
     def check(self) -> None:
-        """Look at the first and the last bytes of every image, without decoding any.
+        """Check the first and the last bytes of every image, without decoding any.
 
         Raises:
             InputError: If files are empty, cut off, or no images; the message names some of them.

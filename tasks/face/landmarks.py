@@ -1,4 +1,4 @@
-"""Tables of five landmarks a face, and what shows that they are wrong: points off the frame, left and right swapped."""
+"""Tables of five landmarks per face, and detection of wrong ones: points outside the image, left and right swapped."""
 
 import csv
 import math
@@ -11,28 +11,29 @@ from relattn.tasks.face.alignment import FIVE, Points, similarity
 from relattn.tasks.files import inside
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
-"""As they are seen in the image: the left eye is the person's right one."""
+"""Named as they are seen in the image: the left eye is the person's right one."""
 
 COLUMNS = ("path", *(f"{name}_{axis}" for name in LANDMARKS for axis in ("x", "y")))
 
 OTHER_NAMES = {"imageid": "path", "image": "path", "file": "path"}
-"""Of the first column, in lists such as CelebA's."""
+"""Other names of the first column, in lists such as CelebA's."""
 
 CLEARLY = 0.8
-"""Part of the points' distance from the template that an exchange of left and right must come below to be told."""
+"""Left and right count as swapped if exchanging them reduces the distance to the template below this fraction."""
 
 EXCHANGES = {"eyes": (1, 0, 2, 3, 4), "corners of the mouth": (0, 1, 2, 4, 3), "left and right": (1, 0, 2, 4, 3)}
 
 
 def read_landmarks(file: Path) -> dict[str, Points]:
-    """Read a CSV file with the columns `COLUMNS`, in any order, others ignored.
+    """Read a CSV file with the columns `COLUMNS` in any order; other columns are ignored.
 
     Returns:
         By path, `(5, 2)`: x and y of each landmark in pixels, from the upper left corner.
 
     Raises:
         MissingFileError: If there is no such file.
-        InputError: If a column is missing, a path is there twice, or an entry is no number; the message names the line.
+        InputError: If a column is missing, a path occurs twice, or an entry is not a number; the message names the
+            line.
     """
     if not file.is_file():
         raise MissingFileError(f"{file}: no such file. Expected a CSV file with the header {','.join(COLUMNS)}.")
@@ -65,10 +66,10 @@ def read_landmarks(file: Path) -> dict[str, Points]:
 
 
 def number(row: dict[str, str], name: str, axis: str, where: str) -> float:
-    """One coordinate of a row.
+    """Read one coordinate of a row.
 
     Raises:
-        InputError: If it is no finite number.
+        InputError: If it is not a finite number.
     """
     text = row[f"{name}_{axis}"]
     try:
@@ -81,7 +82,7 @@ def number(row: dict[str, str], name: str, axis: str, where: str) -> float:
 
 
 def fault_of(points: Points, size: tuple[int, int]) -> str | None:
-    """Why landmarks cannot be right; None if nothing shows it.
+    """Why landmarks cannot be right; None if nothing looks wrong.
 
     Args:
         points: `(5, 2)`, x and y.
@@ -100,7 +101,7 @@ def fault_of(points: Points, size: tuple[int, int]) -> str | None:
 
 
 def distance(points: Points) -> float:
-    """Mean distance in pixels of 112x112 between aligned points and the template's; infinite if nothing aligns them."""
+    """Mean distance in pixels of 112x112 between aligned points and the template; infinite if alignment fails."""
     try:
         transform = similarity(points, FIVE)
     except InputError:

@@ -32,16 +32,16 @@ Flip = Literal["concatenate", "sum", "none"]
 
 
 class FaceNetwork(nn.Module):
-    """A backbone that does not pool, and the embedding of its map."""
+    """A backbone and the embedding of its last feature map."""
 
     def __init__(self, backbone: nn.Module, embedding: nn.Module, *, view: MapView, pools: bool) -> None:
-        """Join them; of a backbone that pools, the last map is taken.
+        """Join backbone and embedding; a backbone that pools is used up to its last map.
 
         Args:
             backbone: The network.
-            embedding: Of its last map `(B, C, H, W)`.
-            view: How what it gives is seen as that map.
-            pools: Whether it pools.
+            embedding: Maps the last map `(B, C, H, W)` to the embedding.
+            view: How the backbone's output is viewed as that map.
+            pools: Whether the backbone pools.
         """
         super().__init__()
         self.backbone, self.embedding, self.view, self.pools = backbone, embedding, view, pools
@@ -56,12 +56,12 @@ class FaceNetwork(nn.Module):
 class Face(EmbeddingTask):
     """Trains an embedding of faces and scores it by verification.
 
-    Logs `train/loss`, its parts, and `train/error` (per cent of training images whose identity is not the one nearest
-    to them, without the margin); for validation and test, of each verification set, `accuracy/<set>` (mean of the ten
-    folds), `std/<set>`, `TAR@FAR=.../<set>`, `EER/<set>`, `AUC/<set>` and `threshold/<set>`; `accuracy`, the mean of
-    the sets', and `score`, which is `accuracy`; all in per cent but thresholds, which are squared distances.
+    Logs `train/loss`, its parts, and `train/error` (per cent of training images whose nearest identity, without the
+    margin, is wrong); for validation and test, for each verification set, `accuracy/<set>` (mean of the ten folds),
+    `std/<set>`, `TAR@FAR=.../<set>`, `EER/<set>`, `AUC/<set>` and `threshold/<set>`; `accuracy`, the mean over the
+    sets, and `score`, which is `accuracy`. All are in per cent except thresholds, which are squared distances.
 
-    The mean of the thresholds is kept in the checkpoint, for `relattn verify`.
+    The checkpoint stores the mean of the thresholds for `relattn verify`.
     """
 
     name: ClassVar[str] = "face"
@@ -86,19 +86,19 @@ class Face(EmbeddingTask):
 
         Args:
             backbone: A timm network, or one of the papers' networks for small images.
-            loss: The classifier of training, whose cross entropy is taken: `relattn.heads.ArcFace`, `CosFace` or
-                `Softmax`, or another class that is called with the length of the embedding and the number of
-                identities.
-            stem: `face`: half the down-sampling of the ImageNet stem, so that the last stage of a ResNet has 7x7
-                positions; `imagenet`: the plain one, with 4x4.
+            loss: The classifier for training, to whose logits cross entropy is applied: `relattn.heads.ArcFace`,
+                `CosFace` or `Softmax`, or another class that is called with the length of the embedding and the number
+                of identities.
+            stem: `face` for half the down-sampling of the ImageNet stem, so that the last stage of a ResNet has 7x7
+                positions, or `imagenet` for the original stem, with 4x4.
             dimensions: Length of the embedding.
             dropout: Probability of the dropout before the fully connected layer.
-            flip: The compared feature: the image's and its mirror image's, `concatenate`d as in the paper or `sum`med;
-                or the image's alone, `none`.
-            regularization_weight: Weight of the terms that attention modules have of their own: StRA's diversity has
-                0.1 here, and 1.0 in re-identification.
-            folds: Of the protocol.
-            arguments: Shared by all tasks, see `Task`.
+            flip: The compared feature: those of the image and its mirror image, `concatenate`d as in the paper or
+                `sum`med, or that of the image alone, `none`.
+            regularization_weight: Weight of the attention modules' own loss terms: 0.1 for StRA's diversity term here,
+                1.0 in re-identification.
+            folds: Number of folds of the protocol.
+            arguments: Arguments shared by all tasks, see `Task`.
 
         Raises:
             InputError: If a name is unknown or a number out of range.
@@ -113,7 +113,7 @@ class Face(EmbeddingTask):
         self.flip, self.folds = flip, folds
         self.regularization_weight = regularization_weight
         with torch.device("meta"):
-            self.loss(dimensions, 1)  # refuses a wrong margin before any data are read
+            self.loss(dimensions, 1)  # refuse a wrong margin before any data are read
 
     def build_network(self, specification: dict[str, Any]) -> nn.Module:
         size = specification["image_size"]
@@ -146,7 +146,7 @@ class Face(EmbeddingTask):
         if self.flip == "none":
             feature: Tensor = self.network(images)
             return feature
-        # In one run of the network: of two, a CUDA graph's second would overwrite what the first gave.
+        # In a single run of the network: a second run of a CUDA graph would overwrite the output of the first.
         views = self.network(torch.cat((images, images.flip(3)))).chunk(2)
         return views[0] + views[1] if self.flip == "sum" else torch.cat(views, dim=1)
 
@@ -169,7 +169,7 @@ class Face(EmbeddingTask):
             self.threshold.fill_(scores["threshold"])  # type: ignore[operator]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the last threshold as it is: callbacks that average weights average buffers too."""
+        """Store the last threshold itself: callbacks that average weights also average buffers."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["state_dict"]["threshold"] = self.threshold.clone()  # type: ignore[operator]
 
@@ -182,7 +182,7 @@ class Face(EmbeddingTask):
         return FIGURES
 
     def class_scores(self, images: Tensor) -> tuple[Tensor, list[str]]:
-        """The identity of training that each image is taken for, and its logit without the margin."""
+        """Return the most similar training identity of each image, and its logit without the margin."""
         assert self.network is not None
         return self.most_likely_identities(self.head(self.network(images)))
 
@@ -190,11 +190,11 @@ class Face(EmbeddingTask):
         return {"feature": "embedding", "norm": nn.Identity(), "flip": str(self.flip), "distance": "cosine"}
 
     def use_flip(self, flip: Any) -> None:
-        """Say what is done with the mirror image."""
+        """Choose how the mirrored image is used."""
         self.flip = "sum" if flip is True else "none" if flip is False else flip
 
     def threshold_of_decisions(self) -> float | None:
-        """The mean of the thresholds of the last validation or test; None before any."""
+        """Mean threshold of the last validation or test; None before any."""
         threshold = float(self.threshold)  # type: ignore[arg-type]
         return None if math.isnan(threshold) else threshold
 
@@ -208,18 +208,18 @@ class Face(EmbeddingTask):
         return align(pixels, points)
 
     def on_predict_start(self) -> None:
-        """Begin the features of the images of all pairs."""
+        """Start collecting the features of the images of all pairs."""
         self.pairs = self.build_metric(self.trainer.datamodule)  # type: ignore[attr-defined]
         self.pairs.to(self.device)
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Return the features `(B, D)`, and keep them for the pairs that are written at the end."""
+        """Return the features `(B, D)`, and keep them for the pairs written at the end."""
         features: Tensor = self(batch["image"])
         self.pairs.update(features, batch["index"])
         return features
 
     def on_predict_end(self) -> None:
-        """Write `pairs.csv`: set and number of each pair, distance, whether it shows one person, and the decision."""
+        """Write `pairs.csv`: each pair's set and number, distance, whether it shows one person, and the decision."""
         metric = self.pairs
         metric.compute()
         if not self.trainer.is_global_zero:

@@ -1,8 +1,9 @@
-"""Faces of one's own: a folder for each person, with a list of pairs to verify, or with pairs that are drawn.
+"""Your own faces: a folder for each person, with a list of pairs to verify or with randomly drawn pairs.
 
-`pairs.txt` beside the people's folders is in LFW's form (`relattn.tasks.face.pairs`), where an image may also stand by
-its file name. Whoever is in a pair is not trained on. Without a list, people are drawn for the test, and of them as
-many pairs of one person as of two, in ten folds; the list is written there, so that every run has the same pairs.
+`pairs.txt` beside the people's folders has LFW's format (`relattn.tasks.face.pairs`), which here also admits file names
+of images. People in the list are not trained on. Without a list, people are drawn for the test, and from their images
+as many pairs of one person as of two people, in ten folds. The list is then written there, so that every run has the
+same pairs.
 """
 
 import itertools
@@ -24,12 +25,12 @@ from relattn.tasks.face.verification_sets import VerificationSet
 PAIRS = LISTS[0]
 FOLDS = 10
 PAIRS_OF_A_FOLD = 300
-"""Of one person, and as many of two: those of LFW."""
+"""Number of pairs of one person per fold, and of pairs of two people, as in LFW."""
 IMAGES_OF_A_PERSON = 24
-"""From which pairs are drawn: people with many images would fill the list."""
+"""Maximum number of images per person from which pairs are drawn: otherwise people with many would dominate."""
 
 Pair = tuple[str, str, str, str]
-"""A person and the path of an image in the person's folder, twice."""
+"""Twice: a person and the path of an image in the person's folder."""
 
 
 class FaceFolders(FaceData):
@@ -48,13 +49,14 @@ class FaceFolders(FaceData):
         """Define the data.
 
         Args:
-            root: The folder with a folder for each person; or with `train` and `test`, which have those.
-            pairs: The list of pairs; by default `pairs.txt` in `root`, or in its `test`. It is written where there is
-                none.
-            test: The share of the people that pairs are drawn of, where there is neither a list nor `test`.
-            split_seed: What people and pairs are drawn by: not by the run's seed, so that all runs have the same.
+            root: The folder that contains a folder for each person, or `train` and `test` with such folders.
+            pairs: The list of pairs; by default `pairs.txt` in `root`, or in its `test`. It is written if it does not
+                exist.
+            test: The share of the people from whom pairs are drawn if there is neither a list nor `test`.
+            split_seed: Seed of the choice of people and pairs. It is independent of the run's seed, so that all runs
+                have the same pairs.
             min_images: Training identities with fewer images are left out.
-            arguments: Shared by all sets, see `FaceData`.
+            arguments: Arguments shared by all face data sets, see `FaceData`.
 
         Raises:
             InputError: If a number is out of range.
@@ -66,7 +68,7 @@ class FaceFolders(FaceData):
         self.pairs, self.test, self.split_seed, self.min_images = pairs, test, split_seed, min_images
 
     def folders(self) -> tuple[Path, Path]:
-        """The folders of those who are trained on and of those who are verified; the same where nothing tells."""
+        """The folders of the people to train on and of those to verify; the same folder if they are not separated."""
         parts = self.root / "train", self.root / "test"
         if all(part.is_dir() for part in parts):
             return parts
@@ -76,7 +78,7 @@ class FaceFolders(FaceData):
         return (self.root, parts[1]) if only_test else (self.root, self.root)
 
     def list_of_pairs(self) -> Path:
-        """Where the list of pairs is, or is written."""
+        """The path where the list of pairs is, or will be written."""
         return self.folders()[1] / PAIRS if self.pairs is None else Path(self.pairs)
 
     def read_verification_sets(self) -> list[VerificationSet]:
@@ -109,7 +111,7 @@ class FaceFolders(FaceData):
 
 
 def images_of(people: IdentityFolders) -> dict[str, list[str]]:
-    """The images of each person, relative to the person's folder."""
+    """List the images of each person, relative to the person's folder."""
     found: dict[str, list[str]] = {name: [] for name in people.identities}
     for label, file in zip(people.labels.tolist(), people.files, strict=True):
         found[people.identities[label]].append(file.partition("/")[2])
@@ -117,10 +119,10 @@ def images_of(people: IdentityFolders) -> dict[str, list[str]]:
 
 
 def share_of(people: dict[str, list[str]], share: float, seed: int, root: Path) -> dict[str, list[str]]:
-    """A share of the people, of those with two images or more, drawn.
+    """Draw a share of the people from those with two images or more.
 
     Raises:
-        InputError: If too few have two images, or nobody is left.
+        InputError: If too few have two images, or nobody is left for training.
     """
     eligible = sorted(name for name, images in people.items() if len(images) > 1)
     count = max(round(share * len(people)), 2)
@@ -134,7 +136,7 @@ def share_of(people: dict[str, list[str]], share: float, seed: int, root: Path) 
 
 
 def draw_pairs(people: dict[str, list[str]], seed: int, root: Path) -> list[list[Pair]]:
-    """As many pairs of one person as of two, in ten folds, none of them twice.
+    """Draw as many pairs of one person as of two people, in ten folds, none of them twice.
 
     Raises:
         InputError: If there are fewer than ten of either kind.
@@ -155,7 +157,7 @@ def draw_pairs(people: dict[str, list[str]], seed: int, root: Path) -> list[list
         )
     chosen = [same[index] for index in random.permutation(len(same))[: FOLDS * each]]
     everything = [(name, image) for name in people for image in people[name]]
-    others: dict[Pair, None] = {}  # in the order in which they are drawn
+    others: dict[Pair, None] = {}  # keys in the order drawn
     while len(others) < FOLDS * each:
         one, other = sorted(random.choice(len(everything), 2, replace=False).tolist())
         if everything[one][0] != everything[other][0]:
@@ -165,7 +167,7 @@ def draw_pairs(people: dict[str, list[str]], seed: int, root: Path) -> list[list
 
 
 def as_list(folds: Sequence[Sequence[Pair]]) -> str:
-    """The text of a list of pairs."""
+    """Format a list of pairs as text."""
     lines = [f"{len(folds)}\t{len(folds[0]) // 2}"]
     for name, image, other, image_of_other in itertools.chain(*folds):
         lines.append(

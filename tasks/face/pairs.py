@@ -1,9 +1,9 @@
-"""Pairs listed in a text file, with the images in folders: LFW as it is published.
+"""Pairs listed in a text file, with the images in folders: the published form of LFW.
 
-A line of `pairs.txt` is `name n1 n2` (two images of one person) or `name1 n1 name2 n2` (of two); image n of a person is
-`name/name_000n.jpg`; in place of n the path of an image in the person's folder may stand, with or without what it ends
-in, for lists of one's own. The first line may say how many folds there are and how many same, and as many different,
-pairs each has: `10 300`. Huang et al., "Labeled Faces in the Wild", technical report 07-49, 2007.
+A line of `pairs.txt` is `name n1 n2` (two images of one person) or `name1 n1 name2 n2` (images of two people). Image n
+of a person is `name/name_000n.jpg`. Your own lists may have, in place of n, the path of an image in the person's
+folder, with or without its suffix. The first line may state the number of folds and of pairs of each kind, same and
+different, per fold: `10 300`. Huang et al., "Labeled Faces in the Wild", technical report 07-49, 2007.
 """
 
 from pathlib import Path
@@ -17,13 +17,13 @@ def read_pairs(folder: Path, pairs: Path | None = None, name: str | None = None)
     """Read a list of pairs of images in folders.
 
     Args:
-        folder: It holds a folder for each person.
+        folder: The folder that contains a folder for each person.
         pairs: The list; by default `pairs.txt` in the folder.
         name: The set's name; by default the folder's.
 
     Raises:
         MissingFileError: If the list or images are missing.
-        InputError: If a line is neither of three nor of four columns, or the header does not say how many there are.
+        InputError: If a line does not have three or four columns, or the header does not match the number of pairs.
     """
     pairs = pairs or folder / "pairs.txt"
     header, rows = rows_of(pairs)
@@ -47,11 +47,11 @@ def read_pairs(folder: Path, pairs: Path | None = None, name: str | None = None)
 
 
 def rows_of(pairs: Path) -> tuple[list[str] | None, list[tuple[int, list[str]]]]:
-    """The first line of a list of pairs, where it says how many there are, and the others with their numbers.
+    """Read the header of a list of pairs, None without one, and the other lines, each with its line number.
 
     Raises:
         MissingFileError: If there is no list.
-        InputError: If it cannot be read, or a line is neither of three nor of four columns.
+        InputError: If it cannot be read, or a line does not have three or four columns.
     """
     try:
         lines = pairs.read_text(encoding="utf-8-sig").splitlines()
@@ -70,12 +70,12 @@ def rows_of(pairs: Path) -> tuple[list[str] | None, list[tuple[int, list[str]]]]
 
 
 def people_of(pairs: Path) -> set[str]:
-    """The people in a list of pairs; raises as `rows_of`."""
+    """The people in a list of pairs; raises the errors of `rows_of`."""
     return {name for _, row in rows_of(pairs)[1] for name in (row[0], row[0] if len(row) == 3 else row[2])}
 
 
 def columns(line: str) -> list[str]:
-    """The columns of a line, which tabs separate if there are any: names may contain spaces then."""
+    """Split a line into columns, at tabs if there are any, so that names may contain spaces."""
     return [word.strip() for word in line.strip().split("\t")] if "\t" in line else line.split()
 
 
@@ -87,10 +87,10 @@ class Finder:
         self.listed: dict[str, dict[str, list[Path]]] = {}
 
     def image(self, name: str, number: str, where: str) -> Path:
-        """The file of a person's image, by its number or its path; `where` is how messages call the line.
+        """Find a person's image by its number or its path; `where` names the line in messages.
 
         Raises:
-            InputError: If the name is none, or the path has two files.
+            InputError: If the name is invalid, or the path matches two files.
             MissingFileError: If there is no such image.
         """
         if not name or name in (".", "..") or "/" in name or "\\" in name:

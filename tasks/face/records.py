@@ -1,14 +1,15 @@
 """Training images in MXNet's RecordIO files, `train.rec` with `train.idx`, read without MXNet.
 
-A record is the magic number and a word, both little-endian, and the payload, padded to 4 bytes. The word's upper 3 bits
-say whether the record is whole (0) or a first (1), middle (2) or last (3) part: a payload that contains the magic
-number at a multiple of 4 bytes is split there, and the number left out. A line of the index is the key of a record, a
-tab, and its offset. An image's payload is a header (flag, label, two numbers), `flag` further labels that replace the
-first if there are any, and the encoded image.
+A record consists of the magic number and a word, both little-endian, and the payload, padded to 4 bytes. The upper 3
+bits of the word state whether the record is whole (0) or a first (1), middle (2) or last (3) part: a payload that
+contains the magic number at a multiple of 4 bytes is split there, and the number is omitted. A line of the index is a
+record's key, a tab, and its offset. An image's payload consists of a header (flag, label, two numbers), `flag` further
+labels that replace the first if there are any, and the encoded image.
 
-insightface's record 0 holds no image: its two labels are the first key after the images and the end of the keys of
-identities, each of whose records has the first key of its images and the end of them. Labels are float32, which rounds
-keys above 2^24: the true ends are told by the index, by which records hold an image, and by the images' own labels.
+insightface's record 0 holds no image. Its two labels are the first key after the images and the end of the identities'
+keys; each identity's record holds the first key of its images and the end of their keys. Labels are float32, which
+rounds keys above 2^24. The exact ends follow from the index, from which records hold an image, and from the images' own
+labels.
 """
 
 import hashlib
@@ -32,19 +33,19 @@ HEADER = struct.Struct("<IfQQ")
 LENGTH_BITS = 29
 WHOLE, FIRST, MIDDLE, LAST = range(4)
 EXACT = 2**24
-"""Whole numbers up to which float32 is exact."""
+"""Largest number up to which all whole numbers are exact in float32."""
 MOST_LABELS = 1024
-"""A flag beyond this is damage, not a number of labels."""
+"""A larger flag is a sign of damage, not a number of labels."""
 
 
 class Records:
     """The images of a record file, numbered from 0 in the order of their keys.
 
-    The file is mapped into memory: processes share it, and each maps it anew where it was not forked.
+    The file is mapped into memory. Forked processes share the mapping; others map the file anew.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open `path`, a `.rec` file or what precedes `.rec`, with the `.idx` beside it; read the labels.
+        """Open `path`, a `.rec` file or its path without `.rec`, with the `.idx` file beside it; read the labels.
 
         Raises:
             MissingFileError: If one of the two is missing.
@@ -58,7 +59,7 @@ class Records:
         self.keys, self.offsets = keys[order], offsets[order]
         if len(repeated := self.keys[1:][np.diff(self.keys) == 0]):
             raise InputError(f"{self.path.with_suffix('.idx')} lists key {repeated[0]} twice.")
-        # The end of the file is where a copy that broke off shows.
+        # A truncated copy shows at the end of the file.
         self.payload(int(self.offsets.argmax()))
         found = self.read_labels()
         self.identities = [str(label) for label in np.unique(found)]
@@ -76,7 +77,7 @@ class Records:
         self.__dict__.update(state, map=open_map(state["path"]))
 
     def read_labels(self) -> NDArray[np.int64]:
-        """The label of every image, as written; leaves only images in `keys` and `offsets`."""
+        """Read the label of every image, as written; afterwards `keys` and `offsets` contain only images."""
         flag, labels, _ = self.parse(0)
         if self.keys[0] != 0 or flag != 2 or len(labels) != 2:
             return np.array([self.label(place) for place in range(len(self.keys))], dtype=np.int64)
@@ -97,18 +98,19 @@ class Records:
         return found
 
     def places_near(self, key: float) -> tuple[int, int]:
-        """The first and the last place at which the end of a range may be that a header states as `key`.
+        """The first and the last position that the end of a range can have if a header states it as `key`.
 
-        Headers hold float32: from 2^24 on a key is rounded to an even one, and so on; then these are two places.
+        Headers hold float32, in which keys from 2^24 on are rounded, at first to even ones; then there are two
+        positions.
         """
         error = 0.0 if key <= EXACT else float(np.spacing(np.float32(key))) / 2
         first, stop = np.searchsorted(self.keys, (key - error, key + error))
         return int(first), int(stop)
 
     def labels_of_ranges(self, images: int) -> NDArray[np.int64] | None:
-        """The labels by the identities' records, which are far fewer than images; None if they do not cover these."""
+        """Read the labels from the identities' records, far fewer than images; None if they do not cover all images."""
         found = np.empty(images - 1, dtype=np.int64)
-        covered, place = 1, images  # place of the first image that no range has had
+        covered, place = 1, images  # position of the first image not yet in a range
         while covered < images and place < len(self.keys):
             flag, labels, _ = self.parse(place)
             if flag != 2 or len(labels) != 2 or labels[0] != np.float32(self.keys[covered]):
@@ -123,10 +125,10 @@ class Records:
         return found if covered == images else None
 
     def check_property(self) -> None:
-        """Compare with `property`, a line of identities, height and width, where there is one.
+        """Compare with the file `property`, a line of identities, height and width, if it exists.
 
         Raises:
-            InputError: If it cannot be understood, or states fewer identities than there are.
+            InputError: If it cannot be parsed, or states fewer identities than there are.
         """
         file = self.path.with_name("property")
         if not file.is_file():
@@ -140,10 +142,10 @@ class Records:
             raise InputError(f"{file} states {words[0]} identities, and {self.path} has {len(self.identities):,}.")
 
     def read(self, index: int) -> bytes:
-        """The encoded image `index`.
+        """Read the encoded image `index`.
 
         Raises:
-            InputError: If the record is damaged, or its label is not the one that the identities' records gave.
+            InputError: If the record is damaged, or its label differs from the one in its identity's record.
         """
         _, labels, image = self.parse(index)
         if str(int(labels[0])) != self.identities[self.labels[index]]:
@@ -154,7 +156,7 @@ class Records:
         return image
 
     def fingerprint(self) -> str:
-        """Which images these are, by the labels and the file's size."""
+        """Identify the images by a digest of the labels and the file's size."""
         labels = hashlib.sha256(self.labels.astype("<i8").tobytes()).hexdigest()
         return fingerprint(self.path.parent, {self.name: [(self.path.name, labels, self.identities)]})
 
@@ -163,14 +165,14 @@ class Records:
         return f"{self.path}, offset {self.offsets[place]} (key {self.keys[place]})"
 
     def label(self, place: int) -> int:
-        """The label of the record at a place."""
+        """The label of the record at a position."""
         label = self.parse(place)[1][0]
         if not (0 <= label < 2**53 and label == int(label)):
             raise InputError(f"{self.where(place)} has label {label:g}, expected a whole number from 0.")
         return int(label)
 
     def parse(self, place: int) -> tuple[int, tuple[float, ...], bytes]:
-        """Flag, labels and image of the record at a place."""
+        """Flag, labels and image of the record at a position."""
         payload = self.payload(place)
         if len(payload) < HEADER.size:
             raise InputError(f"{self.where(place)} has {len(payload)} bytes, too few for a header of {HEADER.size}.")
@@ -183,7 +185,7 @@ class Records:
         return flag, struct.unpack_from(f"<{flag}f", payload, HEADER.size), payload[end:]
 
     def payload(self, place: int) -> bytes:
-        """The payload of the record at a place, its parts joined."""
+        """The payload of the record at a position, with its parts joined."""
         offset = int(self.offsets[place])
         parts: list[bytes] = []
         while True:
@@ -226,11 +228,11 @@ def open_map(path: Path) -> mmap.mmap:
 
 
 def read_index(path: Path, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The keys and offsets of records in a file of `size` bytes.
+    """Read the keys and offsets of the records in a file of `size` bytes.
 
     Raises:
         MissingFileError: If there is no such file.
-        InputError: If it is not an index, or names offsets at which no record can begin.
+        InputError: If it is not an index, or contains offsets at which no record can begin.
     """
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file; a .rec file is read with the .idx file beside it.")
@@ -239,7 +241,7 @@ def read_index(path: Path, size: int) -> tuple[NDArray[np.int64], NDArray[np.int
         raise InputError(f"{path} is empty.")
     try:
         with warnings.catch_warnings():
-            # Before 2.3 NumPy reads an integer that is too large as a fraction, says so, and gives another number.
+            # NumPy before 2.3 reads too large an integer as a float, warns, and returns another number.
             warnings.simplefilter("error", DeprecationWarning)
             keys, offsets = np.loadtxt(io.BytesIO(text), dtype=np.int64, comments=None, ndmin=2).T
     except (ValueError, DeprecationWarning) as error:

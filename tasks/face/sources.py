@@ -1,7 +1,7 @@
 """Several training sets as one: StRA trains on CASIA-WebFace, CelebA, CACD and VGGFace together.
 
-Their identities are counted one set after the other. Identities with too few images can be left out, and so can people
-who are in several sets, or in the sets that are tested on, by a list.
+Identities are numbered one set after the other. A list can leave out people who are in several sets, or in the sets for
+verification; identities with too few images can be left out as well.
 """
 
 import warnings
@@ -26,9 +26,9 @@ class Source(Protocol):
     path: Path
     name: str
     identities: list[str]
-    """The identities' names."""
+    """Names of the identities."""
     labels: NDArray[np.int64]
-    """Of each image, the place of its identity in `identities`."""
+    """For each image, the index of its identity in `identities`."""
 
     def __len__(self) -> int: ...
     def read(self, index: int) -> bytes: ...
@@ -37,10 +37,10 @@ class Source(Protocol):
 
 
 def open_source(path: Path) -> IdentityFolders | Records:
-    """Open a folder of folders, a `.rec` file, or a folder that holds `train.rec`.
+    """Open a folder with one subfolder per identity, a `.rec` file, or a folder that contains `train.rec`.
 
     Raises:
-        MissingFileError: If there is none at the path.
+        MissingFileError: If the path does not exist.
         InputError: If it cannot be used.
     """
     if path.suffix == ".rec" or path.with_name(path.name + ".rec").is_file():
@@ -53,11 +53,11 @@ def open_source(path: Path) -> IdentityFolders | Records:
 
 
 def read_exclusions(path: Path) -> list[str]:
-    """The entries of a list of identities, a line each; what follows `#` is a comment.
+    """Read the entries of a list of identities, one per line; text after `#` is a comment.
 
     Raises:
         MissingFileError: If there is no such file.
-        InputError: If it is no text.
+        InputError: If it is not a text file.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -75,12 +75,12 @@ class Joined:
         """Join the sources.
 
         Args:
-            sources: In the order in which their identities are counted.
+            sources: The sources, in the order in which their identities are numbered.
             min_images: Identities with fewer images are left out.
-            exclude: A list of identities to leave out, each as `source/identity`, or as `identity` in any source.
+            exclude: A list of identities to leave out, each as `source/identity`, or as `identity` for any source.
 
         Raises:
-            InputError: If two sources have one name, or nothing is left.
+            InputError: If two sources have the same name, or no image is left.
         """
         names = [source.name for source in sources]
         if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -110,7 +110,7 @@ class Joined:
         self.warn_of_namesakes()
 
     def warn_of_namesakes(self) -> None:
-        """Warn of names, not numbers, that are in several sources: the same people most likely."""
+        """Warn of names (not numbers) that occur in several sources: most likely these are the same people."""
         names = Counter(identity.partition("/")[2] for identity in self.identities)
         if shared := sorted(name for name, number in names.items() if number > 1 and not name.isdigit()):
             warnings.warn(
@@ -121,7 +121,7 @@ class Joined:
             )
 
     def find_excluded(self, entries: Sequence[str], path: Path) -> set[tuple[int, int]]:
-        """The places of sources and identities on a list; entries that name nobody are warned of."""
+        """Find the (source, identity) pairs on a list; warn of entries that match no identity."""
         by_name: dict[str, set[tuple[int, int]]] = {}
         for place, source in enumerate(self.sources):
             for number, identity in enumerate(source.identities):
@@ -140,7 +140,7 @@ class Joined:
         return len(self.labels)
 
     def read(self, index: int) -> bytes:
-        """The encoded image `index`."""
+        """Read the encoded image `index`."""
         return self.sources[self.origins[index]].read(int(self.indices[index]))
 
     def where(self, index: int) -> str:
@@ -148,9 +148,9 @@ class Joined:
         return self.sources[self.origins[index]].where(int(self.indices[index]))
 
     def fingerprint(self) -> str:
-        """Which images these are, and whom of them are trained on."""
+        """Identify the images and the training identities by a digest."""
         return combined({source.name: source.fingerprint() for source in self.sources} | {"": self.identities})
 
     def counts(self) -> dict[str, int]:
-        """Images used of each source."""
+        """Number of images used from each source."""
         return {source.name: int((self.origins == place).sum()) for place, source in enumerate(self.sources)}

@@ -1,4 +1,4 @@
-"""The scores of verification as a torchmetrics metric: fed by batches, the same from one process or several."""
+"""The scores of verification as a torchmetrics metric, updated by batches; independent of the number of processes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,11 +15,11 @@ from relattn.metrics.verification import FARS, Floats, Verification, pair_distan
 
 
 class VerificationMetric(Metric):
-    """Gathers features of the images of packs of pairs, and scores each pack by the ten-fold protocol.
+    """Gathers the features of the images of packs of pairs, and scores each pack by the ten-fold protocol.
 
-    Images carry their index in the packs, put one after the other: it makes the order of the pairs, which the folds are
-    cut from, the same however the images came in, and lets images that a distributed sampler repeats count once. Each
-    of several processes scores all features, so that the scores are those of a single one to the last bit.
+    Images carry their index in the packs, which follow one another. By it, the order of the pairs, from which the folds
+    are cut, is the same in whatever order the images come in, and images repeated by a distributed sampler count once.
+    Each of several processes scores all features, so that the scores equal those of a single process to the last bit.
 
     Attributes:
         result: The scores of each pack after `compute`.
@@ -28,7 +28,7 @@ class VerificationMetric(Metric):
 
     full_state_update = False
     higher_is_better = True
-    needs_all_images = True  # a few images make no pairs
+    needs_all_images = True  # a few images do not form pairs
 
     features: list[Tensor]
     indices: list[Tensor]
@@ -44,10 +44,10 @@ class VerificationMetric(Metric):
         """Define the metric.
 
         Args:
-            same: For each pack, in their order, `(P,)` bool: whether a pair shows one person.
-            folds: As of `verification`.
-            fars: As of `verification`.
-            arguments: torchmetrics' own.
+            same: For each pack, in order, `(P,)` bool: whether a pair shows one person.
+            folds: As in `verification`.
+            fars: As in `verification`.
+            arguments: Passed to torchmetrics' `Metric`.
         """
         super().__init__(**arguments)
         self.same, self.folds, self.fars = dict(same), folds, tuple(fars)
@@ -58,7 +58,7 @@ class VerificationMetric(Metric):
 
     @property
     def score_names(self) -> list[str]:
-        """Names of what `compute` gives."""
+        """Names of the scores that `compute` returns."""
         of_each = score_names(self.fars)
         return [*(f"{what}/{name}" for name in self.same for what in of_each), "accuracy", "threshold"]
 
@@ -66,15 +66,15 @@ class VerificationMetric(Metric):
         """Add a batch.
 
         Args:
-            features: (B, D), any floating type and length; a float32 copy is kept.
-            indices: (B,) int64, the images' places; images 2 i and 2 i + 1 of a pack are its pair i.
+            features: (B, D), any floating-point type and length; a float32 copy is kept.
+            indices: (B,) int64, the images' positions; images 2i and 2i+1 of a pack are its pair i.
         """
-        # A copy: what a CUDA graph gives is overwritten by its next run.
+        # A copy, because the next run of a CUDA graph overwrites its output.
         self.features.append(features.detach().to(torch.float32, copy=True))
         self.indices.append(indices)
 
     def gathered(self) -> Tensor:
-        """The features of all images `(N, D)` in their order.
+        """The features of all images `(N, D)`, in order.
 
         Raises:
             InputError: If images are missing.
@@ -92,14 +92,14 @@ class VerificationMetric(Metric):
         return dim_zero_cat(self.features)[first]
 
     def compute(self) -> dict[str, Tensor]:
-        """The scores by name, float64, in per cent but for thresholds; details are left in `result`.
+        """Compute the scores by name, float64, in per cent except for thresholds; `result` keeps the details.
 
         Returns:
             For each set `accuracy/<set>`, `std/<set>`, and so on as in `Verification.scores`; `accuracy`, the mean of
-            the sets' accuracies, and `threshold`, the mean of their thresholds.
+            the sets' accuracies; and `threshold`, the mean of their thresholds.
 
         Raises:
-            InputError: If images are missing or a feature is not finite, or 0; see also `verification`.
+            InputError: If images are missing, or a feature is not finite or is 0; see also `verification`.
         """
         if not self.same:
             raise InputError("There are no packs of pairs: nothing can be scored.")

@@ -1,10 +1,10 @@
-"""Sets of pairs to be verified, and the `.bin` files that they are published in.
+"""Sets of pairs to verify, and the `.bin` files in which they are published.
 
 Such a file (insightface: `lfw.bin`, `cfp_fp.bin`, ...) is a pickle of `(bins, issame)`: 2P encoded images, of which 2i
 and 2i+1 are pair i, and P times whether both show the same person. The order matters: the ten folds of the protocol
-(Huang et al., "Labeled Faces in the Wild", 2008) are cut from it, and pairs are listed so that each fold has as many
-same as different ones. Files come from Python 2, where images are `str`, and from Python 3, where they are `bytes` or
-arrays of uint8.
+(Huang et al., "Labeled Faces in the Wild", 2008) are cut from it, and pairs are listed so that each fold has equally
+many same and different ones. Some files were written by Python 2, where images are `str`, others by Python 3, where
+they are `bytes` or arrays of uint8.
 """
 
 import os
@@ -24,7 +24,7 @@ from relattn.tasks.image_formats import fault_of_content
 from relattn.unpickle import unpickle
 
 OFFICIAL = {"lfw": 6000, "cplfw": 6000, "calfw": 6000, "cfp_fp": 7000, "agedb_30": 6000}
-"""The sets of StRA's Table 4, and how many pairs each has."""
+"""The verification sets of StRA's Table 4, and the number of pairs of each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +34,10 @@ class VerificationSet:
     name: str
 
     origin: Path
-    """The file that the set was read from, for messages."""
+    """The file from which the set was read, for messages."""
 
     images: Sequence[bytes | Path]
-    """2P encoded images, in memory or on disk; 2i and 2i+1 are pair i."""
+    """2P encoded images, in memory or on disk; images 2i and 2i+1 are pair i."""
 
     same: NDArray[np.bool_]
     """`(P,)`: whether a pair shows one person."""
@@ -47,7 +47,7 @@ class VerificationSet:
         return len(self.images)
 
     def encoded(self, index: int) -> bytes:
-        """The file of an image.
+        """Read an image file.
 
         Raises:
             InputError: If it cannot be read.
@@ -64,7 +64,7 @@ class VerificationSet:
         return decode_image(self.encoded(index), self.where(index))
 
     def fingerprint(self) -> str:
-        """Which pairs these are, by the file's size or those of the images."""
+        """Identify the pairs by a digest, with the size of the file or of the images."""
         folder = self.origin.parent
         files = [os.path.relpath(image, folder) for image in self.images if isinstance(image, Path)]
         rows = [(self.origin.name, self.same.tolist()), *((file, index) for index, file in enumerate(files))]
@@ -76,14 +76,14 @@ class VerificationSet:
         return f"{self.origin}: image {index}" if isinstance(image, bytes) else str(image)
 
     def check(self) -> None:
-        """Look at the first and the last bytes of every image, without decoding any.
+        """Check the first and the last bytes of every image, without decoding any.
 
         Raises:
-            InputError: If images are empty, cut off, or no images; the message names some of them.
+            InputError: If files are empty, cut off, or not images; the message names some of them.
         """
         seen: dict[bytes | Path, int] = {}
         for index, image in enumerate(self.images):
-            seen.setdefault(image, index)  # a photograph is in several pairs
+            seen.setdefault(image, index)  # a photograph can be in several pairs
         wrong = [(index, reason) for index in seen.values() if (reason := fault_of_content(self.encoded(index)))]
         if wrong:
             named = some_of([f"{self.where(index)} is {reason}" for index, reason in wrong])
@@ -94,7 +94,7 @@ class VerificationSet:
 
 
 def read_bin(path: Path, name: str | None = None) -> VerificationSet:
-    """Read a `.bin` file, without running code from it.
+    """Read a `.bin` file without running code from it.
 
     Args:
         path: The file.
@@ -102,7 +102,7 @@ def read_bin(path: Path, name: str | None = None) -> VerificationSet:
 
     Raises:
         MissingFileError: If there is no such file.
-        InputError: If it is damaged, holds anything but images and booleans, or their numbers disagree.
+        InputError: If it is damaged, contains anything but images and booleans, or their numbers do not match.
     """
     content = unpickle(path, encoding="bytes")
     if not isinstance(content, list | tuple) or len(content) != 2:
@@ -118,10 +118,10 @@ def read_bin(path: Path, name: str | None = None) -> VerificationSet:
 
 
 def pairs_of(images: int, same: Sequence[Any], path: Path) -> NDArray[np.bool_]:
-    """The labels of pairs as an array.
+    """Convert the labels of the pairs to an array.
 
     Raises:
-        InputError: If there are no pairs, the images are odd in number, or they are not twice as many as the labels.
+        InputError: If there are no pairs, the number of images is odd, or it is not twice the number of labels.
     """
     if not images or not len(same):
         raise InputError(f"{path} is empty: {images} images and {len(same)} labels of pairs.")
@@ -133,10 +133,10 @@ def pairs_of(images: int, same: Sequence[Any], path: Path) -> NDArray[np.bool_]:
 
 
 def as_sequence(part: Any, what: str, path: Path) -> Sequence[Any]:
-    """One half of a file as a sequence.
+    """Check that one half of a file is a sequence.
 
     Raises:
-        InputError: If it is none.
+        InputError: If it is not.
     """
     if isinstance(part, np.ndarray) and part.ndim == 1:
         return list(part)
@@ -146,7 +146,7 @@ def as_sequence(part: Any, what: str, path: Path) -> Sequence[Any]:
 
 
 def as_bytes(image: Any, what: str) -> bytes:
-    """An encoded image as bytes.
+    """Convert an encoded image to bytes.
 
     Raises:
         InputError: If it is neither bytes nor an array of uint8.
@@ -161,7 +161,7 @@ def as_bytes(image: Any, what: str) -> bytes:
 
 
 def described(value: Any) -> str:
-    """What a message says of a value that is not as expected."""
+    """Describe a value in a message that says it is not as expected."""
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype} of shape {value.shape}"
     return repr(value) if isinstance(value, bool | int | float) else f"of type {type(value).__name__}"

@@ -1,8 +1,8 @@
 """Augmentation of training images, on albumentations.
 
 Zhang et al., CVPR 2020, section 4.1: random cropping, horizontal flipping and random erasing, as in RGA's released
-code. StRA's, on torchreid 0.9.1, has the same steps but for what is translated and what erased rectangles are filled
-with, `Augmentation.translate` and `erasing_fill`.
+code. StRA's augmentation, which uses torchreid 0.9.1, has the same steps. It differs in what is translated and in the
+fill of erased rectangles: `Augmentation.translate` and `erasing_fill`.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for news when it is imported
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise its import looks for updates online
 import albumentations as A
 
 from relattn.errors import InputError
@@ -25,14 +25,14 @@ Translated = Literal["image", "resized"]
 
 @dataclass
 class Augmentation:
-    """How training images are varied; the defaults are RGA's."""
+    """Options of the augmentation of training images; the defaults are RGA's."""
 
     translation: float = 0.5
-    """Probability of a random 2-D translation: resized to 9/8 of the size and cut at a random place."""
+    """Probability of a random 2-D translation: resize to 9/8 of the size and crop at a random position."""
 
     translate: Translated = "image"
-    """What is translated: the `image` itself, or the `resized` image, which is then resized a second time (torchreid,
-    and so StRA's released code)."""
+    """What is translated: the `image` itself, or the `resized` image, which is then resized a second time (as in
+    torchreid and therefore in StRA's released code)."""
 
     flip: float = 0.5
     """Probability of a horizontal flip."""
@@ -41,13 +41,13 @@ class Augmentation:
     """Probability of erasing a rectangle."""
 
     erasing_fill: float | tuple[float, float, float] = 0.0
-    """What it is filled with, in units of the normalised image: 0 is ImageNet's mean colour."""
+    """Fill of the erased rectangle in units of the normalised image: 0 is ImageNet's mean colour."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no probability or no choice.
+        """Refuse values that are not a probability or not a choice.
 
         Raises:
-            InputError: With its name and value.
+            InputError: If a value is invalid; the message names it.
         """
         if self.translate not in get_args(Translated):
             raise InputError(f"Augmentation: translate is {self.translate!r}, expected image or resized.")
@@ -57,10 +57,10 @@ class Augmentation:
 
 
 class Resized(A.ImageOnlyTransform):
-    """Resizes as evaluation does."""
+    """Resizes images as evaluation does."""
 
     def __init__(self, height: int, width: int, interpolation: Interpolation, p: float = 1.0) -> None:
-        """Define the transform to `height` x `width` pixels; `interpolation` as of `relattn.preprocessing.resize`."""
+        """Define the transform to `height` x `width` pixels; `interpolation` as in `relattn.preprocessing.resize`."""
         super().__init__(p=p)
         self.size, self.interpolation = (height, width), interpolation
 
@@ -69,10 +69,10 @@ class Resized(A.ImageOnlyTransform):
 
 
 class RandomTranslation(A.ImageOnlyTransform):
-    """Resizes to 9/8 of the size, and cuts the size out at a random place."""
+    """Resizes to 9/8 of the size, and crops to the size at a random position."""
 
     def __init__(self, height: int, width: int, interpolation: Interpolation, p: float = 0.5) -> None:
-        """Define the transform for `height` x `width` pixels; `interpolation` as of `relattn.preprocessing.resize`."""
+        """Define the transform for `height` x `width` pixels; `interpolation` as in `relattn.preprocessing.resize`."""
         super().__init__(p=p)
         self.height, self.width, self.interpolation = height, width, interpolation
 
@@ -91,7 +91,7 @@ class RandomErasing(A.ImageOnlyTransform):
     """Fills a random rectangle (Zhong et al., "Random Erasing Data Augmentation", AAAI 2020, algorithm 1).
 
     Area and aspect ratio are drawn until the rectangle fits into the image. `albumentations.Erasing` instead limits the
-    area to what fits at every ratio: on images of 2:1 to 15 per cent rather than 40.
+    area to what fits at every ratio: on images of 2:1, to 15 per cent rather than 40.
     """
 
     TRIES = 100
@@ -103,7 +103,7 @@ class RandomErasing(A.ImageOnlyTransform):
         fill: float | tuple[float, ...] = 0.0,
         p: float = 0.5,
     ) -> None:
-        """Define the transform; `area` is a part of the image's, `ratio` height over width, both drawn uniformly."""
+        """Define the transform; `area` is a share of the image's, `ratio` is height over width; both are uniform."""
         super().__init__(p=p)
         self.area, self.ratio, self.fill = area, ratio, fill
 
@@ -134,7 +134,7 @@ class Pipeline:
         """Define the pipeline for images of `size`, height and width; `interpolation` is that of evaluation."""
         sizing = [
             RandomTranslation(*size, interpolation, p=augmentation.translation),
-            Resized(*size, interpolation),  # leaves alone what was translated
+            Resized(*size, interpolation),  # does nothing to translated images
         ]
         self.steps: list[A.BasicTransform] = [
             *(sizing if augmentation.translate == "image" else reversed(sizing)),
@@ -145,10 +145,10 @@ class Pipeline:
         self.compose = A.Compose(self.steps)
 
     def __call__(self, image: Pixels, seed: int) -> Pixels:
-        """Process an image; the same seed does the same to it.
+        """Process an image; the same seed gives the same result.
 
-        Each step is seeded by itself: `Compose.set_random_seed` gives all the same seed, and then whether an image is
-        flipped tells whether it is erased.
+        Each step has its own seed: `Compose.set_random_seed` would give all steps the same one, so that flipping and
+        erasing would be correlated.
         """
         for number, step in enumerate(self.steps):
             step.set_random_seed(int(np.random.SeedSequence((seed, number)).generate_state(1)[0]))

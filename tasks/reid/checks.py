@@ -1,4 +1,4 @@
-"""What is checked of a re-identification set before a run of hours starts: its splits, its counts, its files."""
+"""Checks of a re-identification set before a long run starts: its splits, its counts and its files."""
 
 import warnings
 from collections import Counter
@@ -14,17 +14,17 @@ from relattn.tasks.reid.splits import PersonImage, Splits
 
 
 def check_splits(splits: Splits, name: str, *, training: bool = True, shared_numbering: bool = True) -> None:
-    """Refuse empty splits, and warn of people who are trained on and searched for.
+    """Refuse empty splits, and warn of people who are in both training and test.
 
     Args:
         splits: The data set.
-        name: How messages call it.
-        training: Whether images to train with are needed.
-        shared_numbering: Whether a number means the same person in training and in test. Where each list counts from 0
-            (MSMT17) it does not, and the same numbers are no sign of anything.
+        name: Its name in messages.
+        training: Whether training images are needed.
+        shared_numbering: Whether a number means the same person in training and in test. It does not if each list
+            counts from 0 (MSMT17); then equal numbers mean nothing.
 
     Raises:
-        InputError: If there are no images to train with, none to search for, or none to search in.
+        InputError: If there are no training images although they are needed, no queries, or no gallery images.
     """
     for split, images in (("train", splits.train), ("query", splits.query), ("gallery", splits.gallery)):
         if not images and (training or split != "train"):
@@ -44,10 +44,10 @@ def check_splits(splits: Splits, name: str, *, training: bool = True, shared_num
 
 
 def check_images(splits: Splits) -> None:
-    """Look at the first and the last bytes of every image, without decoding any.
+    """Check the first and the last bytes of every image, without decoding any.
 
     Raises:
-        InputError: If files are missing, empty, cut off, or no images; the message names some of them.
+        InputError: If files are missing, empty, cut off, or not images; the message names some of them.
     """
     paths = sorted({image.path for images in (splits.train, splits.query, splits.gallery) for image in images})
     check_files(splits.root, paths)
@@ -56,13 +56,13 @@ def check_images(splits: Splits) -> None:
 def unmatched_queries(
     images: Sequence[PersonImage], files: Sequence[int], queries: int, same_camera: SameCamera
 ) -> list[int]:
-    """The queries that no image of the gallery is a match of.
+    """The queries that have no match in the gallery.
 
     Args:
         images: Queries, then the gallery.
-        files: A number for each, the same for the same file, which is no match of itself.
-        queries: How many of the images, the first ones, are queries.
-        same_camera: As of `relattn.metrics.retrieval`.
+        files: A number for each image, equal for the same file; an image does not match itself.
+        queries: The number of queries, which are the first images.
+        same_camera: As in `relattn.metrics.retrieval`.
     """
     by_identity: dict[int, list[tuple[int, int]]] = {}
     for image, file in zip(images[queries:], files[queries:], strict=True):
@@ -78,7 +78,7 @@ def unmatched_queries(
 
 
 def explained(images: Sequence[PersonImage], queries: int, unmatched: Sequence[int], same_camera: SameCamera) -> str:
-    """A sentence on queries without a match: how many, and why."""
+    """State in a sentence how many queries have no match, and why."""
     parts = (
         Labels(*(torch.tensor([image[field] for image in part]) for field in (1, 2)))
         for part in (images[:queries], images[queries:])
@@ -90,14 +90,14 @@ def explained(images: Sequence[PersonImage], queries: int, unmatched: Sequence[i
 def warn_of_labels(
     train: Sequence[PersonImage], images: Sequence[PersonImage], files: Sequence[int], queries: int, *, shuffled: bool
 ) -> None:
-    """Warn of what labels show before training.
+    """Warn of problems that the labels reveal before training.
 
     Args:
-        train: The training images; empty where only scores are asked for.
+        train: The training images; empty if only scores are needed.
         images: Queries, then the gallery.
-        files: As of `unmatched_queries`.
-        queries: How many are queries.
-        shuffled: Whether batches are not made of identities.
+        files: As in `unmatched_queries`.
+        queries: The number of queries.
+        shuffled: Whether batches are shuffled images rather than identities with several images each.
     """
     alone = [number for number, count in Counter(image.identity for image in train).items() if count == 1]
     if shuffled and alone:

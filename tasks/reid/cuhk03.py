@@ -1,7 +1,7 @@
-"""CUHK03 as its authors release it, `cuhk-03.mat`, under the protocol of 767 and 700 identities or the classic one.
+"""CUHK03 in its authors' release, `cuhk-03.mat`, under the protocol of 767 and 700 identities or the classic one.
 
-Li et al., "DeepReID: Deep Filter Pairing Neural Network for Person Re-identification", CVPR 2014: 1,467 identities at
-five pairs of cameras, in boxes that a person or a detector drew. The images are extracted once, into
+Li et al., "DeepReID: Deep Filter Pairing Neural Network for Person Re-identification", CVPR 2014: 1,467 identities seen
+by five pairs of cameras, in boxes drawn by a person or found by a detector. The images are extracted once, into
 `images_labeled` or `images_detected` beside `cuhk03_release`. Their names `{pair}_{identity}_{view}_{image}.png` count
 from 1; torchreid and fast-reid extract into the same folders under the same names.
 
@@ -28,10 +28,10 @@ from relattn.tasks.reid.splits import PersonImage, Splits
 Protocol = Literal["new", "classic"]
 
 HOMES = (".", "cuhk03")
-"""Folders, relative to the root, that may hold `cuhk03_release` and the extracted images."""
+"""Folders, relative to the root, that may contain `cuhk03_release` and the extracted images."""
 
 FIELDS = ("filelist", "labels", "camId", "train_idx", "query_idx", "gallery_idx")
-"""What is read of a protocol file."""
+"""The fields that are read from a protocol file."""
 
 NAME = re.compile(r"(\d)_(\d{3,})_([12])_(\d{2,})\.png")
 PROTOCOL_SOURCE = "https://github.com/zhunzhong07/person-re-ranking, in evaluation/data/CUHK03"
@@ -51,19 +51,19 @@ def read_cuhk03(
     *,
     training: bool = True,
 ) -> Splits:
-    """Read CUHK03; where the release is not found, CUHK03-NP.
+    """Read CUHK03; if the release is not found, read CUHK03-NP.
 
     Args:
-        root: The folder that holds `cuhk03_release`, or `cuhk03` with that in it. The images are extracted beside the
+        root: The folder that contains `cuhk03_release`, or `cuhk03` with it inside. The images are extracted beside the
             release the first time.
-        boxes: Whose boxes. torchreid's default is `detected`, fast-reid's `labeled`.
-        protocol: `new` trains on 767 identities and has two queries for each of 700 others. `classic` trains on 1,367,
-            and all images of the 100 others are queries and gallery.
-        split: Which of the 20 splits of the classic protocol, from 0.
-        training: Whether the images to train with are needed, or left out.
+        boxes: Which boxes to use. torchreid's default is `detected`, fast-reid's `labeled`.
+        protocol: `new` trains on 767 identities and has two queries for each of 700 others. `classic` trains on 1,367;
+            all images of the 100 others are queries and gallery.
+        split: Which of the 20 splits of the classic protocol to use, from 0.
+        training: Whether training images are needed; otherwise they are left out.
 
     Raises:
-        InputError: If files are missing, incomplete, or do not hold what CUHK03's do.
+        InputError: If files are missing or incomplete, or do not have CUHK03's content.
     """
     for argument, value, known in (("boxes", boxes, get_args(Boxes)), ("protocol", protocol, get_args(Protocol))):
         if value not in known:
@@ -88,15 +88,15 @@ def read_cuhk03(
 
 
 def protocol_name(boxes: Boxes) -> str:
-    """The name of the new protocol's file."""
+    """Name of the file of the new protocol."""
     return f"cuhk03_new_protocol_config_{boxes}.mat"
 
 
 def find_protocol(home: Path, homes: Sequence[Path], boxes: Boxes) -> Path:
-    """The file of the new protocol.
+    """Find the file of the new protocol.
 
     Raises:
-        MissingFileError: If there is none.
+        MissingFileError: If it does not exist.
     """
     for folder in (home, (home / MAT).parent, *homes):
         if (file := folder / protocol_name(boxes)).is_file():
@@ -111,7 +111,7 @@ def read_new(home: Path, file: Path, boxes: Boxes) -> Splits:
     """Read the protocol of 767 and 700 identities.
 
     Raises:
-        InputError: If the protocol contradicts itself, or images that it names are missing.
+        InputError: If the protocol contradicts itself, or images that it lists are missing.
     """
     content = load_protocol(file)
     names = content["filelist"]
@@ -153,7 +153,7 @@ def load_protocol(file: Path) -> dict[str, Any]:
     """Load a protocol file, its list of files as strings and all other fields as lists of numbers.
 
     Raises:
-        InputError: If it is damaged, or holds something else.
+        InputError: If it is damaged, or has other content.
     """
     content: dict[str, Any] = apart(read_protocol, file)
     if wrong := [name for name in content["filelist"] if not NAME.fullmatch(name)]:
@@ -162,11 +162,11 @@ def load_protocol(file: Path) -> dict[str, Any]:
 
 
 def read_protocol(file: Path) -> dict[str, Any]:
-    """The fields of a protocol file, as `apart` hands them over; raises as `load_protocol` does."""
+    """Read the fields of a protocol file, in the form that `apart` can return; raises the errors of `load_protocol`."""
     try:
         content = loadmat(file, variable_names=FIELDS)
         names = [str(np.asarray(cell).item()).strip() for cell in np.ravel(content.pop("filelist"))]
-    except Exception as error:  # a damaged file raises nearly anything
+    except Exception as error:  # a damaged file can raise nearly anything
         raise InputError(
             f"{file} cannot be read as CUHK03's protocol, a MATLAB file with the field filelist: {error}. Get it again "
             f"from {PROTOCOL_SOURCE}."
@@ -176,10 +176,10 @@ def read_protocol(file: Path) -> dict[str, Any]:
 
 
 def whole_numbers(content: dict[str, Any], field: str, file: Path) -> list[int]:
-    """A field of whole numbers.
+    """Return a field of whole numbers.
 
     Raises:
-        InputError: If it is missing or holds something else.
+        InputError: If it is missing or has other content.
     """
     if field not in content:
         raise InputError(f"{file} has no field {field}. Get it again from {PROTOCOL_SOURCE}.")
@@ -193,7 +193,7 @@ def check_range(values: Sequence[int], field: str, file: Path, least: int, most:
     """Refuse values out of range.
 
     Raises:
-        InputError: With the first one.
+        InputError: With the first such value.
     """
     for position, value in enumerate(values, start=1):
         if value < least or (most is not None and value > most):
@@ -205,7 +205,7 @@ def read_classic(home: Path, boxes: Boxes, split: int) -> Splits:
     """Read one of the splits into 1,367 and 100 identities.
 
     Raises:
-        InputError: If the release is missing or damaged, there is no such split, or images are missing.
+        InputError: If the release is missing or damaged, the split does not exist, or images are missing.
     """
     file = home / MAT
     if not file.is_file():
@@ -234,10 +234,10 @@ def read_classic(home: Path, boxes: Boxes, split: int) -> Splits:
 
 
 def ensure_images(home: Path, boxes: Boxes, names: Sequence[str], whose: str) -> None:
-    """Extract the images if there are none yet.
+    """Extract the images unless that was done before.
 
     Raises:
-        MissingFileError: If only some of them are there.
+        MissingFileError: If only some of them exist.
     """
     folder, file = home / f"images_{boxes}", home / MAT
     if not folder.is_dir():

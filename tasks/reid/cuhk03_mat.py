@@ -1,8 +1,8 @@
-"""`cuhk-03.mat`, the HDF5 file of CUHK03: what is in it, and its images extracted.
+"""`cuhk-03.mat`, the HDF5 file of CUHK03: read its content and extract its images.
 
 `labeled` and `detected` refer to one array for each pair of cameras, which refers to ten images of each identity, the
 first five from one camera and the others from the other. MATLAB stores arrays with their axes reversed. `testsets`
-refers to the pairs (pair of cameras, identity) that each split of the classic protocol tests on. Its functions are
+refers to the pairs (pair of cameras, identity) on which each split of the classic protocol tests. The functions are
 called in a process of their own (`relattn.tasks.apart`).
 """
 
@@ -24,21 +24,21 @@ IMAGES_OF_A_VIEW = 5
 
 @contextmanager
 def opened(file: Path) -> Iterator[h5py.File]:
-    """The file, with everything that a damaged one raises turned into an error that names it."""
+    """Open the file; all errors of a damaged one become an error that names it."""
     try:
         with h5py.File(file) as content:
             yield content
     except InputError:
         raise
-    except Exception as error:  # a damaged file raises nearly anything
+    except Exception as error:  # a damaged file can raise nearly anything
         raise InputError(f"{file} cannot be read as CUHK03's: {error}. Unpack cuhk03_release again.") from error
 
 
 def held(content: h5py.File, key: Any) -> h5py.Dataset:
-    """An array of the file; HDF5 can name other files to take an array from, which is not followed.
+    """Return an array of the file. HDF5 arrays can be kept in another file, which is not followed.
 
     Raises:
-        InputError: If it is kept in another file.
+        InputError: If the array is kept in another file.
     """
     found = content[key]
     if not isinstance(found, h5py.Dataset):
@@ -51,7 +51,7 @@ def held(content: h5py.File, key: Any) -> h5py.Dataset:
 
 
 def cells(content: h5py.File, boxes: str) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Every image with the name that it is extracted under; cells without an image are left out."""
+    """Yield every image with the name under which it is extracted; cells without an image are left out."""
     for pair, people in enumerate(held(content, boxes)[0], start=1):
         for identity, row in enumerate(held(content, people)[:].T, start=1):
             for column, reference in enumerate(row):
@@ -62,7 +62,7 @@ def cells(content: h5py.File, boxes: str) -> Iterator[tuple[str, h5py.Dataset]]:
 
 
 def read_names(file: Path, boxes: str) -> list[str]:
-    """The names of all images.
+    """Read the names of all images.
 
     Raises:
         InputError: If the file is damaged.
@@ -72,7 +72,7 @@ def read_names(file: Path, boxes: str) -> list[str]:
 
 
 def read_test_set(file: Path, split: int) -> list[tuple[int, int]]:
-    """The (pair of cameras, identity) of everybody whom a split of the classic protocol tests on.
+    """Read the (pair of cameras, identity) of everybody on whom a split of the classic protocol tests.
 
     Raises:
         InputError: If the file is damaged, or has no such split.
@@ -100,12 +100,12 @@ def save(pixels: np.ndarray, file: Path) -> None:
 
 
 def extract(file: Path, boxes: str, folder: Path) -> None:
-    """Write all images into a folder, which appears when it is complete.
+    """Write all images into a folder, which appears only when it is complete.
 
     Args:
         file: `cuhk-03.mat`.
         boxes: `labeled` or `detected`.
-        folder: The folder, which there is not yet. If another process finishes it first, that is as good.
+        folder: The folder, which does not exist yet. If another process completes it first, its result is used.
 
     Raises:
         InputError: If the file is damaged, or the folder cannot be written.

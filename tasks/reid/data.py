@@ -30,8 +30,8 @@ class ReIDImages(ImageSet):
     """Images of a split, as samples for the network.
 
     A sample is `image` (H, W, 3) float32, `label` (class of the training set, -1 outside it), `identity`, `camera`,
-    `index` (its place in the split), `file` (the same for the same file) and `query` (whether it is one), all int64 but
-    the image and `query`, a bool.
+    `index` (its position in the split), `file` (equal for the same file) and `query` (whether it is one). All are int64
+    except the image and `query`, a bool.
     """
 
     def __init__(
@@ -46,16 +46,16 @@ class ReIDImages(ImageSet):
         """Keep the images.
 
         Args:
-            root: The folder that their paths are relative to.
+            root: The folder to which the images' paths are relative.
             images: The images.
-            prepare: From pixels and a seed to the network's input.
-            labels: Classes of the identities in training.
-            queries: How many of the images, the first ones, are queries.
-            identity_names: Names of identities, where the data set has others than their numbers.
+            prepare: Maps pixels and a seed to the network's input.
+            labels: The training class of each identity.
+            queries: The number of queries, which are the first images.
+            identity_names: Names of identities, if the data set has names other than their numbers.
         """
         self.root, self.images, self.prepare = root, images, prepare
         self.labels, self.queries, self.identity_names = labels or {}, queries, identity_names or {}
-        # A table may list a file as query and as gallery: it is no match of itself.
+        # A table may list a file as both query and gallery: it must not match itself.
         self.files = file_numbers(root, [image.path for image in images]) if queries else list(range(len(images)))
 
     def __len__(self) -> int:
@@ -75,18 +75,18 @@ class ReIDImages(ImageSet):
         return content_of(self.root / self.images[index].path)
 
     def display_name(self, index: int) -> str:
-        """Name of an image's identity, as the data set writes it."""
+        """The name of an image's identity, as the data set writes it."""
         identity = self.images[index].identity
         return self.identity_names.get(identity, str(identity))
 
     def entry(self, index: int) -> Entry:
-        """The row of an image in an embedding."""
+        """The row of an embedding that describes an image."""
         image = self.images[index]
         split = "query" if index < self.queries else "gallery"
         return Entry(image.path, str(image.identity), str(image.camera), split)
 
     def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
-        """Read and process an image."""
+        """Read and prepare an image."""
         image = self.images[request.index]
         pixels = self.prepare(self.decoded(request.index), request.seed)
         return {
@@ -108,7 +108,7 @@ class ReIDData(ImageData):
     holding_out = "--data.validation 100 holds out that many training identities"
 
     feature: ClassVar[Feature] = "after_norm"
-    """Which feature RGA scores this set by (supplement, section 1)."""
+    """The feature by which RGA scores this set (supplement, section 1)."""
 
     @staticmethod
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class ReIDData(ImageData):
         return batch
 
     single_shot: bool = False
-    """Whether the CMC with one gallery image per identity is reported as well."""
+    """Whether the CMC with one gallery image per identity is also reported."""
 
     def __init__(
         self,
@@ -138,21 +138,22 @@ class ReIDData(ImageData):
         """Define the data.
 
         Args:
-            root: The folder that holds the set's own folder.
-            image_size: Height and width that images are resized to, in pixels.
-            batch_size: Images of one step, over all GPUs together.
-            images_per_identity: K, the images of each identity in a batch; None to shuffle images.
-            epoch_over: With K images of each identity in a batch, an epoch has each of the `identities` once, or nearly
-                all `images`.
-            interpolation: How images are resized, in training and evaluation; see `relattn.preprocessing.resize`. Both
-                papers' released code has PIL's bilinear filter, `antialiased`.
-            augmentation: How training images are varied.
-            eval_batch_size: Images of one step of evaluation, on each GPU.
-            validation: Training identities held out for validation, each with one query a camera. With 0 the curves of
-                a run are drawn on the test set; nothing is chosen by them, and the last epoch is what a run reports.
-            single_image_identities: What to do with training identities of one image, which has no positive: `error`,
-                `drop` them, or `repeat` the image.
-            arguments: Shared by all sets of images, see `ImageData`.
+            root: The folder that contains the set's own folder.
+            image_size: Height and width to which images are resized, in pixels.
+            batch_size: Images per step, over all GPUs together.
+            images_per_identity: K, the number of images of each identity in a batch; None to shuffle images.
+            epoch_over: If a batch has K images of each identity, an epoch contains each of the `identities` once, or
+                nearly all `images`.
+            interpolation: How images are resized in training and evaluation; see `relattn.preprocessing.resize`. The
+                released code of both papers uses PIL's bilinear filter, `antialiased`.
+            augmentation: Augmentation of training images.
+            eval_batch_size: Images per evaluation step on each GPU.
+            validation: Number of training identities held out for validation, each with one query per camera. With 0,
+                the curves of a run are drawn on the test set; nothing is chosen by them, and the run reports its last
+                epoch.
+            single_image_identities: What to do about training identities with a single image, which have no positive:
+                stop with an `error`, `drop` them, or `repeat` the image.
+            arguments: Arguments shared by all image data sets, see `ImageData`.
 
         Raises:
             InputError: If a number is out of range.
@@ -168,7 +169,7 @@ class ReIDData(ImageData):
 
     @abstractmethod
     def read_splits(self, *, training: bool) -> Splits:
-        """Find the images of the three splits, those to train with only if they are needed."""
+        """Find the images of the three splits; those for training only if they are needed."""
 
     def preprocessing(self) -> Preprocessing:
         return Preprocessing(self.image_size, interpolation=self.interpolation)
@@ -207,7 +208,7 @@ class ReIDData(ImageData):
         }
 
     def with_positives(self, train: list[PersonImage]) -> list[PersonImage]:
-        """The training images, those of identities with one image treated as `single_image_identities` says."""
+        """Return the training images, treating identities with a single image as `single_image_identities` says."""
         if self.images_per_identity is None or self.single_image_identities == "repeat":
             return train
         seen: dict[int, list[PersonImage]] = {}
@@ -230,7 +231,7 @@ class ReIDData(ImageData):
     def hold_out(
         self, train: list[PersonImage]
     ) -> tuple[list[PersonImage], tuple[list[PersonImage], list[PersonImage]]]:
-        """Split off the validation's queries (one of each identity and camera) and gallery.
+        """Split off the validation queries (one for each identity and camera) and gallery.
 
         Raises:
             InputError: If there are not enough identities seen by two cameras.
@@ -249,7 +250,7 @@ class ReIDData(ImageData):
         return [image for image in train if image.identity not in chosen], held_out
 
     def sampler(self) -> BatchSampler:
-        """The batches of training."""
+        """Return the sampler of training batches."""
         if self.images_per_identity is None:
             shuffled: BatchSampler = super().sampler()
             return shuffled

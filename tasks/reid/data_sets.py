@@ -1,4 +1,4 @@
-"""The data sets that `--data` names, each a few lines over its reader."""
+"""The data sets for `--data`, each a thin wrapper around its reader."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -44,19 +44,20 @@ class CUHK03(ReIDData):
         """Define the data.
 
         Args:
-            root: The folder that holds the set's own folder: `cuhk03_release`, or CUHK03-NP's image folders.
-            boxes: Drawn by hand, or found by a detector.
-            protocol: `new` (Zhong et al., CVPR 2017) scores as on Market-1501; `classic` (Li et al., CVPR 2014) also
-                gives `rank1_single_shot` and its like, the mean of ten draws of one gallery image a person.
-            split: Of the classic protocol, 0 to 19.
-            arguments: Shared by all sets, see `ReIDData`.
+            root: The folder that contains the set's own folder: `cuhk03_release`, or CUHK03-NP's image folders.
+            boxes: Whether the boxes were drawn by hand (`labeled`) or found by a detector (`detected`).
+            protocol: `new` (Zhong et al., CVPR 2017) or `classic` (Li et al., CVPR 2014). The new protocol scores as on
+                Market-1501. The classic one also reports `rank1_single_shot` and the like, the mean over ten draws of
+                one gallery image per person.
+            split: Split of the classic protocol, 0 to 19.
+            arguments: Arguments shared by all re-identification data sets, see `ReIDData`.
         """
         super().__init__(root, **arguments)
         self.boxes, self.protocol, self.split = boxes, protocol, split
         self.single_shot = protocol == "classic"
 
     def prepare_data(self) -> None:
-        """Unpack the images of `cuhk-03.mat` where that is still to be done, in one process."""
+        """Unpack the images of `cuhk-03.mat`, if that is still to be done, in one process."""
         self.read_splits(training=False)
 
     def read_splits(self, *, training: bool) -> Splits:
@@ -83,11 +84,11 @@ class MSMT17(ReIDData):
         """Define the data.
 
         Args:
-            root: The folder that holds `MSMT17_V1` or `MSMT17_V2`.
-            version: Which; None takes the one that is there.
-            train_on_val: Whether `list_val.txt` is trained on as well. Papers that state 32,621 training images may or
-                may not: fast-reid and torchreid do not, TransReID does; RGA does not say.
-            arguments: Shared by all sets, see `ReIDData`.
+            root: The folder that contains `MSMT17_V1` or `MSMT17_V2`.
+            version: Which version to use; None takes the one that exists.
+            train_on_val: Whether to train on `list_val.txt` as well. Papers that state 32,621 training images may or
+                may not do so: fast-reid and torchreid do not, TransReID does; RGA does not say.
+            arguments: Arguments shared by all re-identification data sets, see `ReIDData`.
         """
         super().__init__(root, **arguments)
         self.version, self.train_on_val = version, train_on_val
@@ -107,8 +108,8 @@ class Manifest(ReIDData):
 
         Args:
             manifest: The CSV file.
-            root: The folder that its paths are relative to; by default the file's own.
-            arguments: Shared by all sets, see `ReIDData`.
+            root: The folder to which its paths are relative; by default the file's own.
+            arguments: Arguments shared by all re-identification data sets, see `ReIDData`.
         """
         super().__init__(Path(manifest).parent if root is None else root, **arguments)
         self.manifest = Path(manifest)
@@ -118,7 +119,7 @@ class Manifest(ReIDData):
 
 
 class PeopleFolders(ReIDData):
-    """Your own people in folders: one for each identity, or names that tell identity and camera by a pattern."""
+    """Your own people in folders: one for each identity, or file names that state identity and camera by a pattern."""
 
     def __init__(
         self,
@@ -132,15 +133,16 @@ class PeopleFolders(ReIDData):
         """Define the data.
 
         Args:
-            root: The folder of the images; with folders `train`, `query` and `gallery`, or `train` and `test`, where it
-                is known which are to be tested on.
-            pattern: A regular expression with the groups `identity` and, where names have cameras, `camera`, which is
-                sought in an image's path relative to `root` or the folder of its split; by default the first folder is
-                the identity. Without cameras give `--model.same_camera match`.
-            test: Where no folder says it, the share of the identities that are held out for the test, each with one
-                query a camera.
-            split_seed: What those are drawn by: not by the run's seed, so that all seeds are tested on the same people.
-            arguments: Shared by all sets, see `ReIDData`.
+            root: The folder of the images, with folders `train`, `query` and `gallery`, or `train` and `test`, if the
+                split is known.
+            pattern: A regular expression with the groups `identity` and, if names contain cameras, `camera`. It is
+                searched for in an image's path relative to `root` or to the folder of its split; by default the first
+                folder is the identity. Without cameras give `--model.same_camera match`.
+            test: If there are no folders of splits, the share of the identities held out for the test, each with one
+                query per camera.
+            split_seed: Seed of the choice of these identities. It is independent of the run's seed, so that runs with
+                different seeds are tested on the same people.
+            arguments: Arguments shared by all re-identification data sets, see `ReIDData`.
 
         Raises:
             InputError: If a number is out of range.

@@ -1,4 +1,4 @@
-"""The figure that re-identification has of its own: `ranks`, the nearest gallery images of queries."""
+"""The figure specific to re-identification: `ranks`, the nearest gallery images of queries."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 RESULTS = 10
-"""Gallery images of each query."""
+"""Number of gallery images per query."""
 
 
 @honours("images", "columns")

@@ -1,9 +1,9 @@
-"""Re-identification data of one's own in folders, without a table: a folder for each identity, or telling names.
+"""Your own re-identification data in folders, without a table: a folder for each identity, or descriptive file names.
 
-The path of an image says who is on it, and may say by which camera: `anna/01.jpg`, or `0007_c2_0013.jpg` with the
-pattern `(?P<identity>[0-9]+)_c(?P<camera>[0-9]+)_`. Folders `train`, `query` and `gallery` are taken as they are,
-and of `train` and `test` the latter is split into queries and a gallery.
-Without them a share of the identities is held out.
+The path of an image states its identity, and may state its camera: `anna/01.jpg`, or `0007_c2_0013.jpg` with the
+pattern `(?P<identity>[0-9]+)_c(?P<camera>[0-9]+)_`. Folders `train`, `query` and `gallery` are used as they are. Of
+`train` and `test`, the latter is split into queries and a gallery. Without these folders, a share of the identities is
+held out.
 """
 
 import warnings
@@ -23,7 +23,7 @@ FOLDER_PER_IDENTITY = "^(?P<identity>[^/]+)/"
 """The first folder of a path is the identity."""
 
 LAYOUTS = (("train", "query", "gallery"), ("train", "test"))
-"""Folders that say which split an image is of."""
+"""Folders that determine the split of an image."""
 
 
 def read_people(
@@ -33,15 +33,15 @@ def read_people(
 
     Args:
         root: The folder of the images.
-        pattern: A regular expression with the group `identity` and, where names have it, `camera`, sought in the path
-            relative to `root` or to the folder of the split. Without cameras all images are camera 0.
-        test: The share of the identities that are held out for the test, where no folder says which they are.
-        split_seed: What they are drawn by.
-        training: Whether images to train with are needed.
+        pattern: A regular expression with the group `identity` and, if names contain it, `camera`. It is searched for
+            in the path relative to `root` or to the folder of the split. Without cameras, all images are of camera 0.
+        test: The share of the identities held out for the test if there are no folders of splits.
+        split_seed: Seed of the choice of these identities.
+        training: Whether training images are needed.
 
     Raises:
-        MissingFileError: If there is no such folder, or a split's is missing.
-        InputError: If no name fits the pattern, or there are too few identities.
+        MissingFileError: If there is no such folder, or the folder of a split is missing.
+        InputError: If no name matches the pattern, or there are too few identities.
     """
     if not root.is_dir():
         raise MissingFileError(f"PeopleFolders: there is no folder {root}. Name it with --data.root.")
@@ -83,10 +83,10 @@ def read_people(
 
 
 def splits_in(root: Path, *, training: bool) -> tuple[str, ...]:
-    """The folders of splits that are read; one empty name where there are none.
+    """The folders of splits to read; a single empty name if there are none.
 
     Raises:
-        MissingFileError: If some of a layout are there and others missing.
+        MissingFileError: If some folders of a layout exist and others are missing.
     """
     for layout in LAYOUTS:
         needed = tuple(name for name in layout if training or name != "train")
@@ -110,10 +110,10 @@ def splits_in(root: Path, *, training: bool) -> tuple[str, ...]:
 def hold_out(
     root: Path, images: list[PersonImage], test: float, split_seed: int
 ) -> tuple[list[PersonImage], list[PersonImage]]:
-    """The images of a share of the identities apart from the others'.
+    """Separate the images of a share of the identities from the others: training images, test images.
 
     Raises:
-        InputError: If there are too few identities that can be searched for.
+        InputError: If too few identities can serve as queries.
     """
     total, eligible = len({image.identity for image in images}), searchable(images)
     count = max(round(test * total), 2)
@@ -131,7 +131,7 @@ def hold_out(
 
 
 def queries_of_test(images: list[PersonImage]) -> tuple[list[PersonImage], list[PersonImage]]:
-    """Queries and gallery of a folder `test`; whoever cannot be searched for is in the gallery alone."""
+    """Split a folder `test` into queries and gallery; identities that cannot be queries are in the gallery alone."""
     eligible = set(searchable(images))
     query, gallery = queries_and_gallery([image for image in images if image.identity in eligible])
     if alone := [image for image in images if image.identity not in eligible]:

@@ -1,4 +1,4 @@
-"""Training on several data sets at once, their people kept apart."""
+"""Training on several data sets at once, with their people kept apart."""
 
 import os
 from collections.abc import Sequence
@@ -14,18 +14,19 @@ ROOT = "data"
 
 
 class Joint(ReIDData):
-    """The training images of several sets as one, and the queries and the gallery of the first of them.
+    """The training images of several sets as one, and the queries and the gallery of the first set.
 
-    On the command line `--data Market1501+DukeMTMC`; the other sets are tested on with `--test_data`.
+    On the command line, write `--data Market1501+DukeMTMC`; test on the other sets with `--test_data`.
     """
 
     def __init__(self, joined: Sequence[ReIDData], **arguments: Any) -> None:
         """Define the data.
 
         Args:
-            joined: The sets, of which only the places of their images count; those that name no `root` are in the joint
-                one.
-            arguments: Shared by all sets, see `ReIDData`; they hold for the images of all.
+            joined: The sets, of which only the paths of their images are used; those without a `root` of their own use
+                that of the joint set.
+            arguments: Arguments shared by all re-identification data sets, see `ReIDData`; they apply to the images of
+                all sets.
 
         Raises:
             InputError: If there are fewer than two sets.
@@ -35,16 +36,16 @@ class Joint(ReIDData):
             raise InputError(f"Joint: joined has {len(joined)} sets, expected at least two.")
         self.joined = list(joined)
         for data in self.joined:
-            if data.root == Path(ROOT):  # nobody has said another place
+            if data.root == Path(ROOT):  # no other place was given
                 data.root = self.root
 
     @property
     def feature(self) -> Any:  # type: ignore[override]
-        """That of the first set, which is scored."""
+        """The feature of the first set, which is the one scored."""
         return self.joined[0].feature
 
     def prepare_data(self) -> None:
-        """Unpack what is still packed, in one process."""
+        """Unpack sets that are still packed, in one process."""
         for data in self.joined:
             data.prepare_data()
 
@@ -73,10 +74,10 @@ class Joint(ReIDData):
 
 
 def distinct(splits: Splits) -> list[int]:
-    """The identities of a set, those of test as well, sorted."""
+    """The identities of a set, including those of its test set, sorted."""
     return sorted({image.identity for part in (splits.train, splits.query, splits.gallery) for image in part})
 
 
 def moved(image: PersonImage, place: str, numbers: dict[int, int], cameras: int) -> PersonImage:
-    """An image in the common folder, with the numbers that its identity and camera have among all sets."""
+    """An image with its path in the common folder and the numbers of its identity and camera among all sets."""
     return PersonImage(f"{place}/{image.path}", numbers[image.identity], image.camera + cameras)

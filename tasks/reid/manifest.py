@@ -1,4 +1,4 @@
-"""Re-identification data of one's own: a table of images, one row each, instead of a layout of folders.
+"""Your own re-identification data: a table with a row for each image, instead of a layout of folders.
 
 path,identity,camera,split
 shop/anna/0001.jpg,anna,entrance,train
@@ -25,7 +25,7 @@ NO_ONE = str(JUNK)
 
 
 class Row(NamedTuple):
-    """A row of the table, as text."""
+    """A row of the table as strings."""
 
     line: int
     path: str
@@ -39,14 +39,14 @@ def read_manifest(file: Path, root: Path | None = None, *, training: bool = True
 
     Args:
         file: The table. Splits are train, query and gallery. Identities and cameras are text or numbers; they are
-            numbered from 0 in sorted order, the same in every split. Where there is no column camera, all images are
-            camera 0: then each gallery image of a query's identity is its own camera's, which does not count as found
-            unless cameras are ignored. Rows of identity -1 show no one and are left out, which a warning counts.
-        root: The folder that paths are relative to; by default the folder of the table.
-        training: Whether rows to train with are needed, or left out.
+            numbered from 0 in sorted order, the same in every split. Without a column camera, all images are of camera
+            0: then each gallery image of a query's identity is from the same camera, and does not count as a match
+            unless cameras are ignored. Rows of identity -1 show no one and are left out; a warning counts them.
+        root: The folder to which paths are relative; by default the folder of the table.
+        training: Whether training rows are needed; otherwise they are left out.
 
     Raises:
-        MissingFileError: If the table, or images that it names, are missing.
+        MissingFileError: If the table, or images that it lists, are missing.
         InputError: If the table is wrong; the message names the line.
     """
     rows = [row for row in read_rows(file) if training or row.split != "train"]
@@ -88,7 +88,7 @@ def read_manifest(file: Path, root: Path | None = None, *, training: bool = True
 
 
 def read_rows(file: Path) -> list[Row]:
-    """The rows of a table.
+    """Read the rows of a table.
 
     Raises:
         MissingFileError: If there is no such file.
@@ -98,7 +98,7 @@ def read_rows(file: Path) -> list[Row]:
         raise MissingFileError(f"{file}: no such file. Expected a CSV file with the header {','.join(COLUMNS)}.")
     rows = []
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets write a mark before UTF-8
+        with file.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets write a byte order mark
             lines = csv.reader(stream, strict=True)
             header = [name.strip() for name in next(lines, [])]
             check_header(header, file)
@@ -111,10 +111,10 @@ def read_rows(file: Path) -> list[Row]:
 
 
 def check_header(header: list[str], file: Path) -> None:
-    """Refuse a header without the columns.
+    """Refuse a header without the required columns.
 
     Raises:
-        InputError: With what is missing or there twice.
+        InputError: If columns are missing or occur twice.
     """
     found = (",".join(header) or "nothing")[:200]
     if missing := [name for name in COLUMNS if name not in header and name != OPTIONAL]:
@@ -127,7 +127,7 @@ def check_header(header: list[str], file: Path) -> None:
 
 
 def read_row(header: list[str], entries: list[str], file: Path, line: int) -> Row:
-    """One row, checked.
+    """Read and check one row.
 
     Raises:
         InputError: If an entry is missing or wrong.
@@ -149,7 +149,7 @@ def read_row(header: list[str], entries: list[str], file: Path, line: int) -> Ro
 
 
 def numbering(names: Iterable[str]) -> dict[str, int]:
-    """Numbers from 0 for names, in sorted order; where all are whole numbers, `007` and `7` are the same."""
+    """Number names from 0 in sorted order; if all are whole numbers, `007` and `7` are the same."""
     distinct = set(names)
     keys: dict[str, int | str] = {name: name for name in distinct}
     if all(name.removeprefix("-").isdecimal() for name in distinct):

@@ -35,7 +35,7 @@ class ReID(EmbeddingTask):
     Logs `train/loss`, its parts, and `train/error` (per cent of wrongly classified training images); for validation
     and test `mAP` (by step), `mAP_trapezoid` (Market-1501's official definition, which RGA reports), `mINP`, `rank1`,
     `rank5`, `rank10`, `TPR@FPR=...`, `unmatched` (queries without a match) and `score`, which is `mAP`; all in per cent
-    but `unmatched`.
+    except `unmatched`.
     """
 
     name: ClassVar[str] = "reid"
@@ -71,25 +71,27 @@ class ReID(EmbeddingTask):
 
         Args:
             backbone: A timm network, or one of the papers' networks for small images.
-            neck: `bnneck` normalises the pooled feature before the classifier; `embedding` maps it to a shorter one
-                first, as StRA's released code does; `plain` is the classifier alone.
+            neck: `bnneck`, `embedding` or `plain`. `bnneck` normalises the pooled feature before the classifier;
+                `embedding` first maps it to a shorter one, as StRA's released code does; `plain` is the classifier
+                alone.
             dimensions: Length of the feature of `neck="embedding"`.
-            last_stride: Stride of the last stage; 1 keeps its input's size.
-            label_smoothing: Of the classification's cross entropy.
-            loss: Metric loss beside the classification's: maps the pooled features before the norm `(B, D)` and the
-                labels `(B,)` to a scalar; by default the batch-hard triplet loss with margin 0.3.
-            loss_weight: Weight of the metric loss; 0 for none, as StRA has it.
-            feature: What is compared: the pooled feature, `before_norm`, or what the neck makes of it, `after_norm`;
+            last_stride: Stride of the last stage; 1 keeps the size of its input.
+            label_smoothing: Label smoothing of the classification's cross entropy.
+            loss: Metric loss in addition to the classification loss: maps the pooled features before the norm `(B, D)`
+                and the labels `(B,)` to a scalar; by default the batch-hard triplet loss with margin 0.3.
+            loss_weight: Weight of the metric loss; 0 for none, as in StRA.
+            feature: The compared feature: the pooled feature, `before_norm`, or the neck's output, `after_norm`;
                 `paper` takes RGA's choice for the data set (after the norm on Market-1501, before it on CUHK03 and
                 MSMT17).
-            distance: How features are compared. RGA's L2-normalised Euclidean distance ranks as cosine does.
-            same_camera: Whether a gallery image of the query's identity and camera is junk, or a `match` as any other,
-                as for sets with one camera.
-            flip_test: Whether the feature is the sum of the image's and its mirror image's.
-            reranking: Whether k-reciprocal re-ranking is scored beside (`mAP_reranked`, ...).
-            expansion: Neighbours of the query expansion scored beside (`mAP_expanded`, ...); 0 for none.
-            pictures: Queries of a test that are drawn with their nearest images, to the run's folder `pictures/`.
-            arguments: Shared by all tasks, see `Task`.
+            distance: How features are compared. RGA's L2-normalised Euclidean distance gives the same ranking as
+                cosine.
+            same_camera: Whether a gallery image of the query's identity and camera is junk, or a `match` like any
+                other, as for sets with one camera.
+            flip_test: Whether the feature is the sum of those of the image and its mirror image.
+            reranking: Whether to also score k-reciprocal re-ranking (`mAP_reranked`, ...).
+            expansion: Number of neighbours for query expansion, which is also scored (`mAP_expanded`, ...); 0 for none.
+            pictures: Number of test queries that are drawn with their nearest images into the run's folder `pictures/`.
+            arguments: Arguments shared by all tasks, see `Task`.
 
         Raises:
             InputError: If a number is out of range.
@@ -122,7 +124,7 @@ class ReID(EmbeddingTask):
         """Refuse data in which no query has a match.
 
         Raises:
-            InputError: With the reason.
+            InputError: If there is none; the message gives the reason.
         """
         if self.trainer.state.fn == "predict":
             return
@@ -155,7 +157,7 @@ class ReID(EmbeddingTask):
         return feature + self.embed(images.flip(3)) if self.flip_test else feature
 
     def embed(self, images: Tensor) -> Tensor:
-        """The feature of the images as they are."""
+        """Compute the feature of the images without flipping."""
         assert self.network is not None
         pooled: Tensor = self.network(images)
         return pooled if self.compared == "before_norm" else self.head.feature(pooled)
@@ -186,10 +188,10 @@ class ReID(EmbeddingTask):
         self.metrics[stage].update(self(batch["image"]), *labels)  # type: ignore[operator]
 
     def after_scoring(self, metric: RetrievalMetric, stage: Stage, scores: dict[str, Tensor]) -> None:
-        """Draw ranked lists of the test for the run's folder, and for W&B if the run has it."""
+        """Draw ranked lists of the test into the run's folder, and for W&B if the run uses it."""
         if stage == "val" or not self.pictures:
             return
-        with metric.sync_context():  # several processes have a part of the features each
+        with metric.sync_context():  # with several processes, each has a part of the features
             if self.trainer.is_global_zero:
                 people = self.trainer.datamodule.sets["test"]  # type: ignore[attr-defined]
                 name = "-".join(filter(None, ("ranking", self.extra_set)))
@@ -204,7 +206,7 @@ class ReID(EmbeddingTask):
         return FIGURES
 
     def class_scores(self, images: Tensor) -> tuple[Tensor, list[str]]:
-        """The identity of training that each image is taken for, and its logit."""
+        """Return the most likely training identity of each image, and its logit."""
         assert self.network is not None
         logits: Tensor = self.head(self.network(images))[1]
         return self.most_likely_identities(logits)
@@ -218,15 +220,15 @@ class ReID(EmbeddingTask):
         }
 
     def use_flip(self, flip: Any) -> None:
-        """Say whether the mirror image's feature is added."""
+        """Choose whether the mirrored image's feature is added."""
         self.flip_test = flip in (True, "sum")
 
     def on_predict_start(self) -> None:
-        """Begin the features of all images."""
+        """Start collecting the features of all images."""
         self.features: list[tuple[Tensor, Tensor]] = []
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Return the features `(B, D)`, and keep them for the embedding that is written at the end."""
+        """Return the features `(B, D)`, and keep them for the embedding written at the end."""
         features: Tensor = self(batch["image"])
         self.features.append((batch["index"], features.float()))
         return features
@@ -239,7 +241,7 @@ class ReID(EmbeddingTask):
         if not self.trainer.is_global_zero:
             return
         people = self.trainer.datamodule.sets["test"]  # type: ignore[attr-defined]
-        rows = dict(zip(indices.tolist(), range(len(indices)), strict=True))  # what a sampler repeated counts once
+        rows = dict(zip(indices.tolist(), range(len(indices)), strict=True))  # repeated images count once
         order = sorted(rows)
         kept = features[[rows[index] for index in order]].cpu().numpy()
         checkpoint = self.trainer.ckpt_path

@@ -1,8 +1,8 @@
-"""MSMT17, in both of its versions: the second is the first with the faces masked.
+"""MSMT17 in both of its versions; the second is the first with the faces masked.
 
-Wei et al., "Person Transfer GAN to Bridge Domain Gap for Person Re-Identification", CVPR 2018. 15 cameras; lists of
-files name the images and identities of each split. The identities of training and of test both count from 0, and are
-different people.
+Wei et al., "Person Transfer GAN to Bridge Domain Gap for Person Re-Identification", CVPR 2018. It has 15 cameras, and
+lists of files give the images and identities of each split. The identities of training and of test both count from 0,
+but are different people.
 """
 
 import posixpath
@@ -19,7 +19,7 @@ Version = Literal[1, 2]
 
 CAMERAS = 15
 BASES = (".", "msmt17", "MSMT17")
-"""Folders, relative to the root, that may hold a version's own folder or be it."""
+"""Folders, relative to the root, that may contain a version's own folder or be it."""
 FOLDERS: dict[Version, dict[str, str]] = {
     1: {"train": "train", "test": "test"},
     2: {"train": "mask_train_v2", "test": "mask_test_v2"},
@@ -52,15 +52,15 @@ def read_msmt17(
     """Read MSMT17.
 
     Args:
-        root: The folder that holds `MSMT17_V1` or `MSMT17_V2`, or `msmt17` or `MSMT17` with one in it.
-        version: Which version; by default the one that is there.
-        validation: Whether to train on `list_val.txt` as well. With it there are 32,621 training images, the number
-            that papers state, and TransReID trains on them; torchreid, fast-reid and reid-strong-baseline train on the
-            30,248 of `list_train.txt` alone. Scores of one and of the other do not compare.
-        training: Whether the images to train with are needed, or left out.
+        root: The folder that contains `MSMT17_V1` or `MSMT17_V2`, or `msmt17` or `MSMT17` with one of them inside.
+        version: The version; by default the one that exists.
+        validation: Whether to train on `list_val.txt` as well. Then there are 32,621 training images, the number that
+            papers state, as in TransReID; torchreid, fast-reid and reid-strong-baseline train on the 30,248 of
+            `list_train.txt` alone. Scores of the two are not comparable.
+        training: Whether training images are needed; otherwise they are left out.
 
     Raises:
-        InputError: If the set or its lists are missing or incomplete, or a list is not what MSMT17's are.
+        InputError: If the set or its lists are missing or incomplete, or a list does not have MSMT17's format.
     """
     if version not in (None, 1, 2):
         raise InputError(f"MSMT17: version is {version!r}, expected 1, 2 or None for the one that is there.")
@@ -92,11 +92,11 @@ def read_msmt17(
 
 
 def find_version(root: Path, version: Version | None, *, training: bool = True) -> FoundVersion:
-    """The folder of a version.
+    """Find the folder of a version.
 
     Raises:
-        MissingFileError: If it is not there, or only in part.
-        InputError: If both versions are there and none was chosen.
+        MissingFileError: If it does not exist or is incomplete.
+        InputError: If both versions exist and none was chosen.
     """
     known_versions = [known for known in FOLDERS if version in (None, known)]
     candidates = []
@@ -105,7 +105,7 @@ def find_version(root: Path, version: Version | None, *, training: bool = True) 
             name = f"MSMT17_V{known}"
             candidates += [FoundVersion(base / name, known), FoundVersion(base / name / name, known)]
             if base.absolute().name.lower().startswith("msmt17") or any(base.glob("list_*.txt")):
-                candidates.append(FoundVersion(base, known))  # folders called train and test alone may be anybody's
+                candidates.append(FoundVersion(base, known))  # folders train and test alone may belong to any data set
     needed = {known: [part for kind, part in FOLDERS[known].items() if training or kind == "test"] for known in FOLDERS}
     complete: dict[Version, FoundVersion] = {}
     for found in candidates:
@@ -128,10 +128,10 @@ def find_version(root: Path, version: Version | None, *, training: bool = True) 
 
 
 def read_list(file: Path, folder: str) -> list[PersonImage]:
-    """Read a list, one image and its identity a line.
+    """Read a list, which has an image and its identity on each line.
 
     Raises:
-        InputError: If a line is not what MSMT17's are.
+        InputError: If a line does not have MSMT17's format.
     """
     images = []
     try:

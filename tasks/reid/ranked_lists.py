@@ -1,4 +1,4 @@
-"""Ranked lists as a picture: queries of an evaluation, each with its nearest gallery images."""
+"""Ranked lists as a picture: queries of an evaluation with their nearest gallery images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,14 +29,14 @@ def ranked_lists(
 ) -> "Figure":
     """Draw queries and their nearest gallery images.
 
-    What the scores leave out is left out.
+    Images that the scores leave out are not drawn.
 
     Args:
         metric: The metric after the evaluation, before it is reset.
         people: The images that were evaluated, queries first.
-        queries: Numbers of the queries to draw, or how many, spread evenly over the evaluation.
-        results: Gallery images of each.
-        columns: How many of them stand in a line; by default all.
+        queries: Indices of the queries to draw, or their number, spread evenly over the evaluation.
+        results: Number of gallery images per query.
+        columns: Number of them per line; by default all.
     """
     query_features, query, gallery_features, gallery = metric.gathered()
     numbers = evenly_spread(len(query_features), queries) if isinstance(queries, int) else list(queries)
@@ -62,6 +62,6 @@ def ranked_lists(
 
 
 def tile(people: ReIDImages, index: int, note: str, same: bool | None = None) -> Tile:
-    """An image of the evaluation with its caption."""
+    """Make a tile of an image of the evaluation with its caption."""
     path = people.images[index].path
     return Tile(Image.fromarray(read_image(people.root / path)), Path(path).name, note, same)

@@ -1,4 +1,4 @@
-"""Ranking by raw pixels: the baseline that says how hard a re-identification set is."""
+"""Ranking by raw pixels: a baseline that shows how hard a re-identification set is."""
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ from relattn.tasks.reid.splits import PersonImage, Splits
 
 
 def raw_pixels(splits: Splits, size: tuple[int, int] = (64, 32)) -> tuple[Labels, Labels, FeatureDistances]:
-    """Labels of query and gallery, and Euclidean distances of their images at `size`, height and width."""
+    """Return labels of query and gallery, and Euclidean distances of images resized to `size`, height and width."""
 
     def features(images: list[PersonImage]) -> Tensor:
         small = [cv2.resize(read_image(splits.root / image.path), size[::-1]) for image in images]

@@ -1,4 +1,4 @@
-"""A released checkpoint of re-identification as one of the suite's."""
+"""Convert a released re-identification checkpoint to one of the suite."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from relattn.tasks.reid.data import ReIDData
 from relattn.tasks.reid.module import ReID
 
 RECIPES: Mapping[str, str] = {"RGA": "reid", "StRA": "reid_stra_released"}
-"""The recipe of the task for each release, which has its head and says how its features are compared."""
+"""For each release, the recipe of the task that has its head and says how its features are compared."""
 
 
 def convert(
@@ -27,16 +27,16 @@ def convert(
     Args:
         released: The authors' file.
         out: The checkpoint to write.
-        task: A task with the attention of the release, whose network is not built yet.
-        data: The data set that the network is for, which need not be there.
-        config: The configuration of both, which the checkpoint keeps.
-        identities: Outputs of the classifier; None for as many as the file has.
+        task: A task with the release's attention, whose network is not built yet.
+        data: The data set that the network is for, which need not exist on disk.
+        config: The configuration of task and data, to be stored in the checkpoint.
+        identities: Number of outputs of the classifier; None for as many as in the file.
 
     Returns:
-        What became of the weights, in lines.
+        Lines of text that say how the weights were used.
 
     Raises:
-        InputError: If the file is of another release, or its weights do not fit.
+        InputError: If the file belongs to another release, or its weights do not fit.
     """
     found = read_released(released)
     if identities is None and "head.classifier.weight" not in found.state:

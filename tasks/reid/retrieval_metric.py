@@ -1,4 +1,4 @@
-"""The scores of a retrieval as a torchmetrics metric: fed by batches, the same from one process or several."""
+"""The scores of a retrieval as a torchmetrics metric, updated by batches; independent of the number of processes."""
 
 import warnings
 from collections.abc import Sequence
@@ -30,15 +30,15 @@ from relattn.metrics.retrieval import (
 class RetrievalMetric(Metric):
     """Gathers features of queries and gallery, and scores the retrieval.
 
-    Images carry their index in the evaluation set. It makes the order the same however the images came in, which ties
-    are broken by, and lets images that a distributed sampler repeats count once. With several processes each has all
-    features, works on its share of the chunks of queries, and the ranks are gathered: the scores are those of a
+    Images carry their index in the evaluation set. By it, their order, which breaks ties, is the same in whatever order
+    the images come in, and images repeated by a distributed sampler count once. With several processes, each has all
+    features and works on its share of the chunks of queries, and the ranks are gathered: the scores equal those of a
     single process to the last bit.
     """
 
     full_state_update = False
     higher_is_better = True
-    needs_all_images = True  # a few queries have no gallery
+    needs_all_images = True  # a few batches may hold queries and no gallery
 
     features: list[Tensor]
     identities: list[Tensor]
@@ -64,16 +64,16 @@ class RetrievalMetric(Metric):
 
         Args:
             distance: How features are compared.
-            same_camera: As of `retrieval`.
-            ties: As of `retrieval`.
+            same_camera: As in `retrieval`.
+            ties: As in `retrieval`.
             ranks: Length of the CMC.
-            fprs: False positive rates to report the true positive rate at.
+            fprs: False positive rates at which to report the true positive rate.
             reranking: Whether to score k-reciprocal re-ranking as well, under names that end in `_reranked`.
-            expansion: Number of neighbours for query expansion, scored as well under names that end in `_expanded`;
-                0 for none.
+            expansion: Number of neighbours for query expansion, which is also scored, under names that end in
+                `_expanded`; 0 for none.
             single_shot: Number of draws of the single-gallery-shot CMC, under names that end in `_single_shot`; 0 for
                 none.
-            arguments: torchmetrics' own.
+            arguments: Passed to torchmetrics' `Metric`.
         """
         super().__init__(**arguments)
         self.reranking, self.expansion, self.single_shot = reranking, expansion, single_shot
@@ -85,7 +85,7 @@ class RetrievalMetric(Metric):
 
     @property
     def score_names(self) -> list[str]:
-        """Names of what `compute` gives."""
+        """Names of the scores that `compute` returns."""
         names = [*score_names(fprs=self.fprs), "unmatched"]
         if self.single_shot:
             names += [f"rank{rank}_single_shot" for rank in (1, 5, 10)]
@@ -104,12 +104,12 @@ class RetrievalMetric(Metric):
         """Add a batch.
 
         Args:
-            features: (B, D), any floating type; kept as float32.
+            features: (B, D), any floating-point type; kept as float32.
             identities: (B,) int64.
             cameras: (B,) int64.
-            in_query: (B,) bool, whether the image is a query; the others are gallery.
-            indices: (B,) int64, the image's place in the evaluation set.
-            files: (B,) int64, one number for one file; by default no query's file is in the gallery.
+            in_query: (B,) bool, whether the image is a query; the others are gallery images.
+            indices: (B,) int64, the image's position in the evaluation set.
+            files: (B,) int64, a number for each file; by default no query's file is in the gallery.
         """
         self.features.append(features.detach().float())
         self.identities.append(identities)
@@ -139,7 +139,7 @@ class RetrievalMetric(Metric):
         return tuple(parts)
 
     def compute(self) -> dict[str, Tensor]:
-        """The scores of `Retrieval.scores`, in per cent, float64; details are left in `result`."""
+        """Compute the scores of `Retrieval.scores`, in per cent, float64; `result` keeps the details."""
         query_features, query, gallery_features, gallery = self.gathered()
         distances: Distances = FeatureDistances(query_features, gallery_features, self.distance)
         self.result = self.score(distances, query, gallery)
@@ -162,7 +162,7 @@ class RetrievalMetric(Metric):
         }
 
     def process(self) -> tuple[int, int]:
-        """Number of this process, and of how many that work on the same images."""
+        """Rank of this process, and the number of processes that work on the same images."""
         shared = self._is_synced and torch.distributed.is_initialized()
         return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
 
@@ -185,7 +185,7 @@ class RetrievalMetric(Metric):
 
 
 def gather(found: MatchRanks, keep: int) -> MatchRanks:
-    """All processes' ranks, in the order of the queries."""
+    """Gather the ranks of all processes, in the order of the queries."""
     queries, counts, ranks, distances, impostors = (
         torch.cat(gather_all_tensors(values))
         for values in (found.queries, found.counts, found.ranks, found.distances, found.impostors)

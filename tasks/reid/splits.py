@@ -1,4 +1,4 @@
-"""The common form of all re-identification data sets: images of known identity and camera, in three splits."""
+"""The common form of all re-identification data sets: images with known identity and camera, in three splits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,36 +10,36 @@ class PersonImage(NamedTuple):
     """One cropped person."""
 
     path: str
-    """Relative to the root of its splits, with forward slashes."""
+    """Path relative to the root of its splits, with forward slashes."""
 
     identity: int
-    """As the data set numbers it. Market-1501's distractors are identity 0, which no query has."""
+    """Number used by the data set. Market-1501's distractors are identity 0, which no query has."""
 
     camera: int
-    """From 0. A gallery image of the query's identity and camera is junk for that query."""
+    """Camera number from 0. A gallery image of the query's identity and camera is junk for that query."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The images of a data set, each split sorted by path, so that they are the same on every machine."""
+    """The images of a data set, each split sorted by path, so that the order is the same on every machine."""
 
     root: Path
-    """The folder that the images' paths are relative to."""
+    """The folder to which the images' paths are relative."""
 
     train: Sequence[PersonImage]
-    """Empty where only scores are asked for."""
+    """Training images; empty if only scores are needed."""
 
     query: Sequence[PersonImage]
     gallery: Sequence[PersonImage]
 
     published: Mapping[str, int] = field(default_factory=dict)
-    """Published numbers of the genuine set, by the names that `counts` gives them; empty where there are none."""
+    """Published numbers of the genuine set, by the same names as in `counts`; empty if there are none."""
 
     identity_names: Mapping[int, str] = field(default_factory=dict)
-    """Names of identities, where a data set has others than their numbers."""
+    """Names of identities, if the data set has names other than their numbers."""
 
     def counts(self) -> dict[str, int]:
-        """The number of images and of identities of each split that is there: `{"train images": ..., ...}`."""
+        """The numbers of images and of identities of each non-empty split: `{"train images": ..., ...}`."""
         found = {}
         for name, images in (("train", self.train), ("query", self.query), ("gallery", self.gallery)):
             if not images:
@@ -50,7 +50,7 @@ class Splits:
 
 
 def searchable(images: Sequence[PersonImage]) -> list[int]:
-    """Identities that can be searched for: seen by two cameras, or with two images where all are of one; sorted."""
+    """Identities that can be queries, sorted: seen by two cameras, or, if there is only one camera, in two images."""
     cameras: dict[int, set[int]] = {}
     counts: dict[int, int] = {}
     for image in images:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from relattn.tasks.segmentation.labels import IGNORED
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for news when it is imported
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise its import looks for updates online
 import albumentations as A
 
 Pixels = NDArray[Any]
@@ -20,29 +20,29 @@ STATISTICS: dict[Normalisation, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "caffe": ((102.9801 / 255, 115.9465 / 255, 122.7717 / 255), (1 / 255, 1 / 255, 1 / 255)),
 }
-"""Mean and standard deviation of RGB in [0, 1]. OCNet's subtracts means from RGB that are those of BGR, and it is this
-that its published networks were trained with; pixels stay 0 to 255."""
+"""Mean and standard deviation of RGB in [0, 1]. OCNet subtracts BGR means from RGB images with values from 0 to 255,
+and its published networks were trained that way."""
 
 
 @dataclass
 class Augmentation:
-    """How training images are varied; the defaults are OCNet's, whose settings the paper takes."""
+    """Options of the augmentation of training images; the defaults are OCNet's, whose settings the paper uses."""
 
     scales: tuple[float, float] = (0.5, 2.1)
-    """The smallest and the largest scale, both included."""
+    """Minimum and maximum scale, both included."""
 
     step: float = 0.1
-    """From one scale to the next; each is as likely."""
+    """Difference between successive scales, which are equally likely."""
 
     flip: float = 0.5
     """Probability of a horizontal flip."""
 
 
 class RandomScaledCrop(A.DualTransform):
-    """Scales an image and cuts out a window at a random place, in one step: only the window is ever computed.
+    """Scales an image and crops a window at a random position, in one step: only the window is ever computed.
 
-    The image is interpolated bilinearly and without smoothing, as `cv2.resize` does it, the labels take the nearest
-    pixel's. Where the scaled image is smaller than the window, all of it is kept, and what is returned is smaller.
+    The image is interpolated bilinearly and without smoothing, like `cv2.resize`; the labels are those of the nearest
+    pixel. If the scaled image is smaller than the window, all of it is kept, and the result is smaller.
     """
 
     def __init__(self, size: tuple[int, int], scales: tuple[float, float], step: float) -> None:
@@ -61,7 +61,7 @@ class RandomScaledCrop(A.DualTransform):
         return {"window": window, "start": start, "ratio": ratio}
 
     def apply(self, img: Pixels, window: Any, start: Any, ratio: Any, **params: Any) -> Pixels:
-        # Pixel p of the window has its middle at (start + p + 1/2) * ratio of the image.
+        # The centre of the window's pixel p is at (start + p + 1/2) * ratio in the image.
         shift = [(first + 0.5) * part - 0.5 for first, part in zip(start, ratio, strict=True)]
         matrix = np.array([[ratio[1], 0, shift[1]], [0, ratio[0], shift[0]]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -78,8 +78,8 @@ class RandomScaledCrop(A.DualTransform):
 class Pipeline:
     """Turns `(H, W, 3)` uint8 RGB and `(H, W)` uint8 train ids into a float32 image, normalised, and its labels.
 
-    A random scale, padding at the bottom and at the right with 0 (the mean colour) and ignored labels, a random window
-    of `size`, and a flip.
+    The steps are a random scale, padding at the bottom and on the right with 0 (the mean colour) and ignored labels, a
+    random window of `size`, and a flip.
     """
 
     def __init__(
@@ -89,8 +89,8 @@ class Pipeline:
 
         Args:
             size: Height and width of the windows.
-            augmentation: How images are varied.
-            normalisation: Whose mean and standard deviation.
+            augmentation: Options of the augmentation.
+            normalisation: Name of the mean and standard deviation in `STATISTICS`.
         """
         self.steps: list[A.BasicTransform] = [
             RandomScaledCrop(size, augmentation.scales, augmentation.step),
@@ -101,10 +101,10 @@ class Pipeline:
         self.compose = A.Compose(self.steps)
 
     def __call__(self, image: Pixels, labels: Pixels, seed: int) -> tuple[Pixels, Pixels]:
-        """Process an image and its labels; the same seed does the same to them.
+        """Process an image and its labels; the same seed gives the same result.
 
-        Each step is seeded by itself: `Compose.set_random_seed` gives all the same seed, and then the scale of an image
-        would tell whether it is flipped.
+        Each step has its own seed: `Compose.set_random_seed` would give all steps the same one, so that scale and flip
+        would be correlated.
         """
         for number, step in enumerate(self.steps):
             step.set_random_seed(int(np.random.SeedSequence((seed, number)).generate_state(1)[0]))

@@ -1,6 +1,6 @@
-"""CamVid in the layout of SegNet: `train`, `val` and `test`, and `trainannot` and so on with files of the same names.
+"""CamVid in SegNet's layout: `train`, `val` and `test`, and `trainannot` etc. with label files of the same names.
 
-480 x 360 frames of driving video; label images hold 0 to 10 for the classes and 11 for what is not labelled.
+480 x 360 frames of driving video; label images contain 0 to 10 for the classes and 11 for unlabelled pixels.
 
 Brostow, Fauqueur and Cipolla, "Semantic object classes in video", Pattern Recognition Letters 2009; the 11 classes
 and the split are those of Badrinarayanan, Kendall and Cipolla, "SegNet", PAMI 2017.
@@ -17,14 +17,14 @@ PUBLISHED = {"train": 367, "val": 101, "test": 233}
 
 
 def find_camvid(root: Path, splits: Sequence[str] = tuple(PUBLISHED)) -> Path:
-    """The folder that holds the images and labels of the splits.
+    """Find the folder that contains the images and labels of the splits.
 
     Args:
-        root: This folder, or the one that holds it as `CamVid`.
-        splits: Those that are needed.
+        root: This folder, or the one that contains it as `CamVid`.
+        splits: The splits that are needed.
 
     Raises:
-        MissingFileError: If it is not there, or folders are missing.
+        MissingFileError: If it does not exist, or folders are missing.
     """
     wanted = [f"{split}{kind}" for split in splits for kind in ("", "annot")]
     for folder in (root / nesting for nesting in NESTINGS):
@@ -41,10 +41,10 @@ def find_camvid(root: Path, splits: Sequence[str] = tuple(PUBLISHED)) -> Path:
 
 
 def read_camvid(folder: Path, split: str) -> list[LabelledImage]:
-    """The images of a split, sorted.
+    """List the images of a split, sorted.
 
     Args:
-        folder: As `find_camvid` finds it.
+        folder: The folder found by `find_camvid`.
         split: `train`, `val` or `test`.
 
     Raises:

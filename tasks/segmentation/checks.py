@@ -1,4 +1,4 @@
-"""What label images show before anything is trained: classes that no pixel has, other numberings, lossy files."""
+"""What label images reveal before training: classes without pixels, other numberings, lossy files."""
 
 import warnings
 from collections.abc import Iterable
@@ -14,20 +14,20 @@ from relattn.tasks.segmentation.labels import IGNORED, LabelMap, ranges
 from relattn.tasks.segmentation.pairs import LabelledImage
 
 LEAST = 20
-"""Label images that are read at least; all are read until each class has been seen."""
+"""Minimum number of label images that are read; more are read until each class has been seen."""
 
 MOSTLY_IGNORED = 0.5
-"""Share of ignored pixels from which on it is asked whether they are a class."""
+"""Share of ignored pixels above which a warning is given."""
 
 
 def count_values(root: Path, pairs: Iterable[LabelledImage], label_map: LabelMap, *, stop: bool) -> NDArray[np.int64]:
-    """How many pixels have each value in label images, `(256,)`.
+    """Count how many pixels have each value in label images, `(256,)`.
 
     Args:
-        root: The folder that paths are relative to.
+        root: The folder to which paths are relative.
         pairs: Images with their labels.
-        label_map: Says which values are classes.
-        stop: Whether to stop when every class has been seen, after `LEAST` images.
+        label_map: Defines which values are classes.
+        stop: Whether to stop once every class has been seen, after `LEAST` images at the earliest.
 
     Raises:
         InputError: If a file cannot be read, or has a value that the set does not have.
@@ -44,15 +44,16 @@ def count_values(root: Path, pairs: Iterable[LabelledImage], label_map: LabelMap
 
 
 def check_values(counts: NDArray[np.int64], label_map: LabelMap, *, published: bool) -> None:
-    """Refuse label images of another numbering, and those that lack a class.
+    """Refuse label images with another numbering, and label images that lack a class.
 
     Args:
-        counts: As `count_values` gives them.
+        counts: The counts from `count_values`.
         label_map: The classes.
-        published: Whether the classes are those of a published set, of which a part may lack some: that is warned of.
+        published: Whether the classes are those of a published set. A part of it may lack some, which only causes a
+            warning.
 
     Raises:
-        InputError: With the values that there are.
+        InputError: With the values that occur.
     """
     ids, name = label_map.ids.tolist(), label_map.name
     values, total = np.flatnonzero(counts).tolist(), max(int(counts.sum()), 1)
@@ -87,10 +88,10 @@ def check_values(counts: NDArray[np.int64], label_map: LabelMap, *, published: b
 
 
 def check_label_files(root: Path, pairs: Iterable[LabelledImage]) -> None:
-    """Refuse label images that are compressed with loss, and name images that are turned while their labels are not.
+    """Refuse label images compressed with loss, and warn of images that EXIF rotates while their labels stay unrotated.
 
     Raises:
-        InputError: If a label image is a JPEG, for example.
+        InputError: If a label image is compressed with loss, for example a JPEG.
     """
     turned = []
     for pair in pairs:

@@ -1,8 +1,8 @@
-"""Cityscapes, from its official folders as they are unpacked.
+"""Cityscapes, in its official folders as unpacked.
 
 `leftImg8bit/<split>/<city>/<city>_<sequence>_<frame>_leftImg8bit.png`, and `..._gtFine_labelIds.png` under `gtFine`.
-Ids are translated when labels are read, so that `labelTrainIds` images need not be made. The labels of test are
-withheld: its label images are void, and are not read.
+Ids are translated when labels are read, so `labelTrainIds` images are not needed. The labels of test are withheld: its
+label images are void and are not read.
 
 Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016.
 """
@@ -18,17 +18,17 @@ IMAGES, LABELS = "leftImg8bit", "gtFine"
 IMAGE_END, LABELS_END = "_leftImg8bit.png", "_gtFine_labelIds.png"
 NESTINGS = ("cityscapes", "Cityscapes", ".")
 PUBLISHED = {"train": 2_975, "val": 500}
-"""Images with labels; there are 1,525 of test, without."""
+"""Numbers of images with labels; test has 1,525 without."""
 
 
 def find_cityscapes(root: Path) -> Path:
-    """The folder that holds `leftImg8bit` and `gtFine`.
+    """Find the folder that contains `leftImg8bit` and `gtFine`.
 
     Args:
-        root: This folder, or the one that holds it as `cityscapes`.
+        root: This folder, or the one that contains it as `cityscapes`.
 
     Raises:
-        MissingFileError: If it is not there, or holds only one of the two.
+        MissingFileError: If it does not exist, or contains only one of the two.
     """
     for folder in (root / nesting for nesting in NESTINGS):
         there = [name for name in (IMAGES, LABELS) if (folder / name).is_dir()]
@@ -44,10 +44,10 @@ def find_cityscapes(root: Path) -> Path:
 
 
 def read_cityscapes(folder: Path, split: str, *, labels: bool = True) -> list[LabelledImage]:
-    """The images of a split, sorted; of test always without labels.
+    """List the images of a split, sorted; those of test always without labels.
 
     Args:
-        folder: As `find_cityscapes` finds it.
+        folder: The folder found by `find_cityscapes`.
         split: `train`, `val` or `test`.
         labels: Whether labels are needed.
 
@@ -64,12 +64,12 @@ def read_cityscapes(folder: Path, split: str, *, labels: bool = True) -> list[La
         if not images:
             raise MissingFileError(f"{what}: there is no image in {folder / IMAGES / split}. Unpack the archive again.")
         return [LabelledImage(path, None) for _, path in images]
-    # Polygons, colours and instances are beside them.
+    # The same folder also contains polygons, colours and instances.
     found = [path for path in images_below(folder / LABELS / split).paths if path.endswith(LABELS_END)]
     masks = [(name.removesuffix(LABELS_END), f"{LABELS}/{split}/{name}") for name in found]
     return matched(images, masks, what, folder)
 
 
 def has_test(folder: Path) -> bool:
-    """Whether the images of test are there."""
+    """Whether the images of test exist."""
     return (folder / IMAGES / "test").is_dir()

@@ -1,4 +1,4 @@
-"""The scores of a segmentation as a torchmetrics metric: fed by batches, the same from one process or several."""
+"""The scores of a segmentation as a torchmetrics metric, updated by batches; independent of the number of processes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from relattn.metrics.confusion import ConfusionScores, confusion_matrix, score_c
 
 
 class ConfusionMetric(Metric):
-    """Gathers a confusion matrix of every image, and scores their sum.
+    """Gathers a confusion matrix for every image, and scores their sum.
 
-    Images carry their index in the evaluation set, which lets images that a distributed sampler repeats count once. The
-    matrices are integers: batches, their order, and processes change no score.
+    Images carry their index in the evaluation set, so that images repeated by a distributed sampler count once. The
+    matrices are integers, so that neither batches, nor their order, nor processes change a score.
     """
 
     full_state_update = False
@@ -31,7 +31,7 @@ class ConfusionMetric(Metric):
         Args:
             classes: Number of classes, or their names.
             ignore: Label of pixels that do not count.
-            arguments: torchmetrics' own.
+            arguments: Passed to torchmetrics' `Metric`.
         """
         super().__init__(**arguments)
         self.names = [str(number) for number in range(classes)] if isinstance(classes, int) else list(classes)
@@ -42,7 +42,7 @@ class ConfusionMetric(Metric):
 
     @property
     def score_names(self) -> list[str]:
-        """Names of what `compute` gives."""
+        """Names of the scores that `compute` returns."""
         return ["mIoU", "pixel_accuracy", "mean_accuracy", *(f"IoU/{name}" for name in self.names)]
 
     def update(self, predictions: Tensor, labels: Tensor, indices: Tensor) -> None:
@@ -51,7 +51,7 @@ class ConfusionMetric(Metric):
         Args:
             predictions: (B, H, W) integer, classes.
             labels: (B, H, W) integer, classes or `ignore`.
-            indices: (B,) int64, the image's place in the evaluation set.
+            indices: (B,) int64, the image's position in the evaluation set.
         """
         for prediction, label in zip(predictions, labels, strict=True):
             matrix = confusion_matrix(prediction, label, len(self.names), ignore=self.ignore)
@@ -73,9 +73,9 @@ class ConfusionMetric(Metric):
         return matrices[first].sum(dim=0)
 
     def compute(self) -> dict[str, Tensor]:
-        """`mIoU`, `pixel_accuracy`, `mean_accuracy` and `IoU/<class>`, in per cent, float64.
+        """Compute `mIoU`, `pixel_accuracy`, `mean_accuracy` and `IoU/<class>`, in per cent, float64.
 
-        Scores are left in `result`; classes without one are NaN.
+        `result` keeps the scores; classes without a score are NaN.
         """
         self.result = score_confusion(self.matrix())
         return {

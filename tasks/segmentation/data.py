@@ -29,8 +29,8 @@ from relattn.tasks.segmentation.pairs import LabelledImage, check_pairs, differe
 class SegmentationImages(ImageSet):
     """Images of a split with their labels, as samples for the network.
 
-    A sample is `image` (H, W, 3) float32, `label` (H, W) uint8 train ids, 255 to be ignored, and `index`, its place in
-    the split.
+    A sample is `image` (H, W, 3) float32, `label` (H, W) uint8 train ids, with 255 for pixels to ignore, and `index`,
+    its position in the split.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class SegmentationImages(ImageSet):
         """Keep the images.
 
         Args:
-            root: The folder that their paths are relative to.
+            root: The folder to which the paths are relative.
             pairs: The images with their label images.
             preprocessing: How evaluation prepares an image.
             label_map: Translates labels, and predictions back.
-            augmentation: How training varies them; None for images as evaluation has them.
+            augmentation: Augmentation of training images; None for images as in evaluation.
         """
         self.root, self.pairs, self.label_map = root, list(pairs), label_map
         self.preprocessing, self.augmentation = preprocessing, augmentation
@@ -84,21 +84,21 @@ class SegmentationImages(ImageSet):
             raise InputError(different_sizes(file, ids.shape, size))
 
     def labels(self, index: int) -> Labels | None:
-        """Train ids of an image, (H, W), before anything is done to it; None if they are not public."""
+        """Train ids of an image, (H, W), before any processing; None if they are not public."""
         pair = self.pairs[index]
         if pair.labels is None:
             return None
         return self.label_map.to_train(read_labels(self.root / pair.labels), self.root / pair.labels)
 
     def label_ids(self, predictions: Labels) -> Labels:
-        """The ids that the set's label images have for predicted train ids."""
+        """Translate predicted train ids to the ids of the set's label images."""
         return self.label_map.to_ids(predictions)
 
     def decode(self, index: int) -> tuple[NDArray[np.uint8], Labels]:
-        """Read an image, (H, W, 3) RGB, and its train ids, (H, W), at the size that evaluation has them.
+        """Read an image, (H, W, 3) RGB, and its train ids, (H, W), at the size used in evaluation.
 
         Raises:
-            InputError: If one cannot be read, or they are not of one size.
+            InputError: If one cannot be read, or their sizes differ.
         """
         pair = self.pairs[index]
         pixels, labels = read_image(self.root / pair.image), self.labels(index)
@@ -112,7 +112,7 @@ class SegmentationImages(ImageSet):
         return image, labels
 
     def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
-        """Read and process an image and its labels."""
+        """Read and prepare an image and its labels."""
         image, label = self.decoded(request.index)
         if self.augmentation is None:
             prepared: NDArray[Any] = self.preprocessing.normalise(image)
@@ -125,13 +125,13 @@ class SegmentationData(ImageData):
     """Random windows of the training images, shuffled, and whole images for evaluation."""
 
     label_map: LabelMap
-    """The classes, and how label images and predictions hold them."""
+    """The classes, and their values in label images and predictions."""
 
     published: Mapping[str, int] = {}
-    """How many images each split of the genuine set has that has labels."""
+    """Number of labelled images in each split of the genuine set."""
 
     class_weights: Sequence[float] | None = None
-    """Weights of the classes in the loss that the paper's settings have for this set."""
+    """Class weights in the loss that the paper's settings use for this set."""
 
     ignore_label = IGNORED
 
@@ -157,23 +157,23 @@ class SegmentationData(ImageData):
         """Define the data.
 
         Args:
-            root: The folder that holds the set's own folder.
-            crop: Height and width of the windows that are trained on, in pixels. Where a scaled image is smaller,
-                it is padded at the bottom and at the right, with labels that are ignored.
-            batch_size: Images of one step, over all GPUs together.
-            augmentation: How training images are varied.
-            normalisation: `imagenet`: mean and standard deviation that timm's weights expect. `caffe`: OCNet's means,
-                and pixels from 0 to 255.
-            image_scale: What all images and labels are shrunk by, evaluation's too, for small runs. Scores at another
-                scale than 1 do not compare with published ones.
-            eval_batch_size: Images of one step of evaluation, on each GPU; above 1 only where all have one size.
-            arguments: Shared by all sets of images, see `ImageData`.
+            root: The folder that contains the set's own folder.
+            crop: Height and width of the training windows, in pixels. If a scaled image is smaller, it is padded at the
+                bottom and on the right, with labels that are ignored.
+            batch_size: Images per step, over all GPUs together.
+            augmentation: Augmentation of training images.
+            normalisation: `imagenet`, the mean and standard deviation that timm's weights expect, or `caffe`, OCNet's
+                means, with pixels from 0 to 255.
+            image_scale: Scale factor of all images and labels, also in evaluation, for small runs. Scores at
+                scales other than 1 are not comparable with published ones.
+            eval_batch_size: Images per evaluation step on each GPU; above 1 only if all images have the same size.
+            arguments: Arguments shared by all image data sets, see `ImageData`.
 
         Raises:
             InputError: If a number is out of range.
         """
         self.expect(crop=(min(crop), 16))
-        # By name: jsonargparse reads this call to learn that `image_size` is no option of these sets.
+        # Passed by name: jsonargparse reads this call to learn that `image_size` is not an option of these sets.
         super().__init__(root, image_size=crop, batch_size=batch_size, eval_batch_size=eval_batch_size, **arguments)
         name = type(self).__name__
         if not 0 < image_scale <= 4:
@@ -192,8 +192,8 @@ class SegmentationData(ImageData):
     def preprocessing(self) -> Preprocessing:
         """Whole images at their own size, as the paper tests them.
 
-        Nothing is resized unless `image_scale` is set, which no recipe of the papers does, so that the filter is no
-        choice. Crops of training are scaled by OpenCV's filter, as in OCNet's code, whose settings the paper follows.
+        Nothing is resized unless `image_scale` is set, which no recipe of the papers does, so the filter is not an
+        option. Training crops are scaled by OpenCV's filter, as in OCNet's code, whose settings the paper follows.
         """
         mean, std = STATISTICS[self.normalisation]
         how: Resize = "none" if self.image_scale == 1 else "scale"
@@ -236,7 +236,7 @@ class SegmentationData(ImageData):
         self.origin = origin(type(self).__name__, folder, counts, published)
 
     def check_images(self, folder: Path, splits: Mapping[str, list[LabelledImage]]) -> set[tuple[int, int]]:
-        """Check the files, and give the sizes of images."""
+        """Check the files and return the sizes of the images."""
         everything = sorted({pair for pairs in splits.values() for pair in pairs}, key=lambda pair: pair.image)
         if self.check_files:
             return check_pairs(folder, everything)
@@ -251,11 +251,11 @@ class SegmentationData(ImageData):
             check_values(counts, label_map, published=bool(self.published))
 
     def class_shares(self) -> dict[str, float]:
-        """The part of the labelled training pixels that each class has; reads all label images."""
+        """The share of each class in the labelled training pixels; reads all label images."""
         return dict(zip(self.label_map.classes, self.class_frequencies().tolist(), strict=True))
 
     def class_frequencies(self) -> NDArray[np.float64]:
-        """The part of the labelled training pixels that each class has, (C,); reads all label images, once."""
+        """The share of each class in the labelled training pixels, (C,); reads all label images, once."""
         counts = np.zeros(256, np.int64)
         train = self.sets["train"]
         for index in range(len(train)):

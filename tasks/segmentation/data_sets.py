@@ -1,4 +1,4 @@
-"""The data sets that `--data` names, each a few lines over its reader."""
+"""The data sets for `--data`, each a thin wrapper around its reader."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,12 +29,12 @@ class Cityscapes(SegmentationData):
         """Define the data.
 
         Args:
-            root: The folder that holds `cityscapes`, or `leftImg8bit` and `gtFine`.
-            test_split: What `relattn test` scores: the labels of the official test images are withheld. The paper
-                gives the score on the training images as well, whole and unvaried.
-            predict_split: What `relattn predict` writes predictions of; by default the official test images where they
-                are there, else validation's.
-            arguments: Shared by all sets, see `SegmentationData`.
+            root: The folder that contains `cityscapes`, or `leftImg8bit` and `gtFine`.
+            test_split: The split that `relattn test` scores; the labels of the official test images are withheld. The
+                paper also gives the score on the training images, whole and without augmentation.
+            predict_split: The split for which `relattn predict` writes predictions; by default the official test images
+                if they exist, else the validation images.
+            arguments: Arguments shared by all segmentation data sets, see `SegmentationData`.
         """
         super().__init__(root, **arguments)
         self.test_split, self.predict_split = test_split, predict_split
@@ -69,10 +69,10 @@ class CamVid(SegmentationData):
         """Define the data.
 
         Args:
-            root: The folder that holds `CamVid`, or its six folders.
-            crop: Height and width of the windows that are trained on, in pixels.
-            train_on_val: Whether the validation images are trained on as well, as many papers do that report test.
-            arguments: Shared by all sets, see `SegmentationData`.
+            root: The folder that contains `CamVid`, or its six folders.
+            crop: Height and width of the training windows, in pixels.
+            train_on_val: Whether to train on the validation images as well, as many papers that report test scores do.
+            arguments: Arguments shared by all segmentation data sets, see `SegmentationData`.
         """
         super().__init__(root, crop=crop, **arguments)
         self.train_on_val = train_on_val

@@ -1,4 +1,4 @@
-"""The figure that segmentation has of its own: images with their truth, prediction and errors."""
+"""The figure specific to segmentation: images with their truth, prediction and errors."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ def segmentation(task: "Task", data: Data, options: FigureOptions) -> MeasuredFi
 
 
 def images_with_truth(data: Data, options: FigureOptions) -> Iterator[tuple[Pixels, Labels | None]]:
-    """Images `(H, W, 3)` of the size that evaluation has them, and their train ids `(H, W)` where they are known."""
+    """Images `(H, W, 3)` at the size used in evaluation, and their train ids `(H, W)` if they are known."""
     if options.files is not None:
         for file in options.files:
             yield data.preprocessing().resized(read_image(file)), None

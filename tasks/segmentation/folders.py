@@ -1,6 +1,6 @@
-"""Images of one's own with label images, in two folders: `images/{train,val,test}` and `labels/{train,val,test}`.
+"""Your own images with label images, in two folders: `images/{train,val,test}` and `labels/{train,val,test}`.
 
-Without folders of splits in them, or without one of them, a share of the training images is held out.
+If the folders of all or some splits are missing, a share of the training images is held out instead.
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ from relattn.tasks.shares import check_shares, split_by_shares
 SPLITS = ("train", "val", "test")
 
 TEST_SHARE = 0.2
-"""Where there is neither a folder for it nor a share of the user's."""
+"""Share held out for the test if there is neither a folder for it nor a share given by the user."""
 
 
 class Folders(SegmentationData):
     """Your own images with label images: `images/{train,val,test}` and `labels/{train,val,test}`, or a share held out.
 
-    Label images have one channel, or a palette whose indices count, in a format without loss such as PNG. An image and
-    its labels have the same path in the two folders, but for what the names end in. Without `test` validation's images
-    are tested on.
+    Label images have one channel, or a palette whose indices count, in a lossless format such as PNG. An image and its
+    labels have the same path in the two folders, apart from their suffixes. Without `test`, the validation images serve
+    as the test set.
     """
 
     holding_out = "--data.validation 0.2 holds out that share of the training images"
@@ -49,22 +49,23 @@ class Folders(SegmentationData):
         """Define the data.
 
         Args:
-            root: The folder that holds the two folders.
+            root: The folder that contains the two folders.
             classes: Names of the classes, in the order of their ids.
-            ids: The value that label images hold for each class: `[0,255]` for masks of black and white, `[1,2,3]`
-                where 0 is void; by default 0, 1, ...
+            ids: The value in label images of each class: `[0,255]` for masks of black and white, `[1,2,3]` if 0 is
+                void; by default 0, 1, ...
             ignored: Values of pixels that are neither trained on nor scored; by default 255, unless it is a class's.
             images: The folder of images, relative to `root`.
             labels: The folder of label images, which may be the same.
-            image_suffix: What names of images end in, before the dot, and those of their labels do not; other files in
+            image_suffix: Ending of image names, before the dot, which their labels' names do not have; other files in
                 their folder are left out.
-            label_suffix: What names of label images end in, before the dot: `_mask` for `a_mask.png` of `a.jpg`.
-            validation: Without `val`, the share of training's images that is held out for validation. With 0 the curves
-                of a run are drawn on the test set; nothing is chosen by them.
-            test: Without `test`, the share of training's images that is held out for the test; by default 0.2, or 0
-                where there is `val`, which is then tested on.
-            split_seed: What those shares are drawn by: not by the run's seed, so that all seeds have the same test.
-            arguments: Shared by all sets, see `SegmentationData`.
+            label_suffix: Ending of label image names, before the dot: `_mask` for `a_mask.png` of `a.jpg`.
+            validation: Without `val`, the share of the training images that is held out for validation. With 0, the
+                curves of a run are drawn on the test set; nothing is chosen by them.
+            test: Without `test`, the share of the training images that is held out for the test; by default 0.2, or 0
+                if there is `val`, which then serves as the test set.
+            split_seed: Seed of the split into these shares. It is independent of the run's seed, so that runs with
+                different seeds have the same test set.
+            arguments: Arguments shared by all segmentation data sets, see `SegmentationData`.
 
         Raises:
             InputError: If there is no class, or ids or shares are out of range.
@@ -109,7 +110,7 @@ class Folders(SegmentationData):
         return self.root, {split: found[split] for split in splits}
 
     def held_out(self, splits: Sequence[str], there: Sequence[str]) -> dict[str, list[LabelledImage]]:
-        """The images of the splits that are needed, those without a folder held out of training's."""
+        """Find the images of the required splits; those without a folder are held out of training."""
         share = self.test if self.test is not None else 0.0 if {"val", "test"} & {*there} else TEST_SHARE
         shares = {"test": 0.0 if "test" in there else share, "val": 0.0 if "val" in there else self.validation}
         drawn_from_train = "train" in splits or any(shares.values())
@@ -123,10 +124,10 @@ class Folders(SegmentationData):
         return found
 
     def files(self, kind: str, split: str) -> list[tuple[str, str]]:
-        """Key and path of each image (`images`) or label image (`labels`) of a split: names end as they should.
+        """Key and path of each image (`images`) or label image (`labels`) of a split whose name ends as required.
 
         Raises:
-            MissingFileError: If their folder is not there.
+            MissingFileError: If their folder does not exist.
         """
         place = "/".join(filter(None, (self.places[kind], split)))
         if not (self.root / place).is_dir():
@@ -147,9 +148,9 @@ class Folders(SegmentationData):
         return found
 
     def split(self, split: str) -> list[LabelledImage]:
-        """The images of a split, paired with their labels by their names."""
+        """List the images of a split, paired with their labels by their names."""
         return matched(self.files("images", split), self.files("labels", split), f"Folders {split}".strip(), self.root)
 
     def unlabelled(self, split: str) -> list[LabelledImage]:
-        """The images of a split without their labels, for predictions."""
+        """List the images of a split without their labels, for prediction."""
         return [LabelledImage(path, None) for path in by_keys(self.files("images", split)).values()]

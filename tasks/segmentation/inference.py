@@ -1,6 +1,6 @@
 """How an image is segmented: whole or by windows, at one scale or several, flipped or not.
 
-Published numbers differ by more than many gains do, for the way of inference alone, so that every number names its way:
+The way of inference alone changes published numbers by more than many gains, so every number is reported with it:
 `str(Inference(...))`. arXiv 1904.02998 and OCNet, whose setting it follows, segment whole images at one scale.
 """
 
@@ -21,17 +21,17 @@ Network = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Inference:
-    """A way to segment images; printed as numbers are to be reported, for example `slide 769/513`.
+    """A way to segment images; printed in the form in which numbers are reported, for example `slide 769/513`.
 
     Attributes:
-        crop: Height and width of the windows in pixels; None for whole images. Where an image is smaller, so is the
+        crop: Height and width of the windows in pixels; None for whole images. If an image is smaller, so is the
             window.
-        stride: By how much windows move, down and across; None for two thirds of the crop, rounded up. The last window
-            of a row or column is moved back into the image.
-        scales: Factors by which images are resized, bilinear, before they are segmented.
+        stride: Step of the windows, down and across; None for two thirds of the crop, rounded up. The last window of a
+            row or column is moved back into the image.
+        scales: Factors by which images are resized, bilinearly, before they are segmented.
         flip: Whether the mirrored image is segmented as well.
-        average: What overlapping windows, scales and mirrored images are averaged as: `"softmax"`, probabilities, or
-            `"logits"`.
+        average: What is averaged over overlapping windows, scales and mirrored images: `"softmax"` for probabilities,
+            or `"logits"`.
     """
 
     crop: tuple[int, int] | None = None
@@ -41,7 +41,7 @@ class Inference:
     average: Literal["softmax", "logits"] = "softmax"
 
     def __post_init__(self) -> None:
-        """Check what was asked for.
+        """Check the options.
 
         Raises:
             InputError: If a size or a scale is not positive, windows leave gaps, or `average` is unknown.
@@ -60,12 +60,12 @@ class Inference:
             raise InputError(f"average is {self.average!r}, expected 'softmax' or 'logits'.")
 
     def steps(self) -> tuple[int, int]:
-        """By how much windows move, down and across."""
+        """Step of the windows, down and across."""
         assert self.crop is not None
         return self.stride or (-(-2 * self.crop[0] // 3), -(-2 * self.crop[1] // 3))
 
     def __str__(self) -> str:
-        """Say the way as numbers are reported with it: `whole`, `slide 769/513`, `ms 0.75,1.0,1.25 + flip`."""
+        """Format the way of inference as it is reported: `whole`, `slide 769/513`, `ms 0.75,1.0,1.25 + flip`."""
         parts = [] if self.crop is None else [f"slide {sides(self.crop)}/{sides(self.steps())}"]
         if self.scales != (1.0,):
             parts.append("ms " + ",".join(str(float(scale)) for scale in self.scales))
@@ -75,19 +75,19 @@ class Inference:
 
     @torch.no_grad()
     def predict(self, network: Network, images: Tensor) -> Tensor:
-        """Segment images `(B, channels, H, W)`; returns the class of every pixel, `(B, H, W)` int64."""
+        """Segment images `(B, channels, H, W)`; return the class of every pixel, `(B, H, W)` int64."""
         return self.scores(network, images).argmax(dim=1)
 
     @torch.no_grad()
     def scores(self, network: Network, images: Tensor) -> Tensor:
-        """Average the views of images `(B, channels, H, W)`.
+        """Average the scores of images `(B, channels, H, W)` over scales and flips.
 
         Args:
-            network: In eval mode.
+            network: The network in evaluation mode.
             images: Normalised as the network expects them.
 
         Returns:
-            Probabilities, or logits, `(B, classes, H, W)`, in float32 at least.
+            Probabilities or logits, `(B, classes, H, W)`, in float32 or higher precision.
         """
         total: Tensor | None = None
         for scale in self.scales:
@@ -102,7 +102,7 @@ class Inference:
         return total if views == 1 else total / views
 
     def view(self, network: Network, images: Tensor) -> Tensor:
-        """Segment images whole, or window by window with the mean where windows overlap."""
+        """Segment images whole, or window by window, averaging where windows overlap."""
         if self.crop is None:
             return self.call(network, images)
         (rows, height), (columns, width) = (
@@ -124,24 +124,24 @@ class Inference:
         return total.div_(counts)
 
     def call(self, network: Network, images: Tensor) -> Tensor:
-        """Probabilities or logits of what the network sees at once."""
+        """Compute probabilities or logits of one input of the network."""
         logits = network(images)
         logits = logits if logits.element_size() >= 4 else logits.float()
         return logits.softmax(dim=1) if self.average == "softmax" else logits
 
 
 def places(length: int, crop: int, stride: int) -> tuple[list[int], int]:
-    """Where windows begin along a side of an image, and how long they are; the last ends where the image does."""
+    """Starts of the windows along a side of an image, and their length; the last one ends where the image does."""
     crop = min(crop, length)
     count = math.ceil((length - crop) / stride) + 1
     return [min(number * stride, length - crop) for number in range(count)], crop
 
 
 def resize(x: Tensor, size: list[int] | torch.Size) -> Tensor:
-    """Resize `(B, C, H, W)`, pixels being areas; what has the size already is returned as it is."""
+    """Resize `(B, C, H, W)` with half-pixel centres; return an input that already has the size unchanged."""
     return x if list(x.shape[2:]) == list(size) else F.interpolate(x, size=tuple(size), mode="bilinear")
 
 
 def sides(size: tuple[int, int]) -> str:
-    """A height and width in words: one number for a square."""
+    """Format a height and width: one number for a square."""
     return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"

@@ -1,4 +1,4 @@
-"""Label images: files without loss whose values are ids, in one channel or as the indices of a palette."""
+"""Label images: lossless files whose values are ids, in one channel or as the indices of a palette."""
 
 import io
 from pathlib import Path
@@ -15,17 +15,17 @@ from relattn.tasks.image_formats import HEAD, fault_of_content, format_of
 from relattn.tasks.segmentation.labels import Labels
 
 LOSSY = ("JPEG", "AVIF", "HEIC", "JPEG 2000")
-"""Formats whose values are near those that were saved, and not the same."""
+"""Lossy formats, whose values are only near those that were saved."""
 
 PILLOWS = ("TIFF", "GIF")
-"""Formats that Pillow reads, turned upright; OpenCV decodes the others, unless they have a palette."""
+"""Formats that Pillow reads and turns upright; OpenCV decodes the others, unless they have a palette."""
 
 
 def read_labels(file: Path) -> Labels:
-    """Read a label image as `(H, W)` uint8, the ids that it holds, upright as images are read.
+    """Read a label image as `(H, W)` uint8 ids, turned upright as images are.
 
     Raises:
-        InputError: If it cannot be decoded, is compressed with loss, or is not of one channel of bytes.
+        InputError: If it cannot be decoded, is compressed with loss, or does not have a single channel of bytes.
     """
     encoded = content_of(file)
     refuse_loss(file, encoded[:HEAD])
@@ -46,10 +46,10 @@ def read_labels(file: Path) -> Labels:
 
 
 def refuse_loss(file: Path, head: bytes) -> None:
-    """Refuse a label image by its first bytes if it is compressed with loss.
+    """Refuse a label image compressed with loss, by its first bytes.
 
     Raises:
-        InputError: With its format.
+        InputError: If it is; the message names its format.
     """
     kind = format_of(head)
     if kind in LOSSY or (kind == "WebP" and head[12:16] == b"VP8 "):
@@ -60,10 +60,10 @@ def refuse_loss(file: Path, head: bytes) -> None:
 
 
 def check_format(file: Path) -> None:
-    """Refuse a label image that is compressed with loss, without reading all of it.
+    """Refuse a label image compressed with loss, without reading all of it.
 
     Raises:
-        InputError: With its format, or if it cannot be read.
+        InputError: If it is, with its format, or if it cannot be read.
     """
     try:
         with file.open("rb") as stream:
@@ -74,13 +74,13 @@ def check_format(file: Path) -> None:
 
 
 def decoded(encoded: bytes, kind: str | None) -> Any:
-    """The values of a label image, upright; those of a palette image are its indices. None if it cannot be decoded."""
+    """Decode a label image, upright; the values of a palette image are its indices. None if that is not possible."""
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             orientation = orientation_of(image)
             if image.mode == "P" or kind in PILLOWS:
                 return upright(np.asarray(image), orientation)
-    except PILLOW_ERRORS:  # OpenCV may know it
+    except PILLOW_ERRORS:  # OpenCV may know the format
         orientation = 1
     try:
         ids = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED) if encoded else None
@@ -90,10 +90,10 @@ def decoded(encoded: bytes, kind: str | None) -> Any:
 
 
 def stored_orientation(file: Path) -> int:
-    """The orientation that a file's EXIF or TIFF tags state, 1 for upright to 8.
+    """The orientation stored in a file's EXIF or TIFF tags, from 1 (upright) to 8.
 
     Raises:
-        InputError: If it is no image.
+        InputError: If it is not an image.
     """
     try:
         with Image.open(file) as image:

@@ -1,4 +1,4 @@
-"""Classes of the segmentation data sets: what their label images hold, what is trained on, and how it is coloured."""
+"""Classes of the segmentation data sets: values in label images, train ids, and colours."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,16 +16,16 @@ from relattn.synthetic.streets.labels import LABELS
 Labels = NDArray[np.uint8]
 
 IGNORED = 255
-"""The train id of pixels that neither loss nor score counts."""
+"""The train id of pixels that count in neither the loss nor the scores."""
 
 UNKNOWN = 254
-"""What ids that a set does not have are mapped to, to be found."""
+"""Marks ids that a set does not have, so that they are found."""
 
 
 class LabelMap:
-    """Translates between the ids of a set's label images and train ids, 0 to C - 1 and 255 for pixels to ignore.
+    """Translates between the ids in a set's label images and train ids: 0 to C - 1, and 255 for pixels to ignore.
 
-    Predictions go back to the ids of the C classes alone: a void id is never predicted.
+    Predictions are translated back only to the ids of the C classes: a void id is never predicted.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class LabelMap:
         Args:
             classes: Name of each class.
             palette: Colour of each class, (C, 3) RGB.
-            ids: What label images hold for each class.
-            ignored: What they hold for pixels to ignore.
-            name: How messages call the set.
+            ids: The value in label images of each class.
+            ignored: The values in label images of pixels to ignore.
+            name: Name of the set in messages.
 
         Raises:
-            InputError: If there are no classes, more than 254, or an id means two things.
+            InputError: If there are no classes or more than 254, or an id has two meanings.
         """
         if not 1 <= len(classes) <= UNKNOWN:
             raise InputError(f"{name}: there are {len(classes)} classes, expected 1 to {UNKNOWN}.")
@@ -59,10 +59,10 @@ class LabelMap:
 
         Args:
             labels: The ids, which are not changed.
-            file: Where they come from, for messages.
+            file: The file they come from, for messages.
 
         Raises:
-            InputError: If there is an id that the set does not have.
+            InputError: If an id occurs that the set does not have.
         """
         found: Any = cv2.LUT(labels, self.table)
         wrong = found == UNKNOWN
@@ -75,10 +75,10 @@ class LabelMap:
         return found
 
     def to_ids(self, predictions: Labels | Tensor) -> Labels:
-        """Translate predicted train ids, of any shape, to the set's ids, to be written as an image.
+        """Translate predicted train ids, of any shape, to the set's ids, for writing as an image.
 
         Raises:
-            InputError: If a prediction is none of the classes.
+            InputError: If a prediction is not one of the classes.
         """
         if isinstance(predictions, Tensor):
             predictions = predictions.to(torch.int64).cpu().numpy()
@@ -91,14 +91,14 @@ class LabelMap:
         return self.ids[found]
 
     def colour(self, labels: Labels) -> NDArray[np.uint8]:
-        """Colour train ids, (H, W), by the palette: (H, W, 3) RGB; black where they are ignored."""
+        """Colour train ids, (H, W), by the palette: (H, W, 3) RGB, with black for ignored pixels."""
         palette = np.zeros((256, 3), np.uint8)
         palette[: len(self.palette)] = self.palette
         return palette[labels]
 
 
 def ranges(numbers: Sequence[int]) -> str:
-    """Numbers in words, neighbours joined: `0 to 11, 255`."""
+    """Format numbers in words, joining neighbours: `0 to 11, 255`."""
     starts = [number for number in numbers if number - 1 not in numbers]
     stops = [number for number in numbers if number + 1 not in numbers]
     return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in zip(starts, stops, strict=True))
@@ -110,7 +110,7 @@ CITYSCAPES = LabelMap(
     [label.name for label in SCORED],
     [label.colour for label in SCORED],
     [label.id for label in SCORED],
-    # The official scripts give a licence plate -1, which an image of bytes holds as 255.
+    # The official scripts give a licence plate the id -1, which an image of bytes stores as 255.
     [*(label.id for label in LABELS if label.train_id is None), 255],
     name="Cityscapes",
 )
@@ -119,7 +119,7 @@ CITYSCAPES_WEIGHTS = (
     0.8373, 0.9180, 0.8660, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023, 0.9539, 0.9843, 1.1116, 0.9037,
     1.0865, 1.0955, 1.0865, 1.1529, 1.0507,
 )  # fmt: skip
-"""Weights of the classes in the loss, OCNet's (Yuan and Wang, arXiv:1809.00916), in the order of the train ids."""
+"""Class weights in the loss, OCNet's (Yuan and Wang, arXiv:1809.00916), in the order of the train ids."""
 
 CAMVID = LabelMap(
     ["sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"],
@@ -137,23 +137,23 @@ CAMVID = LabelMap(
 def own_labels(
     classes: Sequence[str], ignored: Sequence[int] | None, name: str, ids: Sequence[int] | None = None
 ) -> LabelMap:
-    """The translation for label images of one's own, with colours far apart.
+    """Build the translation for the user's own label images, with well-separated colours.
 
     Args:
         classes: Name of each class.
-        ignored: What label images hold for pixels to ignore; by default 255, unless it is a class's.
-        name: How messages call the set.
-        ids: What they hold for each class; by default 0, 1, ... in the order of the classes.
+        ignored: The values in label images of pixels to ignore; by default 255, unless it is a class's.
+        name: Name of the set in messages.
+        ids: The value in label images of each class; by default 0, 1, ... in the order of the classes.
 
     Raises:
-        InputError: As of `LabelMap`, or if an id is out of range.
+        InputError: As in `LabelMap`, or if an id is out of range.
     """
     ids = list(range(len(classes))) if ids is None else [int(number) for number in ids]
     ignored = [number for number in (IGNORED,) if number not in ids] if ignored is None else list(ignored)
     if wrong := [number for number in (*ids, *ignored) if not 0 <= number <= 255]:
         raise InputError(f"{name}: ids and ignored have {wrong[0]}, and label images hold ids from 0 to 255.")
     numbers = np.arange(len(classes))
-    # Hues a golden section apart; saturation and brightness in turns.
+    # Hues differ by the golden ratio; saturation and brightness cycle through a few values.
     shades = np.stack([numbers * 0.61803 % 1 * 360, 1 - numbers % 3 * 0.24, 0.92 - numbers % 2 * 0.3], axis=1)
     colours = cv2.cvtColor(shades[None].astype(np.float32), cv2.COLOR_HSV2RGB)[0] if len(classes) else shades
     palette = np.rint(255 * colours).astype(np.uint8)

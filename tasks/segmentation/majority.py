@@ -1,4 +1,4 @@
-"""What calling every pixel by the training set's commonest class scores: what any network must beat."""
+"""The score of labelling every pixel with the training set's most frequent class, which any network must beat."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from relattn.tasks.segmentation.data_sets import Cityscapes
 
 
 def majority(root: Path) -> dict[str, float]:
-    """`mIoU` and `pixel accuracy` on the validation images of a Cityscapes under `root`, in per cent."""
+    """Compute `mIoU` and `pixel accuracy` on the validation images of a Cityscapes under `root`, in per cent."""
     data = Cityscapes(root)
     data.setup("fit")
     commonest = int(data.class_frequencies().argmax())

@@ -42,7 +42,7 @@ class Segmentation(Task):
 
     Logs `train/loss`, its parts, and `train/error` (per cent of wrongly classified labelled pixels); for validation and
     test `mIoU`, `pixel_accuracy`, `mean_accuracy`, `IoU/<class>` of every class that occurs, and `score`, which is
-    `mIoU`; all in per cent. Pictures of the first images go to the run's folder `pictures/`.
+    `mIoU`; all in per cent. Pictures of the first images are saved in the run's folder `pictures/`.
     """
 
     name: ClassVar[str] = "segmentation"
@@ -74,29 +74,31 @@ class Segmentation(Task):
 
         Args:
             backbone: A timm network, or one of the papers' networks for small images.
-            head: `fcn`, a 3x3 convolution; `ppm`, pyramid pooling; `aspp`, atrous spatial pyramid pooling.
-            attention_at: Whether attention stands on the head's last features, which it is concatenated with
+            head: `fcn`, a 3x3 convolution, `ppm`, pyramid pooling, or `aspp`, atrous spatial pyramid pooling.
+            attention_at: Where attention is placed: on the head's last features, with which its output is concatenated
                 (`context`, as in the paper's Table 6), or in the `backbone`, as in the other tasks. By default in the
-                backbone if it takes the place of convolutions or if `stages` or `placement` are given.
-            context_mode: How attention of one size serves images of any: on features `pooled` to a grid, with only its
-                `masks` coming from the grid, or at the features' own size (`full`).
+                backbone if it replaces convolutions or if `stages` or `placement` are given.
+            context_mode: How attention of a fixed size is applied to images of any size: `pooled`, `masks` or `full`.
+                `pooled` attends to features pooled to a grid of that size; `masks` takes only the change made by
+                attention from the grid; `full` attends at the features' own size.
             pool: Height and width of the grid.
-            output_stride: How much smaller than the image the last features are. A network that cannot be dilated keeps
+            output_stride: Ratio of the image's size to that of the last features. A network that cannot be dilated
+                keeps its own strides, and a warning says so.
                 its own strides, which a warning says.
             first_dilation: Dilation of a dilated stage's first block: its own (`full`, OCNet) or that of the stage
                 before (`previous`, timm and torchvision).
-            activation: Of the heads.
-            width: Channels of the head's features.
-            align_corners: How logits are brought to the image's size, see `SegmentationNetwork`.
-            loss: Of the main head: maps logits `(B, classes, H, W)` and labels `(B, H, W)`, 255 where there is none, to
-                a scalar; with class weights it gets them as `weight=`. By default cross entropy;
-                `relattn.losses.OHEMCrossEntropy` counts hard pixels only.
+            activation: Activation of the heads.
+            width: Number of channels of the head's features.
+            align_corners: How logits are resized to the image's size, see `SegmentationNetwork`.
+            loss: Loss of the main head: maps logits `(B, classes, H, W)` and labels `(B, H, W)`, 255 for unlabelled
+                pixels, to a scalar; with class weights it also receives `weight=`. By default cross entropy;
+                `relattn.losses.OHEMCrossEntropy` counts only hard pixels.
             auxiliary_weight: Weight of the cross entropy of an auxiliary head on the second last stage; 0 for no such
                 head.
-            class_weights: Whether the loss weights classes as the data set has weights (Cityscapes: OCNet's).
+            class_weights: Whether the loss uses the data set's class weights, if it has any (Cityscapes: OCNet's).
             inference: How images are segmented in validation and test: whole or by windows, scales, flip.
-            pictures: Images of an evaluation that are drawn.
-            arguments: Shared by all tasks, see `Task`.
+            pictures: Number of images of an evaluation that are drawn.
+            arguments: Arguments shared by all tasks, see `Task`.
         """
         super().__init__(backbone, **arguments)
         self.head_name, self.attention_at = head, attention_at
@@ -200,7 +202,7 @@ class Segmentation(Task):
         return loss
 
     def evaluate(self, batch: dict[str, Tensor], stage: Stage) -> None:
-        """Segment a batch, count, and draw the first images."""
+        """Segment a batch, update the metric, and draw the first images."""
         prediction = self.segment(batch["image"])
         self.metrics[stage].update(prediction, batch["label"], batch["index"])  # type: ignore[operator]
         if self.trainer.is_global_zero and not self.trainer.sanity_checking:
@@ -209,10 +211,10 @@ class Segmentation(Task):
                     self.draw(stage, index, classes)
 
     def segment(self, images: Tensor) -> Tensor:
-        """The class of every pixel of images `(B, 3, H, W)`, `(B, H, W)` int64, by the chosen way of inference.
+        """Predict the class of every pixel of images `(B, 3, H, W)`, `(B, H, W)` int64, by the chosen way of inference.
 
         Raises:
-            InputError: If attention in the network takes the size of the training crops alone, and images are larger.
+            InputError: If attention in the network accepts only the size of the training crops, and images are larger.
         """
         try:
             return self.inference.predict(self, images)
@@ -226,7 +228,7 @@ class Segmentation(Task):
             ) from error
 
     def draw(self, stage: Stage, index: int, prediction: Tensor) -> None:
-        """Draw an image and its classes for the run's folder, and for W&B if the run has it."""
+        """Draw an image and its classes into the run's folder, and for W&B if the run uses it."""
         images = self.images_of(stage)
         image, truth = images.decode(index)
         label_map = images.label_map
@@ -237,7 +239,7 @@ class Segmentation(Task):
         save_picture(self.trainer, figure, stage, number, str(images.paths[index]))
 
     def images_of(self, split: str) -> SegmentationImages:
-        """A split of the data of the run."""
+        """A split of the run's data."""
         images: SegmentationImages = self.trainer.datamodule.sets[split]  # type: ignore[attr-defined]
         return images
 
@@ -250,7 +252,7 @@ class Segmentation(Task):
         return FIGURES
 
     def class_scores(self, images: Tensor) -> tuple[Tensor, list[str]]:
-        """The class of most pixels of each image, its score the mean over them."""
+        """The most frequent class of each image's pixels; its score is the mean logit over these pixels."""
         logits = self(images)
         predicted = logits.argmax(dim=1).flatten(1)
         best = predicted.mode(dim=1).values
@@ -260,7 +262,7 @@ class Segmentation(Task):
         return (scores * chosen).sum(dim=1) / chosen.sum(dim=1), [str(names[index]) for index in best.tolist()]
 
     def predictor(self) -> Predictor:
-        """The network that classifies every pixel; the answer is a map `(h, w)` uint8 of each image's own size."""
+        """Return the network that classifies every pixel; its answer is a map `(h, w)` uint8 of each image's size."""
         assert self.network is not None
 
         def answer(_network: nn.Module, pixels: list[Pixels], views: list[Tensor]) -> list[Pixels]:
@@ -278,15 +280,15 @@ class Segmentation(Task):
         return Predictor(self.network, output, answer, {**labels, "inference": str(self.inference)})
 
     def on_predict_start(self) -> None:
-        """Nothing is gathered: each image is written when it is segmented."""
+        """Collect nothing: each image is written when it is segmented."""
 
     def on_predict_end(self) -> None:
-        """Nothing is left to write."""
+        """Write nothing: all images have been written."""
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Write each image's classes as label ids and as a coloured overlay, at the image's own size.
 
-        Files have the image's path relative to the set; Cityscapes' end as its server expects them.
+        Files have the image's path relative to the set; Cityscapes' names end as its server expects.
 
         Raises:
             InputError: If a file cannot be written.

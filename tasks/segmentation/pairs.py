@@ -1,4 +1,4 @@
-"""Images with their label images: what every segmentation data set comes down to, and what is checked of them."""
+"""Images with their label images: the common form of all segmentation data sets, and checks of it."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ class LabelledImage(NamedTuple):
 
     image: str
     labels: str | None
-    """None where they are not public."""
+    """None if the labels are not public."""
 
 
 def images_in(root: Path, folder: str) -> list[str]:
-    """Paths of all image files below a folder, relative to it, sorted; other files are named."""
+    """List the paths of all image files below a folder, relative to it, sorted; a warning names other files."""
     found = images_below(root / folder)
     say_left_out(root / folder, found.left_out)
     return found.paths
@@ -28,17 +28,17 @@ def images_in(root: Path, folder: str) -> list[str]:
 def matched(
     images: Iterable[tuple[str, str]], labels: Iterable[tuple[str, str]], what: str, root: Path
 ) -> list[LabelledImage]:
-    """LabelledImage images and label images by their keys.
+    """Match images and label images by their keys.
 
     Args:
         images: Key and path of each image.
         labels: Key and path of each label image.
-        what: How messages call the split.
-        root: The folder that the paths are relative to.
+        what: Name of the split in messages.
+        root: The folder to which the paths are relative.
 
     Raises:
-        InputError: If two files have one key.
-        MissingFileError: If there is no image, or an image or a label image is without the other.
+        InputError: If two files have the same key.
+        MissingFileError: If there is no image, or an image has no label image, or the reverse.
     """
     by_key, of_labels = by_keys(images), by_keys(labels)
     if not by_key and not of_labels:
@@ -56,7 +56,7 @@ def matched(
 
 
 def by_keys(files: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Files by their keys, each of which only one may have."""
+    """Files by key; each key may belong to one file only."""
     found: dict[str, str] = {}
     for key, path in files:
         if key in found:
@@ -66,13 +66,13 @@ def by_keys(files: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def check_pairs(root: Path, pairs: Sequence[LabelledImage]) -> set[tuple[int, int]]:
-    """Look at the head and the end of every file, without decoding any.
+    """Check the head and the end of every file, without decoding any.
 
     Returns:
-        The sizes that there are, height and width.
+        The sizes that occur, height and width.
 
     Raises:
-        InputError: If files are missing, empty, cut off or no images, or labels are not of their image's size.
+        InputError: If files are missing, empty, cut off or not images, or labels differ in size from their image.
     """
     files = [path for pair in pairs for path in pair if path is not None]
     wrong = [f"{path} ({reason})" for path in files if (reason := file_fault(str(root / path)))]
@@ -91,7 +91,7 @@ def check_pairs(root: Path, pairs: Sequence[LabelledImage]) -> set[tuple[int, in
 
 
 def different_sizes(file: Path, size: Sequence[int], image: Sequence[int]) -> str:
-    """The message for labels that do not fit their image; sizes are height and width."""
+    """The message for labels whose size differs from their image's; sizes are height and width."""
     turned = ""
     if tuple(size[:2]) == (image[1], image[0]):
         turned = " Images are turned upright by their EXIF orientation: turn the label image as well."

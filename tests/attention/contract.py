@@ -1,4 +1,4 @@
-"""What every attention module promises, as checks that the tests of each module call."""
+"""The contract of every attention module, as checks that the tests of each module call."""
 
 import copy
 from collections.abc import Callable
@@ -17,7 +17,7 @@ def images(batch: int = 3, channels: int = 6, size: tuple[int, int] = (4, 3)) ->
 
 
 def prepare(build: Callable[[], Attention], *, training: bool = False) -> Attention:
-    """A module in float64 in which nothing is at its start: no zeros, batch norms with statistics that matter."""
+    """A module in float64 without trivial initial values: no zeros, and batch norms with real statistics."""
     torch.manual_seed(0)
     module = build().double().train(training)
     for child in module.modules():
@@ -33,7 +33,7 @@ def prepare(build: Callable[[], Attention], *, training: bool = False) -> Attent
 
 
 def assert_near(actual: Tensor, expected: Tensor, tolerance: float = 1e-10, *, what: str = "output") -> None:
-    """Compare relative to the largest expected value, or to 0.001 where all are smaller."""
+    """Compare relative to the largest expected value, or to 0.001 if all are smaller."""
     assert actual.shape == expected.shape, what
     scale = expected.abs().max().clamp(min=1e-3)
     error = (actual - expected).abs().max()
@@ -41,7 +41,7 @@ def assert_near(actual: Tensor, expected: Tensor, tolerance: float = 1e-10, *, w
 
 
 def normalise(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-    """Batch norm of `(B, channels, ...)` from its definition; running statistics are left alone."""
+    """Batch norm of `(B, channels, ...)` from its definition; running statistics are not updated."""
     shape = (1, -1, *[1] * (x.ndim - 2))
     mean, variance = norm.running_mean, norm.running_var
     if norm.training:
@@ -59,7 +59,7 @@ def convolve(x: Tensor, weight: Tensor) -> Tensor:
 def check_against(
     build: Callable[[], Attention], reference: Callable[[Attention, Tensor], Tensor], x: Tensor | None = None
 ) -> None:
-    """Output, and gradients of the input and of every parameter, equal a slow reference's, in training and in eval."""
+    """Check output, and gradients of input and parameters, against a slow reference, in training and in eval mode."""
     for training in (True, False):
         module = prepare(build, training=training)
         twin = copy.deepcopy(module)
@@ -77,11 +77,11 @@ def check_against(
 
 
 INVARIANT = {"module.conv_attn.bias"}
-"""Parameters without an effect, whose gradients are rounding at most: a softmax over positions takes out this one."""
+"""Parameters without effect, whose gradients are only rounding: a softmax over positions cancels this one."""
 
 
 def check_contract(build: Callable[[], Attention], x: Tensor | None = None, *, exact: float = 1e-10) -> None:
-    """Shape, dtype, memory format, autocast, gradients, batch norm alone telling training from eval, state, copies."""
+    """Check shape, dtype, memory format, autocast, gradients, state and copies; only batch norm may depend on mode."""
     x = images() if x is None else x
     module = prepare(build)
     expected = module(x)
@@ -122,7 +122,7 @@ def check_contract(build: Callable[[], Attention], x: Tensor | None = None, *, e
 
 
 def recorded(module: Attention, x: Tensor) -> dict[str, Tensor]:
-    """The maps of one forward pass; nothing is kept before or after it."""
+    """The maps of one forward pass; nothing is stored before or after it."""
     module(x)
     assert module.recorder is None
     with capture(module) as maps:

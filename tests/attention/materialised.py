@@ -1,8 +1,8 @@
 """Slow, independent reference of Relation-Aware Global Attention, Eqs. (1) to (4) of the CVPR 2020 paper.
 
-It takes its weights from an `RGA` module and does the arithmetic on its own: the N x N affinity R and the 2N numbers
-`[R(i, :), R(:, i)]` of every node are built, image by image and node by node, and convolutions are matrix products.
-Like the module it updates running statistics, so give it a copy.
+It takes its weights from an `RGA` module but does the arithmetic itself: the N x N affinity R and the 2N numbers `[R(i,
+:), R(:, i)]` of every node are built image by image and node by node, and convolutions are matrix products. Like the
+module, it updates running statistics, so pass it a copy.
 """
 
 import torch

@@ -1,6 +1,7 @@
-"""Every attention of the catalogue, every recipe and every name of timm's keeps the contract of an attention module.
+"""Every attention of the catalogue, every recipe and every timm name fulfils the contract of an attention module.
 
-What a module computes is tested in its own file; here is what all of them promise, for those that are added later too.
+The computation of each module is tested in its own file. These tests cover what all modules promise, including ones
+added later.
 """
 
 import copy
@@ -37,7 +38,7 @@ NEEDED = {
     "FadeIn": {"attention": partial(relattn.attention.StRA, heads=2)},
     "FixedSize": {"grid": (4, 3), "attention": relattn.attention.RGA},
 }
-"""Arguments without which a class cannot be built."""
+"""Arguments that a class requires."""
 
 TIMM = {
     "halo": {"block_size": 4},
@@ -64,21 +65,21 @@ SIZED = {
     "non_local_rga_s",
 }
 SIZED |= {"timm:bottleneck"}
-"""Those with weights for every position, which need `size` and take no other."""
+"""Modules with weights for every position, which need `size` and accept no other."""
 
 BLOCKS = {"timm:halo", "timm:bat"}
-"""Those that cut maps into blocks of 4x4."""
+"""Modules that cut maps into blocks of 4x4."""
 
 each_case = pytest.mark.parametrize("case", CASES)
 each_module = pytest.mark.parametrize(
     "case", [pytest.param(case, marks=pytest.mark.slow) if case in RECIPES else case for case in CASES]
 )
-"""Recipes are their classes with other arguments, whose forms are tested in the files of the classes."""
+"""Recipes are their classes with other arguments, and these forms are tested in the files of the classes."""
 
 
 @functools.cache
 def factory(case: str) -> Callable[..., Attention]:
-    """What builds a case, called with channels and size."""
+    """Returns a function that builds a case from channels and size."""
     from relattn.cli.costs import factory as of_recipe
 
     if case in CLASSES:
@@ -124,7 +125,7 @@ def test_gradients_equal_finite_differences(case, training):
 @each_module
 def test_copies_and_pickles_compute_the_same_and_the_device_is_kept(case):
     module = prepare(built(case), training=True)
-    module(features(case).requires_grad_()).sum().backward()  # whatever a step leaves behind is copied or left out
+    module(features(case).requires_grad_()).sum().backward()  # whatever a step leaves behind must be copied or dropped
     module.eval()
     expected = module(features(case))
     for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
@@ -133,7 +134,7 @@ def test_copies_and_pickles_compute_the_same_and_the_device_is_kept(case):
 
 
 def kept(module: nn.Module) -> list[str]:
-    """The tensors that are attributes of a module or of its parts, beside parameters and buffers."""
+    """The tensors among the attributes of a module or its parts, besides parameters and buffers."""
     return [
         f"{name}.{attribute}"
         for name, part in module.named_modules()
@@ -229,7 +230,7 @@ def test_what_does_not_fit_is_an_error_that_says_so(case):
 
 
 def refusal(make: Callable[..., Attention], channels: int, size: tuple[int, int]) -> str | None:
-    """What a module says of these channels and this size, or None if it takes them."""
+    """The error of a module for these channels and this size, or None if it accepts them."""
     try:
         output = make(channels, size=size).eval()(images(1, channels, size).float())
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Attention that fades in: nothing of it at first, all of it at the end, beside a convolution or in the open."""
+"""Attention that fades in: no effect at first, full effect at the end."""
 
 from functools import partial
 

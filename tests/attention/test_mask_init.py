@@ -1,4 +1,4 @@
-"""How masks begin: their values, that they learn from the first steps on, and that the default is the released one."""
+"""Initial mask values: what they are, that masks learn from the first steps on, and the released code's default."""
 
 from functools import partial
 

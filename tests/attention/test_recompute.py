@@ -1,4 +1,4 @@
-"""What attention computes again in the backward pass, cheap maps or all: the same step, with less kept."""
+"""What attention recomputes in the backward pass, cheap maps or all: the same step with less memory kept."""
 
 import copy
 import json

@@ -76,7 +76,7 @@ def count(module: nn.Module) -> int:
 
 
 class LargestTensor(TorchDispatchMode):
-    """Remembers the number of elements of the largest tensor that any operation returns, views included."""
+    """Records the number of elements of the largest tensor that any operation returns, including views."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -48,7 +48,7 @@ def make(form: dict) -> StRA:
 
 
 def with_fixed_biases(form: dict) -> StRA:
-    """Biases ahead of a batch norm as buffers: in training, of their gradients only rounding is left."""
+    """Biases before a batch norm as buffers, because in training their gradients are only rounding."""
     module = make(form)
     for child in module.modules():
         if isinstance(child, nn.Conv2d) and child.bias is not None:
@@ -261,14 +261,14 @@ def test_the_diversity_term_belongs_to_the_last_forward_and_can_be_read_again():
 
 
 class Kept:
-    """Counts what autograd keeps for backward passes, as long as it is kept."""
+    """Counts what autograd keeps for backward passes, for as long as it is kept."""
 
     def __init__(self, value: Tensor) -> None:
         self.value = value
 
     @staticmethod
     def of(step: Callable[[], None]) -> int:
-        """How much is still kept after a step."""
+        """The amount that is still kept after a step."""
         alive: list[weakref.ref[Kept]] = []
 
         def pack(value: Tensor) -> Kept:
@@ -382,7 +382,7 @@ def test_the_benchmark_sets_the_unfolded_form_beside(tmp_path, capsys):
 )
 @pytest.mark.slow
 def test_compiled_equals_eager(form, backend):
-    """With RGA in front, which is compiled by this too; a second step has the term of its own images."""
+    """With RGA before it, which this compiles too; a second step has the loss term of its own images."""
     torch.compiler.reset()
     parts = [partial(RGA, embedding_ratio=2, reduction_ratio=2), lambda channels, size: with_fixed_biases(form)]
     module = prepare(partial(Chain, CHANNELS, size=SIZE, modules=parts), training=True)

@@ -26,12 +26,12 @@ LAST_STRIDES = {
     "densenet121": ["features.transition3.pool"],
     "vgg11_bn": ["features.28"],
 }
-"""The layers that halve the second last stage's map."""
+"""The layers that halve the map of the second last stage."""
 
 SLOW_LAST_STRIDES = ("resnet50d", "regnety_002", "densenet121", "vgg11_bn")
 
 FAMILIES = ["test_resnet", "test_efficientnet", "test_convnext", "test_byobnet"]
-"""timm's small networks for tests, one of each way to name stages."""
+"""timm's small test networks, one for each way to name stages."""
 
 LARGE_FAMILIES = ["resnet18", "densenet121", "mobilenetv2_100", "convnext_atto", "regnety_002"]
 
@@ -65,7 +65,7 @@ def pair(name: str, *, size: tuple[int, int] = SMALL, **arguments) -> tuple[nn.M
 
 
 def stage_outputs(model: nn.Module, x: Tensor) -> list[Tensor]:
-    """What every stage hands on, attention included."""
+    """The output of every stage, including attention."""
     outputs = {}
     for name in stages_of(model):
         hook = functools.partial(lambda name, _module, _inputs, output: outputs.update({name: output}), name)
@@ -237,7 +237,7 @@ def test_a_copy_calls_its_own_attention():
 
 
 def change(model: nn.Module) -> None:
-    """Alter the attention of a network so that its output must differ."""
+    """Change the attention of a network so that its output must differ."""
     with torch.no_grad():
         for mask in (model.attention.stage1.spatial, model.attention.stage1.channel):
             mask.score[1].bias += 1
@@ -415,7 +415,7 @@ def test_family(name, expected):
 
 def test_option_a_shortcut_subsamples_and_pads_with_zeros():
     block = BasicBlock(3, 8, stride=2).eval()
-    nn.init.zeros_(block.conv2.weight)  # leaves the shortcut alone
+    nn.init.zeros_(block.conv2.weight)  # leaves only the shortcut
     x = images(2, (6, 4))
     output = block(x)
     for row in range(3):

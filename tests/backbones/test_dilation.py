@@ -1,4 +1,4 @@
-"""Dilated networks: strides and dilations that are built, weights, attention in them, and what cannot be."""
+"""Dilated networks: their strides and dilations, weights, attention in them, and networks that cannot be dilated."""
 
 import copy
 
@@ -85,7 +85,7 @@ def test_previous_dilation_is_the_plain_network_at_more_positions_and_full_is_an
     plain = build("resnet18").eval()
     for module in plain.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1)  # the blocks' last ones begin at 0
+            nn.init.uniform_(module.weight, 0.5, 1)  # the last norms of blocks are initialised to 0
     for first, same in (("previous", True), ("full", False)):
         model = dilated("resnet18", first_dilation=first).eval()
         model.load_state_dict(plain.state_dict())

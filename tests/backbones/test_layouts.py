@@ -21,7 +21,7 @@ from relattn.figures.grad_cam import grad_cam
 from relattn.heads import SegmentationNetwork
 
 QUICK = ("test_vit", "test_vit3", "test_mambaout", "test_convnext", "test_efficientnet")
-"""timm's small networks of tokens with and without prefix, of channels last, and of channels first."""
+"""timm's small networks: tokens with and without prefix, channels last, and channels first."""
 
 SMALL = ("vision_transformer", "mobilenetv3", "mambaout", "ghostnet", "vgg", "repghost", "starnet", "xcit", "edgenext")
 SMALL_FAMILIES = (*SMALL, "convnext", "cait", "fasternet", "shvit")
@@ -47,7 +47,7 @@ def images(batch: int = 2, size: tuple[int, int] = SIZE) -> Tensor:
 
 
 def randomised(model: nn.Module) -> nn.Module:
-    """A network in evaluation mode none of whose layers begins at zero or nearly so."""
+    """A network in evaluation mode in which no layer is initialised to zero or nearly so."""
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         if parameter.abs().max() < 1e-3:
@@ -94,7 +94,7 @@ def test_other_tensors_pass_by() -> None:
 
 
 def views_are_those_of_timm(name: str, size: tuple[int, int]) -> None:
-    """What attention sees after each stage is the map that timm's `forward_intermediates` gives, value for value."""
+    """Attention after each stage sees the same map as timm's `forward_intermediates` returns, value for value."""
     model = randomised(build(name, size=size))
     stages, seen = Stages(model, name, size), {}
     for stage in range(1, len(stages.names) + 1):

@@ -11,7 +11,7 @@ from relattn.errors import InputError
 
 
 class Scale(Attention):
-    """A module that shows where it stands: it scales what passes."""
+    """A module that reveals its position: it scales its input."""
 
     placement = "block"
 

@@ -1,4 +1,4 @@
-"""ImageNet weights of installed packages: their names, what they classify, and packages that are not what they say."""
+"""ImageNet weights from installed packages: names, what they classify, and packages with false content."""
 
 import hashlib
 import importlib.util
@@ -26,7 +26,7 @@ def package_of(network: str) -> str:
 
 
 def published(network: str) -> dict[str, Tensor]:
-    """Random weights of a network under published names, which are told from its modules and not from its keys."""
+    """Random weights of a network under their published names, derived from its modules rather than its keys."""
     torch.manual_seed(0)
     model = timm.create_model(network)
     layers = {"_conv_stem": model.conv_stem, "_bn0": model.bn1, "_conv_head": model.conv_head}
@@ -44,7 +44,7 @@ def published(network: str) -> dict[str, Tensor]:
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """A package of a network on the path, with any content, which is taken for the published one unless told not to."""
+    """Put a network's package with any content on the path; it passes for the published one unless told not to."""
 
     def make(network: str, content: bytes | dict[str, Tensor] | None, *, genuine: bool = True) -> Path:
         name, _ = weights.FILES[network]
@@ -173,7 +173,7 @@ def test_other_weights_of_the_network_are_not_the_package_s():
 
 
 def photographs() -> list[tuple[Tensor, tuple[str, ...]]]:
-    """Square photographs `(1, 3, 224, 224)` that scikit-image ships, and words of which the class has one."""
+    """Square photographs `(1, 3, 224, 224)` from scikit-image, and words of which the class's name must contain one."""
     data = pytest.importorskip("skimage.data", reason="scikit-image, which ships the photographs, is not installed")
     found = []
     for load, words in ((data.chelsea, ("cat", "tabby")), (data.coffee, ("espresso", "cup"))):

@@ -1,4 +1,4 @@
-"""`relattn align` cuts faces out by their landmarks and names those that are wrong; `verify` aligns likewise."""
+"""`relattn align` crops faces by their landmarks and names wrong ones; `verify` aligns in the same way."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ LINE = ["align", "--images", "photos", "--landmarks", "landmarks.csv", "--out"]
 
 
 def turned(degrees: float, scale: float, shift: tuple[float, float]) -> np.ndarray:
-    """The template's points, turned, scaled and shifted."""
+    """The template's points, rotated, scaled and shifted."""
     angle = np.deg2rad(degrees)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return scale * (FIVE - 56) @ rotation.T + np.array(shift)

@@ -1,4 +1,4 @@
-"""Every bad input of the catalogue is refused with its one message, and nothing is run, kept or overwritten for it."""
+"""Every bad input of the catalogue is refused with its message, and nothing is run, written or overwritten."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""The workspace on W&B: its definition, and what is said where it cannot be made."""
+"""The W&B workspace: its definition, and what is reported if it cannot be created."""
 
 import json
 from pathlib import Path
@@ -55,7 +55,7 @@ FILES = sorted((catalogue.conf() / "sweep").glob("*.yaml"))
 
 
 def read_back(made: Any) -> tuple[dict[str, list[str]], list[str], str]:
-    """The kinds of panels by section, what runs are grouped by, and the filter, of what W&B would be sent."""
+    """What W&B would receive: the kinds of panels by section, the grouping of runs, and the filter."""
     specification = made._to_model().spec.section
     sections = specification.panel_bank_config.sections
     kinds = {section.name: [panel.view_type for panel in section.panels] for section in sections}
@@ -65,7 +65,7 @@ def read_back(made: Any) -> tuple[dict[str, list[str]], list[str], str]:
 
 @pytest.fixture
 def workspaces(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """W&B's package, with an account, of which nothing is sent."""
+    """W&B's package with an account; nothing is sent."""
     found = pytest.importorskip("wandb_workspaces.workspaces")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_MODE", "online")
@@ -102,7 +102,7 @@ def test_the_workspace_of_each_sweep_is_built_and_read_back(workspaces: Any) -> 
 
 @pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
 def test_cells_of_a_table_have_names_tags_and_groups_of_their_own(file: Path) -> None:
-    """Seeds of one cell, and no others, have one group of the dashboard and the same tags."""
+    """Seeds of one cell, and only these, share a dashboard group and tags."""
     cells = layout_of(grid.load(file))
     groups: dict[tuple[str, str], set[Any]] = {}
     names, plan = [], planned(file, {"seed_everything": [0, 1]})

@@ -1,4 +1,4 @@
-"""`relattn data check` decodes every image, names all that are bad, and leaves the good ones alone."""
+"""`relattn data check` decodes every image, names all that are bad, and accepts the good ones."""
 
 import shutil
 import sys
@@ -21,7 +21,7 @@ def check(data: str, root: Path | str, *options: str) -> int:
 
 @pytest.fixture
 def market(people: Path, tmp_path: Path) -> Path:
-    """A copy of the people that may be spoilt."""
+    """A copy of the people that tests may damage."""
     shutil.copytree(people / MARKET, tmp_path / "data" / MARKET)
     return tmp_path / "data" / MARKET
 

@@ -31,7 +31,7 @@ SIZE = [32, 16]
 
 
 def reid(root: Path, attention: str = "none", stages: list[int] | None = None, name: str = "net") -> Path:
-    """A checkpoint of a network of people that was not trained."""
+    """A checkpoint of an untrained re-identification network."""
     data = {"root": str(root), "image_size": SIZE, "workers": 0}
     arguments = {"backbone": "resnet8", "last_stride": 2, "stages": stages, "flip_test": False}
     return save(Path(f"{name}.ckpt"), "reid", attention, data=data, **arguments)
@@ -48,7 +48,7 @@ def figures(checkpoint: Path | str, *arguments: str) -> None:
 
 
 def drawn(name: str) -> tuple[int, int]:
-    """The size of a figure, which is there as PNG and PDF and is not empty."""
+    """The size of a figure, which must exist as PNG and PDF and must not be empty."""
     assert Path(f"out/{name}.pdf").read_bytes().startswith(b"%PDF")
     image = Image.open(f"out/{name}.png")
     assert len(np.unique(np.asarray(image.convert("L")))) > 20
@@ -91,7 +91,7 @@ def test_heads_of_stra_and_files_of_ones_own(capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.slow
 def test_figures_of_the_papers_are_one_command_each(people: Path, plain: Path) -> None:
-    """Of the CVPR paper Figs. 4 and 5, of its supplement Fig. 1, as docs/figures.md has them."""
+    """Figs. 4 and 5 of the CVPR paper and Fig. 1 of its supplement, with the commands of docs/figures.md."""
     nets = {name: str(reid(people, name, [2, 3], name)) for name in ("cbam_cs", "rga_sc", "nl", "rga_s")}
     look = ["--width", "3.25", "--font_size", "6", "--bare", "--count", "2"]
     pair = [nets["cbam_cs"], "--beside", nets["rga_sc"], "--labels", "CBAM", "RGA-SC"]
@@ -147,7 +147,7 @@ def test_figures_during_training(cifar: Path, classification_run: Path, monkeypa
     drew, without = (read_checkpoint(checkpoint_of(one))["state_dict"] for one in (folder, classification_run))
     assert all(torch.equal(value, without[key]) for key, value in drew.items()), "drawing changes no training"
 
-    # Going on: the configuration has the callback already.
+    # On resuming, the configuration already has the callback.
     logged.clear()
     again = ["--trainer.max_epochs", "2", "--figures", "masks,architecture"]
     assert run(["fit", "--ckpt_path", str(folder), *again]) == 0

@@ -1,4 +1,4 @@
-"""`relattn report`: what a table, its notes and its page say, from run folders written by hand."""
+"""`relattn report`: the content of tables, notes and pages, from run folders written by hand."""
 
 import csv
 import json
@@ -51,7 +51,7 @@ def file() -> Path:
 
 
 def write_run(file: Path, error: float | None, overrides: dict[str, Any] | None = None, **outcome: Any) -> Path:
-    """The folder of the run of `overrides`' one attention, data and seed; `outcome` joins its result."""
+    """Write the folder of the run with the attention, data and seed in `overrides`; `outcome` joins its result."""
     (planned,) = sweep_files.planned(file, overrides)
     folder = planned.folder
     folder.mkdir(parents=True)
@@ -65,7 +65,7 @@ def write_run(file: Path, error: float | None, overrides: dict[str, Any] | None 
 
 
 def filled(file: Path) -> Table:
-    """The table of a sweep's file, of all runs."""
+    """The table of a sweep file, from all runs."""
     return fill(grid.load(file), records.read([Path("runs")]))
 
 
@@ -218,7 +218,7 @@ MADE: dict[str, Any] = {
     "versions": {"torch": "2.15.0", "numpy": "2.4.6"},
     "git": {"commit": "a" * 40, "changed": False},
 }
-"""What a run says of what it was made with."""
+"""What a run's record says about the software it was made with."""
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_runs_that_differ_in_what_should_be_alike_are_named(
     for attention, seed in (("none", 0), ("none", 1), ("se", 0)):
         write_run(file, 9.0, point(attention, "A", seed), **MADE)
     odd = write_run(file, 9.0, point("se", "A", 1), **{**MADE, **other})
-    # Another data set of the same table has other files.
+    # Another data set in the same table has other files.
     write_run(file, 9.0, point("se", "B", 0), **{**MADE, "data": "B", "fingerprint": "e" * 16})
     table = filled(file)
     expected = f"Runs differ in {said.replace('NAME', odd.name)}."
@@ -326,7 +326,7 @@ def test_runs_started_by_hand_fill_a_row_if_they_are_that_row(file: Path) -> Non
 
 
 def test_plain_folders_make_a_full_comparison(capsys: pytest.CaptureFixture[str]) -> None:
-    """One table a task: a row an experiment, named by what differs, its seeds averaged, the best marked."""
+    """One table per task: a row per experiment, named by its differences, seeds averaged, the best marked."""
     for task, scores in (("reid", {"rank1": 80.0, "mAP": 60.0}), ("segmentation", {"mIoU": 70.0, "IoU/road": 71.5})):
         for attention, better in (("none", 0.0), ("RGA", 2.0)):
             for seed in (0, 1):

@@ -1,4 +1,4 @@
-"""`relattn score`: features made elsewhere score as the library, `relattn search` and a slow formula say."""
+"""`relattn score`: features from elsewhere get the same scores as from the library, `relattn search` and a formula."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ def table(rows: list[tuple[str, ...]], header: list[str] = HEADER) -> Path:
 
 
 def drawn(count: int = 60) -> tuple[np.ndarray[Any, Any], list[tuple[str, ...]]]:
-    """Features of people by three cameras; some images show no one, and two files are query and gallery."""
+    """Features of people from three cameras; some images show no one, and two files are both query and gallery."""
     generator = np.random.default_rng(0)
     who = generator.integers(0, 9, count)
     features = generator.normal(size=(9, 5))[who] + generator.normal(size=(count, 5))
@@ -45,7 +45,7 @@ def score(*arguments: str) -> dict[str, float]:
 
 
 def slow_rank1_and_map(features: np.ndarray[Any, Any], rows: list[tuple[str, ...]], same_camera: str) -> list[float]:
-    """By the definitions, from cosines in float64."""
+    """Scores by their definitions, from cosines in float64."""
     units = features / np.linalg.norm(features, axis=1, keepdims=True)
     firsts, precisions = [], []
     for q, (file, identity, camera, split) in enumerate(rows):

@@ -1,4 +1,4 @@
-"""`relattn embed` and `relattn search`, on a network trained for a moment on a tiny set of Market-1501's layout."""
+"""`relattn embed` and `relattn search` with a briefly trained network on a tiny set in Market-1501's layout."""
 
 import csv
 import json
@@ -39,7 +39,7 @@ def picture(person: int, number: int) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The three folders: identities 1 to 4 to train with, 5 to 8, and a distractor and a box of no one, to search."""
+    """The three folders: identities 1 to 4 for training; 5 to 8, a distractor and a box of no one for the search."""
     root = tmp_path_factory.mktemp("people")
     for part in PARTS:
         (root / part).mkdir()
@@ -83,14 +83,14 @@ def embed(checkpoint: Path, images: Path, out: Path | str, *arguments: str) -> i
 
 
 def search(query: Path, gallery: Path, *arguments: str) -> dict[str, Any]:
-    """Search; return what is written."""
+    """Search, and return the output."""
     out = Path("found") / str(len(list(Path().glob("found/*"))))
     assert run(["search", "--query", str(query), "--gallery", str(gallery), "--out", str(out), *GPUS, *arguments]) == 0
     return json.loads((out / "ranking.json").read_text()) | {"folder": out}
 
 
 def features_of(checkpoint: Path, root: Path, entries: list[Entry], *, flip: bool) -> np.ndarray[Any, Any]:
-    """Features by the task's forward, one image at a time."""
+    """Features from the task's forward, one image at a time."""
     task, prepare = load_network(checkpoint, flip=flip).task, Preprocessing(SIZE, interpolation="antialiased")
     images = [torch.from_numpy(prepare(read_image(root / entry.path))).permute(2, 0, 1) for entry in entries]
     with torch.no_grad():
@@ -98,7 +98,7 @@ def features_of(checkpoint: Path, root: Path, entries: list[Entry], *, flip: boo
 
 
 def made(folder: str, features: list[list[float]], people: str, cameras: str = "", **metadata: Any) -> Path:
-    """Write an embedding by hand: a letter each for identity and camera, `?` where it is not known."""
+    """Write an embedding by hand: a letter each for identity and camera, `?` if unknown."""
     cameras = cameras or "a" * len(people)
     labels = [[sign.replace("?", "") for sign in pair] for pair in zip(people, cameras, strict=True)]
     entries = [Entry(f"{index}.jpg", *pair) for index, pair in enumerate(labels)]
@@ -177,7 +177,7 @@ def test_a_table_says_which_images_and_who(people: Path, checkpoint: Path) -> No
         Entry("query/0005_c1s1_000000_01.jpg", "anna"),
         Entry("query/0006_c1s1_000000_01.jpg", "ben", "till", "query"),
     ]
-    embed(checkpoint, people, "again", "--manifest", "out/manifest.csv")  # what an embedding has is such a table
+    embed(checkpoint, people, "again", "--manifest", "out/manifest.csv")  # an embedding contains such a table
     np.testing.assert_array_equal(Embedding.load(Path("again")).features, found.features)
 
 
@@ -210,7 +210,7 @@ def test_corrupt_images_are_named(kind: str, checkpoint: Path, capsys: pytest.Ca
 
 
 def brute_force(embedded: Path, query: str) -> list[tuple[str, float]]:
-    """The ranking of an image by the cosine, without junk and itself, from what is on disk."""
+    """The ranking for an image by cosine, without junk and the image itself, from the files on disk."""
     features = np.load(embedded / "features.npy").astype(np.float64)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     with (embedded / "manifest.csv").open() as file:
@@ -394,7 +394,7 @@ def test_a_link_to_the_query_is_the_query(checkpoint: Path) -> None:
 
 @pytest.fixture(scope="module")
 def wrong_folder(embedded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the wrong command lines below name."""
+    """The files that the wrong command lines below name."""
     folder = tmp_path_factory.mktemp("wrong")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -419,7 +419,7 @@ def wrong_folder(embedded: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def wrong(
     wrong_folder: Path, embedded: Path, people: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
-    """Names for what the wrong command lines below are made of."""
+    """Names for the parts of the wrong command lines below."""
     monkeypatch.chdir(wrong_folder)
     return {"C": str(checkpoint), "I": str(people), "E": str(embedded), "J": str(people / "query")}
 

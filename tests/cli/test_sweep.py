@@ -46,7 +46,7 @@ def test_a_sweep_trains_goes_on_and_is_reported(cifar: Path) -> None:
     assert result["epochs"] == 2
     assert result["macs"] > 10**6
     assert 0 < result["seconds_per_step"] < 10
-    (folder / "result.json").unlink()  # as if it had been interrupted in its test
+    (folder / "result.json").unlink()  # as if interrupted during its test
     assert run_folder.state_of(folder) == "interrupted"
     assert run(["sweep", "small.yaml"]) == 0
     assert "--ckpt_path" in (folder / "log.txt").read_text()

@@ -1,4 +1,4 @@
-"""`relattn fit --task T --help`: what is changed most comes first, then each argument that there is."""
+"""`relattn fit --task T --help` lists the most frequently changed options first, then every argument."""
 
 import re
 

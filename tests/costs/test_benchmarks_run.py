@@ -1,4 +1,4 @@
-"""Every script of benchmarks/ runs, writes both sides, and compares two ways that compute the same. Never times."""
+"""Every script of benchmarks/ runs, writes both sides, and compares two equivalent ways. Times are not tested."""
 
 import importlib
 import json
@@ -22,7 +22,7 @@ SCRIPTS = sorted(
     if file.stem not in ("claims", "evidence", "families", "gpu", "paper_tables", "run_all")
 )
 
-# By script: what makes it quicker still, what its sides are called, and by how much claims of a gain may differ.
+# By script: options that make it even quicker, the names of its sides, and the tolerance for claims of a gain.
 QUICK: dict[str, tuple[list[str], set[str], float]] = {
     "rga": ([], {"rga_sc", "rga_sc, materialised", "resnet18 + rga_sc", "resnet18 + rga_sc, materialised"}, 1e-3),
     "stra": ([], {"stra", "stra, unfolded", "sasa", "sasa, unfolded"}, 1e-4),
@@ -47,7 +47,7 @@ UNCOMPARED = ("attention_steps", "start_up", "allocator")  # sides that do not c
 
 @pytest.fixture(autouse=True)
 def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Scripts are modules beside one another; what they set for their process is set back."""
+    """Scripts import each other as modules; process-wide settings that they make are undone."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     logger, threads = logging.getLogger("lightning.pytorch"), cv2.getNumThreads()
     level = logger.level

@@ -1,4 +1,4 @@
-"""Measuring two ways in turns, and what is read from it."""
+"""Measuring two sides in turns, and the numbers derived from it."""
 
 import pytest
 import torch

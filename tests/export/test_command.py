@@ -1,4 +1,4 @@
-"""`relattn export`, as it is typed."""
+"""`relattn export` on the command line."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Every attention and every task as ONNX and as a file of torch.export: what the file computes, and what it says."""
+"""Every attention and every task as ONNX and torch.export files: their outputs and their metadata."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -34,14 +34,14 @@ SMALL: dict[str, dict[str, Any]] = {
     "segmentation": {"backbone": "resnet10t", "head": "fcn"},
     "face": {"stages": [3]},
 }
-"""Networks of each task with few operations, since each of them takes its time to be traced."""
+"""Networks of each task with few operations, since tracing each operation takes time."""
 
 
 Runner = Callable[[Tensor], Tensor]
 
 
 def open_onnx(file: Path) -> Runner:
-    """What runs an ONNX file, in a session of the test's own."""
+    """Return a function that runs an ONNX file in the test's own session."""
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     [name] = [entry.name for entry in session.get_inputs()]
     assert name == "image"
@@ -49,7 +49,7 @@ def open_onnx(file: Path) -> Runner:
 
 
 def open_torch(file: Path) -> Runner:
-    """What runs a file of torch.export."""
+    """Return a function that runs a torch.export file."""
     return torch.export.load(file).module()
 
 
@@ -65,7 +65,7 @@ def near(found: Tensor, expected: Tensor) -> bool:
 
 
 def compare(kind: str, network: nn.Module, sizes: list[tuple[int, int, int]]) -> None:
-    """Compare what the exported file gives with the network, for batches of a count, a height and a width each."""
+    """Compare the exported file's outputs with the network's, for batches of given count, height and width."""
     file, opened = FORMATS[kind]
     run_file = opened(Path(file))
     for count, height, width in sizes:
@@ -77,7 +77,7 @@ def compare(kind: str, network: nn.Module, sizes: list[tuple[int, int, int]]) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", CLASSES.values())
 def test_every_attention_exports(recipe: str) -> None:
-    """One of each class between a convolution and a classifier; those of whole networks are below."""
+    """One attention of each class between a convolution and a classifier; whole networks follow below."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--attention", type=AttentionFactory)
     config = {"attention": attention_config(recipe, "resnet8")}
@@ -97,7 +97,7 @@ def test_every_attention_exports(recipe: str) -> None:
 
 
 def check_task(task: str, recipe: str, kinds: Iterable[str]) -> None:
-    """Export a task's network and compare it, at other sizes too where it takes them; the file says all of it."""
+    """Export a task's network and compare it, also at other sizes if it accepts them; the file describes all of it."""
     model = relattn.load(save(Path("network.ckpt"), task, recipe, **SMALL[task]))
     height, width = model.metadata["input"]["size"]
     for kind in kinds:
@@ -181,7 +181,7 @@ def test_modules_alone_export() -> None:
 
 @pytest.mark.slow
 def test_onnx_computes_the_same_and_needs_nothing_of_ours() -> None:
-    """The graph has standard operations alone, and the weights are in the file."""
+    """The graph has only standard operations, and the weights are in the file."""
     onnx = pytest.importorskip("onnx")
     task, _ = build("classification", "se", stages=[3])
     export(task.network, "folder/a.onnx", format="onnx", metadata={**ABOUT, "classes": ["Straße", "道"]})

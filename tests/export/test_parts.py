@@ -1,4 +1,4 @@
-"""What exports are made of: sums that exporters know, pooling as matrices, parity, metadata; and what is refused."""
+"""Parts of exports: sums that exporters know, pooling as matrices, parity, metadata; and what is refused."""
 
 import json
 import sys
@@ -53,7 +53,7 @@ def test_pooling_by_matrices_is_torch_s(size: tuple[int, int], cells: tuple[int,
 
 
 def test_pooling_to_a_map_s_own_size_gives_the_map() -> None:
-    """What the shortcut of `FixedSize` stands on, which graphs for any size do not have."""
+    """The shortcut of `FixedSize` relies on this; graphs for any size do not have the shortcut."""
     module = FixedSize(8, grid=(6, 5), attention=SqueezeExcitation).double()
     x = torch.randn(2, 8, 6, 5, dtype=torch.float64)
     torch.testing.assert_close(module.pool(x), x)
@@ -72,7 +72,7 @@ def test_the_other_size_is_another(size: tuple[int, int]) -> None:
 
 
 class Off(nn.Module):
-    """A network that is off by a part of its largest output."""
+    """A network whose output is off by a fraction of its maximum."""
 
     def __init__(self, inner: nn.Module, part: float) -> None:
         super().__init__()

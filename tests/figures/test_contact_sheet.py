@@ -1,4 +1,4 @@
-"""Contact sheets: colours, positions and texts, and what is in their files."""
+"""Contact sheets: colours, positions, texts, and the content of their files."""
 
 import re
 import zlib

@@ -41,7 +41,7 @@ def shown(figure: Figure) -> list[np.ndarray]:
 
 
 def drawn_maps(figure: Figure) -> list:
-    """What maps are drawn by: rectangles, or pictures of them; the bars' own rectangles are left out."""
+    """The artists that draw maps: rectangles, or images of them; the rectangles of colour bars are left out."""
     found = [drawn for ax in figure.axes for drawn in (*ax.images, *ax.collections) if drawn.get_array() is not None]
     return [drawn for drawn in found if drawn.get_array().ndim == 2 and drawn.axes.get_xlim() == (-0.5, SIZE[1] - 0.5)]
 
@@ -239,7 +239,7 @@ def test_parts_add_up_to_the_network(attention, options) -> None:
     assert all(part.inside for part in found) == (attention is not RGA)
     plain = sum(part.macs for part in parts_of(network(None), SIZE))
     total, own = sum(part.macs for part in parts), sum(part.macs for part in found)
-    assert total - own == plain or isinstance(attention, partial)  # StRA takes the place of convolutions
+    assert total - own == plain or isinstance(attention, partial)  # StRA replaces convolutions
     assert [part.shape for part in parts if part.name == "stage 3"] == [(64, 8, 4)]
     figure = architecture_figure(parts, title="net", size=SIZE)
     assert "whole network" in texts(figure)

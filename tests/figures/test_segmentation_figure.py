@@ -1,4 +1,4 @@
-"""The figure of segmented images: its pictures, what it says of errors, and its legend."""
+"""The figure of segmented images: its pictures, its text on errors, and its legend."""
 
 import numpy as np
 import pytest

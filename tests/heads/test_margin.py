@@ -1,4 +1,4 @@
-"""Margins: beside slow formulas in float64, at the ends of the cosine, and in half precision."""
+"""Margins against slow formulas in float64, at the ends of the cosine, and in half precision."""
 
 import math
 
@@ -116,7 +116,7 @@ def test_gradients_are_finite_at_the_ends(sign: int, past_pi: str, dtype: torch.
 
 @pytest.mark.parametrize("make", [ArcFace, CosFace, Softmax])
 def test_steps_in_half_precision_give_no_nan(make: type[ArcFace]) -> None:
-    """Features that come to lie on their identities' vectors, where the slope of the sine would be infinite."""
+    """Features that coincide with their identities' vectors, where the slope of the sine would be infinite."""
     generator = torch.Generator().manual_seed(0)
     head = make(16, 8)
     features = torch.nn.Parameter(torch.randn(8, 16, generator=generator))

@@ -1,8 +1,8 @@
-"""The catalogue of bad inputs: what is done, and the message that it must give.
+"""The catalogue of bad inputs: command lines, and the message that each must produce.
 
 A case is a command line of `relattn`, with `{cifar}`, `{people}`, `{streets}` and `{faces}` for the generated sets, and
 `{C}`, `{R}`, `{S}` and `{F}` for a small run of each task on them. `spoil` names a function of `spoilt_inputs` that
-makes the files that the line names, in the folder that the case runs in.
+creates the files that the line names, in the folder in which the case runs.
 """
 
 from typing import NamedTuple
@@ -26,7 +26,7 @@ class Case(NamedTuple):
     name: str
     line: str
     message: str
-    """A regular expression; `.` matches line ends."""
+    """A regular expression for the message; `.` also matches line ends."""
     spoil: str = ""
 
 

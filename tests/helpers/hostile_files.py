@@ -1,7 +1,7 @@
-"""A corpus of damaged and hostile files, each with what reads it: the test reads them in a process that may die.
+"""A corpus of damaged and hostile files, each with its reader: the test reads them in a process that may die.
 
-`write_corpus` makes the files; nothing is downloaded, and nothing here runs code by itself. Every file must be refused
-with one clear error, or, where `harmless` says so, read as data.
+`write_corpus` creates the files; nothing is downloaded, and nothing here runs code by itself. Every file must be
+refused with one clear error, or, if it is marked `harmless`, be read as data.
 """
 
 import io
@@ -31,13 +31,13 @@ class Hostile(NamedTuple):
 
     name: str
     reader: str
-    """The function of `READERS` that gets its path."""
+    """The name of the function in `READERS` that is called with its path."""
     harmless: bool = False
-    """Whether it may be read: it only looks dangerous."""
+    """Whether it may be read because it only looks dangerous."""
 
 
 class Runs:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("pwned",)
@@ -241,7 +241,7 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 def images() -> Iterator[tuple[str, bytes]]:
-    """Images that claim more pixels than there are, or whose inside is damaged."""
+    """Images that claim more pixels than they contain, or whose content is damaged."""
     begin, end = b"\x89PNG\r\n\x1a\n", chunk(b"IEND", b"")
     for side in (60_000, 2**31 - 1):
         size = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
@@ -334,7 +334,7 @@ def checkpoints(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def references() -> str:
-    """YAML of 30 lines that stands for 3**30 values."""
+    """30 lines of YAML that stand for 3**30 values."""
     lines = ["a0: &a0 {x: 1}"]
     lines += [f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}, z: *a{n - 1}}}" for n in range(1, 30)]
     return "\n".join([*lines, "model: *a29"]) + "\n"
@@ -479,7 +479,7 @@ def embeddings() -> Iterator[tuple[str, dict[str, bytes]]]:
 
 
 def write_corpus(folder: Path) -> list[Hostile]:
-    """Write all files, and say which reader each is for."""
+    """Write all files, and return the reader of each."""
     found: list[Hostile] = []
 
     def add(kind: str, name: str, content: bytes, suffix: str, *readers: str, harmless: bool = False) -> Path:

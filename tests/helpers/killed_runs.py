@@ -1,9 +1,9 @@
-"""Runs that are killed: the folder that a kill leaves at every moment of a run, and whether going on makes up for it.
+"""Killed runs: the folder that a kill leaves at every moment of a run, and whether resuming makes up for it.
 
-A process that is killed leaves what its files hold, and nothing else. So one run, in a process of its own, has its
-folder copied at each moment at which it might be killed; those copies that differ are gone on with. Moments between two
-writes leave the same folder, so that a few runs answer for all of them. That a true SIGKILL leaves the same is tested
-beside it (`test_interruption.py`).
+A killed process leaves what is in its files, and nothing else. So one run, in its own process, has its folder copied at
+each moment at which it might be killed, and each distinct copy is resumed. Moments between two writes leave the same
+folder, so that a few runs represent all of them. A separate test checks that a real SIGKILL leaves the same
+(`test_interruption.py`).
 """
 
 import hashlib
@@ -32,19 +32,19 @@ from relattn.runs.metrics import MetricsLogger
 from relattn.runs.record import RunRecord
 
 REFUSED = 3
-"""Exit status of a child whose command the suite refuses."""
+"""Exit status of a child whose command is refused by the suite."""
 
 MEASURED = {"seconds", "seconds_per_step", "earlier", "git"}
-"""Entries of a result that say when, how fast and of which state of a checkout a run was, and not what came out."""
+"""Entries of a result on when, how fast and from which checkout state a run was made, rather than on its outcome."""
 
 
 def in_child(arguments: list[str], prepare: Callable[[], None] | None = None, log: Path | None = None) -> int:
-    """Run a command in a process of its own; returns its exit status, a signal's below 0.
+    """Run a command in its own process; return its exit status, which is negative for a signal.
 
     Args:
         arguments: The command line.
-        prepare: Called before it, in the child.
-        log: A file that gets what the child says.
+        prepare: Called before the command, in the child.
+        log: A file for the output of the child.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -76,7 +76,7 @@ def in_child(arguments: list[str], prepare: Callable[[], None] | None = None, lo
 
 
 def digest(folder: Path) -> str:
-    """A name for all that the files of a folder hold; leftovers count by being there."""
+    """A name for the contents of a folder's files; of leftover files only the presence counts."""
     found = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -86,10 +86,10 @@ def digest(folder: Path) -> str:
 
 
 class Camera:
-    """Copies a run's folder whenever it differs from all copies, and keeps the moments at which it was as a copy is.
+    """Copies a run's folder whenever it differs from all previous copies, and records the moments of each copy.
 
     Attributes:
-        moments: For each copy, by its number, the moments; also in `moments.json` beside the copies.
+        moments: The moments of each copy, by its number; also in `moments.json` beside the copies.
     """
 
     def __init__(self, folder: Path, copies: Path) -> None:
@@ -99,7 +99,7 @@ class Camera:
         self.copies.mkdir()
 
     def take(self, moment: str) -> None:
-        """Keep the folder as it is at a moment."""
+        """Record the state of the folder at a moment."""
         if not self.folder.is_dir():
             return
         name = digest(self.folder)
@@ -112,7 +112,7 @@ class Camera:
             (self.copies / "moments.json").write_text(json.dumps(self.moments))
 
     def install(self) -> None:
-        """Let all moments of a run of this process be taken."""
+        """Install hooks at all moments of a run of this process."""
         self.before(Interruption, "on_train_start", "before the first step")
         self.before(Interruption, "on_train_batch_start", "in a step of epoch {epoch}")
         for stage in ("validation", "test"):
@@ -140,7 +140,7 @@ class Camera:
         torch.save = in_halves
 
     def before(self, owner: Any, name: str, moment: str) -> None:
-        """Take the moment before a function is called; `{epoch}` in its name becomes the trainer's."""
+        """Record the moment before a function is called; `{epoch}` in its name is replaced by the trainer's epoch."""
         function = getattr(owner, name)
 
         def photographed(*arguments: Any, **options: Any) -> Any:
@@ -151,7 +151,7 @@ class Camera:
         setattr(owner, name, photographed)
 
     def after(self, owner: Any, name: str, moment: str) -> None:
-        """Take the moment after a function was called."""
+        """Record the moment after a function was called."""
         function = getattr(owner, name)
 
         def photographed(*arguments: Any, **options: Any) -> Any:
@@ -163,7 +163,7 @@ class Camera:
 
 
 def told_at(epoch: int, batch: int, number: int) -> Callable[[], None]:
-    """A preparation of a child that is sent a signal when a step begins."""
+    """Prepare a child that receives a signal when a step begins."""
 
     def prepare() -> None:
         begin = Interruption.on_train_batch_start
@@ -179,7 +179,7 @@ def told_at(epoch: int, batch: int, number: int) -> Callable[[], None]:
 
 
 def under_slurm(patch: pytest.MonkeyPatch) -> Path:
-    """Let commands find themselves in a job of SLURM's, number 17; returns the file that has what SLURM was asked."""
+    """Simulate a SLURM job with number 17; return the file that records the requests to SLURM."""
     asked, scheduler = Path("asked").absolute(), Path("bin/scontrol").absolute()
     scheduler.parent.mkdir()
     scheduler.write_text(f'#!/bin/sh\necho "$@" > {asked}\n')
@@ -191,7 +191,7 @@ def under_slurm(patch: pytest.MonkeyPatch) -> Path:
 
 
 def result_of(folder: Path) -> dict[str, Any]:
-    """What came out of a run, without measured times."""
+    """The result of a run without measured times."""
     content = json.loads((folder / "result.json").read_text())
     return {name: value for name, value in content.items() if name not in MEASURED}
 
@@ -208,7 +208,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def differences(whole: Path, other: Path) -> list[str]:
-    """What differs between a run that was left alone and another one; empty if nothing does."""
+    """Differences between an uninterrupted run and another one; empty if there are none."""
     found = []
     for name in ("last.ckpt", "previous.ckpt", "best.ckpt"):
         files = [folder / "checkpoints" / name for folder in (whole, other)]
@@ -220,7 +220,7 @@ def differences(whole: Path, other: Path) -> list[str]:
         for part in sorted(set(contents[0]) | set(contents[1])):
             if part != "seconds" and part != "seconds_per_step" and not same(*(one.get(part) for one in contents)):
                 one, two = (content.get(part) for content in contents)
-                if part == "state_dict":  # whose names say enough
+                if part == "state_dict":  # the names are sufficient
                     one, two = [key for key in one if not same(one[key], two.get(key))], ""
                 found.append(f"{name}: {part}: {one} {two}")
     for name in ("metrics.csv", "config.yaml"):

@@ -1,9 +1,9 @@
-"""Reads the files of a corpus in a process of bounded memory and time, and says what came of each.
+"""Reads the files of a corpus in a process with bounded memory and time, and reports the outcome of each.
 
     python read_hostile.py FOLDER < [[name, reader], ...] as JSON
 
-Prints a line of JSON for each: `name`, `reader`, `status` (of its process: 0, or a signal below 0), `said` (`read`,
-the error of the suite's, or a traceback), `mebibytes` that the process has taken so far, and `seconds`.
+Prints a line of JSON for each: `name`, `reader`, `status` (of its process: 0, or negative for a signal), `said`
+(`read`, the suite's error, or a traceback), `mebibytes` that the process has used so far, and `seconds`.
 """
 
 import json
@@ -37,7 +37,7 @@ from relattn.tasks.reid.cuhk03_mat import extract, read_names
 from relattn.tasks.reid.manifest import read_manifest
 
 ROOM = 3 * 2**30
-"""Bytes of address space that a reader may take beside what is there; the test bounds what it may really use."""
+"""Bytes of address space that a reader may use in addition; the test limits the memory actually used."""
 SECONDS = 60
 
 
@@ -96,7 +96,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
 
 
 def answer(read: Callable[[Path], Any], path: Path) -> str:
-    """What comes of reading a file."""
+    """Read a file and return the outcome."""
     try:
         read(path)
     except InputError as error:
@@ -107,17 +107,17 @@ def answer(read: Callable[[Path], Any], path: Path) -> str:
 
 
 def memory() -> int:
-    """Bytes of the address space."""
+    """Size of the address space in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 def peak() -> int:
-    """MiB of memory at most so far."""
+    """Peak memory so far in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def read_all(folder: Path, corpus: list[list[str]], sender: int) -> None:
-    """What a child does: read files one after the other, and write a line for each."""
+    """Run in the child: read files one after the other, and write a line for each."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory() + ROOM,) * 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -132,10 +132,10 @@ def read_all(folder: Path, corpus: list[list[str]], sender: int) -> None:
 
 
 def main() -> None:
-    """Read all files; where a process has ended early, the file that it read is to blame, and another goes on."""
+    """Read all files. If a process ends early, blame the file that it was reading and continue in another process."""
     folder, corpus = Path(sys.argv[1]), json.load(sys.stdin)
     torch.set_num_threads(1)  # threads do not survive a fork
-    relattn.load(folder / "good.ckpt")  # what is imported on the way is imported once
+    relattn.load(folder / "good.ckpt")  # do all imports once, before forking
     found: list[dict[str, Any]] = []
     while len(found) < len(corpus):
         receiver, sender = os.pipe()

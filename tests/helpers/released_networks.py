@@ -1,7 +1,7 @@
-"""The authors' released networks, written down slowly from their description, with the names of their weights.
+"""The authors' released networks, written in slow form from their description, with the names of their weights.
 
-Relations and neighbourhoods are built node by node; nothing is shared with `relattn`. RGA's widths are at least 1, so
-that small images do.
+Relations and neighbourhoods are built node by node; no code is shared with `relattn`. RGA's widths are at least 1, so
+that small images suffice.
 """
 
 import torch
@@ -16,7 +16,7 @@ def embedding(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class ReleasedRGA(nn.Module):
-    """One attention: spatial, then channel, as far as `halves` has them."""
+    """One attention module: spatial, then channel, as far as `halves` contains them."""
 
     def __init__(self, channels: int, positions: int, halves: tuple[str, ...] = HALVES, ratio: int = 8) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class ReleasedRGA(nn.Module):
             setattr(self, f"W_{half}", nn.Sequential(*embedding(1 + narrow, hidden), *score))
 
     def weights(self, half: str, nodes: Tensor) -> Tensor:
-        """A number in (0, 1) for each of N nodes `(B, F, N)`: `(B, N)`."""
+        """A number in (0, 1) for each of the N nodes `(B, F, N)`: `(B, N)`."""
         gx, theta, phi, gg, last = (getattr(self, f"{name}_{half}") for name in ("gx", "theta", "phi", "gg", "W"))
         column = nodes.unsqueeze(3)
         left, right = theta(column).squeeze(3), phi(column).squeeze(3)
@@ -80,7 +80,7 @@ class ReleasedNetwork(nn.Module):
 
 
 class ReleasedStRA(nn.Module):
-    """The released attention, written down slowly from its description, with the names of its weights."""
+    """The released attention, written in slow form from its description, with the names of its weights."""
 
     def __init__(self, channels: int, heads: int, kernel: int = 3) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class ReleasedStRANetwork(nn.Module):
 
 
 def shake(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Give every batch norm weights and statistics that matter; evaluation mode."""
+    """Give every batch norm non-trivial weights and statistics; set evaluation mode."""
     torch.manual_seed(seed)
     for child in module.modules():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):

@@ -1,4 +1,4 @@
-"""Sets up runs of `relattn fit` as the command does, and starts none: many lines share one parser."""
+"""Sets up runs of `relattn fit` as the command does, without starting them: many lines share one parser."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -41,10 +41,10 @@ class SetUp(SuiteCLI):
             super().after_instantiate_classes()
 
     def __call__(self, arguments: Sequence[str]) -> Trainer:
-        """Set up the run of a line, arguments after `fit`.
+        """Set up the run of a command line, given the arguments after `fit`.
 
         Raises:
-            InputError: If the command refuses it.
+            InputError: If the command refuses them.
         """
         self.subcommand, self.claim, self.resumed, self.signals = "fit", RunClaim(), None, Signals()
         self.stopped = False

@@ -1,4 +1,4 @@
-"""The small run of each task, which tests share or vary: two steps on the generated sets of `conftest`."""
+"""The small run of each task, which tests share or modify: two steps on the generated sets of `conftest`."""
 
 import csv
 import json
@@ -8,11 +8,11 @@ from typing import Any
 from relattn.cli.main import run
 
 SMALL = Path(__file__).with_name("small")
-"""What makes a recipe small, task by task."""
+"""Options that make each task's recipe small."""
 
 
 def small(task: str, recipe: str, *more: str) -> tuple[str, ...]:
-    """The command line of a recipe that is made small."""
+    """The command line of a small version of a recipe."""
     return ("fit", "--task", recipe, "--config", str(SMALL / f"{task}.yaml"), *more)
 
 
@@ -29,7 +29,7 @@ RUNS: dict[str, tuple[str, ...]] = {
 
 
 def fit(task: str, root: Path, *arguments: str) -> Path:
-    """Train the small run of a task, varied by `arguments`; return the run's folder."""
+    """Train the small run of a task, modified by `arguments`; return the run's folder."""
     before = set(Path("runs").glob("*/*"))
     assert run([*RUNS[task], "--data.root", str(root), *arguments]) == 0
     (folder,) = set(Path("runs").glob("*/*")) - before

@@ -1,4 +1,4 @@
-"""The files of `bad_files`: a spoilt copy of a set in `data`, or a file that is not what its name says."""
+"""The files of `bad_files`: a damaged copy of a set in `data`, or a file whose content does not match its name."""
 
 import os
 import pickle
@@ -15,14 +15,14 @@ MARKET, CIFAR, CITY = "Market-1501-v15.09.15", "cifar-10-batches-py", "cityscape
 
 
 class Hostile:
-    """A pickle that makes a folder where it is read."""
+    """A pickle that creates a folder when it is read."""
 
     def __reduce__(self) -> tuple:
         return (os.mkdir, ("was_here",))
 
 
 def copied(root: Path, folder: str) -> Path:
-    """A copy of a set's folder in `data`."""
+    """Copy a set's folder to `data`."""
     return Path(shutil.copytree(root / folder, Path("data") / folder))
 
 
@@ -228,7 +228,7 @@ def weights(sets: Sets) -> None:
 
 
 def spoil(name: str, sets: Sets) -> None:
-    """Make the files of a case."""
+    """Create the files of a case."""
     if name in TEXTS:
         file, content = TEXTS[name]
         Path(file).write_bytes(content)

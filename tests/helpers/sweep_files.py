@@ -1,4 +1,4 @@
-"""Sweeps whose runs are planned without Lightning: what a command line says is what it amounts to."""
+"""Sweeps whose runs are planned without Lightning: their command lines are taken literally."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from relattn.sweeps import grid, plan
 
 
 def as_written(lines: Sequence[list[str]]) -> list[plan.Resolution]:
-    """Resolve command lines: each option decides, but for the places of data and the logger."""
+    """Resolve command lines: each option counts, except the places of data and the logger."""
     found = []
     for line in lines:
         written = dict(part.removeprefix("--").split("=", 1) for part in line if part.startswith("--"))

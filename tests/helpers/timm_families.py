@@ -1,7 +1,7 @@
-"""One small network of every family of timm, and what each task can do with it.
+"""One small network of every timm family, and what each task can do with it.
 
-A family is a module of timm (`timm.models.<family>`). `attempt` builds a task's network and makes one step of training
-with it; `benchmarks/families.py` makes the table of the documentation of it, and the tests hold what the table says.
+A family is a timm module (`timm.models.<family>`). `attempt` builds a task's network and makes one training step with
+it. `benchmarks/families.py` makes the documentation's table with it, and the tests check that table.
 """
 
 import re
@@ -131,13 +131,13 @@ CLASSES = 5
 
 @dataclass(frozen=True)
 class Attempt:
-    """What became of a network for a task."""
+    """The outcome of building and training a network for a task."""
 
     trained: bool
     reason: str = ""
-    """Why not; begins with `InputError: ` where the suite says so itself."""
+    """The reason if it failed; begins with `InputError: ` if the suite itself refused."""
     advice: tuple[str, ...] = ()
-    """Options that were refused at first, as what to take in their place was said."""
+    """Options that were refused at first, with an error that named the alternative."""
 
 
 def task_for(name: str, backbone: str, *, attention: bool, **arguments: Any) -> Task:
@@ -158,14 +158,14 @@ def task_for(name: str, backbone: str, *, attention: bool, **arguments: Any) -> 
 
 
 def specification(task: str) -> dict[str, Any]:
-    """What the data of a task would say."""
+    """A specification as the task's data would give it."""
     names = [str(number) for number in range(CLASSES)]
     common = {"num_classes": CLASSES, "image_size": SIZES[task], "class_names": names}
     return {**common, "feature": "before_norm", "class_weights": None, "palette": [[0, 0, 0]] * CLASSES}
 
 
 def step(task: Task, device: str) -> None:
-    """One step of training without an optimizer, on random images; where nothing is computed, its forward pass.
+    """Make one training step without an optimizer, on random images; without computation, only the forward pass.
 
     Raises:
         ValueError: If the loss is not finite, or a weight of attention has no gradient.
@@ -175,7 +175,7 @@ def step(task: Task, device: str) -> None:
     height, width = task.specification["image_size"]
     images = torch.randn(batch, 3, height, width, device=device)
     if device == "meta":
-        with mock.patch.object(torch, "autocast", return_value=nullcontext()):  # which meta tensors have not
+        with mock.patch.object(torch, "autocast", return_value=nullcontext()):  # which meta tensors do not support
             features = task.network.scores(images)[0] if task.name == "segmentation" else task.network(images)
             if task.name in ("reid", "face"):
                 task.head(features)
@@ -198,13 +198,13 @@ SIZE = re.compile(r"image_size \[(?P<height>\d+),(?P<width>\d+)\]")
 
 
 def attempt(task: str, backbone: str, *, attention: bool, device: str = "meta") -> Attempt:
-    """Build a task's network and make one step of training with it; what a refusal advises is followed.
+    """Build a task's network and make one training step with it; the advice of refusals is followed.
 
     Args:
         task: One of `TASKS`.
         backbone: A network of timm.
-        attention: Whether RGA-SC stands after each of its stages.
-        device: On `meta`, the step is a forward pass in which nothing but shapes is computed.
+        attention: Whether RGA-SC follows each of its stages.
+        device: On `meta`, the step is a forward pass in which only shapes are computed.
     """
     options: dict[str, Any] = {}
     said = specification(task)
@@ -227,5 +227,5 @@ def attempt(task: str, backbone: str, *, attention: bool, device: str = "meta") 
                 advice.append(f"image size {size['height']}x{size['width']}")
             else:
                 return Attempt(False, f"InputError: {error}", tuple(advice))
-        except Exception as error:  # whatever a network raises is what the table tells
+        except Exception as error:  # the table reports whatever a network raises
             return Attempt(False, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", tuple(advice))

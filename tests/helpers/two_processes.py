@@ -10,11 +10,11 @@ import torch.multiprocessing
 
 
 def run_in_two(function: Callable[[int], Any]) -> dict[int, Any]:
-    """Call a function of a module, with its rank, in two processes that form a group; return the results by rank."""
+    """Call a function of a module with its rank in two processes that form a group; return the results by rank."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    # Both are forked from a server that has imported what takes seconds, once.
+    # Both are forked from a server that has done the slow imports once.
     multiprocessing.set_forkserver_preload(["torch", "torchmetrics"])
     results = multiprocessing.get_context("forkserver").SimpleQueue()
     arguments = (port, function, results)
@@ -23,7 +23,7 @@ def run_in_two(function: Callable[[int], Any]) -> dict[int, Any]:
 
 
 def member(rank: int, port: int, function: Callable[[int], Any], results: Any) -> None:
-    """One of the processes."""
+    """Run in each of the processes."""
     torch.distributed.init_process_group("gloo", init_method=f"tcp://localhost:{port}", rank=rank, world_size=2)
     results.put((rank, function(rank)))
     torch.distributed.barrier()

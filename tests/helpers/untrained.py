@@ -1,4 +1,4 @@
-"""Checkpoints as `relattn fit` writes them, of small networks that nobody trained: their weights are drawn."""
+"""Checkpoints as written by `relattn fit`, but of small untrained networks with random weights."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from relattn.tasks.base import Task
 from relattn.tasks.data import Data
 
 OLD_TRACE = "torch 2.11 traces segmentation for some sizes only" if torch.__version__.startswith("2.11.") else ""
-"""Why a test of every size is left out; `relattn export` says so too."""
+"""Why a test with every size is skipped; `relattn export` reports it too."""
 
 CLASSES = {"classification": 10, "reid": 12, "segmentation": 19, "face": 8}
 
@@ -36,7 +36,7 @@ DATA: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def shake(network: nn.Module) -> None:
-    """Give batch norms statistics that matter, and parameters that are zero something else."""
+    """Give batch norms non-trivial statistics, and replace parameters that are zero."""
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -50,9 +50,9 @@ def shake(network: nn.Module) -> None:
 def build(
     task: str, attention: str = "none", *, data: dict[str, Any] | None = None, **arguments: Any
 ) -> tuple[Task, dict[str, Any]]:
-    """A task with a network of drawn weights, in evaluation mode, and the configuration of its model and data.
+    """Build a task with a network of random weights, in evaluation mode, and the configuration of its model and data.
 
-    `data` are options of its data set, `arguments` of its model.
+    `data` holds options of its data set, `arguments` those of its model.
     """
     path, options = MODELS[task]
     options = {**options, **arguments}

@@ -1,4 +1,4 @@
-"""Offline runs of W&B, read back from their files."""
+"""Reads offline W&B runs back from their files."""
 
 import json
 import struct
@@ -19,7 +19,7 @@ def records(file: Path) -> Iterator[Any]:
         _, length, kind = struct.unpack("<IHB", content[place : place + 7])
         parts += content[place + 7 : place + 7 + length]
         place += 7 + length
-        if kind in (1, 4):  # all of a record, or its last piece
+        if kind in (1, 4):  # a complete record, or its last piece
             record = wandb_internal_pb2.Record()
             record.ParseFromString(parts)
             parts = b""
@@ -32,7 +32,7 @@ def values(items: Any) -> dict[str, Any]:
 
 
 def read(file: Path) -> dict[str, Any]:
-    """What a `.wandb` file says: the run, its configuration, the rows of its history, its summary, its metrics."""
+    """The content of a `.wandb` file: the run, its configuration, the rows of its history, its summary, its metrics."""
     found: dict[str, Any] = {"config": {}, "history": [], "summary": {}, "metrics": {}}
     for record in records(file):
         kind = record.WhichOneof("record_type")
@@ -50,7 +50,7 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def history(folder: Path) -> list[dict[str, float]]:
-    """The numbers in the history of a run's folder, which must hold one offline run."""
+    """The numbers in the history of a run's folder, which must contain one offline run."""
     (file,) = (folder / "wandb").glob("offline-run-*/*.wandb")
     found = [
         {name: value for name, value in row.items() if name[0] != "_" and isinstance(value, int | float)}

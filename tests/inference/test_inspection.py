@@ -1,4 +1,4 @@
-"""The inspection of a data set reads what has no files as training does."""
+"""Inspecting a data set reads samples that have no files in the same way as training does."""
 
 from types import SimpleNamespace
 

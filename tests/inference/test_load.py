@@ -1,4 +1,4 @@
-"""`relattn.load`: networks ready for use, and the page of the documentation that shows it."""
+"""`relattn.load`: networks ready for use, and the documentation page that shows it."""
 
 import json
 import re
@@ -30,7 +30,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
 def picture(height: int = 70, width: int = 90, seed: int = 0) -> np.ndarray:
-    """A smooth picture: resizing it in different ways gives nearly the same."""
+    """A smooth picture, which different resize filters change in nearly the same way."""
     noise = np.random.default_rng(seed).integers(0, 256, (5, 6, 3)).astype(np.uint8)
     return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
 

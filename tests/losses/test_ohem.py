@@ -64,7 +64,7 @@ def test_hard_pixels_are_the_definition_s(threshold, min_kept, weight) -> None:
 def test_keeping_all_is_plain_cross_entropy_and_hard_pixels_cost_more() -> None:
     logits, labels = batch()
     plain = segmentation_cross_entropy(logits, labels)
-    torch.testing.assert_close(ohem_cross_entropy(logits, labels), plain)  # fewer pixels than are kept at least
+    torch.testing.assert_close(ohem_cross_entropy(logits, labels), plain)  # fewer pixels than the minimum number kept
     assert ohem_cross_entropy(logits, labels, min_kept=0) > plain
 
 

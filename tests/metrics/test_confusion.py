@@ -1,4 +1,4 @@
-"""Segmentation scores: the confusion matrix and what is scored from it, beside their definitions."""
+"""Segmentation scores: the confusion matrix and the scores from it, against their definitions."""
 
 import numpy as np
 import pytest

@@ -44,7 +44,7 @@ def test_distances_are_those_of_the_definition(metric: str, dtype: torch.dtype) 
 def test_rows_do_not_depend_on_the_chunk_and_fill_what_is_given(metric: str, chunk: int) -> None:
     distances = FeatureDistances(features(5, 0), features(11, 1), metric)
     whole = distances.rows(0, 5)
-    buffer = torch.full((chunk, 11), float("nan"))  # what is there before must not matter
+    buffer = torch.full((chunk, 11), float("nan"))  # the old content must not matter
     for start in range(0, 5, chunk):
         stop = min(start + chunk, 5)
         rows = distances.rows(start, stop, out=buffer[: stop - start])

@@ -156,7 +156,7 @@ def test_re_ranking_brings_the_own_cluster_forward() -> None:
 
 
 class Largest(TorchDispatchMode):
-    """Remembers the size of the largest tensor that any operation returned."""
+    """Records the size of the largest tensor that any operation returned."""
 
     def __init__(self) -> None:
         super().__init__()

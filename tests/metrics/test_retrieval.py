@@ -87,7 +87,7 @@ def drawn(seed: int, queries: int, images: int, identities: int, cameras: int, l
 
 
 def with_extremes(matrix: Tensor, query: Labels, gallery: Labels, seed: int, kind: str) -> tuple:
-    """Distances that are infinite or differ by little, images of no one, and queries that are in the gallery."""
+    """Distances that are infinite or nearly equal, images of no one, and queries that are also in the gallery."""
     generator = torch.Generator().manual_seed(seed + 1)
 
     def some(shape: tuple[int, ...], part: float) -> Tensor:
@@ -215,7 +215,7 @@ def test_queries_without_a_match_are_explained() -> None:
 
 
 def test_a_set_that_is_query_and_gallery_does_not_find_itself() -> None:
-    """Without the rule rank-1 would be 100 % whatever the features."""
+    """Without this rule, rank-1 would be 100 % for any features."""
     features = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
     who = Labels(torch.arange(40) % 8, torch.zeros(40, dtype=torch.int64), torch.arange(40))
     distances = FeatureDistances(features, features)

@@ -1,4 +1,4 @@
-"""Verification: the ten-fold protocol beside plain loops, bit for bit, and what cannot be scored."""
+"""Verification: the ten-fold protocol against plain loops, bit for bit, and inputs that cannot be scored."""
 
 import bisect
 import math
@@ -15,7 +15,7 @@ from relattn.metrics.verification import pair_distances, verification
 
 
 def slow_folds(pairs: int, folds: int) -> list[list[int]]:
-    """As scikit-learn's KFold without shuffling: the first folds have one more."""
+    """Split like scikit-learn's KFold without shuffling: the first folds have one more."""
     parts, start = [], 0
     for fold in range(folds):
         size = pairs // folds + (1 if fold < pairs % folds else 0)
@@ -67,7 +67,7 @@ def slow_tar(distances: list[float], same: list[bool], folds: int, far: float) -
 
 
 def slow_auc(distances: list[float], same: list[bool]) -> float:
-    """Share of pairs of a genuine pair and an impostor in the right order, ties counted half."""
+    """Fraction of (genuine pair, impostor pair) combinations in the right order, ties counted half."""
     genuine = [d for d, s in zip(distances, same, strict=True) if s]
     impostors = [d for d, s in zip(distances, same, strict=True) if not s]
     wins = sum((g < i) + 0.5 * (g == i) for g in genuine for i in impostors)

@@ -42,7 +42,7 @@ def stra() -> ReleasedStRANetwork:
 
 @pytest.fixture(scope="module")
 def file(network: ReleasedNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file as the authors' code saves it, with a score of NumPy beside the weights."""
+    """A file as saved by the authors' code, with a NumPy score beside the weights."""
     path = tmp_path_factory.mktemp("released") / "checkpoint_600.pth.tar"
     state = OrderedDict((f"module.{name}", value) for name, value in network.state_dict().items())
     torch.save({"state_dict": state, "epoch": 600, "best_top1": np.float64(0.81)}, path)

@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not there."""
+"""Checkpoints are either complete or absent."""
 
 import contextlib
 import errno

@@ -1,8 +1,8 @@
-"""Whatever is written is cut at every system call: readers see the old or the new, and the next writer succeeds.
+"""Every writer is interrupted at every system call: readers see the old or the new version, and a new writer succeeds.
 
-A writer is stopped before its first system call that concerns files, another one before its second, and so on until
-none is left. What it would do in passing, such as removing its temporary file, is stopped too, as a kill does. Writers
-that are truly killed are in `test_publish.py`.
+One writer is stopped before its first system call that concerns files, another before its second, and so on until none
+is left. Cleaning up, such as removing a temporary file, is suppressed too, as after a kill. Writers that are really
+killed are tested in `test_publish.py`.
 """
 
 import csv
@@ -38,11 +38,11 @@ CALLS = (
 
 
 class Written(NamedTuple):
-    """Something that is written and read.
+    """A writer and its reader.
 
     Attributes:
         write: Writes a version, a number from 1.
-        read: The versions that its files are of.
+        read: Returns the versions that the files belong to.
     """
 
     write: Callable[[int], object]
@@ -50,11 +50,11 @@ class Written(NamedTuple):
 
 
 class Killed(BaseException):
-    """What ends a writer that is cut; nothing that it does afterwards reaches a file, as after a kill."""
+    """Ends a writer that is interrupted; nothing that it does afterwards reaches a file, as after a kill."""
 
 
 def cut(write: Callable[[int], object], version: int, number: int) -> bool:
-    """Write, and be cut before a system call of this number; whether it was, or had done before."""
+    """Write, and interrupt before the system call with this number; return whether it was reached."""
     left = number
 
     def counted(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,7 +79,7 @@ def cut(write: Callable[[int], object], version: int, number: int) -> bool:
 
 @pytest.fixture(autouse=True)
 def the_disk_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the machine's own crash would show the difference."""
+    """Skip fsync: only a crash of the machine itself would show the difference."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
@@ -92,12 +92,12 @@ def colour(version: int) -> Figure:
 
 
 def shade(path: Path) -> int:
-    """The version that a picture is of."""
+    """The version that a picture belongs to."""
     return round(float(np.asarray(Image.open(path).convert("L")).mean()) / 3)
 
 
 class Run:
-    """What Lightning's trainer is to the writers of a run's folder."""
+    """A stand-in for Lightning's trainer, for the code that writes a run's folder."""
 
     default_root_dir, loggers = ".", ()
 
@@ -106,7 +106,7 @@ LOGGED = MetricsLogger(Path())
 
 
 def log(version: int) -> None:
-    """Metrics with a row more, and with a new column every second time."""
+    """Metrics with one more row, and with a new column every second time."""
     LOGGED.rows = [
         {"a": float(row), **({"b": 1.0} if row == version and row % 2 else {})} for row in range(version + 1)
     ]
@@ -127,7 +127,7 @@ def embedding(version: int) -> None:
 
 
 def embedded() -> set[int]:
-    """The versions of its parts; none where it says itself that it is not whole."""
+    """The versions of its parts; none if it states itself that it is incomplete."""
     if not Path("embedding/embedding.json").is_file():
         with pytest.raises(MissingFileError, match="is missing: an embedding is what"):
             Embedding.load(Path("embedding"))

@@ -1,4 +1,4 @@
-"""A run whose loss is no number stops at once, says why, and leaves the last good checkpoint as it was."""
+"""A run whose loss is not finite stops at once, says why, and leaves the last good checkpoint unchanged."""
 
 import hashlib
 from pathlib import Path
@@ -17,7 +17,7 @@ from relattn.runs.divergence import Divergence
 
 
 class Scripted(LightningModule):
-    """A weight, and losses that are given; `spoil` is the step after which the weight is no number."""
+    """A weight, and given losses; after the step `spoil` the weight is no longer finite."""
 
     def __init__(self, losses: list[float], spoil: int | None = None) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Scripted(LightningModule):
 
 
 def train(module: Scripted, every: int = 50, epochs: int = 2, **options: Any) -> Path:
-    """Train with five steps an epoch; return the checkpoint's place."""
+    """Train with five steps per epoch; return the checkpoint's path."""
     place = Path("checkpoints")
     last = ModelCheckpoint(place, "last", enable_version_counter=False, save_on_train_epoch_end=True)
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}

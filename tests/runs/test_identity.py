@@ -1,4 +1,4 @@
-"""What a run is: which options decide it, in which it departs from another, and how that is said in a few words."""
+"""The identity of a run: the options that define it, its differences from another run, and their short description."""
 
 import copy
 from typing import Any

@@ -1,4 +1,4 @@
-"""A run that is told to stop, or killed, and goes on ends as one that was left alone: bit for bit, in every task."""
+"""A run that is stopped or killed, then resumed, ends exactly like an uninterrupted one, bit for bit, in every task."""
 
 import csv
 import io
@@ -64,7 +64,7 @@ def assert_same(first: Path, second: Path) -> None:
 
 
 def curve(folder: Path) -> dict[str, str]:
-    """The loss of training by epoch, over all times that a run was started."""
+    """The training loss by epoch, over all starts of a run."""
     found = {}
     for file in sorted(folder.glob("metrics*.csv")):
         with file.open() as lines:
@@ -177,18 +177,18 @@ def test_a_run_that_is_killed_goes_on_from_the_end_of_an_epoch(task: str, worker
 
 
 def kill(*_: object, **__: object) -> None:
-    """What the operating system does to a process whose memory it needs, in place of a function."""
+    """Kill the process as the operating system does when it needs memory; takes the place of a function."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def kill_at_step(self: Interruption, trainer: Trainer, module: object, data: object, batch_idx: int) -> None:
-    """Be killed amid the second epoch."""
+    """Kill the process within the second epoch."""
     if (trainer.current_epoch, batch_idx) == (1, 1):
         kill()
 
 
 def kill_amid_second_checkpoint(content: dict[str, Any], stream: IO[bytes]) -> None:
-    """Be killed when half a checkpoint is on the disk, the second time that one is written."""
+    """Kill the process when half of the second checkpoint is on the disk."""
     whole = io.BytesIO()
     WRITE(content, whole)
     if content["epoch"] == 0:
@@ -211,7 +211,7 @@ MOMENTS: dict[str, tuple[Any, str, Callable[..., None]]] = {
     "before the result is written": (RunRecord, "write_result", kill),
     "while the result is written": (RunRecord, "costs", kill),
 }
-"""Where a process is killed, and the function that is replaced for it."""
+"""Where a process is killed, and the function that is replaced for this."""
 
 
 def killed(moment: str, arguments: list[str]) -> None:
@@ -222,7 +222,7 @@ def killed(moment: str, arguments: list[str]) -> None:
             setattr(*MOMENTS[moment])
             run(arguments)
         finally:
-            os._exit(0)  # it was to be killed before
+            os._exit(0)  # it should have been killed before
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status), moment
     assert os.WTERMSIG(status) == signal.SIGKILL
@@ -238,7 +238,7 @@ def test_a_run_that_is_killed_at_any_moment_ends_as_one_that_was_not(cifar: Path
         folder = folder_of(f"killed-{number}")
         if any((folder / "checkpoints").glob("*.ckpt")):
             assert run(["fit", "--ckpt_path", str(folder)]) == 0, moment
-        else:  # before its first checkpoint: there is nothing to go on from
+        else:  # before its first checkpoint: there is nothing to resume
             with pytest.raises(InputError, match="Start it again"):
                 run(["fit", "--ckpt_path", str(folder)])
             shutil.rmtree(folder)

@@ -1,7 +1,7 @@
-"""Runs of every task are killed at every moment, and gone on with: they end as one that was left alone, bit for bit.
+"""Runs of every task are killed at every moment and resumed: they end exactly like an uninterrupted run, bit for bit.
 
-Weights, optimizer, schedule, callbacks, scores, rows of metrics, the result and pictures are compared, and what an
-offline run of W&B holds.
+The test compares weights, optimizer, schedule, callbacks, scores, rows of metrics, the result and pictures, and the
+content of an offline W&B run.
 """
 
 import json
@@ -36,11 +36,11 @@ TASKS = {
     "segmentation": (),
     "face": ("--data.batch_size", "8"),  # dropout is drawn anew at every step
 }
-"""What makes epochs of four batches."""
+"""Options that give epochs of four batches."""
 
 WORKERS = ("--data.workers", "2")
 ACCUMULATION = ("--trainer.accumulate_grad_batches", "3")  # the last step of an epoch has one batch
-STEPS = ("--trainer.max_epochs", "-1", "--trainer.max_steps", "7")  # which end amid the second epoch
+STEPS = ("--trainer.max_epochs", "-1", "--trainer.max_steps", "7")  # which end within the second epoch
 INTERVAL = ("--trainer.val_check_interval", "3", "--trainer.check_val_every_n_epoch", "null")
 FRACTION = ("--trainer.val_check_interval", "0.5")
 EMA = ("--trainer.callbacks", "EMAWeightAveraging", "--trainer.callbacks.decay", "0.5")
@@ -75,12 +75,12 @@ MATRIX = {
 """Options by task and name: each alone with the quickest task, and in pairs with the others."""
 
 CHOSEN = ("between a checkpoint and its row of metrics", "in the test: batch_end")
-"""Moments that are gone on from with every options, beside those amid the second epoch; one plain run has all."""
+"""Moments from which each set of options is resumed, besides those within the second epoch; one plain run has all."""
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few images in folders of two classes, which processes of their own may read."""
+    """A few images in folders of two classes, which child processes may read."""
     root, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
     for split, number in (("train", 16), ("val", 4), ("test", 4)):
         for index in range(number):
@@ -102,18 +102,18 @@ def command(request: pytest.FixtureRequest, task: str, name: str) -> list[str]:
 
 
 def going_on(folder: Path, prepare: Callable[[], None] | None = None) -> int:
-    """Go on with a run; returns the exit status."""
+    """Resume a run; return the exit status."""
     return in_child(["fit", "--ckpt_path", str(folder), "--quiet"], prepare, Path("log"))
 
 
 def put_back(copy: Path, folder: Path) -> None:
-    """Let a run's folder be as a copy of it is."""
+    """Restore a run's folder from a copy of it."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(copy, folder)
 
 
 def compared(whole: Path, folder: Path) -> list[str]:
-    """What differs between two runs, and between their histories of W&B where they have some."""
+    """Differences between two runs, and between their W&B histories if they have any."""
     found = differences(whole, folder)
     if (whole / "wandb").is_dir() and history(whole) != history(folder):
         found.append(f"W&B: {history(whole)} {history(folder)}")
@@ -121,7 +121,7 @@ def compared(whole: Path, folder: Path) -> list[str]:
 
 
 def states(moments: list[list[str]], *, every: bool) -> Iterator[tuple[Path, list[str]]]:
-    """The copies to go on with, and the moments at which the run was like that."""
+    """The copies to resume, and the moments at which the run was in that state."""
     wanted = set(CHOSEN)
     for number, found in enumerate(moments):
         copy = Path("copies", str(number))
@@ -145,10 +145,10 @@ def test_a_run_that_is_killed_ends_as_one_that_was_not(task: str, name: str, req
         if (copy / "checkpoints" / "last.ckpt").is_file():
             assert status == 0, (found, Path("log").read_text())
             assert compared(whole, folder) == [], found
-        else:  # before its first checkpoint there is nothing to go on from
+        else:  # before its first checkpoint there is nothing to resume
             assert status == REFUSED, found
             assert "Start it again" in Path("log").read_text()
-    # Told to stop after the first and the third step of its second epoch, amid which a kill leaves the same folder.
+    # Stopped after the first and the third step of its second epoch, within which a kill leaves the same folder.
     amid = next(number for number, found in enumerate(moments) if "in a step of epoch 1" in found)
     put_back(Path("copies", str(amid)), folder)
     for batch in (0, 2):

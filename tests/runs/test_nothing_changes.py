@@ -1,4 +1,4 @@
-"""A command that is refused, superfluous or fails leaves a finished run, and all around it, as it was: every byte."""
+"""A command that is refused, superfluous or failing leaves a finished run and everything around it unchanged."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ COMPLETE = [
     (("fit", "--ckpt_path", "last", "--name", "small"), "is complete"),
     (("fit", "--ckpt_path", "RUN", "--logger", "wandb"), "is complete"),
 ]
-"""Superfluous commands, and what they say; the exit status is 0."""
+"""Superfluous commands with their messages; the exit status is 0."""
 
 REFUSED = [
     # Another run under the same name.
@@ -34,14 +34,14 @@ REFUSED = [
     (("fit", "--ckpt_path", "RUN", *LONGER, "--model.optimizer", "torch.optim.Rprop"), "--model.optimizer is"),
     (("fit", "--ckpt_path", "RUN", *LONGER, "--name", "other"), "--name is given"),
     (("fit", "TASK", "--name", "small"), "small exists. Choose another --name"),
-    # What cannot be planned.
+    # Runs that cannot be planned.
     (("fit", "--ckpt_path", "RUN", "--trainer.max_steps", "1"), "a run cannot become shorter"),
     (("fit", "--ckpt_path", "RUN", *LONGER, "--model.optimizer.lr", "nan"), "expected a finite number"),
     (("fit", "--ckpt_path", "RUN", *LONGER, "--trainer.callbacks", MISSPELT), "monitor is 'val/nothing'"),
     (("fit", "--ckpt_path", "RUN", *LONGER, "--trainer.precision", "17"), "precision"),
     (("fit", "--ckpt_path", "RUN", *LONGER, "--gpus", "3"), "--gpus|GPU"),
     (("fit", "--ckpt_path", "RUN", *LONGER, "--model.momentum", "0.9"), "momentum"),
-    # Data that are not there, or too few for a batch.
+    # Data that do not exist, or are too few for a batch.
     (("fit", "--ckpt_path", "RUN", *LONGER, "--data.root", "nowhere", "--logger", "wandb"), "nowhere"),
     (("fit", "--ckpt_path", "RUN", *LONGER, "--data.batch_size", "0"), "batch"),
     (("test", "--ckpt_path", "RUN", "--data.root", "nowhere"), "nowhere"),
@@ -50,7 +50,7 @@ REFUSED = [
     (("test", "--ckpt_path", "RUN/checkpoints/first.ckpt"), "no such file"),
     (("test", "--ckpt_path", "RUN", "--test_data", "nothing_like_it"), "nothing_like_it"),
 ]
-"""Refused commands, and what they say."""
+"""Refused commands with their messages."""
 
 
 def digest(folder: Path) -> str:

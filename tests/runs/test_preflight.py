@@ -1,4 +1,4 @@
-"""What is said before the first step: masks that begin as noise in a short training."""
+"""Warnings before the first step: masks that start as noise in a short training."""
 
 import warnings
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from relattn.runs.preflight import SHORT, check_masks
 def said(
     attention: nn.Module, *, pretrained: bool | str = True, steps: float = 260, ckpt_path: str | None = None
 ) -> str:
-    """What a run of so many steps says of a network with that attention."""
+    """The warnings of a run with this many steps for a network with that attention."""
     trainer: Any = SimpleNamespace(estimated_stepping_batches=steps, ckpt_path=ckpt_path)
     task: Any = SimpleNamespace(modules=attention.modules, pretrained=pretrained)
     with warnings.catch_warnings(record=True) as found:

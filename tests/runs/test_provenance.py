@@ -1,4 +1,4 @@
-"""What a run says of the code, the libraries and the data that it was made with, and what it keeps to itself."""
+"""What a run records about its code, libraries and data, and what it keeps private."""
 
 import json
 import shutil
@@ -186,7 +186,7 @@ def test_a_run_says_what_it_was_made_with_from_its_start(
     assert {"relattn", "torch", "lightning", "python", "numpy"} <= begun["versions"].keys()
     assert len(begun["fingerprint"]) == 16
     assert "earlier" not in begun
-    (folder / "result.json").unlink()  # as if it had been killed
+    (folder / "result.json").unlink()  # as if the run had been killed
     again = ["--trainer.max_epochs", "2", "--trainer.deterministic", "warn"]
     assert run(["fit", "--ckpt_path", str(folder), *again]) == 0
     after = result(folder)
@@ -202,7 +202,7 @@ def test_no_key_is_kept(
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    wandb.teardown()  # it keeps what the environment was when another test began
+    wandb.teardown()  # it keeps the environment of an earlier test
     monkeypatch.chdir(checkout)  # whose remote has a token in it
     notes = ["--logger", "wandb", "--trainer.logger.init_args.notes", f"https://me:{PASSWORD}@example.com/x"]
     folder = fit("classification", cifar, *notes)

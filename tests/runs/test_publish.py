@@ -1,4 +1,4 @@
-"""A file that is written is new as a whole or what it was before, whatever happens to its writer."""
+"""A written file is either completely new or completely old, whatever happens to its writer."""
 
 import errno
 import os
@@ -42,7 +42,7 @@ def names() -> list[str]:
 
 
 def age_leftovers() -> None:
-    """Make temporary files old enough to be nobody's."""
+    """Make temporary files old enough to count as abandoned."""
     for path in Path().iterdir():
         if path.suffix == publish.SUFFIX:
             os.utime(path, (time.time() - 60,) * 2)

@@ -1,4 +1,4 @@
-"""Going on with a run: what may change, what is refused, and the learning rate that follows."""
+"""Resuming a run: what may change, what is refused, and the resulting learning rate."""
 
 import copy
 import json
@@ -56,7 +56,7 @@ class Numbers(Data):
 
 
 class Steps(Callback):
-    """Keeps the epoch, the rate and the weight decay of each step; may stop the run, with a checkpoint."""
+    """Records the epoch, rate and weight decay of each step; may stop the run, leaving a checkpoint."""
 
     def __init__(self, stop: tuple[int, int] | None) -> None:
         self.stop, self.made = stop, []
@@ -81,7 +81,7 @@ PLAN: dict[str, Any] = {
 
 
 def train(stop: tuple[int, int] | None = None, *, resumed: bool = False, **plan: Any) -> list[tuple[int, float, float]]:
-    """Train by a plan that departs from `PLAN`; return the steps, and leave `last.ckpt`."""
+    """Train by a plan that differs from `PLAN`; return the steps, and leave `last.ckpt`."""
     plan = {**PLAN, **plan}
     optimizer = partial(torch.optim.SGD, lr=plan["lr"], weight_decay=plan["weight_decay"], momentum=0.9)
     module = Tiny("none", optimizer=optimizer, schedule=plan["schedule"])

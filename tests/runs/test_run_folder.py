@@ -1,4 +1,4 @@
-"""Run folders: their state, who works on them, and that a run which fails before it starts leaves nothing."""
+"""Run folders: their state, who works on them, and that a run which fails before its start leaves nothing."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from relattn.runs.run_folder import RUN_VARIABLE, RunClaim, state_of
 
 
 def claimed(parent: Path, name: str, *, exact: bool, monkeypatch: pytest.MonkeyPatch) -> RunClaim:
-    """A new folder, taken as another program would."""
+    """A new folder, claimed as another program would claim it."""
     monkeypatch.setenv(RUN_VARIABLE, "")
     claim = RunClaim()
     claim.new(parent, name, exact=exact)

@@ -1,4 +1,4 @@
-"""Signals: what they do before, in and after training, and output whose reader has gone."""
+"""Signals: their effect before, during and after training, and output to a closed pipe."""
 
 import os
 import signal
@@ -49,7 +49,7 @@ def test_a_second_ctrl_c_ends_training_at_once() -> None:
         with pytest.raises(SystemExit) as ended:
             os.kill(os.getpid(), signal.SIGINT)
         assert ended.value.code == 130
-        signals.process = 0  # as in a worker process, which a terminal tells too
+        signals.process = 0  # as in a worker process, which a terminal signals too
         os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -167,7 +167,7 @@ def test_every_signal_in_every_phase_has_its_exit_code_and_loses_nothing(
             assert "Start it again" in log.read_text()
         return
     assert in_child(["fit", "--ckpt_path", str(folder)], None, log) == 0, log.read_text()
-    # What stops amid its only epoch has written a checkpoint more.
+    # A run that stops within its only epoch has written one more checkpoint.
     assert [found for found in differences(whole, folder) if not found.startswith("previous.ckpt")] == []
 
 

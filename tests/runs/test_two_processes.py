@@ -1,4 +1,4 @@
-"""Two processes evaluate exactly as one, and train as one where no statistic of a batch stands between them."""
+"""Two processes evaluate exactly like one, and train like one if no batch statistic intervenes."""
 
 import json
 import os
@@ -17,7 +17,7 @@ ONE = ("--trainer.devices", "1", "--trainer.strategy", "auto")
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
 COMMON = ("--gpus", "0", "--model.pretrained", "false", "--trainer.max_epochs", "2")
 TASKS = {
-    # The numbers of images of evaluation do not divide.
+    # The numbers of evaluation images do not divide by two.
     "classification": (
         "cifar",
         *("--task", "classification", "--data", "CIFAR100", "--backbone", "resnet8", "--data.eval_batch_size", "25"),
@@ -39,7 +39,7 @@ TASKS = {
     ),
 }
 LAYER_NORM = ("--backbone", "test_convnext", "--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", "0.05")
-"""A network without batch norm, and steps in which no rounding is blown up, as Adam's first would be."""
+"""A network without batch norm, and steps that do not amplify rounding, as Adam's first step would."""
 
 
 def relattn(*arguments: str) -> None:

@@ -1,4 +1,4 @@
-"""W&B: how runs are named and grouped, and a true offline run read back from its file."""
+"""W&B: how runs are named and grouped, and a real offline run read back from its file."""
 
 import json
 import time
@@ -32,7 +32,7 @@ def test_an_offline_run_holds_all_of_it(
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setattr(Path, "home", Path.cwd)  # no account
-    wandb.teardown()  # it keeps what the environment was when another test began
+    wandb.teardown()  # it keeps the environment of an earlier test
     monkeypatch.setenv("WANDB_RUN_GROUP", "rga_arxiv_table6")
     folder = fit("segmentation", streets, "--logger", "wandb", "--figures", "masks", "--model.pictures", "1")
     assert "no account is set up, so the run is kept offline" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A stranger's module, outside the package: an attention module, a data set, a task, and a task of the suite varied."""
+"""A user's module outside the package: an attention module, a data set, a task, and a modified task of the suite."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Stands in for training: writes what a run writes into the folder it is told, after as long as it is told."""
+"""Stands in for training: writes a run's files into the given folder, after the given time."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The papers' tables, typed from the papers for the tests alone, without looking at `conf/sweep`.
+"""The papers' tables, typed in from the papers for the tests alone, without reference to `conf/sweep`.
 
 Each table: its rows from top to bottom, its numbers from left to right.
 """

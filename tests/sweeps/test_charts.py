@@ -1,4 +1,4 @@
-"""Charts and pictures of a report: positions, names that cover nothing, and bytes."""
+"""Charts and pictures of a report: positions, labels that do not overlap, and file sizes."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""Sweeps run, skip, resume and fail; whatever happens to them, nothing that has finished is lost."""
+"""Sweeps run, skip, resume and fail; whatever happens, no finished result is lost."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def folder_of(name: str) -> Path:
 
 
 def states() -> list[str]:
-    """The states of the runs that have a folder, in the order of their names."""
+    """The states of the runs that have a folder, by name in order."""
     return [run_folder.state_of(folder) for folder in sorted(PLACE.glob("*-s*"))]
 
 
@@ -203,7 +203,7 @@ def test_two_sweeps_are_one_plan(file: Path, capsys: pytest.CaptureFixture[str])
 
 
 def written_report(name: str) -> str:
-    """The CSV of the table of a sweep, of its own folder alone."""
+    """The CSV table of a sweep, from its own folder alone."""
     assert run(["report", f"runs/sweeps/{name}", "--out", name]) == 0
     return (Path(name) / f"{name}.csv").read_text()
 

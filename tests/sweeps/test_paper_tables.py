@@ -49,7 +49,7 @@ def test_every_number_is_tested_and_stands_in_a_cell(path: Any) -> None:
 
 
 def planned(path: Path, points: int | None = None, *, resolve: plan.Resolve | None = None) -> list[plan.Planned]:
-    """The runs of a sweep file, or the first of them; nothing is checked unless `resolve` does it."""
+    """The runs of a sweep file, or the first of them; nothing is checked unless `resolve` does so."""
     sweep = grid.load(path)
     unchecked: plan.Resolve = lambda lines: [plan.Resolution({"command": list(line)}) for line in lines]  # noqa: E731
     return plan.plan_points(sweep, sweep.grid()[:points], Path("runs"), resolve or unchecked)
@@ -69,7 +69,7 @@ def test_runs_name_what_there_is(path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_first_run_of_a_file_of_each_task_starts() -> None:
-    """Its line is parsed and checked, its task and data are built, and its network where nothing is computed."""
+    """Parse and check the command line, and build its task, data and network without computation."""
     chosen = ("rga_table1", "rga_arxiv_table6", "rga_arxiv_table7", "stra_table4")
     files = [path for path in FILES if path.stem in chosen]
     from relattn.cli.lightning.commands import quieten

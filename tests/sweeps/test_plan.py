@@ -1,4 +1,4 @@
-"""Plans of sweeps: names and keys of runs, departures from the file, runs that tables share, tests that follow."""
+"""Plans of sweeps: names and keys of runs, departures from the file, runs shared by tables, subsequent tests."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Drawn faces: the layouts that are read, sound labels, aligned points, and pairs that raw pixels do not settle."""
+"""Drawn faces: layouts, correct labels, aligned points, and pairs that raw pixels cannot decide."""
 
 import hashlib
 import pickle
@@ -27,7 +27,7 @@ def faces(tmp_path_factory):
 
 
 def contents(folder):
-    """The files of a set, but for the one that says that it is rendered."""
+    """The files of a set, except the one that marks it as rendered."""
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     return {name: content for name, content in files.items() if name != MARKER}
 
@@ -54,7 +54,7 @@ def test_packs_are_in_the_official_order(name, faces):
 
 
 def test_another_seed_gives_other_people_and_photographs(tmp_path, monkeypatch):
-    """That the same seed gives the same files is seen where the command line writes them."""
+    """The tests of the command line check that the same seed gives the same files."""
 
     def noise(who, look, **_options):
         seed = int.from_bytes(hashlib.sha256(repr((who, look)).encode()).digest())
@@ -207,7 +207,7 @@ def test_bad_arguments_are_named(arguments, message, tmp_path: Path):
 
 
 def test_the_command_line_writes_them(faces, tmp_path, capsys, monkeypatch):
-    """The same files again, of the people to train with and of one pack."""
+    """The same files again, for the training people and one pack."""
     monkeypatch.setattr(face, "PACKS", PACKS[:1])
     arguments = [word for name, value in SMALL.items() for word in (f"--{name}", str(value))]
     assert main(["make", "faces", "--root", str(tmp_path), *arguments]) == 0

@@ -1,4 +1,4 @@
-"""Rendered stand-ins for CIFAR: the official layout, sound labels, and images that raw pixels do not give away."""
+"""Rendered stand-ins for CIFAR: the official layout, correct labels, and images that raw pixels cannot classify."""
 
 import pickle
 from collections import Counter
@@ -32,7 +32,7 @@ def load(folder, files, key):
 
 
 def contents(folder):
-    """The files of a set, but for the one that says that it is rendered."""
+    """The files of a set, except the one that marks it as rendered."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != MARKER}
 
 
@@ -149,7 +149,7 @@ def test_the_class_changes_the_object_and_nothing_else():
 
     plain = images("disc", "plain")
     for other in (images("disc", "striped"), images("cross", "plain")):
-        changed = (plain != other).any(axis=1).mean(axis=(1, 2))  # the part of each image's pixels
+        changed = (plain != other).any(axis=1).mean(axis=(1, 2))  # the fraction of each image's pixels
         assert changed.min() > 0
         assert changed.max() < 0.6
 
@@ -163,7 +163,7 @@ def test_shapes_fill_the_unit_disc_and_keep_to_its_surroundings(name):
     assert distance.dtype == np.float32
     assert 0.5 < inside.sum() * 0.01**2 < 3.2
     assert np.hypot(x, y)[inside].max() < 1.25
-    # A pixel's cover is taken from the distance, so it must not change faster than the position.
+    # A pixel's coverage is computed from the distance, so the distance must not change faster than the position.
     assert max(np.abs(np.diff(distance, axis=axis)).max() for axis in (0, 1)) < 0.0101
 
 

@@ -1,4 +1,4 @@
-"""Drawn people: official layouts, sound labels, and people who can be told apart, but not by their raw pixels."""
+"""Drawn people: official layouts, correct labels, and people who can be told apart, but not by raw pixels."""
 
 import itertools
 import re
@@ -52,20 +52,20 @@ def camera():
 
 
 def contents(folder):
-    """The files of a set, but for the one that says that it is rendered."""
+    """The files of a set, except the one that marks it as rendered."""
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     return {name: content for name, content in files.items() if name != MARKER}
 
 
 def boxes(folder, name, split):
-    """(identity, camera) of every file of a split; every name is official."""
+    """Parse (identity, camera) of every file of a split; every name must be official."""
     matches = [name.fullmatch(path.name) for path in (folder / split).iterdir()]
     assert all(matches)
     return [(int(match[1]), int(match[2])) for match in matches]
 
 
 def assert_searchable(query, gallery):
-    """One query for every camera of an identity, and each has a match by another camera."""
+    """Each identity has one query per camera, and each query has a match from another camera."""
     assert len(query) == len(set(query)) > 0
     for identity, camera in query:
         assert {other for number, other in gallery if number == identity} - {camera}
@@ -125,7 +125,7 @@ def test_msmt17(msmt17):
 
 
 def walk(folder, kind):
-    """The images of `cuhk-03.mat` by file name, found as torchreid, fast-reid and RGA find them."""
+    """Read the images of `cuhk-03.mat` by file name, in the way torchreid, fast-reid and RGA do."""
     found = {}
     with h5py.File(folder / "cuhk03_release" / "cuhk-03.mat", "r") as mat:
         for pair, reference in enumerate(mat[kind][0]):

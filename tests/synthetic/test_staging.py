@@ -1,4 +1,4 @@
-"""Rendered data say that they are rendered."""
+"""Rendered data are marked as rendered."""
 
 from pathlib import Path
 

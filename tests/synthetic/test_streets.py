@@ -1,4 +1,4 @@
-"""Drawn streets: their layout, their classes, and that colour alone does not tell these apart."""
+"""Drawn streets: their layout, their classes, and that colour alone does not separate the classes."""
 
 import re
 
@@ -80,7 +80,7 @@ def test_classes_are_as_frequent_as_in_streets(root):
 
 
 def test_colour_says_little_about_the_class(root):
-    """The best that can be made of a pixel's colour alone, fitted to the very pixels it is scored on."""
+    """The best possible classifier by a pixel's colour alone, fitted to the same pixels on which it is scored."""
     images = np.stack(read(root, "leftImg8bit", "train")).reshape(-1, 3).astype(np.int64)
     labels = np.stack(read(root, "gtFine_labelIds", "train")).ravel()
     kept = np.isin(labels, list(SCORED))

@@ -1,4 +1,4 @@
-"""Images of every kind are decoded as colour, upright and in 8 bits, to their last byte; the reason is named if not."""
+"""All kinds of images are decoded in colour, upright and in 8 bits, to their last byte; otherwise an error says why."""
 
 import importlib.util
 import io
@@ -27,7 +27,7 @@ def by_opencv(pixels: np.ndarray, suffix: str) -> bytes:
 
 
 def other() -> Image.Image:
-    """Another frame, new each time: a picture of Pillow's remembers how it was saved before."""
+    """A new frame each time, because a Pillow image remembers how it was saved before."""
     return Image.new("RGB", (24, 40), "red")
 
 
@@ -87,7 +87,7 @@ def test_images_of_every_kind_are_read_as_8_bit_colour_of_the_first_frame(kind: 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("PPM", "16-bit PGM", "TGA", "QOI", "MPO")])
 def test_no_kind_may_lack_its_second_half(kind: str, tmp_path: Path) -> None:
     content, file = KINDS[kind], tmp_path / "image"
-    # Of several frames the first counts: the others may be missing.
+    # Only the first of several frames is read: the others may be missing.
     lengths = (0, 1, 8, len(content) // (4 if "animated" in kind or "pages" in kind else 2))
     for length in lengths:
         with pytest.raises(

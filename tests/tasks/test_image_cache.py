@@ -1,4 +1,4 @@
-"""`--data.cache ram`: the same batches without reading a file twice, and a refusal where memory would not do."""
+"""`--data.cache ram`: the same batches without reading any file twice, and a refusal if memory does not suffice."""
 
 import warnings
 from collections.abc import Callable
@@ -78,7 +78,7 @@ def test_images_that_do_not_fit_into_memory_are_refused_before_they_are_decoded(
     monkeypatch.setattr(image_cache, "free_memory", lambda: 2**10)
     with pytest.raises(InputError, match=r"cache is 'ram'.* about .* of memory that are free: leave --data.cache out"):
         make(cache="ram").train_dataloader()
-    monkeypatch.setattr(image_cache, "free_memory", lambda: None)  # where the system does not say
+    monkeypatch.setattr(image_cache, "free_memory", lambda: None)  # as if the system did not report it
     assert make(cache="ram").train_dataloader()
 
 

@@ -1,4 +1,4 @@
-"""What labels show is said before training: one spoilt data set for each finding."""
+"""Problems in labels are reported before training: one damaged data set for each."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The five beginnings of docs/own_data.md, each from a folder of 40 pictures, with the page's own commands."""
+"""The five ways to start in docs/own_data.md, each with a folder of 40 pictures and the page's own commands."""
 
 import itertools
 import re
@@ -34,7 +34,7 @@ PICTURES: Iterator[int] = itertools.count()
 
 
 def picture(file: Path, height: int = 40, width: int = 36) -> Path:
-    """Write a picture that no other is equal to."""
+    """Write a picture that differs from all others."""
     file.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(next(PICTURES)).integers(0, 256, (height, width, 3), dtype=np.uint8)
     assert cv2.imwrite(str(file), pixels)
@@ -42,14 +42,14 @@ def picture(file: Path, height: int = 40, width: int = 36) -> Path:
 
 
 def commands(heading: str) -> list[list[str]]:
-    """The commands of `relattn fit` below a heading of the page."""
+    """The commands of `relattn fit` under a heading of the page."""
     (section,) = re.findall(rf"^## {heading}.*?$(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
     blocks = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     return [shlex.split(block.replace("\\\n", " "))[1:] for block in blocks if block.startswith("relattn fit")]
 
 
 def begin(task: str, command: list[str]) -> dict[str, float]:
-    """Run a command of the page for an epoch of a small network; its scores."""
+    """Run a command of the page for one epoch of a small network; return its scores."""
     assert run([*command, *SMALL[task].split(), *ALL.split()]) == 0
     scores: dict[str, float] = result(Path("runs") / task / "own")["scores"]
     assert "test/score" in scores

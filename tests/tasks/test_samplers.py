@@ -1,4 +1,4 @@
-"""Batches of identities: what is drawn, how many, and that processes and epochs fit together."""
+"""Batches of identities: their content and number, and consistency across processes and epochs."""
 
 from collections import Counter
 
@@ -31,7 +31,7 @@ def test_an_epoch_of_identities_has_each_at_most_once_with_different_images() ->
             indices = [draw.index for draw in batch if IDENTITIES[draw.index] == identity]
             assert len(set(indices)) == min(4, SIZES[identity - 100]) or SIZES[identity - 100] < 4
             place = [IDENTITIES[draw.index] for draw in batch].index(identity)
-            assert place % 4 == 0  # the images of an identity stand together
+            assert place % 4 == 0  # the images of an identity are adjacent
 
 
 def test_which_identities_are_left_out_is_random() -> None:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules against the papers' words."""
+"""Learning-rate schedules against the papers' descriptions."""
 
 from itertools import pairwise
 
@@ -27,7 +27,7 @@ def test_resnet_recipe_follows_he_et_al() -> None:
         return rate * schedule.factor(step, RESNET_STEPS)
 
     assert at(0) == at(399) == pytest.approx(0.01)  # warm-up of 400 steps at 0.01
-    assert at(2 * STEPS_PER_EPOCH) == pytest.approx(0.1)  # which does not stay: the known trap of chained schedulers
+    assert at(2 * STEPS_PER_EPOCH) == pytest.approx(0.1)  # 0.01 does not persist, the known trap of chained schedulers
     assert at(32_000) == pytest.approx(0.1)
     assert at(82 * STEPS_PER_EPOCH) == pytest.approx(0.01)  # 32k of 64k iterations
     assert at(123 * STEPS_PER_EPOCH) == at(RESNET_STEPS - 1) == pytest.approx(0.001)

@@ -21,40 +21,40 @@ Placement = Literal["stage", "block", "after_block", "convolution"]
 
 
 class AttentionType(type):
-    """Builds modules on timm's terms: every class takes `device=` and `dtype=`, beside the arguments of its `__init__`.
+    """Builds every module as timm does: with `device=` and `dtype=`, in addition to the arguments of its `__init__`.
 
-    Both hold for whatever a module is made of, so no class has to hand them on to its layers.
+    Both apply to all parameters and buffers of the module, so no class has to pass them on to its layers.
     """
 
     def __call__(
         cls, *arguments: Any, device: torch.device | str | None = None, dtype: torch.dtype | None = None, **options: Any
     ) -> Any:
-        """Build a module with its parameters on `device` and of `dtype`, torch's defaults where they are None."""
+        """Build a module with its parameters on `device` and with `dtype`; None stands for torch's default."""
         with nullcontext() if device is None else torch.device(device):
             module = super().__call__(*arguments, **options)
         return module if dtype is None else module.to(dtype)
 
     @property
     def __signature__(cls) -> inspect.Signature:
-        """The arguments of `__init__`, which parsers of configurations read."""
-        signature = inspect.signature(cls.__init__)  # type: ignore[misc]  # the class's, not that of an instance
+        """The signature of `__init__`, which configuration parsers read."""
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]  # the class's `__init__`, not an instance's
         return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
 class Attention(nn.Module, metaclass=AttentionType):
     """Base of all attention modules.
 
-    A subclass implements `forward`, may record maps with `record`, and may leave a loss term of its own in `loss_term`.
+    A subclass implements `forward`, may record maps with `record`, and may set its own loss term in `loss_term`.
 
     Attributes:
-        placement: Where the module belongs by default: after a `"stage"`, inside each residual `"block"`,
-            `"after_block"`, where its shortcut is added, or in place of a block's spatial `"convolution"`.
-        stages: The stages where it belongs, from 1; None for those of the placement.
-        every: Of blocks that it follows, every how many-th.
-        recompute: What training computes again in the backward pass, in place of keeping it: maps that are
-            `"cheap"` to compute (`rematerialisation`), `"all"` of the module (`recompute`), or `"nothing"`.
-        loss_term: The term of the last forward pass, a scalar, or None. It holds a part of that pass's graph, so the
-            next forward pass drops it, and it is neither copied nor pickled.
+        placement: Where the module goes by default: after a `"stage"`, at the end of each residual `"block"` before its
+            shortcut is added, `"after_block"`, or in place of a block's spatial `"convolution"`.
+        stages: The stages that the module goes into by default, from 1; None for the default of the placement.
+        every: With `"after_block"`, the module follows every `every`-th block.
+        recompute: What training recomputes in the backward pass instead of storing: maps that are `"cheap"` to
+            compute (`rematerialisation`), `"all"` of the module (`recompute`), or `"nothing"`.
+        loss_term: The loss term of the last forward pass, a scalar, or None. It holds a part of that pass's graph, so
+            the next forward pass drops it, and it is neither copied nor pickled.
     """
 
     placement: ClassVar[Placement] = "stage"
@@ -64,7 +64,7 @@ class Attention(nn.Module, metaclass=AttentionType):
     loss_term: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Any:
-        """Call the module, on `(B, C, H, W)`."""
+        """Call the module on `(B, C, H, W)`."""
         self.loss_term = None
         if not self.training or not torch.is_grad_enabled() or torch.compiler.is_compiling():
             return super().__call__(x)
@@ -74,14 +74,14 @@ class Attention(nn.Module, metaclass=AttentionType):
             return super().__call__(x)
 
     def __init__(self, channels: int, *, size: tuple[int, int] | None = None) -> None:
-        """Check and keep what every module shares.
+        """Check and store the arguments that all modules share.
 
         Args:
             channels: Channels of the input and of the output.
             size: Height and width of the input, for modules whose weights depend on it.
 
         Raises:
-            InputError: If `channels` is no positive number, or `size` not two of them.
+            InputError: If `channels` is not a positive integer, or `size` is not a pair of them.
         """
         super().__init__()
         if not isinstance(channels, SupportsIndex) or channels < 1:
@@ -91,7 +91,7 @@ class Attention(nn.Module, metaclass=AttentionType):
         self.recorder: dict[str, Tensor] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is copied and pickled: everything but the loss term, which belongs to a graph."""
+        """Return the state to copy or pickle: everything but the loss term, which belongs to an autograd graph."""
         return {**self.__dict__, "loss_term": None}
 
     def check(self, x: Tensor, size: tuple[int, int] | None = None) -> None:
@@ -110,7 +110,7 @@ class Attention(nn.Module, metaclass=AttentionType):
             )
 
     def record(self, name: str, value: Tensor) -> None:
-        """Hand a map to `relattn.figures.capture`; outside of a capture this does nothing and keeps nothing."""
+        """Pass a map to `relattn.figures.capture`; outside a capture, do nothing."""
         if self.recorder is not None:
             self.recorder[name] = value.detach()
 
@@ -130,7 +130,7 @@ def outermost(module: nn.Module) -> list[Attention]:
 
 
 def height_and_width(name: str, value: tuple[int, int]) -> tuple[int, int]:
-    """The height and width that an argument of that display name must be.
+    """Check that the value of an argument is a (height, width) pair and return it; the error calls it `name`.
 
     Raises:
         InputError: If they are not two positive numbers.
@@ -142,6 +142,6 @@ def height_and_width(name: str, value: tuple[int, int]) -> tuple[int, int]:
 
 
 def memory_format_of(x: Tensor) -> torch.memory_format:
-    """The format to give to what is made from a map: channels-last only where the map is that and nothing else."""
+    """Return the memory format for maps made from `x`: channels-last only if `x` has that format and no other."""
     last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format

@@ -7,11 +7,12 @@ Woo, Park, Lee, Kweon, "CBAM: Convolutional Block Attention Module", ECCV 2018, 
 
 As in the authors' code, batch norm follows f; as in Eq. (2), W0 and W1 have no biases.
 
-Deviations: the hidden layer has C/8 channels, where the original has C/16: a ResNet-50 with four modules then has the
-26.4 M parameters that the RGA paper reports for CBAM-C (CVPR 2020, Table 3), with C/16 it has 25.7 M. Its 26.1 M for
-CBAM-S cannot be these equations, whose spatial half has 98 weights and a batch norm: 25.1 M. Its remark that features
-are embedded by 1x1 convolutions before they are pooled may be about CBAM-C too; embedding to C/8 in place of W0 would
-have the same number of parameters, so nothing published tells the two apart, and the original it is.
+Deviations: the hidden layer has C/8 channels; the original has C/16. With C/8, a ResNet-50 with four modules has the
+26.4 M parameters that the RGA paper reports for CBAM-C (CVPR 2020, Table 3); with C/16 it has 25.7 M. Its 26.1 M for
+CBAM-S cannot come from these equations: their spatial half has 98 weights and a batch norm, which gives 25.1 M. The
+paper also says that features are embedded by 1x1 convolutions before pooling, which may apply to CBAM-C too. Embedding
+to C/8 in place of W0 would give the same number of parameters, so the published numbers cannot settle the question, and
+this module keeps the original design.
 """
 
 from typing import Literal
@@ -87,15 +88,15 @@ class CBAM(Attention):
             size: Height and width of the input; not needed.
             mode: `"channel_spatial"` (CBAM-CS, the original's order), `"spatial_channel"`, `"spatial"` (CBAM-S) or
                 `"channel"` (CBAM-C).
-            reduction: By which the channel gate's hidden layer is narrower than the input; its width is at least 1.
-                The original has 16.
+            reduction: Ratio of the input's channels to the hidden channels of the channel gate, which has at least one.
+                The original uses 16.
             kernel: Side of the spatial gate's convolution.
-            mask_init: How masks begin: as `"released"` by the authors, or as a start of this suite (`mask_init`).
-                Without a bias, channel gates can begin at 1/2 but not open.
+            mask_init: How masks begin: as `"released"` by the authors, or as `"half"` or `"open"`, which this suite
+                adds (`mask_init`). Channel gates have no bias, so they can begin at 1/2 but not open.
 
         Raises:
-            InputError: If `mode` or `mask_init` is unknown, `reduction` is below 1, `kernel` is not odd, or channel
-                gates are to begin elsewhere than at 1/2.
+            InputError: If `mode` or `mask_init` is unknown, `reduction` is below 1, `kernel` is not odd, or
+                `mask_init` needs a bias (`"open"`), which channel gates do not have.
         """
         super().__init__(channels, size=size)
         if mode not in MODES:

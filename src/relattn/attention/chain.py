@@ -1,7 +1,7 @@
 """Attention modules one after the other, as one module.
 
-Non-local followed by RGA-S is the paper's own: arXiv 1904.02998, Table 3, "our spatial RGA modules are also integrated
-after the non-local blocks".
+The RGA paper itself combines non-local attention with RGA-S: arXiv 1904.02998, Table 3, "our spatial RGA modules are
+also integrated after the non-local blocks".
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class Chain(Attention):
         Args:
             channels: Channels C of the input, passed on to every part.
             size: Height and width of the input, passed on to every part.
-            modules: What creates the parts, first part first: attention classes, or partials of them, each called as
+            modules: Factories of the parts, in order: attention classes or partials of them, each called as
                 `module(channels, size=size)`.
 
         Raises:

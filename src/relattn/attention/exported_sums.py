@@ -1,9 +1,9 @@
-"""The sums of `shifts` in operations that every exporter knows: padding, gathering, products and sums.
+"""The sums of `shifts`, written with operations that every exporter supports: pad, gather, multiply and sum.
 
-`shifts` writes into views of its own memory, at places computed from the size, which no graph for images of any size
-can hold. Here the K x K neighbours are copied, as `F.unfold` does it: more memory, and the same up to rounding. A few
-operations on all neighbours also make a graph that is made and loaded in a fraction of the time that one with an
-operation for each of them takes.
+`shifts` writes into views of its own memory at offsets computed from the size of the map, which an exported graph for
+images of any size cannot express. This module copies the K x K neighbours instead, as `F.unfold` does. It needs more
+memory and gives the same result up to rounding. A few operations handle all neighbours at once, so the graph is
+exported and loaded in a fraction of the time that a graph with one operation per neighbour takes.
 """
 
 import torch
@@ -12,16 +12,16 @@ from torch import Tensor
 
 
 def neighbours(maps: Tensor, kernel: int) -> Tensor:
-    """What every position of `(..., H, W)` finds at each of its K x K neighbours, in raster order: `(..., K K, H, W)`.
+    """Gather the K x K neighbours of every position of `(..., H, W)`, in raster order: `(..., K K, H, W)`.
 
-    Outside of the map there are zeros.
+    Neighbours outside the map are zero.
     """
     padded = F.pad(maps, [kernel // 2] * 4)
     for dim, length in ((-2, maps.shape[-2]), (-1, maps.shape[-1])):
         offsets = torch.arange(kernel, device=maps.device)
         places = offsets[:, None] + torch.arange(length, device=maps.device)  # (K, length)
         padded = padded.index_select(dim, places.flatten()).unflatten(dim, (kernel, length))
-        # Now (..., K, H, W + 2 margin), and the second time (..., K, H, K, W).
+        # Now (..., K, H, W + 2 margin); after the second pass (..., K, H, K, W).
     return padded.transpose(-3, -2).flatten(-4, -3)
 
 

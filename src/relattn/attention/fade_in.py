@@ -1,14 +1,14 @@
-"""Attention that begins without effect and fades in: a start for trained networks. Of this suite, of no paper.
+"""Attention that begins without effect and fades in, for trained networks; a method of this suite, not of a paper.
 
-Attention that takes the place of a trained convolution (StRA, SASA) begins with random weights, so that what the
-network has learnt after it is of no use at first. Here the convolution stays and learned gates, one a channel, blend:
+When attention replaces a trained convolution (StRA, SASA), its weights are random, so at first the trained layers after
+it are of no use. Here the convolution stays, and learned gates, one per channel, blend the two:
 
     y = b(x) + g (A(x) - b(x))
 
-with A the attention, b the convolution that it takes the place of, or the identity where it takes none's, and g = 0 at
-the start. With g = 0 the network is the one without attention, bit for bit; with g = 1 it is the paper's. As with the
-residual gates of Bachlechner et al., "ReZero is All You Need", UAI 2021, only the gates have a gradient in the first
-step, and everything from the second on.
+where A is the attention, b the convolution that it replaces (or the identity if it replaces none), and g = 0 at the
+start. With g = 0 the network equals the one without attention, bit for bit; with g = 1 it equals the paper's. As with
+the residual gates of Bachlechner et al., "ReZero is All You Need", UAI 2021, only the gates have a gradient in the
+first step; from the second step on, everything has.
 """
 
 from collections.abc import Callable
@@ -21,10 +21,10 @@ from relattn.errors import InputError
 
 
 class FadeIn(Attention):
-    """Blends an attention module into what the network does without it, beginning with nothing of it.
+    """Blends an attention module with what the network computes without it, starting without any attention.
 
     Shapes: `(B, C, H, W)` to `(B, C, H, W)`. Records nothing itself; the wrapped module, `attention`, records its maps.
-    It belongs where the wrapped module belongs, which is the `placement` of an instance.
+    An instance has the `placement` of the wrapped module.
 
     Example:
         >>> FadeIn(512, attention=partial(StRA, heads=8))
@@ -38,12 +38,12 @@ class FadeIn(Attention):
         Args:
             channels: Channels C of the input.
             size: Height and width of the input, for the wrapped module.
-            attention: What creates the wrapped module: an attention class, or a partial of one, called as
+            attention: Factory of the wrapped module: an attention class or a partial of one, called as
                 `attention(channels, size=size)`.
         """
         super().__init__(channels, size=size)
         self.attention = attention(channels, size=self.size)
-        # Where it belongs is where the module belongs that it wraps.
+        # FadeIn goes where the wrapped module goes.
         self.placement = self.attention.placement  # type: ignore[misc]
         self.stages, self.every = self.attention.stages, self.attention.every  # type: ignore[misc]
         self.gate = nn.Parameter(torch.zeros(channels))  # g
@@ -55,10 +55,10 @@ class FadeIn(Attention):
         return f"{self.channels}"
 
     def take_place_of(self, convolution: nn.Conv2d) -> None:
-        """Keep the convolution that attention takes the place of, as b.
+        """Keep the convolution that attention replaces, as b.
 
-        Attention keeps the size of its input. Where the convolution has a stride, average pooling over as many
-        positions follows attention, as where attention replaces it for good.
+        Attention keeps the size of its input. If the convolution has a stride, average pooling with that stride follows
+        attention, as it does where attention replaces the convolution for good.
 
         Raises:
             InputError: If the convolution does not keep the number of channels.
@@ -73,7 +73,7 @@ class FadeIn(Attention):
             self.pool = nn.AvgPool2d(convolution.stride, ceil_mode=True)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Blend what attention and what b make of `(B, C, H, W)`; smaller by the stride of b.
+        """Blend the outputs of attention and of b for `(B, C, H, W)`; the map shrinks by the stride of b.
 
         Raises:
             InputError: If `x` is not a map with the channels, or the size, that the module was built for.

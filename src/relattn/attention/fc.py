@@ -1,4 +1,4 @@
-"""Fully connected attention (FC-S, FC-C, FC-S/C): every position, or channel, has weights of its own.
+"""Fully connected attention (FC-S, FC-C, FC-S/C): every position, or every channel, has its own weights.
 
 The RGA paper (Zhang et al., CVPR 2020, section 4.2, Tables 2 and 3) compares with the attention of Liu, Yuan, Zhou and
 Li, "Spatial and Temporal Mutual Promotion for Video-based Person Re-identification", AAAI 2019, in these words: "fully
@@ -12,7 +12,7 @@ C to C/8 channels:
 This reading, with both ratios 8, gives the paper's numbers of parameters for a ResNet-50 with four modules: 26.9 M for
 FC-S (26.2 M without the embedding) and 26.4 M for FC-C.
 
-The paper does not say how FC-S/C, its parallel form, joins the two: see `FC`. W, W1 and W2 have biases.
+The paper does not say how its parallel form, FC-S/C, joins the two masks: see `FC`. W, W1 and W2 have biases.
 """
 
 from typing import Literal
@@ -91,15 +91,15 @@ class FC(Attention):
             size: Height and width of the input; required unless `mode` is `"channel"`.
             mode: `"spatial"` (FC-S), `"channel"` (FC-C), `"parallel"` (FC-S/C), or one after the other:
                 `"spatial_channel"` or `"channel_spatial"`.
-            ratio: By which embeddings and hidden layers are narrower than what they read; widths are at least 1.
-            fusion: How the parallel mode joins its masks, which the paper leaves open: their mean, as RGA does here,
-                or their product.
-            mask_init: How masks begin: `"released"`, which here is as PyTorch draws the last layer, or a start of this
-                suite (`mask_init`).
+            ratio: Ratio of the inputs to the outputs of embeddings and hidden layers, which have at least one output.
+            fusion: How the parallel mode joins its masks, which the paper leaves open: their `"average"`, as RGA does
+                here, or their `"product"`.
+            mask_init: How masks begin: `"released"`, here PyTorch's default initialisation of the last layer, or
+                `"half"` or `"open"`, which this suite adds (`mask_init`).
 
         Raises:
-            InputError: If `size` is missing where it is needed, `mode`, `fusion` or `mask_init` is unknown, or `ratio`
-                is below 1.
+            InputError: If a required `size` is missing, `mode`, `fusion` or `mask_init` is unknown, or `ratio` is below
+                1.
         """
         super().__init__(channels, size=size)
         if mode not in MODES:
@@ -134,7 +134,7 @@ class FC(Attention):
         """Modulate `(B, C, H, W)` by its masks.
 
         Raises:
-            InputError: If the channels of `x`, or with a spatial mask its size, are not those it was built for.
+            InputError: If `x` does not have the module's channels or, with a spatial mask, its size.
         """
         self.check(x, None if self.spatial is None else self.size)
         if self.mode == "parallel":

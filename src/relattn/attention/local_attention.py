@@ -3,8 +3,8 @@
     s_i = sum_j a_ij u(x_j),   a_ij = softmax_j(omega(x_i)_j + nu(x_j)),   j in the K x K neighbourhood of i
 
 for each of G heads, with C / G channels each. "Structure-Regularized Attention Networks", sections 4.1 and 4.3 and
-supplement A. Decisions where the text is open are listed in `LocalAttention`; `ReleasedLocalAttention` is what the
-published code has in its place.
+supplement A. `LocalAttention` lists the decisions taken where the text leaves details open; `ReleasedLocalAttention`
+implements what the published code does instead.
 """
 
 from typing import cast
@@ -19,24 +19,24 @@ from relattn.attention.shifts import Neighbourhood
 
 
 def hidden_width(channels: int, heads: int, reduction: int) -> int:
-    """Channels of a hidden layer: C / `reduction`, a multiple of `heads` and at least one for each."""
+    """Channels of a hidden layer: C / `reduction`, rounded down to a multiple of `heads`, at least one per head."""
     return heads * max(1, channels // (heads * reduction))
 
 
 class Grouped(nn.Sequential):
-    """A 1x1 convolution with a group for each head, and the batch norm that follows it "by default" (supplement A)."""
+    """A 1x1 convolution with one group per head, and the batch norm that follows it "by default" (supplement A)."""
 
     def __init__(self, inputs: int, outputs: int, heads: int, *, contiguous: bool = False, bias: bool = False) -> None:
-        """Build both.
+        """Build the convolution and the batch norm.
 
         Args:
             inputs: Channels of the input.
             outputs: Channels of the output.
             heads: Groups.
-            contiguous: Whether the output is made contiguous, which sums over neighbourhoods read best. It is done
-                before the batch norm: the gradient then comes in the format of its input, without which a batch norm
-                on a CPU takes many times as long.
-            bias: Whether the convolution has one, which the batch norm takes out again.
+            contiguous: Whether to make the output contiguous, the format that sums over neighbourhoods read fastest.
+                The copy comes before the batch norm, so that the batch norm's gradient has the format of its input;
+                otherwise a batch norm on a CPU takes many times as long.
+            bias: Whether the convolution has a bias, which the batch norm cancels.
         """
         super().__init__(nn.Conv2d(inputs, outputs, 1, groups=heads, bias=bias), nn.BatchNorm2d(outputs))
         self.contiguous = contiguous
@@ -46,7 +46,7 @@ class Grouped(nn.Sequential):
         return self.activate(x, nn.Identity())
 
     def activate(self, x: Tensor, nonlinearity: nn.Module) -> Tensor:
-        """The same with a nonlinearity behind it."""
+        """Map `(B, inputs, H, W)` to `(B, outputs, H, W)` and apply a nonlinearity."""
         convolution, norm = self
         y = convolution(x)
         return norm_and(nonlinearity, norm, y.contiguous() if self.contiguous else y)
@@ -114,14 +114,14 @@ class LocalAttention(Neighbours):
 
     Decisions:
 
-    - u is a 1x1 convolution in G groups, so that head g sees the g-th part of the channels only: the supplement speaks
-      of group convolutions throughout, and what precedes the module (the first 1x1 convolution of a bottleneck) has
-      mixed the channels already.
-    - Every group convolution, the last of omega and nu included, is followed by batch norm (supplement A).
-    - Outside of the map u and nu are zero, and omega weights such neighbours like all others: "generates a feature map
-      [...] and unfolds it to K x K feature maps" (section 4.3), with the zeros that unfolding pads. A position at the
-      border therefore spends part of its attention on nothing.
-    - The text gives no width of the hidden layers; it is C / `reduction`, at least one channel a head.
+    - u is a 1x1 convolution in G groups, so head g sees only the g-th part of the channels: the supplement uses group
+      convolutions throughout, and the layer before the module (the first 1x1 convolution of a bottleneck) has already
+      mixed the channels.
+    - Batch norm follows every group convolution, including the last ones of omega and nu (supplement A).
+    - Outside the map u and nu are zero, and omega weights such neighbours like all others: "generates a feature map
+      [...] and unfolds it to K x K feature maps" (section 4.3), with the zero padding of unfolding. A position at the
+      border therefore spends part of its attention on zeros.
+    - The text does not give the width of the hidden layers; it is C / `reduction`, at least one channel per head.
     """
 
     def __init__(self, channels: int, *, heads: int, kernel: int, reduction: int) -> None:
@@ -131,7 +131,7 @@ class LocalAttention(Neighbours):
             channels: C, a multiple of `heads`.
             heads: G.
             kernel: K, odd.
-            reduction: By how much the hidden layers of omega and nu are narrower than C.
+            reduction: Ratio of C to the width of the hidden layers of omega and nu.
         """
         super().__init__(kernel, heads)
         hidden = hidden_width(channels, heads, reduction)
@@ -140,18 +140,18 @@ class LocalAttention(Neighbours):
         self.values = Grouped(channels, channels, heads, contiguous=True)  # u
 
     def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Omega and nu, each of its own branch."""
+        """Omega and nu, each from its own branch."""
         return self.omega(x), self.nu(x)
 
 
 class ReleasedLocalAttention(Neighbours):
-    """As `LocalAttention`, but as the published code has it.
+    """As `LocalAttention`, but following the published code.
 
     - One pair of grouped convolutions, with biases and tanh between them, gives G (1 + K K) maps, of which the first G
-      are nu and the others omega. The groups of the second convolution are G parts of *all* of these maps, so nu of
-      every head is made from the hidden features of the first one (as long as G <= 1 + K K), and omega of a head from
-      those of one or two heads that need not be it. The published weights were trained like this.
-    - The values pass no batch norm.
+      are nu and the others omega. The groups of the second convolution are G parts of *all* of these maps. So nu of
+      every head is computed from the hidden features of the first head (as long as G <= 1 + K K), and omega of a head
+      from those of one or two heads, which may be other heads. The published weights were trained like this.
+    - The values have no batch norm.
     """
 
     def __init__(self, channels: int, *, heads: int, kernel: int, reduction: int) -> None:
@@ -163,7 +163,7 @@ class ReleasedLocalAttention(Neighbours):
         initialise_as_released(self)
 
     def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Omega and nu, cut from the same maps."""
+        """Omega and nu, split from the same maps."""
         maps = self.logits(x)
         heads = self.neighbourhood.heads
         return maps[:, heads:], maps[:, :heads]

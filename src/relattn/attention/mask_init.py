@@ -1,17 +1,19 @@
-"""How the masks of attention begin.
+"""How the masks of attention modules begin.
 
 A mask is the sigmoid of a last layer with a scale and a bias: in RGA and CBAM a batch norm, in FC a linear layer. As
-released, the batch norm begins with scale 1, so that logits have unit variance: masks begin as noise with a standard
-deviation of 0.2, and a trained network's features are multiplied by it, in RGA-SC after four stages eight times.
+released, the batch norm begins with scale 1, so the logits have unit variance: masks begin as noise with a standard
+deviation of 0.2, and the features of a trained network are multiplied by such noise; with RGA-SC after four stages,
+eight times.
 
-The other starts are of this suite, of no paper. They set the scale to 0, so that every mask begins as a constant, the
-same for all images: the last layer alone has a gradient in the first step, and everything before it from the second on.
+The other starts come from this suite, not from a paper. They set the scale to 0, so every mask begins as a constant
+that is the same for all images. Only the last layer has a gradient in the first step; the layers before it have one
+from the second step on.
 
-- `half`: bias 0, masks of 1/2, the mean of the released ones. The sigmoid is steepest there, so that masks learn. The
-  factor is taken out by the next batch norm, as long as it normalises by its batch: where norms keep trained statistics
-  (frozen stages), the network is another one.
+- `half`: bias 0, masks of 1/2, the mean of the released ones. The sigmoid is steepest there, so masks learn. The next
+  batch norm cancels the factor as long as it normalises with batch statistics; if norms keep their trained statistics
+  (frozen stages), the output of the network changes.
 - `open`: bias 4, masks of 0.98. The network begins nearly as the one without attention, whatever its norms do. The
-  sigmoid's slope is 14 times smaller than at 1/2, so that masks hardly learn in a short training.
+  slope of the sigmoid is 14 times smaller than at 1/2, so masks hardly learn in a short training.
 """
 
 from typing import Literal, get_args
@@ -24,20 +26,20 @@ from relattn.errors import InputError
 MaskInit = Literal["released", "half", "open"]
 
 STARTS: dict[MaskInit, tuple[float, float]] = {"half": (0.0, 0.0), "open": (0.0, 4.0)}
-"""Factor on the scale of the last layer, and its bias."""
+"""For each start, the factor on the scale of the last layer, and its bias."""
 
 
 def check_mask_init(module: str, mask_init: MaskInit) -> None:
-    """Raise an InputError unless `mask_init` is a start; `module` names who was given it."""
+    """Raise an InputError unless `mask_init` is known; `module` is the module's name in the message."""
     if mask_init not in get_args(MaskInit):
         raise InputError(f"{module}: mask_init is {mask_init!r}, expected one of {', '.join(get_args(MaskInit))}.")
 
 
 def begin(layer: nn.BatchNorm2d | nn.Linear, mask_init: MaskInit) -> None:
-    """Give the last layer of a mask the weights to begin with.
+    """Initialise the last layer of a mask.
 
     Args:
-        layer: What the sigmoid follows. Without a bias, masks can begin at 1/2 but not elsewhere.
+        layer: The layer before the sigmoid. Without a bias, masks can begin at 1/2 but not elsewhere.
         mask_init: How masks begin; `"released"` leaves the layer as it is.
 
     Raises:

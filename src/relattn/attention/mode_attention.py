@@ -1,4 +1,4 @@
-"""Mode attention of StRA: every head sums up what its mode is in the whole image, and hands it to where it belongs.
+"""Mode attention of StRA: every head sums up its mode over the whole image and distributes it to matching positions.
 
 For each of G heads, with s_i the output of local attention at position i (`local_attention`):
 
@@ -8,8 +8,8 @@ For each of G heads, with s_i the output of local attention at position i (`loca
     r_ig = sigmoid(<s^g_i, z'_g>)                                 (5), or a softmax over the modes
     output = s^g_i + r_ig z'_g                                    (2), and the skip connection of supplement A
 
-"Structure-Regularized Attention Networks", sections 3, 4.2 and 4.3. `ReleasedModeAttention` is what the published code
-has in its place.
+"Structure-Regularized Attention Networks", sections 3, 4.2 and 4.3. `ReleasedModeAttention` implements what the
+published code does instead.
 """
 
 from typing import Literal
@@ -23,11 +23,11 @@ from relattn.attention.local_attention import TwoLayers, initialise_as_released
 Gate = Literal["sigmoid", "softmax"]
 
 MASK_WIDTH = 8
-"""Channels a head between the two convolutions that give the masks in the published code."""
+"""Channels per head between the two convolutions that compute the masks in the published code."""
 
 
 class Modes(nn.Module):
-    """What both forms of mode attention share: modal vectors, gates, and the sum of features and gated vectors."""
+    """What both forms of mode attention share: modal vectors, gates, and the sum of features and gated modes."""
 
     def __init__(self, *, heads: int, gate: Gate, interaction: bool) -> None:
         """Keep the arguments, which are those of `StRA`."""
@@ -35,7 +35,7 @@ class Modes(nn.Module):
         self.heads, self.gate, self.interaction = heads, gate, interaction
 
     def logits(self, s: Tensor) -> Tensor:
-        """What the masks of `(B, C, H, W)` are a softmax of: `(B, G, H, W)`."""
+        """The logits of the masks for `(B, C, H, W)`: `(B, G, H, W)`."""
         raise NotImplementedError
 
     def contexts(self, s: Tensor, modes: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,7 +43,7 @@ class Modes(nn.Module):
         raise NotImplementedError
 
     def masks(self, s: Tensor) -> Tensor:
-        """M of `(B, C, H, W)`: `(B, G, H, W)`, in every image and head with the sum 1."""
+        """The masks M of `(B, C, H, W)`: `(B, G, H, W)`, each summing to 1 over the positions."""
         return self.logits(s).flatten(2).softmax(dim=2).unflatten(2, s.shape[2:])
 
     def split(self, s: Tensor) -> Tensor:
@@ -55,12 +55,12 @@ class Modes(nn.Module):
         return (self.split(s) @ masks.flatten(2).unsqueeze(3).to(s.dtype)).squeeze(3)
 
     def add(self, s: Tensor, modes: Tensor, norm: nn.Module | None = None) -> tuple[Tensor, Tensor]:
-        """Hand the modes to where they belong, Eq. (5) and (2).
+        """Add each mode, gated, to the positions that resemble it, Eqs. (5) and (2).
 
         Args:
             s: Features `(B, C, H, W)`.
             modes: `(B, G, C / G)`.
-            norm: What the similarities pass before they become gates.
+            norm: Batch norm of the similarities before they become gates; None for none.
 
         Returns:
             The sum of `s` and the gated modes, and the gates r, `(B, G, H, W)`.
@@ -73,7 +73,7 @@ class Modes(nn.Module):
         return total.view(s.shape), gates
 
     def forward(self, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the output for `(B, C, H, W)`, the masks M and the last gates r, both `(B, G, H, W)`."""
+        """Return the output, `(B, C, H, W)` like `s`, the last gates r and the masks M, both `(B, G, H, W)`."""
         masks = self.masks(s)
         return *self.contexts(s, self.modes(s, masks).to(s.dtype)), masks
 
@@ -83,8 +83,8 @@ class ModeAttention(Modes):
 
     Decisions:
 
-    - "The updated Z can substitute the one in (5)": z' takes the place of z in the gate and in what is gated.
-    - The mask logits pass a batch norm, as everything after a group convolution does (supplement A).
+    - "The updated Z can substitute the one in (5)": z' replaces z both in the gate and in the gated vector.
+    - Batch norm follows the mask convolution, as it follows every group convolution (supplement A).
     - Scalar products are not scaled, as in the equations.
     """
 
@@ -96,7 +96,7 @@ class ModeAttention(Modes):
 
     def logits(self, s: Tensor) -> Tensor:
         """One grouped convolution and its batch norm."""
-        # A product with the features as they lie, where a convolution with one output a group would reorder them.
+        # A matrix product reads the features as they are; a convolution with one output per group would reorder them.
         logits = (self.mask.weight.view(self.heads, 1, -1) @ self.split(s)).squeeze(2)
         normed: Tensor = self.mask_norm(logits.unflatten(2, s.shape[2:]))
         return normed
@@ -106,27 +106,27 @@ class ModeAttention(Modes):
         return (modes @ modes.mT).softmax(dim=2).to(modes.dtype) @ modes
 
     def contexts(self, s: Tensor, modes: Tensor) -> tuple[Tensor, Tensor]:
-        """One context, of z' or, without interaction, of z."""
+        """Add one context: of z' or, without interaction, of z."""
         return self.add(s, self.interact(modes).to(s.dtype) if self.interaction else modes)
 
 
 class ReleasedModeAttention(Modes):
-    """As `ModeAttention`, but as the published code has it.
+    """As `ModeAttention`, but following the published code.
 
-    - Mask logits come from two grouped convolutions with biases and tanh between them, 8 channels a head wide.
-    - Two contexts are added one after the other: y of s and z, then the output of y and z'. The similarities of either
-      pass a batch norm of the G of them. Without interaction only the first is.
-    - Each row of the G x G products <z_g, z_j> is divided by its length and multiplied by the root of G before the
-      softmax of Eq. (6).
-    - Convolutions begin as in the released local attention, which draws those of its mode attention too: Kaiming normal
-      by fan-out, their biases, which the batch norms take out, at 0.
+    - Two grouped convolutions, with biases and tanh between them and 8 hidden channels per head, give the mask logits.
+    - Two contexts are added one after the other: y from s and z, then the output from y and z'. A batch norm over the G
+      similarities precedes each gate. Without interaction, only the first context is added.
+    - Each row of the G x G products <z_g, z_j> is divided by its length and multiplied by sqrt(G) before the softmax of
+      Eq. (6).
+    - Convolutions are initialised as in the released local attention, whose code also initialises its mode attention:
+      Kaiming normal by fan-out, with biases 0, which the batch norms cancel.
     """
 
     def __init__(self, channels: int, *, heads: int, gate: Gate, interaction: bool) -> None:
         """Build the mask convolutions and the norms of the similarities; arguments as in `StRA`."""
         super().__init__(heads=heads, gate=gate, interaction=interaction)
         self.mask = TwoLayers(channels, MASK_WIDTH * heads, heads, heads, nn.Tanh(), bias=True)
-        # One for each gate: those of the modal vectors and, with interaction, of the interacted ones.
+        # One per context: for the modal vectors and, with interaction, for the interacted ones.
         self.similarity_norms = nn.ModuleList(nn.BatchNorm2d(heads) for _ in range(1 + interaction))
         initialise_as_released(self)
 
@@ -141,7 +141,7 @@ class ReleasedModeAttention(Modes):
         return affinity.softmax(dim=2).to(modes.dtype) @ modes
 
     def contexts(self, s: Tensor, modes: Tensor) -> tuple[Tensor, Tensor]:
-        """The context of z and, with interaction, that of z' on top."""
+        """Add the context of z and, with interaction, that of z'."""
         s, gates = self.add(s, modes, self.similarity_norms[0])
         if self.interaction:
             s, gates = self.add(s, self.interact(modes).to(s.dtype), self.similarity_norms[1])

@@ -1,7 +1,7 @@
-"""Attention that is computed again in the backward pass, in place of keeping what its gradient needs.
+"""Attention recomputed in the backward pass, instead of storing what its gradient needs.
 
-Chen, Xu, Zhang, Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016. What is computed again leaves the
-running statistics of batch norms as they are, which have seen the batch, and so it leaves the loss terms of attention.
+Chen, Xu, Zhang, Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016. Recomputing changes neither the
+running statistics of batch norms, which have already seen the batch, nor the loss terms of attention.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,14 +16,14 @@ from relattn.attention.rematerialisation import all_kept
 
 
 def recomputed(module: nn.Module, forward: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """Call a module's `forward` and keep its inputs alone for the backward pass."""
+    """Call a module's `forward` and store only its inputs for the backward pass."""
     contexts = partial(both_contexts, module)
     result: Tensor = checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts)
     return result
 
 
 def both_contexts(module: nn.Module) -> tuple[Any, Any]:
-    """The contexts of the first pass and of the second."""
+    """The contexts of the forward pass and of the recomputation."""
     return all_kept(), without_traces(module)
 
 
@@ -31,7 +31,7 @@ def both_contexts(module: nn.Module) -> tuple[Any, Any]:
 def without_traces(module: nn.Module) -> Iterator[None]:
     """Let batch norms normalise by the batch without counting it, and keep the loss terms of the first pass.
 
-    A term of the second pass would hold what was computed again until the next forward.
+    A term of the recomputation would keep the recomputed tensors alive until the next forward pass.
     """
     terms = {part: part.loss_term for part in module.modules() if hasattr(part, "loss_term")}
     norms = [norm for norm in module.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)]

@@ -1,13 +1,13 @@
-"""Maps that are cheap to compute are computed again in the backward pass, in place of being kept for it.
+"""Recomputes cheap maps in the backward pass instead of storing them.
 
-Most of what attention would keep are outputs of pointwise operations and batch norms: the map times a mask, embeddings
-after their ReLU. They follow in one pass over memory from what is kept anyway, inputs of convolutions and batch norms.
-Unlike checkpointing of the whole module (`recompute`), nothing costly is done twice, the order of all operations stays
-as it was, and results and gradients are the same to the last bit, gradients of gradients included.
+Most of what attention would store are outputs of pointwise operations and batch norms: the map times a mask, embeddings
+after their ReLU. One pass over memory recomputes them from tensors that are stored anyway, the inputs of convolutions
+and batch norms. Unlike checkpointing the whole module (`recompute`), this repeats no costly operation and keeps the
+order of all operations, so results and gradients are the same to the last bit, including gradients of gradients.
 
-A module calls `cheap(torch.mul, x, mask)` where it would call `torch.mul(x, mask)`. Between `with rematerialised():`
-autograd's hooks on saved tensors (`torch.autograd.graph.saved_tensors_hooks`) then keep a recipe in place of the result
-and of all views of it. Elsewhere `cheap` calls the function and does no more.
+A module calls `cheap(torch.mul, x, mask)` in place of `torch.mul(x, mask)`. Inside `with rematerialised():`, autograd's
+hooks on saved tensors (`torch.autograd.graph.saved_tensors_hooks`) then store a recipe in place of the result and of
+all views of it. Elsewhere `cheap` just calls the function.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,17 +21,17 @@ from torch import Tensor, nn
 
 
 class Kept:
-    """A tensor that is kept, which must not be changed in place until the backward pass."""
+    """A stored tensor, which must not be changed in place until the backward pass."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor.detach()  # of no graph: what a node keeps must not hold the node
+        self.tensor = tensor.detach()  # outside the graph: what a node stores must not hold the node
         self.version = self.tensor._version
 
     def get(self) -> Tensor:
         """The tensor.
 
         Raises:
-            RuntimeError: If it has been changed in place, as autograd raises it for what it keeps itself.
+            RuntimeError: If it has been changed in place, as autograd raises for the tensors it saves itself.
         """
         if self.tensor._version != self.version:
             raise RuntimeError(
@@ -42,12 +42,12 @@ class Kept:
 
 
 class Recipe:
-    """How a map is made of tensors, kept or made again themselves."""
+    """How to compute a map from tensors that are stored or themselves recomputed."""
 
     def __init__(self, function: Callable[..., Tensor], inputs: "list[Kept | Remade]", like: Tensor) -> None:
         self.function, self.inputs = function, inputs
         self.uses = self.left = 0
-        """By how many saved tensors and recipes the map is asked for in a backward pass, and how many are still to."""
+        """How many saved tensors and recipes ask for the map in a backward pass, and how many of them still will."""
         self.made: Tensor | None = None
         device = like.device.type
         self.autocast = torch.autocast(
@@ -55,7 +55,7 @@ class Recipe:
         )
 
     def make(self) -> Tensor:
-        """The map; it is held until it has been asked for as often as it is used."""
+        """The map; it is held until it has been requested as often as it is used."""
         if self.made is None:
             with torch.no_grad(), self.autocast:
                 self.made, self.left = self.function(*(source.get() for source in self.inputs)), self.uses
@@ -65,7 +65,7 @@ class Recipe:
         return made
 
     def use(self) -> None:
-        """Count a use, and at the first one those of the maps that this one is made of."""
+        """Count a use, and at the first one count a use of each map that this one is computed from."""
         self.uses += 1
         if self.uses == 1:
             for source in self.inputs:
@@ -74,7 +74,7 @@ class Recipe:
 
 
 class Remade:
-    """A view of a map that is made again."""
+    """A view of a recomputed map."""
 
     def __init__(self, recipe: Recipe, like: Tensor) -> None:
         self.recipe, self.shape, self.strides, self.offset = recipe, like.shape, like.stride(), like.storage_offset()
@@ -85,40 +85,40 @@ class Remade:
 
 
 class Saved:
-    """What autograd was told to keep."""
+    """A tensor that autograd saved."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.content: Kept | Remade = Kept(tensor)
 
     def get(self) -> Tensor:
-        """The tensor that autograd gave, or its equal."""
+        """The tensor that autograd saved, or an equal one."""
         return self.content.get()
 
 
 class Rematerialisation:
-    """The recipes of one forward pass, and what autograd keeps of it."""
+    """The recipes of one forward pass, and the tensors that autograd saved in it."""
 
     def __init__(self) -> None:
-        self.recipes: dict[int, tuple[Recipe, Tensor]] = {}  # by address, which the tensor keeps from being used anew
+        self.recipes: dict[int, tuple[Recipe, Tensor]] = {}  # by address; holding the tensor keeps it from being reused
         self.saved: list[Saved] = []
 
     def source(self, tensor: Tensor) -> Kept | Remade:
-        """A tensor, or the view of a map with a recipe that it is."""
+        """A stored tensor, or a view of a recomputed map if the tensor has a recipe."""
         recipe, _ = self.recipes.get(tensor.untyped_storage().data_ptr(), (None, None))
         return Kept(tensor) if recipe is None else Remade(recipe, tensor)
 
     def add(self, result: Tensor, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> None:
-        """Note how a result is made."""
+        """Note how a result is computed."""
         recipe = Recipe(function, [self.source(tensor) for tensor in inputs], result)
         self.recipes[result.untyped_storage().data_ptr()] = recipe, result.detach()
 
     def keep(self, tensor: Tensor) -> Saved:
-        """Take what autograd saves. Only at the end is it known to have a recipe: ReLU in place saves before that."""
+        """Save a tensor for autograd; `settle` looks for a recipe later: an in-place ReLU saves before it has one."""
         self.saved.append(Saved(tensor))
         return self.saved[-1]
 
     def settle(self) -> None:
-        """Put recipes in the place of the tensors that have one, and let go of these: autograd keeps its hooks."""
+        """Replace each saved tensor by its recipe, if any, and drop the lists, which autograd's hooks would hold."""
         for saved in self.saved:
             assert isinstance(saved.content, Kept)
             saved.content = self.source(saved.content.tensor)
@@ -128,7 +128,7 @@ class Rematerialisation:
 
 
 class Current(local):
-    """What the module that this thread is calling makes again; `"nothing"` holds for its parts as well."""
+    """The rematerialisation of the module that this thread is calling; `"nothing"` also holds for its parts."""
 
     value: Rematerialisation | Literal["nothing"] | None = None
 
@@ -138,7 +138,7 @@ current = Current()
 
 @contextmanager
 def rematerialised() -> Iterator[None]:
-    """Let what `cheap` computes be made again in the backward pass; within another context it does nothing."""
+    """Recompute in the backward pass what `cheap` computes; inside another such context, do nothing."""
     if current.value is not None:
         yield
         return
@@ -153,7 +153,7 @@ def rematerialised() -> Iterator[None]:
 
 @contextmanager
 def all_kept() -> Iterator[None]:
-    """Let autograd keep what it needs, in all parts of a module."""
+    """Let autograd store what it needs, in all parts of a module."""
     before, current.value = current.value, "nothing"
     try:
         yield
@@ -162,28 +162,28 @@ def all_kept() -> Iterator[None]:
 
 
 def can_be_rematerialised(x: Tensor) -> bool:
-    """Whether a forward pass of `x` has a backward pass of its own, which asks for tensors with addresses.
+    """Whether a forward pass of `x` has an ordinary backward pass, and tensors with addresses.
 
-    Transforms of functions make one themselves, and subclasses of tensors stand for others.
+    Function transforms build the backward pass themselves, and tensor subclasses stand for other tensors.
     """
     plain = type(x) in (Tensor, nn.Parameter) and x.device.type != "meta"
     return plain and not torch._C._are_functorch_transforms_active()
 
 
 def active() -> Rematerialisation | None:
-    """The rematerialisation to tell of what can be made again, or None; compilers decide themselves."""
+    """The rematerialisation that records recipes, or None; compilers decide themselves what to recompute."""
     if torch.compiler.is_compiling():
         return None
     return current.value if isinstance(current.value, Rematerialisation) else None
 
 
 def cheap(function: Callable[..., Tensor], *inputs: Tensor, again: Callable[..., Tensor] | None = None) -> Tensor:
-    """Call a function whose result is cheap to compute again, and follows from its inputs alone.
+    """Call a function whose result is cheap to recompute and depends only on its inputs.
 
     Args:
-        function: Gives a tensor of its own, of the same strides each time, for equal inputs.
+        function: For equal inputs, returns a new tensor with the same strides each time.
         inputs: Its arguments.
-        again: What is called in the backward pass; by default the function itself.
+        again: The function to call in the backward pass; by default `function` itself.
     """
     result = function(*inputs)
     making = active()
@@ -193,8 +193,8 @@ def cheap(function: Callable[..., Tensor], *inputs: Tensor, again: Callable[...,
 
 
 def norm_and(activation: Callable[[Tensor], Tensor], norm: nn.Module, x: Tensor) -> Tensor:
-    """An activation, which may work in place, of the batch norm of `x`; running statistics see the batch once."""
-    if active() is None or type(norm) is not nn.BatchNorm2d:  # others may speak with other processes
+    """Apply batch norm and an activation, which may work in place, to `x`; running statistics see the batch once."""
+    if active() is None or type(norm) is not nn.BatchNorm2d:  # other norms may communicate between processes
         return activation(norm(x))
     trained = norm.training or norm.running_mean is None
     statistics = [] if trained else [norm.running_mean, norm.running_var]

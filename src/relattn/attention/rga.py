@@ -3,7 +3,7 @@
 Zhang, Lan, Zeng, Jin, Chen, "Relation-Aware Global Attention for Person Re-identification", CVPR 2020, Eqs. (1) to
 (4); arXiv 1904.02998 for CIFAR and segmentation.
 
-A mask over N nodes is inferred, for each node i, from the node's own feature and from its relations with all nodes:
+The module infers a mask over N nodes. For each node i it uses the node's own feature and its relations with all nodes:
 
     R = Theta^T Phi                                     (1), (4): N x N, theta and phi embed a node to k values
     y_i = [pool(psi(x_i)), varphi([R(i, :), R(:, i)])]  (2)
@@ -17,15 +17,15 @@ Nothing nonlinear stands between R and the convolution [W_in | W_out] of varphi,
     W_in R(i, :) + W_out R(:, i) = (W_in Phi^T) theta_i + (W_out Theta^T) phi_i
 
 with Theta and Phi stacked as N x k. The N x N relations and their 2N-channel copy therefore never exist: same weights,
-same output, O(N k n) in place of O(N^2 n) operations. `RGA.relations` builds R for whoever wants to look at it.
+same output, O(N k n) in place of O(N^2 n) operations. `RGA.relations` builds R explicitly, for figures.
 
 The arXiv version notes below Eq. (2) that psi and varphi of spatial RGA may have kernels of 3x3 ("very similar
 performance"): `kernel`. varphi then reads the relations of a position's neighbours too, and the factored form has a
 term for each of them.
 
-Deviations: inner widths are at least 1 (the released code makes empty convolutions of narrow inputs); the paper does
-not say how the parallel variant fuses its two branches, see `RGA`. How masks begin is a choice (`mask_init`), by
-default that of the released code.
+Deviations: inner widths are at least 1 (the released code builds empty convolutions for narrow inputs). The paper does
+not say how the parallel variant fuses its two branches; see `RGA`. `mask_init` selects how masks begin, by default as
+in the released code.
 """
 
 from typing import Literal, cast, get_args
@@ -46,7 +46,7 @@ Fusion = Literal["average", "product", "convolution"]
 
 
 class NodeConvolution(nn.Conv1d):
-    """A convolution of maps, 1x1 unless told otherwise, without bias; zeros stand outside of the map.
+    """A convolution of maps without bias, 1x1 by default, with zero padding.
 
     Its weight `(outputs, inputs, K K)` has three dimensions, so that `module.to(memory_format=torch.channels_last)`
     leaves it alone: a weight in that format would make the convolution transpose maps whose pixels are channels.
@@ -62,7 +62,7 @@ class NodeConvolution(nn.Conv1d):
 
 
 class Pointwise(nn.Sequential):
-    """A convolution, 1x1 unless told otherwise, batch norm and, unless told otherwise, ReLU."""
+    """A convolution (1x1 by default), batch norm and (by default) ReLU."""
 
     def __init__(self, inputs: int, outputs: int, *, relu: bool = True, kernel: int = 1) -> None:
         super().__init__(NodeConvolution(inputs, outputs, kernel), nn.BatchNorm2d(outputs))
@@ -74,7 +74,7 @@ class Pointwise(nn.Sequential):
         return cast(NodeConvolution, self[0]).weight
 
     def activate(self, x: Tensor) -> Tensor:
-        """What follows the convolution, for `(B, outputs, h, w)` that were convolved in another way."""
+        """Apply what follows the convolution to `(B, outputs, h, w)`, the result of convolving in another way."""
         return norm_and(F.relu_, self[1], x) if self.relu else self[1](x)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class RelationMask(nn.Module):
     def embeddings(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """The embedded nodes `(B, k or 2k, N)`, theta before phi, and psi `(B, k, h, w)`.
 
-        Without embedding, the nodes are the features themselves; with one for both, they are theta, which is phi.
+        Without embedding, the nodes are the features themselves; with a symmetric one, theta and phi are the same.
         """
         apart = self.psi(x) if self.psi is not None else None
         if self.embed is None:
@@ -141,7 +141,7 @@ class RelationMask(nn.Module):
     def embed_relations(self, nodes: Tensor, weight: Tensor, size: torch.Size) -> Tensor:
         """W [R(i, :), R(:, i)] of Eq. (2) for every node in factored form, `(B, n, N)`; W `(n, 2N, K K)`.
 
-        With K > 1 it is the sum over the neighbours j of node i in the map of `size`, each with a W of its own.
+        With K > 1 it is the sum over the neighbours j of node i in the map of `size`, each with its own W.
         """
         if self.kernel > 1:
             offsets = weight.shape[2]
@@ -152,7 +152,7 @@ class RelationMask(nn.Module):
         return cheap(torch.matmul, self.factor(nodes, weight), nodes)
 
     def factor(self, nodes: Tensor, weight: Tensor) -> Tensor:
-        """What `nodes` are multiplied with, [W_in Phi^T, W_out Theta^T], `(B, n, k or 2k)`, for W `(n, 2N, 1)`."""
+        """The factor of `nodes`, [W_in Phi^T, W_out Theta^T], `(B, n, k or 2k)`, for W `(n, 2N, 1)`."""
         row, column = weight.chunk(2, dim=1)  # W_in and W_out
         if self.embedding == "asymmetric":
             theta, phi = (half.mT for half in nodes.chunk(2, dim=1))
@@ -162,7 +162,7 @@ class RelationMask(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the mask `(B, 1, h, w)` of the nodes `(B, F, h, w)`."""
         nodes, psi = self.embeddings(x)
-        # W1 reads [pool(psi), varphi]. Its two parts are applied apart, which spares a copy of varphi.
+        # W1 reads [pool(psi), varphi]. Applying its two parts separately avoids a copy of varphi.
         weight, parts = self.reduce.weight, []
         if self.relate is not None:
             related = self.embed_relations(nodes, self.relate.weight, x.shape[2:])
@@ -206,20 +206,22 @@ class RGA(Attention):
             size: Height and width of the input; required.
             mode: `"spatial"` (RGA-S), `"channel"` (RGA-C), `"spatial_channel"` (RGA-SC, the paper's best),
                 `"channel_spatial"` (RGA-CS), or `"parallel"` (RGA-S//C).
-            relation: Whether the relations are an input of the mask; False is the paper's "w/o Rel.".
-            original: Whether the node's own feature is one; False is the paper's "w/o Ori.".
-            embedding: How nodes are embedded before they are compared (Table 4): theta and phi apart
-                (`"asymmetric"`), one for both (`"symmetric"`), or the features themselves (`"none"`).
-            embedding_ratio: s1, by which embeddings are narrower than what they embed.
-            reduction_ratio: s2, by which W1 narrows its input.
+            relation: Whether the mask uses the relations; False is the paper's "w/o Rel.".
+            original: Whether the mask uses the node's own feature; False is the paper's "w/o Ori.".
+            embedding: How nodes are embedded before they are compared (Table 4): separate theta and phi
+                (`"asymmetric"`), one embedding for both (`"symmetric"`), or the features themselves (`"none"`).
+            embedding_ratio: s1, ratio of the inputs to the outputs of embeddings.
+            reduction_ratio: s2, ratio of the inputs to the outputs of W1.
             kernel: Side of the convolutions psi and varphi of the spatial mask; the arXiv version allows 3.
             fusion: How the parallel mode joins its branches, which the paper leaves open: the mean of both modulated
-                maps, both masks multiplied, or a 1x1 convolution over both maps.
-            mask_init: How masks begin: as `"released"` by the authors, or as a start of this suite (`mask_init`).
+                maps (`"average"`), both masks multiplied (`"product"`), or a 1x1 convolution over both maps
+                (`"convolution"`).
+            mask_init: How masks begin: as `"released"` by the authors, or as `"half"` or `"open"`, which this suite
+                adds (`mask_init`).
 
         Raises:
-            InputError: If `size` is missing, a name is none of those listed, a ratio is below 1, `kernel` is even or
-                there is no spatial mask for it, or neither `relation` nor `original` is set.
+            InputError: If `size` is missing, a name is unknown, a ratio is below 1, `kernel` is even or above 1 without
+                a spatial mask, or neither `relation` nor `original` is set.
         """
         super().__init__(channels, size=size)
         for name, value, known in (
@@ -276,7 +278,7 @@ class RGA(Attention):
         return ["spatial", "channel"] if self.mode == "parallel" else self.mode.split("_")
 
     def mask(self, name: str, x: Tensor) -> Tensor:
-        """One attention of `x`: `spatial`, `(B, 1, H, W)`, or `channel`, `(B, C, 1, 1)`."""
+        """One mask of `x`: `spatial`, `(B, 1, H, W)`, or `channel`, `(B, C, 1, 1)`."""
         model = getattr(self, name)
         mask: Tensor = model(x) if name == "spatial" else model(channels_as_nodes(x)).permute(0, 3, 1, 2)
         mask = mask.to(x.dtype)
@@ -284,14 +286,14 @@ class RGA(Attention):
         return mask
 
     def relations(self, x: Tensor) -> dict[str, Tensor]:
-        """The affinities R that the masks of `x` are inferred from, for figures; this one does cost N x N memory.
+        """The affinities R that the masks of `x` are inferred from, for figures; this does cost N x N memory.
 
-        It passes `x` through the module's batch norms: in training mode their running statistics see it.
+        It passes `x` through the module's batch norms, which in training mode updates their running statistics.
 
         Returns:
-            `spatial`, `(B, HW, HW)`, and `channel`, `(B, C, C)`, as far as the mode has them. `R[b, i, j]` is the
-            relation from node i to node j, positions in raster order. In a sequential mode the second is computed on
-            the features that the first has modulated, as in `forward`.
+            `spatial`, `(B, HW, HW)`, and `channel`, `(B, C, C)`, if the mode has them. `R[b, i, j]` is the relation
+            from node i to node j, positions in raster order. In a sequential mode the second is computed from the
+            features that the first has modulated, as in `forward`.
         """
         self.check(x, self.size)
         found: dict[str, Tensor] = {}
@@ -304,7 +306,7 @@ class RGA(Attention):
         """Modulate `(B, C, H, W)` by its masks.
 
         Raises:
-            InputError: If the channels or the size of `x` are not those that the module was built for.
+            InputError: If `x` does not have the channels and the size that the module was built for.
         """
         self.check(x, self.size)
         if self.mode == "parallel":

@@ -5,9 +5,9 @@ Eq. (3) of "Structure-Regularized Attention Networks", which compares with it:
 
     s_i = sum_j softmax_j(<q_i, k_j> + <q_i, r_{j-i}>) u_j,   j in the K x K neighbourhood of i
 
-for each of G heads. q, k and u are 1x1 convolutions; r is a learnt vector for each of the K x K offsets, of which one
-half depends on the row and the other on the column. Neighbours outside of the map have keys and values of zero and are
-counted, as with the zero padding of a convolution.
+for each of G heads. q, k and u are 1x1 convolutions. r is a learned vector for each of the K x K offsets; one half of
+it depends on the row and the other on the column. Neighbours outside the map have zero keys and values but still count
+in the softmax, as with the zero padding of a convolution.
 """
 
 from typing import ClassVar
@@ -55,7 +55,7 @@ class SASA(Attention):
         self.heads = heads
         self.embed = nn.Conv2d(channels, 3 * channels, 1, bias=False)  # queries, keys and values in one
         self.neighbourhood = Neighbourhood(kernel, heads)
-        # r, a row half and a column half. The paper does not say how they start: small enough for logits of order one.
+        # r, a row half and a column half. The paper gives no initialisation; this one gives logits of order one.
         self.rows = nn.Parameter(depth**-0.5 * torch.randn(heads, kernel, depth // 2))
         self.columns = nn.Parameter(depth**-0.5 * torch.randn(heads, kernel, depth // 2))
 

@@ -1,4 +1,4 @@
-"""Sums over the K x K neighbourhood of every position, without a K x K times unfolded copy of the features.
+"""Sums over the K x K neighbourhood of every position, without unfolding the features into K x K copies.
 
 Local attention (StRA, Eq. 4) and stand-alone self-attention (SASA; Eq. 3 of the StRA paper) need two of them, for each
 head with features `x` of C' channels, and with j = i + (dy, dx) over the neighbourhood of position i:
@@ -6,20 +6,20 @@ head with features `x` of C' channels, and with j = i + (dy, dx) over the neighb
     weighted sum    s_i = sum_j a_ij u_j
     comparison      e_ij = <q_i, k_j>
 
-The gradients of either are sums of the same three kinds (`gather`, `correlate`, `scatter`), so two short
-`torch.autograd.Function`s that keep nothing but their inputs cover both. `F.unfold` in their place would keep K x K
-copies of the features for the backward pass.
+The gradients of both are sums of the same three kinds (`gather`, `correlate`, `scatter`), so two short
+`torch.autograd.Function`s, which save only their inputs, cover both. `F.unfold` would instead save K x K copies of the
+features for the backward pass.
 
-Outside of the map every feature is zero (zero padding, as a convolution and `F.unfold` have it): such neighbours are
-still counted among the K x K of a position.
+Outside the map every feature is zero (zero padding, as in a convolution and `F.unfold`); such neighbours still count
+among the K x K of a position.
 
-Two ways to compute a sum, chosen by size (`Window.banded`):
+There are two ways to compute a sum, chosen by size (`Window.banded`):
 
-- *shifted*: maps are laid out row after row with r = (K - 1) / 2 zeros between rows, which serve as the right margin of
-  one row and the left margin of the next. A neighbour is then a fixed number of elements away, and a sum is K x K
-  multiply-adds of long contiguous stretches. Always possible; accumulates half precision in single.
-- *banded*: the weights of a head are written as the (N x padded N) matrix with K x K entries a row that they are, and
-  a sum is one batched matrix product. It multiplies many zeros and wins for small maps and large neighbourhoods.
+- *shifted*: maps are laid out row by row with r = (K - 1) / 2 zeros between rows, which serve as the right margin of
+  one row and the left margin of the next. Each neighbour is then a fixed number of elements away, and a sum is K x K
+  multiply-adds of long contiguous stretches. Always possible; accumulates half precision in single precision.
+- *banded*: the weights of a head are written as a banded (N x padded N) matrix with K x K entries per row, and a sum is
+  one batched matrix product. It multiplies many zeros but is faster for small maps and large neighbourhoods.
 """
 
 from typing import Any, NamedTuple
@@ -33,8 +33,8 @@ from relattn.errors import InputError
 BANDED_UP_TO = {"cpu": 10, "elsewhere": 32}
 """The banded form is used up to this many padded positions for each of the K x K neighbours.
 
-On a CPU measured (both take as long at about 10, for one thread and 64 channels a head); elsewhere an estimate from
-the number of kernels and bytes."""
+Measured on a CPU, where both forms take equally long at about 10 (one thread, 64 channels per head); elsewhere an
+estimate from the number of kernels and bytes."""
 
 
 class Window(NamedTuple):
@@ -51,7 +51,7 @@ class Window(NamedTuple):
 
     @property
     def pitch(self) -> int:
-        """Elements from a row to the next."""
+        """Elements from the start of a row to the start of the next."""
         return self.width + self.margin
 
     @property
@@ -61,11 +61,11 @@ class Window(NamedTuple):
 
     @property
     def offsets(self) -> list[int]:
-        """For each neighbour, in raster order, how far it is behind the first one in a padded map."""
+        """The distance of each neighbour from the first one in a padded map, in raster order."""
         return [row * self.pitch + column for row in range(self.kernel) for column in range(self.kernel)]
 
     def banded(self, maps: Tensor) -> bool:
-        """Whether to use the banded form for maps `(B, G, C', ...)`: never where it exceeds an unfolded copy."""
+        """Whether to use the banded form for maps `(B, G, C', ...)`: never if it exceeds an unfolded copy."""
         limit = BANDED_UP_TO["cpu" if maps.device.type == "cpu" else "elsewhere"]
         return self.width > self.margin and self.length <= min(limit, maps.shape[2]) * self.kernel**2
 
@@ -93,7 +93,7 @@ class Window(NamedTuple):
         return rows.unflatten(-1, (self.height, self.pitch))[..., : self.width]
 
     def band(self, matrix: Tensor) -> Tensor:
-        """View the entries of a matrix `(B, G, N, length)` that join neighbours, `(B, G, H, W, K, K)`."""
+        """View the entries of a matrix `(B, G, N, length)` that connect neighbours, `(B, G, H, W, K, K)`."""
         row, pitch = self.length, self.pitch
         strides = (*matrix.stride()[:2], self.width * row + pitch, row + 1, pitch, 1)
         return matrix.as_strided((*matrix.shape[:2], self.height, self.width, self.kernel, self.kernel), strides)
@@ -106,12 +106,12 @@ class Window(NamedTuple):
 
 
 def single(x: Tensor) -> Tensor:
-    """Half precision as single, for sums; other precisions as they are."""
+    """Convert half precision to single precision, for sums; leave other precisions as they are."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def gather(padded: Tensor, weights: Tensor, window: Window) -> Tensor:
-    """For every position the weighted sum of its neighbours.
+    """Compute for every position the weighted sum of its neighbours.
 
     Args:
         padded: Features `(B, G, C', length)`.
@@ -125,14 +125,14 @@ def gather(padded: Tensor, weights: Tensor, window: Window) -> Tensor:
         product = padded @ window.matrix(weights).mT
         return product.unflatten(-1, (window.height, window.width)).to(padded.dtype)
     values, rows = single(padded), window.widen(single(weights))
-    total = values[..., : rows.shape[-1]] * rows[:, :, :1]  # the first neighbour is 0 behind itself
+    total = values[..., : rows.shape[-1]] * rows[:, :, :1]  # the first neighbour has offset 0
     for index, offset in enumerate(window.offsets[1:], start=1):
         total.addcmul_(values[..., offset : offset + rows.shape[-1]], rows[:, :, index : index + 1])
     return window.narrow(total).to(padded.dtype).contiguous()
 
 
 def scatter(maps: Tensor, weights: Tensor, window: Window) -> Tensor:
-    """Hand every position's feature, weighted, to its neighbours and sum: the transpose of `gather`.
+    """Add every position's weighted feature to its neighbours: the transpose of `gather`.
 
     Args:
         maps: `(B, G, C', H, W)`.
@@ -152,7 +152,7 @@ def scatter(maps: Tensor, weights: Tensor, window: Window) -> Tensor:
 
 
 def correlate(maps: Tensor, padded: Tensor, window: Window) -> Tensor:
-    """For every position the scalar products of its feature with those of its neighbours.
+    """Compute for every position the scalar products of its feature with those of its neighbours.
 
     Args:
         maps: `(B, G, C', H, W)`.
@@ -167,7 +167,7 @@ def correlate(maps: Tensor, padded: Tensor, window: Window) -> Tensor:
         return products.permute(0, 1, 4, 5, 2, 3).flatten(2, 3)
     rows, values = window.widen(single(maps)), single(padded)
     products = rows.new_empty(*rows.shape[:2], window.kernel**2, rows.shape[-1])
-    buffer = torch.empty_like(rows)  # one for all: on a CPU fresh memory costs more than the products
+    buffer = torch.empty_like(rows)  # shared by all neighbours: on a CPU fresh memory costs more than the products
     for index, offset in enumerate(window.offsets):
         torch.mul(rows, values[..., offset : offset + rows.shape[-1]], out=buffer)
         products[:, :, index] = buffer.sum(dim=2)
@@ -228,10 +228,10 @@ class Neighbourhood(nn.Module):
 
         Args:
             kernel: K, odd and at least 3.
-            heads: G, groups of channels that have weights of their own.
+            heads: G, groups of channels, each with its own weights.
 
         Raises:
-            InputError: If `kernel` has no centre, or there is no head.
+            InputError: If `kernel` is even or below 3, or `heads` is below 1.
         """
         super().__init__()
         if kernel < 3 or kernel % 2 == 0:
@@ -249,7 +249,7 @@ class Neighbourhood(nn.Module):
         return x.unflatten(1, (self.heads, -1))
 
     def weighted_sum(self, values: Tensor, weights: Tensor) -> Tensor:
-        """For every position and head the weighted sum of the neighbours.
+        """Compute for every position and head the weighted sum of the neighbours.
 
         Args:
             values: `(B, C, H, W)` in any memory format.
@@ -265,7 +265,7 @@ class Neighbourhood(nn.Module):
         return total.flatten(1, 2)
 
     def compare(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """For every position and head the scalar products of its query with the keys of its neighbours.
+        """Compute for every position and head the scalar products of its query with the keys of its neighbours.
 
         Args:
             queries: `(B, C, H, W)` in any memory format.
@@ -282,7 +282,7 @@ class Neighbourhood(nn.Module):
 
 
 def check_heads(name: str, channels: int, heads: int) -> None:
-    """Raise an InputError unless the channels of module `name` can be shared evenly by its heads."""
+    """Raise an InputError unless `heads` divides the channels of the module `name`."""
     if heads < 1 or channels % heads:
         fits = [number for number in (1, 2, 4, 8, 16, 32, 64) if channels % number == 0]
         raise InputError(

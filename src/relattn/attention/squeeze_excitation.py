@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation: a gate for every channel, from the means of all channels.
+"""Squeeze-and-excitation: a gate for every channel, computed from the means of all channels.
 
 Hu, Shen, Sun, "Squeeze-and-Excitation Networks", CVPR 2018, Eqs. (2) to (4):
 
@@ -8,10 +8,10 @@ Hu, Shen, Sun, "Squeeze-and-Excitation Networks", CVPR 2018, Eqs. (2) to (4):
 
 As in Eq. (3), W1 and W2 have no biases.
 
-How many of them the RGA paper compares with is open: its supplement adds "our attention modules RGA-SC or other
-attention modules" once after each of the four stages (Table 1), but the 27.6 M parameters of its Table 3 are those of
-one in each of the 16 blocks, as SE's own paper has it (27.57 M; once a stage 25.75 M). `SqueezeExcitation` follows the
-number, `StageSqueezeExcitation` the supplement.
+The RGA paper does not make clear how many of them it compares with. Its supplement adds "our attention modules RGA-SC
+or other attention modules" once after each of the four stages (Table 1), but the 27.6 M parameters of its Table 3 match
+one in each of the 16 blocks, as in SE's own paper (27.57 M; one per stage gives 25.75 M). `SqueezeExcitation` follows
+the number of parameters, `StageSqueezeExcitation` the supplement.
 """
 
 from typing import ClassVar
@@ -39,7 +39,7 @@ class SqueezeExcitation(Attention):
         Args:
             channels: Channels C of the input.
             size: Height and width of the input; not needed.
-            reduction: r, by which the hidden layer is narrower than the input; its width is at least 1.
+            reduction: r, ratio of the input's channels to those of the hidden layer, which has at least one.
 
         Raises:
             InputError: If `reduction` is below 1.
@@ -65,6 +65,6 @@ class SqueezeExcitation(Attention):
 
 
 class StageSqueezeExcitation(SqueezeExcitation):
-    """Squeeze-and-excitation once after each stage, as the supplement of the RGA paper words it; see above."""
+    """Squeeze-and-excitation once after each stage, as in the supplement of the RGA paper; see above."""
 
     placement: ClassVar[Placement] = "stage"

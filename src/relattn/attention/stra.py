@@ -1,15 +1,15 @@
 """Structure-Regularized Attention (StRA): local attention, then mode attention, in place of a 3x3 convolution.
 
 "Structure-Regularized Attention Networks" (anonymous submission to ECCV, no. 3180), sections 3 and 4 and supplement A.
-The two halves are in `local_attention` and `mode_attention`, with the decisions that each of them takes; this file puts
-them together and adds the diversity regularization of section 4.3,
+The two halves are in `local_attention` and `mode_attention`, which also list the decisions taken for each; this file
+puts them together and adds the diversity regularization of section 4.3,
 
     L_d = G - sum over positions of max_g M^g
 
-which is zero if and only if every head looks at one position of its own.
+which is zero if and only if every head attends to a single position of its own.
 
-The published code (`variant="released"`) is not the network of the text: `ReleasedLocalAttention` and
-`ReleasedModeAttention` say where they differ, and follow it. Its weights load (`relattn.released.convert_stra`).
+The published code (`variant="released"`) differs from the network in the text: `ReleasedLocalAttention` and
+`ReleasedModeAttention` list the differences and follow the code. Its weights load (`relattn.released.convert_stra`).
 """
 
 from typing import ClassVar, Literal, get_args
@@ -29,13 +29,13 @@ Variant = Literal["paper", "released"]
 class StRA(Attention):
     """Structure-regularized attention.
 
-    Shapes: `(B, C, H, W)` to `(B, C, H, W)`, any H and W. Under `capture` it records, all `(B, G, H, W)` but the first:
-    `affinity` `(B, G, K K, H, W)`, the weights of each position's neighbours; `masks`, where each mode is read off;
-    `gates`, where it is handed to (the attention coefficients of Fig. 4); `local` and `output`, the mean absolute
+    Shapes: `(B, C, H, W)` to `(B, C, H, W)`, any H and W. Records `affinity` `(B, G, K K, H, W)`, the weights of each
+    position's neighbours, and four maps `(B, G, H, W)`: `masks`, which positions each mode is computed from; `gates`,
+    which positions it is added to (the attention coefficients of Fig. 4); `local` and `output`, the mean absolute
     activation of each head after local attention and at the end.
 
-    `regularization()` is the diversity term L_d of the last forward, weighted, a mean over its images. It is None after
-    a forward in evaluation, without masks (`parts="local"`) and with a weight of 0.
+    `regularization()` is the weighted diversity term L_d of the last forward pass, a mean over its images. It is None
+    after a forward pass in evaluation mode, without masks (`parts="local"`) and with a weight of 0.
 
     Cite: "Structure-Regularized Attention Networks", section 4.
     """
@@ -60,20 +60,20 @@ class StRA(Attention):
         Args:
             channels: Channels C of the input, a multiple of `heads`.
             size: Height and width of the input; no weight depends on it.
-            heads: G, heads of local attention, each of which is a mode.
+            heads: G, heads of local attention, each of them one mode.
             kernel: K, size of the neighbourhood: 3, 5, 7 or another odd number.
-            gate: What turns similarities into coefficients in Eq. (5) (Table 3b).
-            parts: All, `"local"` attention only, or mode attention without interaction, Eq. (6) (Table 3a).
-            variant: As the text has it or as the published code has it, see the head of this file.
-            reduction: By how much the hidden layers of local attention are narrower than C; the text names none, the
-                published code has 4.
-            diversity_weight: Weight of L_d in `regularization`; 0 computes nothing. The paper has 1.0 in
-                re-identification and 0.1 in face recognition (supplement B), where the task weights the terms of all
-                modules by 0.1 (`regularization_weight`), so that this one stays 1.
+            gate: Function that turns similarities into coefficients in Eq. (5) (Table 3b).
+            parts: All (`"full"`), `"local"` attention only, or mode attention without the interaction of Eq. (6),
+                `"no_interaction"` (Table 3a).
+            variant: As in the `"paper"`, or as in the `"released"` code; see the top of this file.
+            reduction: Ratio of C to the width of local attention's hidden layers; only the code gives it: 4.
+            diversity_weight: Weight of L_d in `regularization`; 0 skips the computation. The paper uses 1.0 in
+                re-identification and 0.1 in face recognition (supplement B). For the latter, the task multiplies the
+                terms of all modules by 0.1 (`regularization_weight`), so this weight stays 1.
 
         Raises:
             InputError: If `heads` does not divide `channels`, `kernel` is even or below 3, `reduction` is below 1,
-                `diversity_weight` is negative, or a name is none of those listed.
+                `diversity_weight` is negative, or a name is unknown.
         """
         super().__init__(channels, size=size)
         check_heads("StRA", channels, heads)
@@ -116,7 +116,7 @@ class StRA(Attention):
         return features.to(x.dtype).contiguous(memory_format=memory_format_of(x))
 
     def record_activation(self, name: str, features: Tensor) -> None:
-        """Record how active each head is at each position, `(B, G, H, W)`; paid for under `capture` only."""
+        """In a capture, record the mean absolute activation of each head at each position, `(B, G, H, W)`."""
         if self.recorder is not None:
             self.record(name, features.detach().unflatten(1, (self.heads, -1)).abs().mean(dim=2))
 

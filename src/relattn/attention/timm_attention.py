@@ -1,8 +1,8 @@
-"""Every attention that timm offers, by timm's name, under the contract of this suite.
+"""Every attention module that timm offers, by timm's name, with the interface of this suite.
 
-timm (https://github.com/huggingface/pytorch-image-models) creates them in `timm.layers.create_attn`; what each one is
-and whom to cite stands in timm's file of it. Two kinds: gates and residual modules, which belong inside a residual
-block, and what replaces a block's spatial convolution.
+timm (https://github.com/huggingface/pytorch-image-models) creates them in `timm.layers.create_attn`. timm's file of a
+module says what it is and whom to cite. There are two kinds: gates and residual modules, which go inside a residual
+block, and modules that replace a block's spatial convolution.
 """
 
 import inspect
@@ -22,20 +22,20 @@ BLOCK = (
 """timm's names of gates and residual modules."""
 
 CONVOLUTION = ("sk", "splat", "lambda", "bottleneck", "halo")
-"""timm's names of what replaces a spatial convolution."""
+"""timm's names of modules that replace a spatial convolution."""
 
 KEPT = ("out_channels", "dim_out", "stride", "feat_size", "device", "dtype")
-"""Arguments of timm's modules that the contract sets: channels and size stay what they are."""
+"""Arguments of timm's modules that this suite sets: channels and size of the map do not change."""
 
 
 class PlanarConvolution(nn.Conv2d):
-    """What a three-dimensional convolution of kernel (r, r, 1) does, with a weight of four dimensions.
+    """A three-dimensional convolution of kernel (r, r, 1) whose weight has four dimensions.
 
-    A network that holds a weight of five (`lambda` does) cannot be moved to channels-last.
+    A network with a five-dimensional weight (`lambda` has one) cannot be converted to channels-last.
     """
 
     def __init__(self, layer: nn.Conv3d) -> None:
-        """Take over the weights of `layer`, which keeps its size."""
+        """Take over the weights of `layer`, a convolution that keeps the size of its input."""
         height, width, _ = layer.kernel_size
         super().__init__(
             layer.in_channels, layer.out_channels, (height, width), padding="same", bias=layer.bias is not None
@@ -49,14 +49,15 @@ class PlanarConvolution(nn.Conv2d):
 
 
 class Timm(Attention):
-    """An attention of timm, by its name there.
+    """An attention module of timm, by its name there.
 
-    Shapes: `(B, C, H, W)` to `(B, C, H, W)`. Records nothing: timm's modules do not tell their masks.
+    Shapes: `(B, C, H, W)` to `(B, C, H, W)`. Records nothing: timm's modules do not expose their masks.
 
     `placement` of an instance is `"convolution"` for `sk`, `splat`, `lambda`, `bottleneck` and `halo` and `"block"` for
-    the others; `Timm.placement_of(name)` tells it before one is built.
+    the others; `Timm.placement_of(name)` gives it without building the module.
 
-    timm 1.0.31 fails to build `ge` with its defaults (it hands its layers too many arguments): `use_mlp=False` works.
+    timm 1.0.31 fails to build `ge` with its defaults (it passes too many arguments to its layers): pass
+    `use_mlp=False`.
 
     Example:
         >>> Timm(256, name="eca")
@@ -72,17 +73,17 @@ class Timm(Attention):
 
         Args:
             channels: Channels C of the input.
-            size: Height and width of the input, for those that need them (`bottleneck`; `lambda` with `r=None`), and
-                to have a block size checked beforehand (`halo`, `bat`).
-            name: timm's name of the attention.
+            size: Height and width of the input, for modules that need them (`bottleneck`; `lambda` with `r=None`), and
+                to check a block size beforehand (`halo`, `bat`).
+            name: timm's name of the attention module.
             arguments: Arguments of timm's module, for example `rd_ratio=0.25`; `dict_kwargs` in YAML.
 
         Raises:
-            InputError: If there is no such attention or argument, or timm cannot build it for these channels or size.
+            InputError: If the name or an argument is unknown, or timm cannot build it for these channels or size.
         """
         super().__init__(channels, size=size)
         self.name = name
-        self.placement = self.placement_of(name)  # type: ignore[misc]  # the one class whose place is in its arguments
+        self.placement = self.placement_of(name)  # type: ignore[misc]  # the one class where it depends on an argument
         create = creator(name)
         parameters = {
             key: value
@@ -112,10 +113,10 @@ class Timm(Attention):
 
     @staticmethod
     def placement_of(name: str) -> Placement:
-        """Where an attention of this name belongs: `"convolution"` or `"block"`.
+        """Where a module of this name goes: `"convolution"` or `"block"`.
 
         Raises:
-            InputError: If timm has no such attention.
+            InputError: If timm has no attention module of this name.
         """
         if name not in (*BLOCK, *CONVOLUTION):
             raise InputError(f"timm has no attention {name!r}. {suggest(name, (*BLOCK, *CONVOLUTION))}")
@@ -148,8 +149,8 @@ class Timm(Attention):
 
 
 def creator(name: str) -> Callable[..., nn.Module]:
-    """The class in timm of an attention, or a partial of it."""
-    # timm takes seconds to import: only who needs it waits for it.
+    """The class, or a partial of it, that creates an attention module in timm."""
+    # Imported here because importing timm takes seconds.
     import timm
     from timm.layers.create_attn import get_attn
 
@@ -161,7 +162,7 @@ def creator(name: str) -> Callable[..., nn.Module]:
 
 
 def check(name: str, settings: dict[str, Any], channels: int, size: tuple[int, int] | None) -> bool:
-    """Check what timm asserts without saying why; return whether the module's weights depend on the size."""
+    """Check what timm only asserts without a message; return whether the module's weights depend on the size."""
     heads = settings.get("num_heads")
     if heads and channels % heads:
         divisors = ", ".join(str(number) for number in range(1, 2 * heads) if channels % number == 0)

@@ -1,7 +1,7 @@
 """The blocks of a network's stages, the ends of their branches, and their spatial convolutions.
 
-No network says which of its modules are blocks. Here a block is what has several convolutions or linear layers and is
-not a list of such: a bottleneck, an inverted residual, a transformer block.
+No network says which of its modules are blocks. Here a block is a module with several convolutions or linear layers
+that is not just a list of modules: a bottleneck, an inverted residual, a transformer block.
 """
 
 from torch import nn
@@ -13,18 +13,18 @@ from relattn.errors import InputError
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
 WEIGHTED = (nn.Conv2d, nn.Linear)
 SHORTCUTS = ("downsample", "shortcut", "skip")
-"""Names of the modules of a block that are not on its branch."""
+"""Names of the modules of a block that are not on its residual branch."""
 STEMS = ("stem", "patch_embed", "conv_stem", "pos_embed")
-"""Names of what comes before the first stage, which has no shortcut around it."""
+"""Names of modules before the first stage, which has no shortcut around it."""
 
 
 def is_list(module: nn.Module) -> bool:
-    """Whether a module is but a list of others."""
+    """Whether a module is only a list of other modules."""
     return isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict)
 
 
 def branch(block: nn.Module, kind: type[nn.Module] | tuple[type[nn.Module], ...]) -> list[str]:
-    """The names of a block's modules of a kind that are not on its shortcut."""
+    """The names of a block's modules of the given types that are not on its shortcut."""
     return [
         name
         for name, module in block.named_modules()
@@ -33,15 +33,15 @@ def branch(block: nn.Module, kind: type[nn.Module] | tuple[type[nn.Module], ...]
 
 
 def could_be_block(module: nn.Module) -> bool:
-    """Whether a module has several convolutions or linear layers, and is no list."""
+    """Whether a module has several convolutions or linear layers and is not a list."""
     return not is_list(module) and len(branch(module, WEIGHTED)) > 1
 
 
 def blocks_of(model: nn.Module, stage: int) -> list[str]:
-    """The names of the blocks of a stage, in their order.
+    """The names of the blocks of a stage, in order.
 
-    Where the stage is a module of its own with a list of blocks, as in ConvNeXt, RegNet and Swin, they are what is in
-    the list; otherwise the outermost modules that could be blocks.
+    If the stage is a module with a list of blocks, as in ConvNeXt, RegNet and Swin, the blocks are the items of the
+    list; otherwise they are the outermost modules that could be blocks.
     """
     end = model.get_submodule(stages_of(model)[stage - 1])
     found: list[str] = []
@@ -76,20 +76,20 @@ def blocks_of(model: nn.Module, stage: int) -> list[str]:
 def branch_end(
     model: nn.Module, block: str, shapes: dict[str, Shapes], size: tuple[int, int]
 ) -> tuple[str, MapView] | None:
-    """The module whose output is added to the shortcut of a block, and how it is seen as a map.
+    """The module whose output is added to the shortcut of a block, and how to view it as a map.
 
-    It is the block's last normalisation, where no convolution and no linear layer comes after it; otherwise the last
-    part of the block that has weights and keeps the block's shape, such as a transformer's MLP. The learned scale of a
-    branch, 1e-6 at first in some networks, comes after attention.
+    It is the block's last normalisation if no convolution or linear layer comes after it. Otherwise it is the last part
+    of the block that has weights and keeps the block's shape, such as a transformer's MLP. Attention comes before the
+    learned scale of a branch, which some networks initialise to 1e-6.
 
     Args:
         model: The network.
         block: Name of the block.
-        shapes: Of all modules of the network, in the order in which they finish.
+        shapes: Shapes of all modules of the network, in the order in which they finish.
         size: Height and width of the stage's map.
 
     Returns:
-        None where nothing in the block is such an end, as in a dense layer, which appends to its input.
+        None if the block has no such end, as in a dense layer, which appends to its input.
     """
     module = model.get_submodule(block)
     order = [name.removeprefix(f"{block}.") for name in shapes if name.startswith(f"{block}.")]
@@ -117,7 +117,7 @@ def branch_end(
 def branch_ends(
     model: nn.Module, stage: int, name: str, shapes: dict[str, Shapes], size: tuple[int, int]
 ) -> list[tuple[str, MapView]]:
-    """The ends of the branches of all blocks of a stage; arguments as of `branch_end`.
+    """The ends of the branches of all blocks of a stage; arguments as in `branch_end`.
 
     Raises:
         InputError: If there are none.
@@ -142,7 +142,7 @@ def branch_ends(
 def block_outputs(
     model: nn.Module, stage: int, name: str, shapes: dict[str, Shapes], size: tuple[int, int]
 ) -> list[tuple[str, MapView]]:
-    """The blocks of a stage, whose outputs have their shortcuts added; arguments as of `branch_end`.
+    """The blocks of a stage, whose outputs include the shortcut; arguments as in `branch_end`.
 
     Raises:
         InputError: If there are none, or they do not give maps.
@@ -164,7 +164,7 @@ def block_outputs(
 def spatial_convolutions(model: nn.Module, stage: int, shapes: dict[str, Shapes]) -> list[str]:
     """The spatial convolution of each block of a stage: the last one that keeps the number of channels.
 
-    Where no block has one, as in VGG, which has no blocks, it is the last one of the stage.
+    If no block has one, as in VGG, which has no blocks, it is the last one of the stage.
     """
     inside = modules_of(model)[stage - 1]
     outer = [name for name in inside if not any(name.startswith(f"{other}.") for other in inside)]
@@ -176,7 +176,7 @@ def spatial_convolutions(model: nn.Module, stage: int, shapes: dict[str, Shapes]
 
 
 def last_spatial(model: nn.Module, parts: list[str], shapes: dict[str, Shapes]) -> str | None:
-    """The last convolution of some modules that has a kernel of more than one position and keeps its channels."""
+    """The last convolution of some modules that has a kernel larger than 1x1 and keeps the number of channels."""
     found = None
     for part in parts:
         module = model.get_submodule(part)

@@ -1,4 +1,4 @@
-"""Any timm network that reports its stages, and the CIFAR networks, with attention placed in it.
+"""Any timm network that reports its stages, and the CIFAR networks, with attention inserted.
 
 `build` returns the network itself, with timm's interface (`forward`, `forward_features`, `forward_intermediates`,
 `num_features`, `feature_info`) and the names of its weights unchanged: attention adds keys `attention.stage<n>.*`, or
@@ -29,7 +29,7 @@ CIFAR_NAMES = (
     *(f"resnet{depth}" for depth in (20, 32, 44, 56, 110, 218)),
     *("densenet40", "densenet100", "densenet_bc100", "densenet_bc112"),
 )
-"""The papers' networks for 32x32 images; the pattern admits every other valid depth, and `_k24` another growth."""
+"""The papers' networks for 32x32 images; the pattern admits every other valid depth, and `_k24` another growth rate."""
 
 CIFAR_PATTERN = re.compile(
     r"(?P<family>resnet|densenet)(?P<bc>_bc)?(?P<depth>\d+)(_k(?P<growth>\d+))?(?P<suffix>_cifar)?"
@@ -37,9 +37,9 @@ CIFAR_PATTERN = re.compile(
 
 
 def family(name: str) -> str:
-    """Tell which family a backbone name belongs to: `"resnet_cifar"`, `"densenet_cifar"` or `"timm"`.
+    """Return the family of a backbone name: `"resnet_cifar"`, `"densenet_cifar"` or `"timm"`.
 
-    Where timm has a network of the same name (`resnet50`, `densenet121`) timm's is meant; `resnet50_cifar` is ours.
+    If timm has a network of the same name (`resnet50`, `densenet121`), the name means timm's; `resnet50_cifar` is ours.
     """
     match = CIFAR_PATTERN.fullmatch(name)
     if match is None or (not match["suffix"] and is_timm(name)):
@@ -48,7 +48,7 @@ def family(name: str) -> str:
 
 
 def is_timm(name: str) -> bool:
-    """Whether timm can create a network of this name (weight tags such as `.tv_in1k` and `hf-hub:` included)."""
+    """Whether timm can create a network of this name, which may have a weight tag such as `.tv_in1k`, or `hf-hub:`."""
     import timm
 
     return name.startswith(("hf-hub:", "local-dir:")) or timm.is_model(name)
@@ -64,7 +64,7 @@ def create(
     any_size: bool = False,
     **arguments: Any,
 ) -> nn.Module:
-    """Create a backbone without attention; arguments as in `build`, and no `size` for the network's own."""
+    """Create a backbone without attention; arguments as in `build`; without `size` the network has its own size."""
     kind = family(name)
     if kind == "timm":
         check_name(name)
@@ -102,7 +102,7 @@ def create(
 
 
 def check_name(name: str) -> None:
-    """Raise an InputError unless timm has a network of this name, and weights of its tag."""
+    """Raise an InputError unless timm has a network of this name, and weights for its tag."""
     import timm
 
     if not is_timm(name):
@@ -114,7 +114,7 @@ def check_name(name: str) -> None:
 
 
 def create_timm(name: str, *, pretrained: bool | str, **arguments: Any) -> nn.Module:
-    """Create a timm network, with the weights of its tag or of a local file."""
+    """Create a timm network, with the weights of its tag or from a local file."""
     import timm
 
     if pretrained is True:
@@ -126,16 +126,16 @@ def create_timm(name: str, *, pretrained: bool | str, **arguments: Any) -> nn.Mo
 
 
 def create_pretrained(name: str, **arguments: Any) -> nn.Module:
-    """Create a timm network with the weights of its tag: those of an installed package, else timm's own, by network.
+    """Create a timm network with the weights of its tag: from an installed package, else from timm, by network.
 
     Raises:
-        InputError: If the package's file is not the published one, or timm's weights cannot be fetched.
+        InputError: If the package's file is not the published one, or timm's weights cannot be downloaded.
     """
     import timm
 
     state = published_weights(name)
     if state is not None:
-        # timm fits them to `num_classes` and `in_chans`; what it keeps of where weights are from is not for them.
+        # timm fits them to `num_classes` and `in_chans`; its record of the weights' origin must not hold them.
         overlay = {"state_dict": state}
         model: Any = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
         model.pretrained_cfg.pop("state_dict", None)
@@ -152,11 +152,11 @@ def create_pretrained(name: str, **arguments: Any) -> nn.Module:
 
 
 def load_weights(model: nn.Module, name: str, path: str) -> None:
-    """Load a file of weights; only a classifier for other classes may be left out.
+    """Load a file of weights; only the weights of a classifier for other classes may be missing or differ.
 
     Raises:
-        MissingFileError: If there is no such file.
-        InputError: If a weight of the network is not in the file, or one of the file not in the network.
+        MissingFileError: If the file does not exist.
+        InputError: If the weights in the file and those of the network do not match.
     """
     from timm.models import load_state_dict
 
@@ -182,7 +182,7 @@ def load_weights(model: nn.Module, name: str, path: str) -> None:
 
 
 def fitting(model: nn.Module, state: Mapping[str, Any], expected: Mapping[str, Any]) -> Callable[..., Any] | None:
-    """The function of timm that fits weights to the image size of a network, if some do not fit; or None."""
+    """The timm function that fits weights to the image size of a network, or None if it is not needed."""
     sized = "pos_embed", "relative_position_bias_table", "rel_pos"
     others = [key for key in state.keys() & expected.keys() if state[key].shape != expected[key].shape]
     if not any(part in key for key in others for part in sized):
@@ -209,23 +209,24 @@ def build(
 
     Args:
         name: A timm network (`resnet50`, `resnet50.tv_in1k`, `mobilenetv2_100`, ...), or one of the papers' networks
-            for small images: `resnet<6n+2>`, `densenet<3n+4>`, `densenet_bc<6n+4>`, the last two with growth 12 or
-            `_k<growth>`; the suffix `_cifar` says so where timm has the name too.
-        attention: Creates the module of a stage, called with its channels and `size`; None for the plain network.
+            for small images: `resnet<6n+2>`, `densenet<3n+4>`, `densenet_bc<6n+4>`, the last two with growth rate 12 or
+            `_k<growth>`; add the suffix `_cifar` if timm has a network of that name too.
+        attention: Factory of the module for a stage, called with its channels and `size`; None for the plain network.
         stages: Numbers of the stages with attention, from 1. By default the papers' choice: all four in a timm network
-            and the first in a CIFAR network; where attention replaces convolutions, the last; or those that the module
+            and the first in a CIFAR network; the last if attention replaces convolutions; or the stages that the module
             itself names.
         placement: Where in a stage: after the `"stage"`, at the end of each `"block"` before its shortcut is added,
-            `"after_block"`, or in place of each block's spatial `"convolution"`; by default where the module belongs.
+            `"after_block"`, or in place of each block's spatial `"convolution"`; by default the module's own placement.
         size: Height and width of the images in pixels, from which the sizes of the features follow.
-        last_stride: 1 to keep the last stage at the size of the one before, without dilation, as re-ID does.
-        stem: `"imagenet"` for the network's own, or `"face"`: half its down-sampling, a ResNet's by a 3x3 convolution.
-        pretrained: True for timm's weights of `name`, which for `tf_efficientnet_lite0`, `1` and `2` an installed
-            package can hold (`weights`), or the path of a file of weights. They are loaded before attention is added,
-            so every key must match but those of the classifier.
+        last_stride: 1 to keep the last stage at the size of the one before, without dilation, as in re-ID.
+        stem: `"imagenet"` for the network's own, or `"face"` for half its down-sampling; in a ResNet, a 3x3
+            convolution.
+        pretrained: True for timm's weights of `name`, or the path of a file of weights. For `tf_efficientnet_lite0`,
+            `1` and `2` an installed package can provide timm's weights (`weights`). Weights are loaded before attention
+            is added, so every key except those of the classifier must match.
         num_classes: Outputs of the classifier; 0 for pooled features.
         in_chans: Channels of the images.
-        any_size: Whether a network that is built for `size` alone should take other sizes too, if it can.
+        any_size: Whether a network that is built for `size` alone should accept other sizes too, if it can.
         arguments: Passed on to the network.
 
     Returns:
@@ -233,7 +234,7 @@ def build(
 
     Raises:
         InputError: If the name or a stage is unknown, the network does not report stages or does not give maps
-            `(B, C, H, W)`, or `last_stride` is neither None, 1 nor 2, or `stem` unknown.
+            `(B, C, H, W)`, `last_stride` is not None, 1 or 2, or `stem` is unknown.
         MissingFileError: If `pretrained` names a file that does not exist.
     """
     if last_stride not in (None, 1, 2):

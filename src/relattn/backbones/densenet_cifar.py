@@ -5,8 +5,8 @@ growth rate k = 12. The basic network starts with 16 channels and depth 3n + 4; 
 puts a 1x1 bottleneck of 4k channels before each 3x3 convolution, halves the channels in each transition, and has depth
 6n + 4.
 
-arXiv 1904.02998, Table 7, lists a DenseNet-BC of depth 115, which (115 - 4) / 6 = 18.5 rules out; its 0.97M parameters
-are those of n = 18, depth 112.
+arXiv 1904.02998, Table 7, lists a DenseNet-BC of depth 115, but (115 - 4) / 6 = 18.5 is not an integer. Its 0.97M
+parameters are those of n = 18, depth 112.
 """
 
 import math
@@ -57,8 +57,9 @@ def dense_block(inputs: int, layers: int, growth: int, *, bottleneck: bool) -> n
 class DenseNetCIFAR(nn.Module):
     """DenseNet and DenseNet-BC for small images, with the interface of a timm model.
 
-    A stage ends with its transition, so that stage 1 of DenseNet-BC-100 gives 16x16x108, where arXiv 1904.02998 puts
-    RGA (its "after the first dense block"; only behind the transition are the stated sizes and the parameters found).
+    A stage ends with its transition, so stage 1 of DenseNet-BC-100 gives 16x16x108, where arXiv 1904.02998 puts RGA.
+    The paper says "after the first dense block", but only after the transition do its stated sizes and parameters
+    match.
 
     Attributes:
         feature_info: Channels, stride (`reduction`) and module name of each stage, as in timm.
@@ -79,16 +80,17 @@ class DenseNetCIFAR(nn.Module):
         """Build the network.
 
         Args:
-            layers: Dense layers in each of the three blocks; depth is 3 layers + 4, with bottlenecks 6 layers + 4.
+            layers: Dense layers in each of the three blocks; the depth is 3 layers + 4, or 6 layers + 4 with
+                bottlenecks.
             growth: Channels k that each layer adds.
             bottleneck: Whether the network is DenseNet-BC.
-            initial: Channels of the first convolution; by default 16, with bottlenecks 2k.
-            compression: Channels that a transition keeps, as a fraction; by default 1, with bottlenecks 0.5.
+            initial: Channels of the first convolution; by default 16, or 2k with bottlenecks.
+            compression: Fraction of the channels that a transition keeps; by default 1, or 0.5 with bottlenecks.
             num_classes: Outputs of the classifier; 0 leaves it out and `forward` returns pooled features.
             in_chans: Channels of the image.
 
         Raises:
-            InputError: If there is no layer, no growth, or the compression is not in (0, 1].
+            InputError: If `layers` or `growth` is below 1, or `compression` is not in (0, 1].
         """
         super().__init__()
         compression = (0.5 if bottleneck else 1.0) if compression is None else compression

@@ -1,14 +1,14 @@
 """Networks with dilated last stages, for dense prediction.
 
 Yu, Koltun, Funkhouser, "Dilated Residual Networks", CVPR 2017; Chen et al., arXiv 1706.05587, section 3.1: once the map
-has the wanted output stride, what would halve it has stride 1 and the convolutions after it are dilated instead, so
-that each sees what it would have seen. At output stride 8 the last two stages have dilations 2 and 4.
+has the desired output stride, layers that would halve it get stride 1, and the convolutions after them are dilated
+instead, so that their receptive fields stay the same. At output stride 8 the last two stages have dilations 2 and 4.
 
-The first block of a dilated stage is read in two ways, with the same weights and different outputs:
+The first block of a dilated stage has two interpretations, with the same weights and different outputs:
 
-    "previous"   its convolution keeps the dilation of the stage before (1 and 2): it is the one that had the stride.
-                 So do timm's `output_stride` and torchvision's `replace_stride_with_dilation`.
-    "full"       every block of the stage has the stage's dilation (2 and 4), as in PSPNet's and OCNet's code, whose
+    "previous"   its convolution keeps the dilation of the stage before (1 and 2), because it is the one that had the
+                 stride. timm's `output_stride` and torchvision's `replace_stride_with_dilation` do this.
+    "full"       every block of the stage has the stage's dilation (2 and 4), as in the code of PSPNet and OCNet, whose
                  settings arXiv 1904.02998 follows.
 """
 
@@ -30,19 +30,19 @@ def dilated(
 ) -> nn.Module:
     """Build a network whose features are `output_stride` times smaller than the image.
 
-    A network that cannot be dilated keeps its own strides, which a warning says.
+    A network that cannot be dilated keeps its own strides, with a warning.
 
-    Names of weights and their shapes stay those of timm's network, so that pretrained weights load.
+    Names and shapes of the weights stay those of timm's network, so that pretrained weights load.
 
     Args:
         name: A timm CNN that can be dilated, for example `resnet101.tv_in1k`.
         output_stride: 8, 16, or 32 for the network without dilation.
-        first_dilation: Dilation of the first block of a dilated stage: that of the stage before (`"previous"`, timm's
-            own), or the stage's (`"full"`).
-        arguments: As of `build`: attention, its placement, the images' size, weights, ...
+        first_dilation: Dilation of the first block of a dilated stage: that of the stage before (`"previous"`, as in
+            timm), or that of the stage (`"full"`).
+        arguments: As in `build`: attention, its placement, the size of the images, weights, ...
 
     Returns:
-        The network, as of `build`.
+        The network, as from `build`.
 
     Raises:
         InputError: If the network can be dilated, but not in this way.
@@ -52,7 +52,7 @@ def dilated(
     if first_dilation not in ("previous", "full"):
         raise InputError(f"first_dilation is {first_dilation!r}, expected 'previous' or 'full'.")
     if output_stride == 32:
-        return build(name, **arguments)  # every network's own
+        return build(name, **arguments)  # the stride of every network
     if not can_be_dilated(name, output_stride):
         warnings.warn(
             f"{name} cannot be built at output stride {output_stride}, because timm does not dilate this network: its "
@@ -68,13 +68,13 @@ def dilated(
 
 
 def skeleton(name: str, **arguments: Any) -> nn.Module:
-    """A network without weights, to look at its layers."""
+    """A network without weights, for inspecting its layers."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         return create(name, num_classes=0, in_chans=3, pretrained=False, **arguments)
 
 
 def can_be_dilated(name: str, output_stride: int) -> bool:
-    """Whether timm can build a network at an output stride."""
+    """Whether timm can build a network with this output stride."""
     if family(name) != "timm":
         return False
     try:
@@ -82,17 +82,17 @@ def can_be_dilated(name: str, output_stride: int) -> bool:
             max(entry["reduction"] for entry in entries_of(skeleton(name, output_stride=output_stride)))
             == output_stride
         )
-    except (TypeError, AssertionError, NotImplementedError):  # how networks refuse the argument
+    except (TypeError, AssertionError, NotImplementedError):  # the ways networks reject the argument
         return False
 
 
 def dilate_first_blocks(model: nn.Module, plain: nn.Module, name: str) -> None:
-    """Give the convolutions that lost their stride the dilation of what comes after them.
+    """Give the convolutions that lost their stride the dilation of the layers after them.
 
     Args:
-        model: The dilated network; changed.
-        plain: The same network at its own strides.
-        name: What messages call the network.
+        model: The dilated network; changed in place.
+        plain: The same network with its own strides.
+        name: Name of the network in messages.
     """
     changed = 0
     for key, before in plain.named_modules():
@@ -100,7 +100,7 @@ def dilate_first_blocks(model: nn.Module, plain: nn.Module, name: str) -> None:
             continue
         try:
             module = model.get_submodule(key)
-        except AttributeError:  # it became another layer
+        except AttributeError:  # the dilated network has another layer here
             continue
         if not isinstance(module, nn.Conv2d) or module.stride != (1, 1):
             continue
@@ -111,7 +111,7 @@ def dilate_first_blocks(model: nn.Module, plain: nn.Module, name: str) -> None:
             )
         factors = before.stride
         module.dilation = tuple(d * factor for d, factor in zip(module.dilation, factors, strict=True))
-        if not isinstance(module.padding, str):  # a padding of 0 is one that is computed from the dilation
+        if not isinstance(module.padding, str):  # 0 stays 0: such layers compute padding from dilation
             module.padding = tuple(p * factor for p, factor in zip(module.padding, factors, strict=True))
         changed += 1
     if not changed:

@@ -1,8 +1,8 @@
-"""Networks for faces of 112x112: the stem of an ImageNet network with half its down-sampling.
+"""Networks for faces of 112x112 pixels: the stem of an ImageNet network with half its down-sampling.
 
-Deng et al., "ArcFace", CVPR 2019, section 3.1: faces of 112x112 enter by a 3x3 convolution of stride 1 in place of the
-7x7 convolution of stride 2, so that the last stage has 7x7 positions and not 4x4. StRA names no stem; it takes the
-structure of ArcFace (section 5.2), and so this is the default of the face recipes, and the plain stem an option.
+Deng et al., "ArcFace", CVPR 2019, section 3.1: a 3x3 convolution of stride 1 replaces the 7x7 convolution of stride 2
+for faces of 112x112, so that the last stage has 7x7 positions and not 4x4. StRA specifies no stem but adopts the
+structure of ArcFace (section 5.2), so the face recipes use this stem by default and the plain stem as an option.
 """
 
 import math
@@ -23,17 +23,16 @@ OWN_STEM = "Keep the network's own stem: --model.stem imagenet."
 def use_face_stem(model: nn.Module, name: str, size: tuple[int, int], in_chans: int = 3) -> None:
     """Halve the first down-sampling of a network, in place.
 
-    The layers that read the map at the images' size and have a stride get half of it; where the stem has parallel
-    branches (RepVGG) these are several. A convolution wider than 3x3, ResNet's 7x7, keeps the middle 3x3 of its
-    weights, scaled so that their variance stays what the network initialises a 3x3 convolution with. A pooling (VGG)
-    is left out. The papers' networks for small images have this stem already and stay as they are.
+    The layers that read the map at the size of the images and have a stride get half of it; a stem with parallel
+    branches (RepVGG) has several such layers. A convolution wider than 3x3, such as ResNet's 7x7, keeps the middle 3x3
+    of its weights, scaled so that their variance is that with which the network initialises a 3x3 convolution. A
+    pooling layer (VGG) is removed. The papers' networks for small images have this stem already and stay unchanged.
 
-    What the network reports of its stages (`feature_info`) keeps the strides of the ImageNet stem: stages are told by
-    them.
+    `feature_info` still reports the strides of the ImageNet stem, because stages are identified by them.
 
     Args:
-        model: The network, before attention is placed in it.
-        name: What messages call the network.
+        model: The network, before attention is inserted.
+        name: Name of the network in messages.
         size: Height and width of the images in pixels.
         in_chans: Channels of the images.
 
@@ -47,7 +46,7 @@ def use_face_stem(model: nn.Module, name: str, size: tuple[int, int], in_chans: 
             f"stem=face: {name} is built for patches of one size, so its stem cannot have half its stride. {OWN_STEM}"
         )
     names = [layer for layer, _ in model.named_modules() if layer]
-    double = (2 * size[0], 2 * size[1])  # what the network would see with its own stem: some refuse half of that
+    double = (2 * size[0], 2 * size[1])  # the size for the network's own stem; some networks refuse half of it
     try:
         shapes = probe(model, names, double, in_chans)
     except SizeError as error:

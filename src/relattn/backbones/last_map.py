@@ -13,12 +13,12 @@ from relattn.errors import InputError
 
 
 def unpooled(name: str, size: tuple[int, int], **arguments: Any) -> dict[str, Any]:
-    """The arguments with which a network gives its last map `(B, C, H, W)` and not a feature; none if it cannot.
+    """The arguments with which a network returns its last map `(B, C, H, W)` and not a feature; empty if it cannot.
 
     Args:
-        name: A network, as of `build`.
+        name: A network, as in `build`.
         size: Height and width of the images in pixels.
-        arguments: Others that it is created with.
+        arguments: Other arguments that the network is created with.
     """
     if family(name) != "timm":
         return {}
@@ -32,16 +32,16 @@ def unpooled(name: str, size: tuple[int, int], **arguments: Any) -> dict[str, An
 
 
 def map_view(model: nn.Module, size: tuple[int, int], *, pools: bool = False, in_chans: int = 3) -> MapView:
-    """How the map that a network gives for images of `size` is seen as `(B, C, H, W)`, without computing it.
+    """How to view the output of a network for images of `size` as a map `(B, C, H, W)`, without computing it.
 
     Args:
         model: The network.
         size: Height and width of the images in pixels.
-        pools: Whether it pools at its end, so that the map is that of `forward_features`.
+        pools: Whether the network pools at its end, so that the map is the output of `forward_features`.
         in_chans: Channels of the images.
 
     Raises:
-        InputError: If it does not give a map.
+        InputError: If the network does not return a map.
     """
     skeleton: Any = copy.deepcopy(model).to("meta").eval()
     output = on_meta(skeleton.forward_features if pools else skeleton, size, in_chans)
@@ -64,6 +64,6 @@ def map_view(model: nn.Module, size: tuple[int, int], *, pools: bool = False, in
 def map_shape(
     model: nn.Module, size: tuple[int, int], *, pools: bool = False, in_chans: int = 3
 ) -> tuple[int, int, int]:
-    """Channels, height and width of the map of `map_view`."""
+    """Channels, height and width of the map that `map_view` describes."""
     view = map_view(model, size, pools=pools, in_chans=in_chans)
     return view.channels, *view.size

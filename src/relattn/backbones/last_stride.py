@@ -1,4 +1,4 @@
-"""The last stage of a network at the size of the one before, as re-identification has it.
+"""The last stage of a network at the size of the one before, as in re-identification.
 
 Luo et al., "Bag of Tricks and A Strong Baseline for Deep Person Re-identification", CVPR Workshops 2019, section 3.6.
 """
@@ -14,12 +14,12 @@ OWN_STRIDE = "Keep the network's own stride: --model.last_stride 2."
 def remove_last_stride(model: nn.Module, name: str, size: tuple[int, int], in_chans: int) -> None:
     """Let the last stage keep the size of the one before, without dilation.
 
-    Every layer that would halve the second last stage's map gets stride 1. timm's `output_stride` would dilate the
-    convolutions after it as well, which is another network than the one used in re-identification. A network of one
-    map size, as a vision transformer is, stays as it is.
+    Every layer that would halve the map of the second last stage gets stride 1. timm's `output_stride` would also
+    dilate the convolutions after it, which gives a different network from the one used in re-identification. A network
+    with a single map size, such as a vision transformer, stays unchanged.
 
     Raises:
-        InputError: If a layer cannot keep the size, because its kernel is even or it is no convolution.
+        InputError: If a layer cannot keep the size, because its kernel is even or it is not a convolution or a pooling.
     """
     (previous, before), (last, after) = last_stages(model, name, size, in_chans)
     if before == after:
@@ -41,7 +41,7 @@ def remove_last_stride(model: nn.Module, name: str, size: tuple[int, int], in_ch
             raise InputError(f"last_stride=1: layer {layer} ({module}) cannot keep its input's size. {OWN_STRIDE}")
     try:
         (previous, before), (last, after) = last_stages(model, name, size, in_chans)
-    except SizeError as error:  # the size is not to blame, which the network took before
+    except SizeError as error:  # not because of the size, which the network accepted before
         raise InputError(f"last_stride=1: the last stage of {name} is built for its own size. {OWN_STRIDE}") from error
     if before != after:
         raise InputError(f"last_stride=1: {last} gives {after} where {previous} gives {before}. {OWN_STRIDE}")

@@ -1,10 +1,10 @@
-"""Features of any layout seen as maps `(B, C, H, W)`, which is what attention reads.
+"""Views of features in any layout as maps `(B, C, H, W)`, which attention reads.
 
-timm's networks hand features on in one of three layouts: `(B, C, H, W)`; `(B, H, W, C)`, as Swin and MambaOut do; and
-tokens `(B, P + H W, C)`, row by row, as vision transformers do, where P prefix tokens (class, distillation, registers)
-come first and belong to no position. Some networks hand on several tensors at once, one of which is the map.
+timm's networks return features in one of three layouts: `(B, C, H, W)`; `(B, H, W, C)`, as in Swin and MambaOut; and
+tokens `(B, P + H W, C)`, row by row, as in vision transformers, where P prefix tokens (class, distillation, registers)
+come first and belong to no position. Some networks return several tensors at once, one of which is the map.
 
-What a view leaves out of the map, the prefix tokens and the other tensors, passes attention by unchanged.
+Attention does not change what is outside the map: prefix tokens and other tensors.
 """
 
 from dataclasses import dataclass, field
@@ -20,27 +20,27 @@ Layout = Literal["channels_first", "channels_last", "tokens"]
 
 @dataclass
 class ImageSize:
-    """Height and width of the images that a network sees, kept by a hook: tokens do not tell the shape of their map."""
+    """Height and width of a network's images, stored by a hook, because tokens do not show the shape of their map."""
 
     built: tuple[int, int]
     now: tuple[int, int] = field(default=(0, 0))
 
     def hook(self, _module: Any, inputs: Any) -> None:
-        """Keep the size of images `(B, C, H, W)`, before the layer that reads them."""
+        """Store the size of images `(B, C, H, W)`, before the layer that reads them."""
         self.now = (int(inputs[0].shape[2]), int(inputs[0].shape[3]))
 
 
 @dataclass
 class MapView:
-    """How what a module gives is seen as a map.
+    """How to view the output of a module as a map.
 
     Attributes:
-        layout: Of the tensor.
-        channels: Of the map.
-        size: Its height and width, for images of the size that the network was built for.
-        prefix: Tokens before those of the map.
-        index: Which of several tensors it is; None where the module gives one.
-        image: The size of the images, where tokens are seen at other sizes too.
+        layout: Layout of the tensor.
+        channels: Channels of the map.
+        size: Height and width of the map, for images of the size that the network was built for.
+        prefix: Number of tokens before those of the map.
+        index: Index of the map's tensor if the module returns several; None if it returns one.
+        image: Size of the current images, if tokens may come from other sizes too.
     """
 
     layout: Layout
@@ -51,7 +51,7 @@ class MapView:
     image: ImageSize | None = None
 
     def map_of(self, output: Any) -> Tensor:
-        """The map `(B, C, H, W)` in what a module gives."""
+        """The map `(B, C, H, W)` in the output of a module."""
         x: Tensor = output if self.index is None else output[self.index]
         if self.layout == "channels_last":
             return x.permute(0, 3, 1, 2)
@@ -60,7 +60,7 @@ class MapView:
         return x
 
     def put_back(self, x: Tensor, output: Any) -> Any:
-        """What a module gives, with its map replaced by `x`."""
+        """The output of a module, with its map replaced by `x`."""
         before = output if self.index is None else output[self.index]
         if self.layout == "channels_last":
             x = x.permute(0, 2, 3, 1).contiguous()
@@ -75,7 +75,7 @@ class MapView:
         """Height and width of the map of tokens `(B, P + H W, C)`.
 
         Raises:
-            InputError: If their number is not that of a map of images of this size.
+            InputError: If the number of tokens does not fit a map for images of this size.
         """
         count, (height, width) = x.shape[1] - self.prefix, self.size
         if count == height * width:
@@ -99,14 +99,14 @@ def view_of(
     index: int | None = None,
     last: bool = False,
 ) -> MapView | None:
-    """How a tensor is seen as a map; None if it cannot be.
+    """How to view a tensor as a map; None if that is not possible.
 
     Args:
-        shape: Of the tensor; None where there is none.
-        channels: Of the map; None if any.
-        size: Height and width of the map; None if any, and then the tensor must be `(B, C, H, W)`.
-        index: Which of several tensors it is.
-        last: Whether the network has its channels last; only a cube can be seen both ways.
+        shape: Shape of the tensor; None if there is none.
+        channels: Channels of the map; None for any.
+        size: Height and width of the map; None for any, and then the tensor must be `(B, C, H, W)`.
+        index: Index of the tensor, if it is one of several.
+        last: Whether the network has channels last, which decides if the shape fits both layouts.
     """
     if shape is None:
         return None

@@ -1,4 +1,4 @@
-"""Where attention goes in a network: after a stage, into its residual blocks, or in place of their convolutions."""
+"""Places attention in a network: after a stage, in its residual blocks, or in place of their convolutions."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from relattn.backbones.stages import Shapes, StageMap, Stages, map_size, stages_
 from relattn.errors import InputError
 
 AttentionFactory = Callable[..., Attention]
-"""Called as `factory(channels, size=(height, width))`: an attention class, or a partial of one."""
+"""An attention class or a partial of one, called as `factory(channels, size=(height, width))`."""
 
 
 def place(
@@ -34,10 +34,10 @@ def place(
 
     Args:
         model: The network, with its weights.
-        attention: Creates a module for a number of channels and a size.
-        name: What messages call the network.
+        attention: Factory of a module for a number of channels and a size.
+        name: Name of the network in messages.
         small: Whether it is one of the papers' networks for small images.
-        placement: Where, as of `build`; None for where the module belongs.
+        placement: Where to put it, as in `build`; None for the module's own placement.
         stages: Numbers of the stages, from 1; None for the papers' choice.
         size: Height and width of the images in pixels.
         in_chans: Channels of the images.
@@ -48,7 +48,7 @@ def place(
     found = Stages(model, name, size, in_chans)
     count = len(found.names)
     sample = found.shapes.get(found.names[-1], Shapes(None, None)).output
-    # Its place alone is read: the last stage's map may be too small for a module that goes into earlier stages.
+    # Only its placement is read: the last stage's map may be too small for a module that goes into earlier stages.
     channels, *where = sample[1:] if sample is not None and len(sample) == 4 else (2048, 8, 8)
     belongs = specimen(attention, channels, (max(where[0], 8), max(where[1], 8)))
     placement = placement or belongs.placement
@@ -69,8 +69,8 @@ def place(
         modules[key] = attention(view.channels, size=view.size)
         if view.layout == "tokens":
             view.image = image
-        # Attention lives in the network itself and is called by a hook: some stages iterate over their children, so
-        # that a module added to them would run as one of their blocks.
+        # Attention is a submodule of the network itself and is called by a hook: some stages iterate over their
+        # children and would run a module added to them as one of their blocks.
         hook = functools.partial(apply_attention, modules[key], view)
         model.get_submodule(module).register_forward_hook(hook)
     if any(view.layout == "tokens" for _, view in places.values()):
@@ -80,10 +80,10 @@ def place(
 
 
 def ends_in(stages: Stages, stage: int, placement: Placement, every: int) -> dict[str, StageMap]:
-    """Where attention stands in a stage, by the names of its modules: after the stage, in its blocks, or after them.
+    """The places for attention in a stage, by module name: after the stage, in its blocks, or after them.
 
-    Attention after blocks follows each `every`-th of them, in a stage of fewer blocks the last. What a network does not
-    read, because it reads the class token alone after its last block, is left out.
+    Attention after blocks follows every `every`-th block, or the last one if the stage has fewer. The last block is
+    left out if the network does not read its map, because it reads only the class token after it.
     """
     end = stages.end(stage)
     unread = is_unread(stages.model, stage, end.view)
@@ -98,18 +98,18 @@ def ends_in(stages: Stages, stage: int, placement: Placement, every: int) -> dic
 
 
 def is_unread(model: nn.Module, stage: int, view: MapView) -> bool:
-    """Whether a network reads nothing of the map at the end of a stage, but the class token beside it."""
+    """Whether a network reads only the class token at the end of a stage, and nothing of the map."""
     beside = view.prefix > 0 or view.index is not None
     return beside and stage == len(stages_of(model)) and getattr(model, "global_pool", None) == "token"
 
 
 def attended_end(stages: Stages, stage: int, end: StageMap) -> StageMap:
-    """Where attention on the map of the last stage stands if the class token alone is read in the end.
+    """The place for attention on the map of the last stage if only the class token is read in the end.
 
-    It is the end of the last block but one: the last block hands what is attended on to the class token.
+    It is the end of the second last block: the last block passes the result of attention on to the class token.
 
     Raises:
-        InputError: If the stage has but one block.
+        InputError: If the stage has only one block.
     """
     blocks = blocks_of(stages.model, stage)[:-1]
     found = stages.shapes.get(blocks[-1], Shapes(None, None)) if blocks else Shapes(None, None)
@@ -125,7 +125,7 @@ def attended_end(stages: Stages, stage: int, end: StageMap) -> StageMap:
 
 
 def last_map(model: nn.Module, size: tuple[int, int], in_chans: int = 3, *, stage: int | None = None) -> StageMap:
-    """The last map of a stage that a network's output depends on: where attention of the stage stands.
+    """The last map of a stage that a network's output depends on: the place of attention in the stage.
 
     Args:
         model: The network, with or without attention.
@@ -145,7 +145,7 @@ def last_map(model: nn.Module, size: tuple[int, int], in_chans: int = 3, *, stag
 
 
 def stage_shapes(model: nn.Module, size: tuple[int, int], in_chans: int = 3) -> list[tuple[int, ...]]:
-    """Channels, height and width of the maps at the ends of all stages; nothing for a stage without one."""
+    """Channels, height and width of the maps at the ends of all stages; an empty tuple for a stage without a map."""
     stages = Stages(model, type(model).__name__, size, in_chans)
     found: list[tuple[int, ...]] = []
     for stage in range(1, len(stages.names) + 1):
@@ -158,13 +158,13 @@ def stage_shapes(model: nn.Module, size: tuple[int, int], in_chans: int = 3) -> 
 
 
 def specimen(attention: AttentionFactory, channels: int, size: tuple[int, int]) -> Attention:
-    """A module of a factory for `channels` and `size`, without weights, which tells where it belongs."""
+    """A module from a factory for `channels` and `size`, without weights, for reading its placement."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         return attention(channels, size=size)
 
 
 def apply_attention(attention: Attention, view: MapView, _module: nn.Module, _inputs: Any, output: Any) -> Any:
-    """Forward hook: pass the map in a module's output through attention."""
+    """Forward hook: apply attention to the map in a module's output."""
     return view.put_back(attention(view.map_of(output)), output)
 
 
@@ -173,8 +173,8 @@ def replace_convolutions(
 ) -> None:
     """Put attention in place of each block's spatial convolution: the last one that keeps the number of channels.
 
-    Attention that fades in keeps the convolution beside it. Where the convolution has a stride, average pooling over as
-    many positions follows, as in Ramachandran et al., "Stand-Alone Self-Attention in Vision Models", NeurIPS 2019,
+    Attention that fades in keeps the convolution next to it. If the convolution has a stride, average pooling with that
+    stride follows, as in Ramachandran et al., "Stand-Alone Self-Attention in Vision Models", NeurIPS 2019,
     section 3.2.
 
     Raises:
@@ -210,16 +210,16 @@ class StagePlaces:
 
     stage: int
     module: str
-    """At whose end it stands after the stage."""
+    """The module that attention follows when placed after the stage."""
     shape: tuple[int, int, int]
     """Channels, height and width of the stage's map."""
     layout: str
     blocks: tuple[str, ...]
-    """Blocks at the end of whose branches it can stand."""
+    """Blocks whose branches attention can follow, before the shortcut is added."""
     convolutions: tuple[str, ...]
-    """Convolutions whose place it can take."""
+    """Convolutions that attention can replace."""
     problems: tuple[str, ...]
-    """Why it cannot stand after the stage or in its blocks."""
+    """Why attention cannot go after the stage or into its blocks."""
 
 
 def places_of(model: nn.Module, name: str, size: tuple[int, int], in_chans: int = 3) -> list[StagePlaces]:
@@ -227,7 +227,7 @@ def places_of(model: nn.Module, name: str, size: tuple[int, int], in_chans: int 
 
     Args:
         model: The network.
-        name: What messages call it.
+        name: Name of the network in messages.
         size: Height and width of the images in pixels.
         in_chans: Channels of the images.
     """

@@ -25,7 +25,7 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, inputs, H, W)` to `(B, channels, H / stride, W / stride)`."""
-        shortcut, (rows, columns) = x, self.conv1.stride  # which last_stride=1 changes
+        shortcut, (rows, columns) = x, self.conv1.stride  # read here because last_stride=1 changes it
         if rows > 1 or self.added:
             shortcut = F.pad(x[:, :, ::rows, ::columns], (0, 0, 0, 0, 0, self.added))
         y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
@@ -33,7 +33,7 @@ class BasicBlock(nn.Module):
 
 
 def stage(inputs: int, channels: int, blocks: int, *, stride: int) -> nn.Sequential:
-    """Blocks of one width, of which the first changes the width and the size."""
+    """Blocks of one width, the first of which changes the width and the size of the map."""
     first = BasicBlock(inputs, channels, stride)
     return nn.Sequential(first, *(BasicBlock(channels, channels, stride=1) for _ in range(blocks - 1)))
 

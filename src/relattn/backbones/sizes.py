@@ -1,8 +1,8 @@
-"""Image sizes of timm's networks: which are built for one, which they take, and how wide the pooled feature is.
+"""Image sizes of timm's networks: which networks have a fixed size, which sizes they accept, and the feature width.
 
-Vision transformers have weights or windows for one size of images. timm says so (`fixed_input_size`), builds them for
-another one (`img_size`), and fits pretrained weights to it. Some ViTs and Swins take any size that is a multiple of
-their patches, once asked to (`dynamic_img_size`, `strict_img_size`).
+Vision transformers have weights or windows for one image size. timm marks them (`fixed_input_size`), can build them for
+another size (`img_size`), and fits pretrained weights to it. Some ViTs and Swins accept any size that is a multiple of
+their patches, if asked to (`dynamic_img_size`, `strict_img_size`).
 """
 
 import copy
@@ -17,14 +17,14 @@ from relattn.backbones.stages import reason
 from relattn.errors import InputError
 
 STEPS = (1, 2, 4, 7, 8, 12, 14, 16, 24, 28, 32, 48, 56, 64, 112, 128, 224)
-"""Numbers that the sides of images may have to be multiples of."""
+"""Candidate divisors of the sides of images."""
 
 REFUSALS = (RuntimeError, AssertionError, ValueError, TypeError, IndexError, ZeroDivisionError, NotImplementedError)
-"""How networks refuse a size."""
+"""Errors with which networks refuse a size."""
 
 
 def is_fixed(name: str) -> bool:
-    """Whether timm builds a network for one size of images."""
+    """Whether timm builds a network for one image size only."""
     from timm.models import get_pretrained_cfg
 
     if name.startswith(("hf-hub:", "local-dir:")):
@@ -34,12 +34,12 @@ def is_fixed(name: str) -> bool:
 
 
 def size_arguments(name: str, size: tuple[int, int], *, any_size: bool = False) -> dict[str, Any]:
-    """The arguments with which timm builds a network for images of a size; none for one that takes images as they are.
+    """The arguments with which timm builds a network for images of a size; empty if it needs none.
 
     Args:
         name: A network of timm.
         size: Height and width of the images in pixels.
-        any_size: Whether the network should take other sizes too, if it can.
+        any_size: Whether the network should accept other sizes too, if it can.
     """
     from timm.models import get_pretrained_cfg
 
@@ -57,7 +57,7 @@ def size_arguments(name: str, size: tuple[int, int], *, any_size: bool = False) 
 
 
 def skeleton(name: str, **arguments: Any) -> nn.Module:
-    """A network of timm without weights (meta device), to look at."""
+    """A network of timm without weights (meta device), for inspection."""
     import timm
 
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -65,7 +65,7 @@ def skeleton(name: str, **arguments: Any) -> nn.Module:
 
 
 def takes(name: str, size: tuple[int, int], in_chans: int = 3, *, any_size: bool = False, **arguments: Any) -> bool:
-    """Whether a network of timm, built for images of a size, takes them; arguments as of `size_arguments`."""
+    """Whether a network of timm, built for images of a size, accepts them; arguments as in `size_arguments`."""
     try:
         fitted = size_arguments(name, size, any_size=any_size)
         model: Any = skeleton(name, in_chans=in_chans, **fitted, **arguments).eval()
@@ -77,7 +77,7 @@ def takes(name: str, size: tuple[int, int], in_chans: int = 3, *, any_size: bool
 
 
 def larger_sizes(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Sizes near one, each side the next multiple of a step, then squares."""
+    """Sizes near `size`: each side rounded up to a multiple of a step, then squares."""
     seen = {size}
     up = [tuple(-(-side // step) * step for side in size) for step in STEPS]
     for height, width in [*up, *((max(pair),) * 2 for pair in up)]:
@@ -87,7 +87,7 @@ def larger_sizes(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
 
 
 def own_size(name: str) -> list[tuple[int, int]]:
-    """The size of images that a network was made for, if timm knows it."""
+    """The image size that a network was made for, in a list; empty if timm does not know it."""
     from timm.models import get_pretrained_cfg
 
     config = None if name.startswith(("hf-hub:", "local-dir:")) else get_pretrained_cfg(name)
@@ -95,7 +95,7 @@ def own_size(name: str) -> list[tuple[int, int]]:
 
 
 def refusal(name: str, size: tuple[int, int], error: BaseException, in_chans: int = 3, **arguments: Any) -> InputError:
-    """The error for a network that does not take images of a size, with the nearest size that it takes."""
+    """The error for a network that does not accept images of a size, with the nearest size that it accepts."""
     height, width = size
     message = f"{name} cannot take images {in_chans}x{height}x{width}: {reason(error)}"
     sizes = [*larger_sizes(size), *own_size(name)]
@@ -108,15 +108,15 @@ def refusal(name: str, size: tuple[int, int], error: BaseException, in_chans: in
 
 
 def padding_step(name: str, size: tuple[int, int], **arguments: Any) -> int:
-    """What the sides of images of any size must be multiples of for a network of one size; 1 if it takes all.
+    """The divisor that image sides must have for a network with a fixed size; 1 if it accepts all sizes.
 
     Args:
         name: A network of timm.
         size: Height and width of the training images.
-        arguments: Others that it is created with.
+        arguments: Other arguments that the network is created with.
 
     Raises:
-        InputError: If it takes none of the sizes near it.
+        InputError: If the network accepts none of the nearby sizes.
     """
     if not is_fixed(name) or takes(name, size, any_size=True, **arguments):
         return 1
@@ -130,18 +130,18 @@ def padding_step(name: str, size: tuple[int, int], **arguments: Any) -> int:
 
 
 def padded(size: tuple[int, int], step: int) -> tuple[int, int]:
-    """The next size whose sides are multiples of a step."""
+    """The next size up whose sides are multiples of a step."""
     return -(-size[0] // step) * step, -(-size[1] // step) * step
 
 
 def pooled_width(model: nn.Module, size: tuple[int, int], in_chans: int = 3) -> int:
-    """Length of the feature that a network without a classifier gives for an image, as it is (meta device).
+    """Length of the feature that a network without a classifier returns for an image (meta device).
 
-    timm's `num_features` is that of the last map; MobileNetV3, VGG and others have layers between it and their
-    classifier, some of which `head_hidden_size` names.
+    timm's `num_features` is the width of the last map; MobileNetV3, VGG and others have layers between it and their
+    classifier, only some of which report their width in `head_hidden_size`.
 
     Raises:
-        InputError: If it does not give one feature for each image.
+        InputError: If the network does not return one feature for each image.
     """
     twin: Any = copy.deepcopy(model).to("meta").eval()
     output = on_meta(twin, size, in_chans)
@@ -155,6 +155,6 @@ def pooled_width(model: nn.Module, size: tuple[int, int], in_chans: int = 3) -> 
 
 
 def on_meta(call: Callable[[Tensor], Any], size: tuple[int, int], in_chans: int) -> Any:
-    """What a network gives for one image, without computing it."""
+    """The output of a network for one image, on the meta device, which computes nothing."""
     with torch.no_grad(), torch.device("meta"):
         return call(torch.empty(1, in_chans, *size, device="meta"))

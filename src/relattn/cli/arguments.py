@@ -15,8 +15,8 @@ class Argument(NamedTuple):
 
     Attributes:
         name: Its name.
-        default: Its default as it is written; empty if it has none.
-        summary: The first sentence on it.
+        default: Its default as written in the source; empty if it has none.
+        summary: The first sentence of its description.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Argument(NamedTuple):
 
 @cache
 def sources() -> dict[str, Path]:
-    """The files of all classes in the folder of the tasks, by the classes' names."""
+    """The files of all classes in the folder of the tasks, by class name."""
     found: dict[str, Path] = {}
     for path in sorted(catalogue.tasks_folder().rglob("*.py")):
         for name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE):
@@ -35,10 +35,10 @@ def sources() -> dict[str, Path]:
 
 
 def arguments_of(class_path: str) -> list[Argument]:
-    """The arguments of a class of the suite's, those of its bases after its own; empty for a class of others.
+    """The arguments of a class of the suite, followed by those of its bases; empty for classes from elsewhere.
 
     Args:
-        class_path: Its path.
+        class_path: Path of the class.
     """
     if not class_path.startswith("relattn.tasks."):
         return []
@@ -59,7 +59,7 @@ def arguments_of(class_path: str) -> list[Argument]:
 
 
 def of_function(function: ast.FunctionDef) -> list[Argument]:
-    """The arguments of a method, without `self` and those that it hands on unnamed."""
+    """The arguments of a method, without `self` and `**` arguments that it passes on."""
     given = function.args
     places = [*given.posonlyargs, *given.args][1:]
     defaults: list[ast.expr | None] = [None] * (len(places) - len(given.defaults))
@@ -73,7 +73,7 @@ def of_function(function: ast.FunctionDef) -> list[Argument]:
 
 
 def summaries(docstring: str) -> dict[str, str]:
-    """The first sentence on each argument in a docstring of Google's style."""
+    """The first sentence about each argument in a Google-style docstring."""
     section = inspect.cleandoc(docstring).partition("Args:\n")[2].partition("\n\n")[0]
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
     return {name: re.split(r"(?<=[.;])\s", " ".join(text.split()))[0].rstrip(".;") for name, text in entries}

@@ -36,7 +36,7 @@ def recipes(kind: str) -> dict[str, str]:
 
 
 def display_name(kind: str, name: str) -> str:
-    """The name of a recipe as its summary has it: what stands before the first colon, or else the name itself."""
+    """The display name of a recipe: its summary up to the first colon, or else the name itself."""
     if kind == "attention" and name == "none":
         return "plain"
     before, colon, _ = recipes(kind).get(name, "").partition(":")
@@ -44,18 +44,18 @@ def display_name(kind: str, name: str) -> str:
 
 
 def class_path(kind: str, name: str) -> str:
-    """The class path in a recipe of one class: of a data set or an attention module."""
+    """The class path in a recipe for one class: a data set or an attention module."""
     match = re.search(r"^class_path: *(\S+)", (conf() / kind / f"{name}.yaml").read_text(), re.MULTILINE)
     return match[1] if match else ""
 
 
 def task_folders(file: str) -> dict[str, Path]:
-    """The folders of the suite's tasks that have a file of that name, by the tasks' names."""
+    """The folders of the suite's tasks that contain a file of that name, by task name."""
     return {path.parent.name: path for path in sorted(tasks_folder().glob(f"*/{file}"))}
 
 
 def sections() -> dict[str, dict[str, str]]:
-    """The names of every flag with their summaries."""
+    """The names for each flag, with their summaries."""
     return {
         "--task": recipes("task"),
         "--attention": {"none": "the plain network", **recipes("attention")},

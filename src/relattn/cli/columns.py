@@ -1,24 +1,24 @@
-"""Names and what they are, in two columns that fit the terminal."""
+"""Names and descriptions in two columns that fit the terminal."""
 
 import shutil
 import textwrap
 from collections.abc import Iterable
 
 WIDEST = 100
-"""Columns of the widest text; a wider terminal has more room than eyes like."""
+"""Maximum width of text in columns; wider lines are hard to read."""
 
 
 def width() -> int:
-    """Columns of text on this terminal; where there is none `COLUMNS`, or 80."""
+    """Width of text on this terminal in columns; without a terminal, `COLUMNS` or 80."""
     return min(shutil.get_terminal_size().columns, WIDEST)
 
 
 def table(entries: Iterable[tuple[str, str]], column: int = 27) -> str:
-    """Names and texts in two columns; a name that is too long for its column has a line of its own.
+    """Format names and texts in two columns; a name that is too long for its column gets its own line.
 
     Args:
-        entries: Both.
-        column: Where the texts begin.
+        entries: Pairs of a name and a text.
+        column: Column in which the texts begin.
     """
     lines = []
     for name, text in entries:

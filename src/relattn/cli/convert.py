@@ -1,4 +1,4 @@
-"""`relattn convert`: a checkpoint that the papers' authors released, as one of the suite's."""
+"""`relattn convert`: converts a checkpoint released by the papers' authors to one of the suite."""
 
 import argparse
 import importlib
@@ -54,7 +54,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def configuration(options: argparse.Namespace, recipe: str, released: "Converted") -> dict[str, Any]:
-    """The configuration of a task's recipe with the attention of a release, whose weights come from the checkpoint."""
+    """The configuration of a task's recipe with the attention of a release, to be loaded with its weights."""
     line = read_command_line(["--task", recipe, *(["--data", options.data] if options.data else [])])
     config = line.config
     arguments = config["model"]["init_args"]

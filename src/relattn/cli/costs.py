@@ -1,6 +1,6 @@
-"""`relattn benchmark`: what attention costs, beside the plain backbone and beside the form it is usually written in.
+"""`relattn benchmark`: the cost of attention, next to the plain backbone and to the usual implementation.
 
-That form is the materialised one for RGA, and for StRA and SASA the one that unfolds neighbourhoods.
+The usual implementation materialises the relations for RGA, and unfolds neighbourhoods for StRA and SASA.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="start a process for each network, so many times, taking turns: none finds memory as another left it",
     )
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
-    # All that a process of --apart measures.
+    # The only network that a process of --apart measures.
     parser.add_argument("--form", choices=["plain", "own", "slow"], help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     for name in ("channels", "batch_size", "rounds"):
@@ -88,7 +88,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def factory(name: str, backbone: str | None) -> "AttentionFactory | None":
-    """The attention that a recipe stands for."""
+    """The attention that a recipe defines."""
     from jsonargparse import ArgumentParser
 
     from relattn.backbones import AttentionFactory
@@ -101,7 +101,7 @@ def factory(name: str, backbone: str | None) -> "AttentionFactory | None":
 
 
 def networks(options: argparse.Namespace) -> "dict[str, nn.Module]":
-    """Build what is compared: the plain backbone, if there is one, and each attention with its usual, slow form."""
+    """Build the networks to compare: the plain backbone, if any, and each attention with its usual, slow form."""
     from torch import nn
 
     from relattn.attention.base import outermost
@@ -154,12 +154,12 @@ def label_of(attention: str, backbone: str | None) -> str:
 
 
 def recomputed(label: str, recompute: str) -> str:
-    """Display name of the same network where attention computes something else again."""
+    """Display name of the same network with another `recompute` setting of attention."""
     return f"{label}, {recompute} recomputed"
 
 
 def table(costs: "list[Cost]", options: argparse.Namespace, device: str) -> None:
-    """Print the costs, with the ratios to the first and of the slow form to this one."""
+    """Print the costs, with ratios to the first network and of each slow form to its network."""
     from rich.console import Console
     from rich.table import Table
 
@@ -188,7 +188,7 @@ def table(costs: "list[Cost]", options: argparse.Namespace, device: str) -> None
 
 
 def differences(built: "dict[str, nn.Module]", inputs: "Tensor") -> dict[str, float]:
-    """By how much the output of each slow form differs from that of its network, relative to the largest."""
+    """The difference between the outputs of each slow form and its network, relative to the largest output."""
     import torch
 
     from relattn.costs.side_by_side import difference
@@ -203,11 +203,11 @@ def differences(built: "dict[str, nn.Module]", inputs: "Tensor") -> dict[str, fl
 
 
 def measure(arguments: list[str]) -> "list[Cost]":
-    """Build what the command line asks for, and measure it."""
+    """Build the networks that the command line specifies, and measure them."""
     options = parse(arguments)
     if not options.apart:
         keep_freed_memory()
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler, which counts memory, reports its start and stop
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler, which counts memory, logs its start and stop
     import torch
 
     if options.device.startswith("cuda") and not torch.cuda.is_available():
@@ -216,7 +216,7 @@ def measure(arguments: list[str]) -> "list[Cost]":
 
 
 def build_all(options: argparse.Namespace) -> "tuple[dict[str, nn.Module], Tensor]":
-    """The networks and their inputs, the same from run to run."""
+    """The networks and their inputs, the same in every call."""
     import torch
 
     device = torch.device(options.device)
@@ -242,7 +242,7 @@ def measure_here(options: argparse.Namespace) -> "list[Cost]":
 
 
 def measure_apart(options: argparse.Namespace, arguments: list[str]) -> "list[Cost]":
-    """Measure each network in processes of its own, which take turns."""
+    """Measure each network in separate processes, which take turns."""
     from relattn.costs.measure import Cost
 
     differ = {} if options.no_materialised else differences(*build_all(options))

@@ -1,4 +1,4 @@
-"""`relattn dashboard`: a workspace on Weights & Biases for what all tasks log, made to compare attention."""
+"""`relattn dashboard`: a workspace on Weights & Biases for the metrics of all tasks, made for comparing attention."""
 
 import argparse
 import json
@@ -34,10 +34,10 @@ EXAMPLES = """examples:
 """
 
 SAME_EXPERIMENT = ("identity", "fingerprint")
-"""Entries of a run's record that seeds of one experiment share: all options that decide the outcome, and the data."""
+"""Entries of a run's record that are the same for seeds of one experiment: all decisive options, and the data."""
 
 EXPERIMENT = ("task", "data", "backbone", "label", *SAME_EXPERIMENT)
-"""The same with entries before it that people can read."""
+"""`SAME_EXPERIMENT`, preceded by readable entries."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def curves(*metrics: str) -> tuple[Panel, ...]:
 
 
 def sections_of(tasks: "Sequence[type[Task]]") -> tuple[Section, ...]:
-    """Panels of all tasks, of training and of cost, a section for each task, pictures and figures."""
+    """Panels of all tasks, of training and of costs: a section per task, pictures and figures."""
     from relattn.inference.figures import GENERAL
 
     costs = (
@@ -92,11 +92,11 @@ def sections_of(tasks: "Sequence[type[Task]]") -> tuple[Section, ...]:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """A workspace: which runs it shows, what of them is averaged, and its panels.
+    """A workspace: the runs that it shows, how it averages them, and its panels.
 
     Attributes:
-        group: The group of runs on W&B, a sweep's name; None for all.
-        group_by: Entries of a run's record; runs with the same ones are averaged.
+        group: The group of runs on W&B, which is a sweep's name; None for all runs.
+        group_by: Entries of a run's record; runs with the same values are averaged.
         sections: Its panels.
     """
 
@@ -111,7 +111,7 @@ def of_project() -> Dashboard:
 
 
 def of_sweep(sweep: "Sweep") -> Dashboard:
-    """The workspace of a sweep: a line for each cell of its table, which averages over seeds alone."""
+    """The workspace of a sweep: a line for each cell of its table, averaged only over seeds."""
     from relattn.sweeps.layout import layout_of, scores_of
 
     sections = sections_of(tasks_of_recipes())
@@ -155,7 +155,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> int:
-    """Make the workspace and say where it is."""
+    """Create the workspace and print its address."""
     from relattn.cli.sweep import find
     from relattn.sweeps import grid
 
@@ -177,10 +177,10 @@ def main(arguments: list[str]) -> int:
 
 
 def check_account(project: str) -> None:
-    """Refuse where W&B does not know who is at the keyboard, and say what to do.
+    """Raise an error if no W&B account is configured, and say what to do.
 
     Raises:
-        InputError: If there is no account, or W&B is switched off.
+        InputError: If there is no account, or W&B is disabled.
     """
     netrc = Path.home() / ".netrc"
     if "WANDB_API_KEY" not in os.environ and not (netrc.is_file() and "wandb" in netrc.read_text()):
@@ -191,10 +191,10 @@ def check_account(project: str) -> None:
 
 
 def own_entity() -> str:
-    """The team or user that W&B takes by default.
+    """The team or user that W&B uses by default.
 
     Raises:
-        InputError: If W&B does not know it.
+        InputError: If W&B has none.
     """
     import wandb
 
@@ -205,7 +205,7 @@ def own_entity() -> str:
 
 
 def workspace(entity: str, project: str, name: str, dashboard: Dashboard) -> Any:
-    """The workspace as W&B's package has it."""
+    """The workspace as an object of W&B's package."""
     reports: Any = import_module("wandb_workspaces.reports.v2")
     workspaces: Any = import_module("wandb_workspaces.workspaces")
     both: Any = import_module("wandb_workspaces.expr").And

@@ -1,6 +1,6 @@
-"""`relattn data make NAME --root DIR`: stand-ins for data sets, in their official layouts; `data check` is beside.
+"""`relattn data make NAME --root DIR`: generates stand-ins for data sets, in their official layouts.
 
-A stand-in is a function `write_<name>` in a module `relattn.synthetic.<kind>.layouts`; its keyword arguments are the
+A stand-in is a function `write_<name>` in a module `relattn.synthetic.<kind>.layouts`. Its keyword arguments are the
 options, and its docstring is their help.
 """
 
@@ -17,18 +17,18 @@ from relattn.cli.options import height_and_width
 from relattn.errors import InputError, suggest
 
 TYPES = {"int": int, "Literal[1, 2]": int, "tuple[int, int]": height_and_width}
-"""Types of arguments that are options, as they are annotated."""
+"""Annotations of arguments that become options."""
 
 
 @dataclass(frozen=True)
 class StandIn:
-    """A data set that can be generated: where its function is, its summary, and its options with their help."""
+    """A data set that can be generated: its function, its summary, and its options with their help."""
 
     module: str
     function: str
     summary: str
     options: dict[str, tuple[str, str]]
-    """By its name, the annotated type of an option, and its help."""
+    """Annotated type and help of each option, by name."""
     has_preview: bool
 
 
@@ -49,7 +49,7 @@ def stand_ins() -> dict[str, StandIn]:
 
 
 def options_of(function: ast.FunctionDef, docstring: str) -> dict[str, tuple[str, str]]:
-    """The keyword arguments of a function that are options, with the texts of its docstring."""
+    """The keyword arguments of a function that become options, with their descriptions from its docstring."""
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", docstring, re.MULTILINE)
     texts = {name: " ".join(text.split()).rstrip(".") for name, text in entries}
     kinds = {one.arg: ast.unparse(one.annotation) for one in function.args.kwonlyargs if one.annotation is not None}
@@ -84,7 +84,7 @@ def parse(arguments: list[str], known: dict[str, StandIn]) -> tuple[argparse.Nam
     """Read the options.
 
     Raises:
-        InputError: If there is no such data set, or an option does not apply to it.
+        InputError: If the data set does not exist, or an option does not apply to it.
     """
     parser = argparse.ArgumentParser(
         prog="relattn data",
@@ -116,7 +116,7 @@ def parse(arguments: list[str], known: dict[str, StandIn]) -> tuple[argparse.Nam
         "--preview", type=Path, metavar="FILE.png", help="also draw a contact sheet, where the set has one"
     )
     options = parser.parse_args(arguments)
-    options.name = options.name.lower()  # the name of a data set's class is right too
+    options.name = options.name.lower()  # so that the class name of a data set works too
     if options.name not in known:
         raise InputError(f"relattn data make: there is no {options.name!r}. {suggest(options.name, known)}")
     standing = known[options.name]
@@ -140,5 +140,5 @@ def parse(arguments: list[str], known: dict[str, StandIn]) -> tuple[argparse.Nam
 
 
 def number_or_size(text: str) -> Any:
-    """Read a whole number, or height x width."""
+    """Parse a whole number, or height x width."""
     return int(text) if text.lstrip("-").isdigit() else height_and_width(text)

@@ -1,4 +1,4 @@
-"""`relattn data check`: a data set read as `relattn fit` would read it, and every image decoded."""
+"""`relattn data check`: reads a data set as `relattn fit` would, and decodes every image."""
 
 import argparse
 import json
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from relattn.tasks.data import Data
 
 SHOWN = 20
-"""Images that are named."""
+"""Maximum number of bad images that are named."""
 
 IGNORED = ("model", "trainer", "seed_everything", "ckpt_path", "weights_only")
-"""Options of `relattn fit` that say nothing of the data."""
+"""Options of `relattn fit` that do not affect the data."""
 
 EXAMPLES = """examples:
   relattn data check --data CIFAR100 --data.root data
@@ -37,7 +37,7 @@ shows those of a data set."""
 
 
 def main(arguments: list[str]) -> int:
-    """Check a data set, and say what it holds."""
+    """Check a data set and report its contents."""
     parser = argparse.ArgumentParser(
         prog="relattn data check",
         description="Read a data set as relattn fit does, and decode every image of it wholly: labels, sizes, counts,\n"
@@ -63,16 +63,16 @@ def main(arguments: list[str]) -> int:
 
 
 def task_of(data: str) -> str:
-    """The recipe of the task that a data set belongs to: the first whose folder its class is in."""
+    """The recipe of the task that a data set belongs to: the first one whose folder contains its class."""
     folder = catalogue.class_path("data", data).rpartition(".")[0].rpartition(".")[2]
     return next(name for name in catalogue.recipes("task") if name.partition("_")[0] == folder)
 
 
 def check(arguments: list[str], workers: int) -> int:
-    """Check what the options of `relattn fit` ask for.
+    """Check the data that options of `relattn fit` specify.
 
     Raises:
-        InputError: If the set cannot be read, or images of it cannot.
+        InputError: If the set, or some of its images, cannot be read.
     """
     line = read_command_line(arguments)
     from rich.console import Console
@@ -86,7 +86,7 @@ def check(arguments: list[str], workers: int) -> int:
     started = time.monotonic()
     data = build(line)
     if hasattr(data, "check_files"):
-        data.check_files = False  # it would stop at the first bytes of the first bad files
+        data.check_files = False  # which would stop at the first few bad files
     finding: InputError | None = None
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always", UserWarning)
@@ -94,7 +94,7 @@ def check(arguments: list[str], workers: int) -> int:
         data.setup("fit")
         try:
             data.check()
-        except InputError as error:  # bad images, which may be why, come first
+        except InputError as error:  # bad images, which may be the cause, are reported first
             finding = error
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
     with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
@@ -150,7 +150,7 @@ def build(line: "CommandLine") -> "Data":
 
 
 def report(console: "Console", data: "Data") -> None:
-    """Say what the set holds, split by split."""
+    """Report the contents of each split of the set."""
     content: dict[str, Any] = data.describe()
     say(console, str(content.pop("data")))
     origin = {name: content.pop(name, None) for name in ("genuine", "as_published")}
@@ -169,7 +169,7 @@ def report(console: "Console", data: "Data") -> None:
 
 
 def some(items: list[str], indent: str = "") -> str:
-    """The first of the items, a line each if they are indented, and how many more there are."""
+    """The first few items, one per line if they are indented, and how many more there are."""
     more = [f"and {len(items) - SHOWN:,} more"] if len(items) > SHOWN else []
     lines = [*items[:SHOWN], *more]
     return "\n".join(f"{indent}{line}" for line in lines) if indent else ", ".join(lines)

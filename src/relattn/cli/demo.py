@@ -1,6 +1,6 @@
-"""`relattn demo`: the suite's main jobs in small, on generated data and a CPU.
+"""`relattn demo`: the suite's main use cases in small, on generated data and a CPU.
 
-Every run is an ordinary `relattn fit` with a folder of its own, so whatever the demo shows can be run again by hand.
+Every run is an ordinary `relattn fit` with its own folder, so everything in the demo can also be run by hand.
 """
 
 import argparse
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from relattn.tasks.demo import TaskDemo
 
 MINUTES = 12
-"""About how long the matrix of all tasks takes on two cores."""
+"""Approximate duration of the matrix of all tasks on two cores."""
 
 
 def find_demos() -> "dict[str, type[TaskDemo]]":
-    """The demos of the suite's tasks by the tasks' names."""
+    """The demos of the suite's tasks, by task name."""
     return {
         task: importlib.import_module(f"relattn.tasks.{task}.demo").Demo for task in catalogue.task_folders("demo.py")
     }
 
 
 def main(arguments: list[str]) -> int:
-    """Run the matrix of attention and tasks; or, for tasks that are named, train the plain network and another."""
+    """Run the matrix of attention and tasks; for named tasks, train the plain network and one with attention."""
     names = list(catalogue.task_folders("demo.py"))
     parser = argparse.ArgumentParser(
         prog="relattn demo",
@@ -65,11 +65,11 @@ def main(arguments: list[str]) -> int:
 
 
 def train(task: str, attention: str, options: argparse.Namespace, console: Any) -> dict[str, Any]:
-    """Train one network in a process of its own and return its `result.json`."""
+    """Train one network in a separate process and return its `result.json`."""
     command = [
         *(sys.executable, "-P", "-m", "relattn", "fit", "--task", str(catalogue.conf() / "demo" / f"{task}.yaml")),
         *("--attention", attention, "--data.root", str(options.root), "--runs", str(options.runs)),
-        *(["--model.attention.init_args.mask_init=half"] if attention == "rga_sc" else []),  # not as noise
+        *(["--model.attention.init_args.mask_init=half"] if attention == "rga_sc" else []),  # masks without noise
         *([f"--trainer.max_epochs={options.epochs}"] if options.epochs else []),
     ]
     console.rule(f"{task}, attention: {attention}")
@@ -83,7 +83,7 @@ def train(task: str, attention: str, options: argparse.Namespace, console: Any) 
 def table(
     demo: "TaskDemo", results: list[dict[str, Any]], baselines: dict[str, dict[str, float]], console: Any
 ) -> None:
-    """Print what came out."""
+    """Print the results."""
     from rich.table import Table
 
     shown = Table(

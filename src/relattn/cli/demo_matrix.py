@@ -1,4 +1,4 @@
-"""`relattn demo` without a task: attention on all tasks as a sweep, trivial baselines above it, and its report."""
+"""`relattn demo` without a task: a sweep over attention on all tasks, with trivial baselines, and its report."""
 
 import warnings
 from collections.abc import Mapping
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from relattn.tasks.demo import TaskDemo
 
 NAME = "cross_task_demo"
-"""Of the sweep: another one than `cross_task`, which is on the genuine data sets."""
+"""Name of the sweep, different from `cross_task`, which uses the genuine data sets."""
 
 MOST_JOBS = 4
-"""Runs at once, at most: each wants a gigabyte or two of memory."""
+"""Maximum number of runs at once; each needs one or two gigabytes of memory."""
 
 
 def run(demos: "Mapping[str, type[TaskDemo]]", *, root: Path, runs: Path, epochs: int | None = None) -> int:
-    """Make the data, run the sweep `conf/demo/cross_task.yaml`, and write its report.
+    """Generate the data, run the sweep `conf/demo/cross_task.yaml`, and write its report.
 
     Args:
-        demos: The tasks' demos, by the names that the sweep has for the tasks.
-        root: Where the generated data are kept.
-        runs: Where the sweep's folder goes, and the report beside it.
-        epochs: Instead of those of the sweep.
+        demos: The tasks' demos, by the task names in the sweep.
+        root: Folder of the generated data.
+        runs: Parent of the sweep's folder and of the report.
+        epochs: Number of epochs to use instead of the sweep's.
 
     Returns:
         The exit status: 0 if all runs have finished.
@@ -56,22 +56,22 @@ def run(demos: "Mapping[str, type[TaskDemo]]", *, root: Path, runs: Path, epochs
 
 
 def baselines(demos: "Mapping[str, type[TaskDemo]]", root: Path, jobs: int) -> dict[str, dict[str, float]]:
-    """Make the data, and return the headline score that a network must beat on each task, as a row of the table."""
+    """Generate the data, and return the headline score that a network must beat on each task, as a row of the table."""
     with ProcessPoolExecutor(min(jobs, len(demos)), get_context("spawn")) as pool:
         found = pool.map(prepare, demos.values(), [root] * len(demos))
         return {task: {"score": score} for task, score in zip(demos, found, strict=True)}
 
 
 def prepare(demo: "type[TaskDemo]", root: Path) -> float:
-    """Make a task's data and score its trivial baselines; the best headline score of them."""
-    warnings.simplefilter("ignore")  # that the data are generated
+    """Generate a task's data and score its trivial baselines; return their best headline score."""
+    warnings.simplefilter("ignore")  # warnings that the data are generated
     task = demo()
     task.generate(root)
     return max(task.headline(scores) for scores in task.baselines(root).values())
 
 
 def with_given(file: Path, rows: Mapping[str, Any]) -> str:
-    """A sweep file's text with rows of numbers given in its table."""
+    """The text of a sweep file with given rows of numbers added to its table."""
     text = file.read_text()
     content = yaml.safe_load(text)
     content["table"]["given"] = rows

@@ -1,4 +1,4 @@
-"""`relattn embed`: the features of a folder's images, by a trained network of people or faces."""
+"""`relattn embed`: computes the features of a folder's images with a trained network for people or faces."""
 
 import argparse
 import time
@@ -64,7 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_pattern(parser: argparse.ArgumentParser) -> None:
-    """Add `--pattern`, which says who is on images by their names."""
+    """Add `--pattern`, which reads identities from file names."""
     parser.add_argument(
         "--pattern",
         metavar="NAME|none|REGEX",
@@ -79,7 +79,7 @@ def labelled_images(
 ) -> "tuple[Path, list[Entry], str]":
     """The folder that paths are relative to, the images of a folder or the one image, and the pattern of their names.
 
-    What their names say of them is said in a line: nobody is taken for somebody in silence.
+    A printed line says which labels come from the names, so that no identity is assigned silently.
     """
     from relattn.inference.image_folder import find_images
     from relattn.tasks.embeddings import Entry
@@ -104,7 +104,7 @@ def labelled_images(
 
 
 def network_of(options: argparse.Namespace, *, flip: Any) -> "EmbeddingNetwork":
-    """Load the network of `--ckpt_path`; `flip` as of `load_network`."""
+    """Load the network of `--ckpt_path`; `flip` as in `load_network`."""
     from relattn.cli.lightning.commands import quieten
     from relattn.cli.memory import keep_freed_memory
 
@@ -119,14 +119,14 @@ def network_of(options: argparse.Namespace, *, flip: Any) -> "EmbeddingNetwork":
 def embed_images(
     network: "EmbeddingNetwork", root: Path, entries: "Sequence[Entry]", options: argparse.Namespace, console: "Console"
 ) -> "Embedding":
-    """Embed images, showing how far it is, and say how many there were and what was left out.
+    """Embed images, showing the progress, and report how many there were and which were left out.
 
     Args:
-        network: What embeds them.
+        network: The network.
         root: The folder that the entries' paths are relative to.
         entries: The images.
-        options: Those of `add_options`.
-        console: Where it is said.
+        options: Options from `add_options`.
+        console: Console for the report.
     """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

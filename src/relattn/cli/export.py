@@ -1,4 +1,4 @@
-"""`relattn export`: a trained network as a file for other programs."""
+"""`relattn export`: writes a trained network to a file for other programs."""
 
 import argparse
 from pathlib import Path
@@ -55,7 +55,7 @@ def size_of(options: argparse.Namespace, trained: "Trained") -> tuple[int, int]:
     """The size of the images.
 
     Raises:
-        InputError: If `--size` is none, or another than the only one that the network has.
+        InputError: If `--size` is not a size, or differs from the only size that the network accepts.
     """
     height, width = trained.metadata["input"]["size"]
     if options.size is None:
@@ -72,7 +72,7 @@ def size_of(options: argparse.Namespace, trained: "Trained") -> tuple[int, int]:
 
 
 def real_images(options: argparse.Namespace, trained: "Trained", size: tuple[int, int]) -> "dict[str, Tensor]":
-    """The given images, up to three, as batches of one; what is of another size is cut or padded to it."""
+    """Up to three given images as batches of one; images of another size are cropped or padded to `size`."""
     from torch.nn.functional import pad
 
     if options.images is None:
@@ -90,7 +90,7 @@ def real_images(options: argparse.Namespace, trained: "Trained", size: tuple[int
 
 
 def main(arguments: list[str]) -> int:
-    """Export a network, and say how far the file's is from it."""
+    """Export a network, and report how far the exported outputs are from its own."""
     options = parse(arguments)
     from rich.console import Console
 

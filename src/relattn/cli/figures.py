@@ -25,10 +25,10 @@ GENERAL = {
     "relations": "values between all positions and targets; RGA, non-local",
     "modes": "local activations, coefficients and outputs of each head; StRA",
 }
-"""Figures of any task."""
+"""Figures for any task."""
 
 COMPARING = ("grad-cam", "masks", "relations", "modes")
-"""Figures that show several networks side by side."""
+"""Figures that can show several networks side by side."""
 
 MAPS = ("module", "labels", "maps", "columns", "font", "font_size", "bare")
 """Options of figures that show maps."""
@@ -40,16 +40,16 @@ HONOURED: dict[str, tuple[str, ...]] = {
     "relations": ("images", "targets", "weights", *MAPS),
     "modes": ("images", *MAPS),
 }
-"""Which options the figures of any task honour; `--width`, `--out`, `--root` and `--gpus` hold for all."""
+"""Options that each figure for any task supports; `--width`, `--out`, `--root` and `--gpus` apply to all."""
 
 LOOKS = ("font", "font_size", "bare")
-"""Options of the text that architecture and contact sheets do not honour."""
+"""Text options that architecture figures and contact sheets do not support."""
 
 OF_ONE = ("images", "targets", "weights", "set")
-"""Options that belong to one figure, or that some figures need not."""
+"""Options that may apply to only some of the figures drawn."""
 
 MOST, COUNT = 8, 4
-"""Images of one figure, at most and by default."""
+"""Maximum and default number of images in a figure."""
 
 EXAMPLES = """examples:
   relattn figures --ckpt_path runs/reid/NAME --figure masks relations
@@ -61,7 +61,7 @@ EXAMPLES = """examples:
 
 
 def figures_of_tasks() -> dict[str, str]:
-    """The figures that belong to one task each, with the first line of their docstrings; nothing is imported."""
+    """The figures that belong to a single task, with the first line of their docstrings; nothing is imported."""
     summaries = {}
     for file in catalogue.task_folders("figures.py").values():
         tree = ast.parse(file.read_text())
@@ -134,16 +134,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def check_honoured(options: argparse.Namespace, honoured: "Mapping[str, Sequence[str]]") -> None:
-    """Refuse options that a figure would pass over in silence.
+    """Refuse options that a figure would silently ignore.
 
-    Options of one figure, and the images, may pass by others, as long as one of those that are drawn honours them.
+    Options of a single figure, and the images, may be ignored by some figures if at least one that is drawn uses them.
 
     Args:
         options: The options.
-        honoured: What each figure honours; figures that are not in it are not judged.
+        honoured: Options that each figure supports; figures that are not listed are not checked.
 
     Raises:
-        InputError: If an option does not apply, with the figures that it applies to.
+        InputError: If an option does not apply; the message has the figures that it applies to.
     """
     judged = [name for name in options.figure if name in honoured]
     for option in ("targets", "weights", "module", "set", "labels", "maps", "columns", *LOOKS, "images"):
@@ -166,7 +166,7 @@ def check_labels(labels: "Sequence[str]", networks: int) -> None:
 
 
 def target(text: str) -> tuple[float, float]:
-    """Read `0.3,0.5` as parts of the height and of the width."""
+    """Parse `0.3,0.5` as fractions of the height and of the width."""
     match = re.fullmatch(r"(\d*\.?\d+),(\d*\.?\d+)", text)
     parts = (float(match[1]), float(match[2])) if match else (-1.0, -1.0)
     if not all(0 <= part <= 1 for part in parts):
@@ -175,7 +175,7 @@ def target(text: str) -> tuple[float, float]:
 
 
 def networks(options: argparse.Namespace) -> "dict[str, Task]":
-    """The networks by their titles, which are numbered where they would be equal."""
+    """The networks by their titles, which are numbered if they would be equal."""
     from relattn.cli.lightning.commands import attention_name, quieten
     from relattn.cli.memory import keep_freed_memory
 
@@ -197,7 +197,7 @@ def networks(options: argparse.Namespace) -> "dict[str, Task]":
 
 
 def set_up(data: "Data") -> None:
-    """Find the run's data; the error of missing files says how to name them, or to do without."""
+    """Find the run's data; the error about missing files says how to give their location, or to do without them."""
     try:
         data.setup("test")
     except MissingFileError as error:
@@ -219,7 +219,7 @@ def image_files(path: Path) -> list[Path]:
 
 
 def chosen_images(options: argparse.Namespace) -> tuple[list[int] | None, list[Path] | None]:
-    """The numbers of images of the test set, or the files, that `--images` names; None for both by default."""
+    """The indices of test images, or the files, that `--images` names; None for both by default."""
     texts: list[str] = options.images or []
     numbers = [int(text) for text in texts if text.isdigit()]
     if numbers and len(numbers) < len(texts):
@@ -232,7 +232,7 @@ def chosen_images(options: argparse.Namespace) -> tuple[list[int] | None, list[P
 
 
 def style_of(options: argparse.Namespace) -> "Style":
-    """The looks that the options ask for."""
+    """The style that the options specify."""
     from relattn.figures.style import SIZE, Style
 
     return Style(
@@ -286,7 +286,7 @@ def main(arguments: list[str]) -> int:
         for label, value in drawn.measures.items():
             say(console, f"{label}: {value:,.4f}" if isinstance(value, float) else f"{label}: {value:,}")
         if style.width is not None and abs(drawn.figure.get_figwidth() - style.width) > 1e-6:
-            scale_to(drawn.figure, style.width)  # one whose parts have their places, such as a contact sheet
+            scale_to(drawn.figure, style.width)  # a figure with a fixed layout, such as a contact sheet
         written = save(drawn.figure, options.out, name, width=style.width)
         say(console, f"{name}: {', '.join(map(str, written))}")
     return 0

@@ -1,4 +1,4 @@
-"""`relattn list`: names of tasks, attention modules, data sets and backbones; and where attention goes."""
+"""`relattn list`: names of tasks, attention modules, data sets and backbones, and the places for attention."""
 
 import argparse
 import fnmatch
@@ -13,7 +13,7 @@ EXAMPLES = """examples:
 
 
 def main(arguments: list[str]) -> int:
-    """List the names of one kind; only the backbones need timm, and so take seconds."""
+    """List the names of one kind; only backbones need timm, and therefore take seconds."""
     from relattn.cli import catalogue
 
     parser = argparse.ArgumentParser(
@@ -81,7 +81,7 @@ def print_placements(backbone: str, size: tuple[int, int] | None) -> None:
 
 
 def several(names: tuple[str, ...]) -> str:
-    """How many modules there are, and their names from the first to the last."""
+    """The number of modules, and their names from the first to the last."""
     if not names:
         return "none"
     return f"{len(names)}: {names[0]}" + (f" to {names[-1]}" if len(names) > 1 else "")

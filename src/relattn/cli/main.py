@@ -1,4 +1,4 @@
-"""Dispatch. Nothing heavy is imported before the command is known: `relattn --help` answers at once."""
+"""Command dispatch. Nothing heavy is imported before the command is known, so `relattn --help` is fast."""
 
 import importlib
 import os
@@ -91,7 +91,7 @@ def usage() -> str:
 
 
 def trainer_usage(command: str) -> str:
-    """The text of `relattn fit --help` and its like."""
+    """The text of `relattn fit --help` and similar."""
     from relattn.cli import catalogue
     from relattn.cli.columns import table
 
@@ -102,11 +102,11 @@ def trainer_usage(command: str) -> str:
 
 
 def help_of(command: str, arguments: list[str]) -> str | None:
-    """The help that a trainer command is asked for; None for that of Lightning's own parser, or if it is for none.
+    """The help text that a trainer command should print; None if Lightning's parser should, or no help is wanted.
 
     Args:
-        command: `fit` or another.
-        arguments: What follows it.
+        command: `fit` or another trainer command.
+        arguments: The arguments after it.
     """
     asked = [one for one in arguments if one not in ("--help", "-h")]
     if asked == arguments:
@@ -116,14 +116,14 @@ def help_of(command: str, arguments: list[str]) -> str | None:
     words = [word for one in asked for word in one.split("=", 1)]
     chosen = dict(zip(words[::2], words[1::2], strict=False))
     if len(words) % 2 or not {*chosen} <= {"--task", "--data"} or "--task" not in chosen:
-        return None  # a configuration, a class of one's own: its parser knows
+        return None  # for a configuration or a user's own class, only its parser knows the options
     from relattn.cli.task_help import task_usage
 
     return task_usage(command, chosen["--task"], chosen.get("--data"))
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command; errors of the user are raised as `InputError`."""
+    """Run one command; user errors are raised as `InputError`."""
     from relattn.errors import suggest
 
     command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
@@ -148,7 +148,7 @@ def run(arguments: list[str]) -> int:
 
 
 def message_of(error: InputError) -> str:
-    """What the error says; from a worker process it comes with that process's traceback in front."""
+    """The message of an error; an error from a worker process has that process's traceback in front of it."""
     from relattn.runs.secrets import hidden_in_text
 
     text = hidden_in_text(printable(error))
@@ -156,12 +156,12 @@ def message_of(error: InputError) -> str:
 
 
 def main() -> int:
-    """The entry point: run the command line, and print errors of the user without a traceback."""
-    # Idle threads of torch spin for milliseconds before they sleep, on cores that the processes reading images need.
-    # A hundredth of that costs nothing when they have the cores for themselves. OpenMP looks when torch is imported.
+    """The entry point: run the command line, and print user errors without a traceback."""
+    # Idle torch threads spin for milliseconds before they sleep, on cores that the image-reading processes need. A
+    # hundredth of that costs nothing if torch has the cores to itself. OpenMP reads this when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     arguments = [argument for argument in sys.argv[1:] if argument != "--traceback"]
-    traced = "--traceback" in sys.argv  # before commands change it
+    traced = "--traceback" in sys.argv  # read before commands change it
     try:
         return run(arguments)
     except InputError as error:
@@ -172,6 +172,6 @@ def main() -> int:
     except KeyboardInterrupt:
         print("relattn: interrupted", file=sys.stderr)  # noqa: T201
         return 130
-    except BrokenPipeError:  # whoever reads the output, such as head, has seen enough
+    except BrokenPipeError:  # the reader of the output, such as head, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

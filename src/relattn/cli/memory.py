@@ -1,8 +1,8 @@
-"""Keep memory that was freed, instead of asking the kernel for it again.
+"""Keeps freed memory in the process, instead of requesting it from the kernel again.
 
-On Linux, glibc returns every large block to the kernel when it is freed, and takes a page fault for each 4 KiB of the
-next one. The maps of a network are such blocks, made and freed at every step, and on a CPU the faults can cost more
-than the arithmetic: see `benchmarks/allocator.py`.
+On Linux, glibc returns every large block to the kernel when it is freed, and the next block causes a page fault for
+each 4 KiB. A network's maps are such blocks, allocated and freed at every step, and on a CPU the page faults can cost
+more than the arithmetic: see `benchmarks/allocator.py`.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep freed memory; returns whether there was a glibc to tell."""
+    """Tell glibc to keep freed memory; return whether glibc was found."""
     if not sys.platform.startswith("linux"):
         return False
     library = ctypes.CDLL(None)

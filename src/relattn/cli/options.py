@@ -1,4 +1,4 @@
-"""Options that several commands have: the checkpoint, the device, numbers, and the size of images."""
+"""Options shared by several commands: the checkpoint, the device, numbers, and the image size."""
 
 import argparse
 import re
@@ -19,7 +19,7 @@ def add_checkpoint(parser: argparse.ArgumentParser, *, required: bool = True, te
 
 
 def checkpoint_file(asked: str) -> Path:
-    """The file that `--ckpt_path` means; see `relattn.runs.checkpoints.find_checkpoint`."""
+    """The file that `--ckpt_path` refers to; see `relattn.runs.checkpoints.find_checkpoint`."""
     from relattn.runs.checkpoints import find_checkpoint
 
     return find_checkpoint(asked)
@@ -33,10 +33,10 @@ def add_gpus(parser: argparse.ArgumentParser) -> None:
 
 
 def device_of(gpus: str | None) -> str:
-    """The device that `--gpus` asks for, `cpu` or `cuda:<index>`.
+    """The device that `--gpus` specifies, `cpu` or `cuda:<index>`.
 
     Raises:
-        InputError: If it is not one device, or one that is not there.
+        InputError: If it is not a single device, or the device does not exist.
     """
     if gpus == "0":
         return "cpu"
@@ -66,10 +66,10 @@ def check_numbers(options: argparse.Namespace, *names: str) -> None:
 
 
 def check_free(folder: Path) -> None:
-    """Refuse to write into a folder that holds something.
+    """Refuse to write into a folder that is not empty.
 
     Raises:
-        InputError: If there is such a folder, or a file in its place.
+        InputError: If the folder is not empty, or a file is in its place.
     """
     if folder.is_dir() and not any(folder.iterdir()):
         return
@@ -78,7 +78,7 @@ def check_free(folder: Path) -> None:
 
 
 def height_and_width(text: str) -> tuple[int, int]:
-    """Read `64x32` as height and width."""
+    """Parse `64x32` as height and width."""
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not height x width, such as 64x32")
@@ -86,5 +86,5 @@ def height_and_width(text: str) -> tuple[int, int]:
 
 
 def say(console: "Console", text: Any) -> None:
-    """Print a line as it is: nothing in a path is markup or steers the terminal, and none is broken in two."""
+    """Print a line as it is: without markup, without control characters, and without wrapping."""
     console.print(printable(text), markup=False, highlight=False, soft_wrap=True)

@@ -1,6 +1,6 @@
-"""`relattn parameters`: parameters that each attention adds to a network, beside the RGA paper's Table 3.
+"""`relattn parameters`: the parameters that each attention adds to a network, next to the RGA paper's Table 3.
 
-Of several networks, it shows parameters and multiply-accumulates side by side.
+For several networks, it shows parameters and multiply-accumulates side by side.
 """
 
 import argparse
@@ -31,7 +31,7 @@ PUBLISHED = {
 
 
 SIDE_BY_SIDE = ["rga_sc", "se", "cbam_cs", "nl", "stra"]
-"""Attention that several networks are shown with, unless it is chosen."""
+"""Default attention modules for the comparison of several networks."""
 
 
 def main(arguments: list[str]) -> int:
@@ -78,7 +78,7 @@ def main(arguments: list[str]) -> int:
 
 
 def side_by_side(backbones: list[str], attentions: list[str]) -> None:
-    """Print millions of parameters and billions of MACs of networks without a classifier, as a table of Markdown."""
+    """Print millions of parameters and billions of MACs of networks without a classifier, as a Markdown table."""
     from rich.box import MARKDOWN
     from rich.console import Console
     from rich.table import Table
@@ -104,7 +104,7 @@ def side_by_side(backbones: list[str], attentions: list[str]) -> None:
 
 
 def cost(name: str, backbone: str) -> tuple[int, int, bool]:
-    """Parameters and MACs of a backbone with an attention, and whether that had to be placed after stages."""
+    """Parameters and MACs of a backbone with an attention, and whether the attention had to be placed after stages."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -127,7 +127,7 @@ def cost(name: str, backbone: str) -> tuple[int, int, bool]:
 
 
 def network(name: str, options: argparse.Namespace) -> "list[nn.Module]":
-    """The backbone with an attention, and the neck; on the meta device, where nothing is computed."""
+    """The backbone with an attention, and the neck, on the meta device, where nothing is computed."""
     import torch
 
     from relattn.backbones import build, pooled_width
@@ -142,5 +142,5 @@ def network(name: str, options: argparse.Namespace) -> "list[nn.Module]":
 
 
 def count(modules: "list[nn.Module]") -> int:
-    """All parameters, those that are not trained included, as the paper counts."""
+    """The number of all parameters, including untrained ones, as in the paper."""
     return sum(parameter.numel() for module in modules for parameter in module.parameters())

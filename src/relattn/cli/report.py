@@ -1,4 +1,4 @@
-"""`relattn report`: run folders as tables in the papers' layout, with curves, costs and pictures on one page."""
+"""`relattn report`: run folders as tables in the papers' layout, with curves, costs and pictures on a single page."""
 
 import argparse
 from pathlib import Path
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
         except InputError as error:
             if options.table:
                 raise
-            left_out.append(str(error))  # a copy in a run's folder
+            left_out.append(str(error))  # the file is a copy in a run's folder
     asked = bool(options.table)
     tables, unread = tables_of([sweep for sweep in sweeps if asked or "table" in sweep.content], found, asked=asked)
     for line in (*left_out, *unread):
@@ -82,12 +82,12 @@ def main(arguments: list[str]) -> int:
 
 
 def tables_of(sweeps: "Sequence[Sweep]", found: "Records", *, asked: bool = True) -> "tuple[list[Table], list[str]]":
-    """The tables of sweeps, then those of runs that belong to none, by task; and what cannot be read.
+    """The tables of sweeps, then those of other runs, by task; and the errors of sweeps that cannot be read.
 
     Args:
         sweeps: The sweeps.
         found: The runs.
-        asked: Whether the user has named the sweeps. Copies in the folders of runs may be somebody else's: one that
+        asked: Whether the user named the sweeps. Copies in run folders may come from other people, so a copy that
             cannot be read is left out.
     """
     from relattn.sweeps import comparison, table
@@ -105,15 +105,15 @@ def tables_of(sweeps: "Sequence[Sweep]", found: "Records", *, asked: bool = True
 
 
 def is_of_catalogue(file: Path) -> bool:
-    """Whether a sweep file is the suite's, and no copy in a run's folder, which may be somebody else's."""
+    """Whether a sweep file is the suite's, and not a copy in a run's folder, which may come from other people."""
     return file.resolve().is_relative_to(catalogue.conf().resolve())
 
 
 def cells_of(sweep: "Sweep", found: "Records", *, asked: bool) -> "dict[tuple[str, str], Any] | None":
-    """The options of a sweep's cells, where runs of others may belong to them and no plan says them; else None.
+    """The options of a sweep's cells, if runs from elsewhere may belong to them and no plan lists them; else None.
 
-    They are found out by understanding command lines, for which classes are imported by their names: never for a copy
-    in a run's folder, unless it was `asked` for by its path.
+    Finding them requires parsing command lines, which imports classes by name. So this is never done for a copy in a
+    run's folder, unless the user asked for it by its path.
     """
     from relattn.cli.sweep import resolver
     from relattn.sweeps import plan
@@ -131,10 +131,10 @@ def cells_of(sweep: "Sweep", found: "Records", *, asked: bool) -> "dict[tuple[st
 
 
 def write(tables: "list[Table]", found: "Records", folder: Path) -> Path:
-    """Write the page, and each table as Markdown, CSV and LaTeX; returns the page's path.
+    """Write the page, and each table as Markdown, CSV and LaTeX; return the path of the page.
 
     Raises:
-        InputError: If a file of one of these names is there that no report has written; then nothing is written.
+        InputError: If a file with one of these names exists and is not from a report; then nothing is written.
     """
     from relattn.publish import publish_text
     from relattn.sweeps import page, text
@@ -153,18 +153,18 @@ def write(tables: "list[Table]", found: "Records", folder: Path) -> Path:
 
 
 def mark_of(content: str, suffix: str) -> bytes:
-    """What every report's file of a kind has, and other files have not: by it an earlier report is known."""
+    """A text that all report files of a kind contain and other files do not, to recognise earlier reports."""
     from relattn.sweeps import page, text
 
     marks = {".md": text.MARKDOWN_MARK, ".tex": text.LATEX_MARK, ".html": page.MARK}
-    return marks.get(suffix, content.partition("\n")[0]).encode()  # the first line of a CSV is its columns
+    return marks.get(suffix, content.partition("\n")[0]).encode()  # the first line of a CSV has its column names
 
 
 def check_replaceable(file: Path, mark: bytes) -> None:
-    """Refuse to write over a file that no report has written.
+    """Refuse to overwrite a file that is not from a report.
 
     Raises:
-        InputError: If there is one, or it cannot be read.
+        InputError: If there is such a file, or it cannot be read.
     """
     try:
         if not file.exists() or mark in file.read_bytes():
@@ -177,9 +177,9 @@ def check_replaceable(file: Path, mark: bytes) -> None:
 
 
 def files_of(found: "Records") -> list[Path]:
-    """The sweep files of the plans that were found, and of runs that are in none of these.
+    """The sweep files of the plans that were found, and of runs that are in no plan.
 
-    Those of the catalogue, which may say more by now, or as they were when they ran.
+    These are the files in the catalogue, which may have changed since, or else the copies from when they ran.
     """
     planned = {folder for ledger in found.ledgers.values() for folder in ledger.runs}
     places = {name: ledger.folder for name, ledger in found.ledgers.items()}
@@ -199,7 +199,7 @@ def files_of(found: "Records") -> list[Path]:
 
 
 def show(sweep: "Sweep", places: list[Path], console: "Console") -> None:
-    """Print the table of a sweep so far."""
+    """Print the current table of a sweep."""
     from relattn.sweeps import records, table
 
     print_table(table.fill(sweep, records.read(places)), console)

@@ -1,4 +1,4 @@
-"""`relattn score`: the scores of features, or distances, that were made elsewhere."""
+"""`relattn score`: the scores of features or distances that were computed elsewhere."""
 
 import argparse
 from pathlib import Path

@@ -22,9 +22,9 @@ EXAMPLES = """examples:
 """
 
 ROWS, COLUMNS = 8, 10
-"""Lines of results on a sheet, and results in a line."""
+"""Number of lines of results on a sheet, and of results in a line."""
 SHOWN = 50
-"""Queries that are shown if their number is not given."""
+"""Default number of queries to show."""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -60,12 +60,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def is_embedding(folder: Path) -> bool:
-    """Whether a folder is meant as an embedding."""
+    """Whether a folder seems to be an embedding."""
     return any((folder / name).is_file() for name in ("embedding.json", "features.npy"))
 
 
 def check_sources(given: dict[str, Path], checkpoint: str | None) -> None:
-    """Refuse what is missing or is not what it should be, before anything is embedded."""
+    """Refuse missing or invalid sources before anything is embedded."""
     for flag, path in given.items():
         if not path.exists():
             raise MissingFileError(f"--{flag} {path}: there is no such image, folder or embedding.")
@@ -78,10 +78,10 @@ def check_sources(given: dict[str, Path], checkpoint: str | None) -> None:
 
 
 def sources(options: argparse.Namespace, console: "Console") -> "tuple[Embedding, Embedding]":
-    """Query and gallery: embeddings as they are, images embedded.
+    """Query and gallery: embeddings are loaded, images are embedded.
 
     Raises:
-        InputError: If something is missing, or the two come from different networks.
+        InputError: If something is missing, or query and gallery come from different networks.
     """
     given: dict[str, Path] = {"query": options.query, "gallery": options.gallery}
     check_sources(given, options.ckpt_path)
@@ -93,7 +93,7 @@ def sources(options: argparse.Namespace, console: "Console") -> "tuple[Embedding
     folders = [flag for flag in given if flag not in found]
     for flag in folders:
         if given[flag].is_dir():
-            find_images(given[flag])  # an empty folder is said before a network is loaded
+            find_images(given[flag])  # to report an empty folder before a network is loaded
     network, images = None, {}
     if folders:
         flip = next((one["flip"] for one in metadata.values() if "flip" in one), None)
@@ -120,7 +120,7 @@ def sources(options: argparse.Namespace, console: "Console") -> "tuple[Embedding
 
 
 def row_of(entry: dict[str, Any], search: "Search", missing: list[Path]) -> "Row":
-    """What a sheet shows of a query; images that cannot be read are added to `missing`."""
+    """The row of a sheet for a query; images that cannot be read are added to `missing`."""
     from PIL import Image
 
     from relattn.figures.contact_sheet import HEIGHT, Row, Tile
@@ -147,7 +147,7 @@ def row_of(entry: dict[str, Any], search: "Search", missing: list[Path]) -> "Row
 
 
 def draw(entries: list[dict[str, Any]], search: "Search", note: str, folder: Path) -> list[Path]:
-    """Write the sheets, say in each entry which one it is on, and return the images that could not be read."""
+    """Write the sheets, note in each entry which sheet it is on, and return the images that could not be read."""
     from relattn.figures.contact_sheet import contact_sheet, layout
     from relattn.figures.files import save
 
@@ -188,14 +188,14 @@ def show(entry: dict[str, Any]) -> None:
 
 
 def summary(scores: dict[str, float]) -> str:
-    """The scores in a line."""
+    """The scores in one line."""
     unmatched = f", {scores['unmatched']:,} without a match left out" if scores["unmatched"] else ""
     queries = f"{scores['queries']:,} {'query' if scores['queries'] == 1 else 'queries'}"
     return f"rank-1 {scores['rank1']:.2f} %, mAP {scores['mAP']:.2f} % ({queries}{unmatched})"
 
 
 def remarks(search: "Search", entries: list[dict[str, Any]]) -> list[str]:
-    """What must be known to read the rankings and scores: images of unknown identity, rankings that are empty."""
+    """Remarks needed to read the rankings and scores: images of unknown identity, empty rankings."""
     lines = []
     unknown = sum(not entry.identity for entry in search.gallery.entries)
     if unknown and all(entry.identity for entry in search.query.entries):

@@ -1,4 +1,4 @@
-"""Output that goes on into nothing once nobody reads it: a training must not end with its terminal or pipe."""
+"""Output that is discarded once its reader is gone: a training must not end with its terminal or pipe."""
 
 import contextlib
 import errno
@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterator
 from typing import IO, Any
 
-DEAD = (errno.EPIPE, errno.EIO)  # a pipe without a reader; a terminal that was closed
+DEAD = (errno.EPIPE, errno.EIO)  # a pipe without a reader; a closed terminal
 
 
 class Unbreakable:
-    """A text stream, until its reader is gone; from then on what is written is dropped."""
+    """A text stream that discards everything written to it after its reader is gone."""
 
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
@@ -30,7 +30,7 @@ class Unbreakable:
 
     @contextlib.contextmanager
     def unbroken(self) -> Iterator[None]:
-        """Let the file descriptor lead nowhere when its reader is gone, for those too who write to it themselves."""
+        """Redirect the file descriptor to nowhere when its reader is gone, also for code that writes to it directly."""
         try:
             yield
         except OSError as error:
@@ -43,7 +43,7 @@ class Unbreakable:
 
 @contextlib.contextmanager
 def unbreakable_output() -> Iterator[None]:
-    """Standard output and standard error survive their readers."""
+    """Let standard output and standard error survive their readers."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (Unbreakable(stream) for stream in before)
     try:

@@ -1,4 +1,4 @@
-"""`relattn sweep`: run all of one or more sweep files, tables of the papers for example."""
+"""`relattn sweep`: runs all of one or more sweep files, for example tables of the papers."""
 
 import argparse
 import os
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from relattn.sweeps.plan import Planned, Resolve
 
 ALL = "all"
-"""Stands for all tables in `conf/sweep`."""
+"""Name that stands for all tables in `conf/sweep`."""
 
 EXAMPLES = """examples:
   relattn sweep                                    the tables that there are
@@ -65,10 +65,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def find(name: str) -> Path:
-    """The sweep file of a name or path.
+    """The sweep file with a name or path.
 
     Raises:
-        InputError: If there is none, with the closest names.
+        InputError: If it does not exist; the message has the closest names.
     """
     path = catalogue.conf() / "sweep" / f"{name}.yaml"
     if path.is_file():
@@ -81,7 +81,7 @@ def find(name: str) -> Path:
 
 
 def main(arguments: list[str]) -> int:
-    """Run sweeps; the exit status is 1 if a run has failed or was left out."""
+    """Run sweeps; the exit status is 1 if a run failed or was left out."""
     options = parse(arguments)
     if not options.files:
         width = max(map(len, catalogue.recipes("sweep")), default=0)
@@ -113,7 +113,7 @@ def main(arguments: list[str]) -> int:
 
 
 def with_applicable(sweep: "Sweep") -> "Sweep":
-    """A sweep of several without options of `relattn fit` where it runs another command; says which are left out."""
+    """Drop overrides that only apply to `relattn fit` from a sweep with another command, and print which."""
     from dataclasses import replace
 
     command = [str(part) for part in sweep.content.get("command", [])][:2]
@@ -126,10 +126,10 @@ def with_applicable(sweep: "Sweep") -> "Sweep":
 
 
 def planned(sweeps: "Sequence[Sweep]", runs: Path) -> "list[list[Planned]]":
-    """The runs of each sweep; every cell is checked, and runs that sweeps share have one folder.
+    """The runs of each sweep; every cell is checked, and runs shared between sweeps have a single folder.
 
     Raises:
-        InputError: If a cell cannot be run.
+        InputError: If a cell cannot run.
     """
     from rich.console import Console
 
@@ -142,7 +142,7 @@ def planned(sweeps: "Sequence[Sweep]", runs: Path) -> "list[list[Planned]]":
 
 
 def resolver(*, with_data: bool = True) -> "Resolve":
-    """What understands the command lines of a sweep; Lightning is imported only where they train."""
+    """The function that resolves command lines of a sweep; Lightning is imported only if they train."""
 
     def resolve(lines: "Sequence[list[str]]") -> "list[Any]":
         from relattn.sweeps.plan import Resolution
@@ -160,7 +160,7 @@ def resolver(*, with_data: bool = True) -> "Resolve":
 
 
 def dry_run(plans: "dict[str, tuple[Sweep, list[Planned]]]") -> int:
-    """List the runs: their states, their commands, and the tests that follow them."""
+    """List the runs: their states, their commands, and the tests after them."""
     everything = [run for _, runs in plans.values() for run in runs]
     seen: set[Path] = set()
     for run in everything:
@@ -177,7 +177,7 @@ def dry_run(plans: "dict[str, tuple[Sweep, list[Planned]]]") -> int:
 
 
 def launch(plans: "dict[str, tuple[Sweep, list[Planned]]]", options: argparse.Namespace) -> int:
-    """Run what is not finished, and say what came out."""
+    """Run what is not finished, and report the results."""
     from rich.console import Console
 
     from relattn.sweeps import ledger
@@ -216,7 +216,7 @@ def launch(plans: "dict[str, tuple[Sweep, list[Planned]]]", options: argparse.Na
 
 
 def say_missing(runs: "Sequence[Planned]", console: "Console") -> None:
-    """Say which runs are left out because their data are not there."""
+    """Report which runs are left out because their data are missing."""
     reasons: dict[str, list[str]] = {}
     for run in runs:
         if run.missing:
@@ -227,7 +227,7 @@ def say_missing(runs: "Sequence[Planned]", console: "Console") -> None:
 
 
 def keep_file(sweep: "Sweep", place: Path) -> None:
-    """Keep the sweep's file beside its runs, without keys and passwords, for `relattn report`."""
+    """Store the sweep's file next to its runs, without keys and passwords, for `relattn report`."""
     from relattn.publish import publish_text
     from relattn.runs.secrets import hidden_in_yaml
 
@@ -237,7 +237,7 @@ def keep_file(sweep: "Sweep", place: Path) -> None:
 def outcome(
     plans: "dict[str, tuple[Sweep, list[Planned]]]", everything: "Sequence[Planned]", place: Path, console: "Console"
 ) -> int:
-    """Say what failed, and print the tables so far."""
+    """Report failures, and print the current tables."""
     from rich.markup import escape
 
     from relattn.cli.report import show
@@ -258,7 +258,7 @@ def outcome(
 
 
 def run_one(sweep: "Sweep", given: list[str], place: Path) -> int:
-    """Start the run of some values, as an agent of W&B gives them.
+    """Start the run for some parameter values, as given by a W&B agent.
 
     Raises:
         InputError: If a parameter is missing, or has a value that the file does not list.
@@ -280,7 +280,7 @@ def run_one(sweep: "Sweep", given: list[str], place: Path) -> int:
 
 
 def point_of(sweep: "Sweep", given: list[str]) -> dict[str, Any]:
-    """The values of a sweep's parameters, from `--name=value`; those of a distribution may be any.
+    """The values of a sweep's parameters from `--name=value`; parameters with a distribution accept any value.
 
     Raises:
         InputError: If a parameter is missing, or has a value that the file does not list.

@@ -1,4 +1,4 @@
-"""`relattn fit --task T --help`: what the users of a task change most, with the recipe's values, and then the rest."""
+"""`relattn fit --task T --help`: a task's most used options, with the recipe's values, and then the others."""
 
 import ast
 import textwrap
@@ -42,19 +42,19 @@ RUN = {
 }
 
 SHOWN = ("backbone", "attention", "optimizer", "root", "batch_size", "workers")
-"""Arguments that stand above."""
+"""Arguments that the first part of the text covers."""
 
 
 def task_usage(command: str, task: str, data: str | None) -> str:
-    """The text.
+    """The help text.
 
     Args:
-        command: `fit` or another of Lightning's.
-        task: The task's recipe.
-        data: The data set's recipe, if another one is asked for.
+        command: `fit` or another trainer command.
+        task: Recipe of the task.
+        data: Recipe of the data set, if it is not the task's own.
 
     Raises:
-        InputError: If there is no such recipe.
+        InputError: If a recipe does not exist.
     """
     config = task_recipe(task)
     model, section = config["model"], config.get("data", {})
@@ -95,18 +95,18 @@ def task_usage(command: str, task: str, data: str | None) -> str:
 
 
 def class_paths(module: str) -> list[str]:
-    """The data sets of a task, by the module of their classes."""
+    """The data sets of a task, from the module of their classes."""
     return [name for name in catalogue.recipes("data") if catalogue.class_path("data", name).startswith(f"{module}.")]
 
 
 def rate(optimizer: Config) -> str:
-    """The learning rate, and the optimizer that it is of."""
+    """The learning rate, and the optimizer that it belongs to."""
     value = optimizer.get("init_args", {}).get("lr")
     return f"{value}" if value is not None else "the optimizer's default"
 
 
 def rows(option: str, arguments: Sequence[Argument], values: Config) -> list[tuple[str, str]]:
-    """What the arguments are, with the recipe's value or their default."""
+    """The arguments and their descriptions, with the recipe's value or their default."""
     return [
         (f"{option}.{one.name}", " ".join(filter(None, [one.summary, f"({value_of(one, values)})"])))
         for one in arguments
@@ -115,12 +115,12 @@ def rows(option: str, arguments: Sequence[Argument], values: Config) -> list[tup
 
 
 def value_of(argument: Argument, values: Config) -> str:
-    """The value in a recipe, or else the default, as YAML writes it; a class by its name."""
+    """The value in a recipe, or else the default, in YAML; a class is given by its name."""
     if not argument.default and argument.name not in values:
         return "needed"
     try:
         value: Any = values.get(argument.name, ast.literal_eval(argument.default or "None"))
-    except ValueError:  # a name or a call
+    except ValueError:  # not a literal, but a name or a call
         return argument.default
     if isinstance(value, dict) and "class_path" in value:
         return str(value["class_path"]).rpartition(".")[2]

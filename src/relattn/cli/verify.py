@@ -1,4 +1,4 @@
-"""`relattn verify`: whether two images show one identity, by a network of faces or of people."""
+"""`relattn verify`: whether two images show the same identity, with a network for faces or people."""
 
 import argparse
 from pathlib import Path
@@ -58,7 +58,7 @@ def threshold_of(task: "EmbeddingTask", options: argparse.Namespace) -> tuple[fl
     """The threshold, and where it comes from.
 
     Raises:
-        InputError: If `--threshold` is absent, and the checkpoint has none.
+        InputError: If `--threshold` is missing and the checkpoint has none.
     """
     if options.threshold is not None:
         return options.threshold, "--threshold"
@@ -72,7 +72,7 @@ def threshold_of(task: "EmbeddingTask", options: argparse.Namespace) -> tuple[fl
 
 
 def features_of(task: "EmbeddingTask", images: list[Path], landmarks: Path | None) -> "Tensor":
-    """The features of images, `(N, D)`, which are aligned by a table of landmarks if there is one."""
+    """The features of images, `(N, D)`, aligned by a table of landmarks if one is given."""
     import torch
 
     from relattn.tasks.decoding import read_image

@@ -1,1 +1,1 @@
-"""Cost of attention, measured side by side."""
+"""The cost of attention, measured side by side."""

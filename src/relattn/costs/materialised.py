@@ -1,4 +1,4 @@
-"""RGA as the released code evaluates it: the N x N affinity and its 2N-channel stack exist. For comparison only."""
+"""RGA as in the released code, with the N x N affinity and its 2N-channel stack in memory. For comparison only."""
 
 import copy
 from types import MethodType
@@ -29,5 +29,5 @@ def materialised(network: nn.Module) -> nn.Module:
 
 
 def has_relations(network: nn.Module) -> bool:
-    """Whether there is anything in a network to materialise."""
+    """Whether a network has relations to materialise."""
     return any(isinstance(module, RelationMask) and module.relation for module in network.modules())

@@ -18,17 +18,17 @@ from relattn.costs.side_by_side import seconds, take_turns
 
 @dataclass
 class Cost:
-    """What one forward and backward pass of a network costs.
+    """The cost of one forward and backward pass of a network.
 
     Attributes:
-        name: What was measured.
+        name: Name of the network.
         parameters: Number of weights.
         macs: Multiply-accumulates of a forward pass of one image (matrix products and convolutions).
-        times: Milliseconds of forward and backward over the whole batch, of each round.
-        peak_bytes: The most memory that the pass held beyond what was there before it.
-        kept_bytes: What the forward pass keeps for the backward pass, beside the weights and the inputs.
-        difference: Of a slow form: by how much its output differs at most from that of the network that it is a copy
-            of, relative to the largest; None of others.
+        times: Milliseconds of forward and backward over the whole batch, one per round.
+        peak_bytes: The most memory that the pass held in addition to what was held before it.
+        kept_bytes: Memory that the forward pass stores for the backward pass, without weights and inputs.
+        difference: For a slow form: the largest difference between its output and that of the network that it copies,
+            relative to the largest output; None for others.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Cost:
 
     @property
     def milliseconds(self) -> float:
-        """Median time of a round."""
+        """Median time per round."""
         return statistics.median(self.times)
 
     @property
@@ -72,7 +72,7 @@ def count_macs(network: nn.Module, inputs: Tensor) -> int:
 
 
 def peak_memory(step: Callable[[], None], device: torch.device) -> int:
-    """Bytes that a step holds at most beyond what is held before it, as the allocator sees it."""
+    """The most bytes that a step holds in addition to what was held before it, according to the allocator."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -82,7 +82,7 @@ def peak_memory(step: Callable[[], None], device: torch.device) -> int:
 
 
 def held_over_time(step: Callable[[], None]) -> list[int]:
-    """Bytes that a step holds on a CPU beyond what is held before it, after each change of them."""
+    """Bytes that a step holds on a CPU in addition to what was held before it, after each allocation and release."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
     with tempfile.TemporaryDirectory() as folder:
@@ -94,7 +94,7 @@ def held_over_time(step: Callable[[], None]) -> list[int]:
 
 
 def kept_memory(network: nn.Module, inputs: Tensor) -> int:
-    """Bytes that a forward pass keeps for the backward pass, beside weights, inputs and outputs."""
+    """Bytes that a forward pass stores for the backward pass, without weights, inputs and outputs."""
     outputs: list[Tensor] = []
     if inputs.device.type == "cuda":
         before = torch.cuda.memory_allocated(inputs.device)
@@ -109,16 +109,16 @@ def compare(networks: dict[str, nn.Module], inputs: Tensor, *, rounds: int, warm
     """Measure networks on the same inputs, taking turns.
 
     Args:
-        networks: What to measure, by name, on the device of the inputs and in training mode.
+        networks: Networks to measure, by name, on the device of the inputs and in training mode.
         inputs: `(B, C, H, W)`; if it requires a gradient, the passes compute it.
-        rounds: Timed passes of each.
-        warmup: Passes of each before those.
+        rounds: Number of timed passes of each network.
+        warmup: Number of untimed passes of each network before them.
     """
     device = inputs.device
     steps = {name: lambda network=network: forward_backward(network, inputs) for name, network in networks.items()}
     sides = {name: lambda step=step: 1000 * seconds(step, device) for name, step in steps.items()}
     measured = take_turns(sides, rounds=rounds, warmup=warmup)
-    for network in networks.values():  # gradients are part of what a step holds
+    for network in networks.values():  # gradients are part of what a step allocates
         network.zero_grad(set_to_none=True)
     inputs.grad = None
     return [

@@ -1,4 +1,4 @@
-"""Two ways to the same end, measured in turns in one run: medians and spreads, their ratio, and where that was."""
+"""Two implementations of the same task, measured in turns: medians and spreads, their ratio, and the environment."""
 
 import platform
 import statistics
@@ -15,16 +15,16 @@ import torch
 from relattn.cores import available_cores
 
 LIBRARIES = ("relattn", "torch", "torchvision", "lightning", "timm", "numpy", "opencv-python-headless")
-"""What a measurement may depend on; the versions are written beside it."""
+"""Packages that a measurement may depend on; their versions are recorded with it."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of two ways, as measured.
+    """One of two implementations, as measured.
 
     Attributes:
-        name: What it is.
-        values: One of each round, in the order of the rounds.
+        name: Its name.
+        values: One value per round, in order.
     """
 
     name: str
@@ -32,39 +32,39 @@ class Side:
 
     @property
     def median(self) -> float:
-        """The value that stands for the side."""
+        """The median of the values, which represents the side."""
         return statistics.median(self.values)
 
     @property
     def lowest(self) -> float:
-        """The least value of a round."""
+        """The smallest value of a round."""
         return min(self.values)
 
     @property
     def highest(self) -> float:
-        """The greatest value of a round."""
+        """The largest value of a round."""
         return max(self.values)
 
     def as_json(self) -> dict[str, Any]:
-        """The values with what is read from them."""
+        """The values with the statistics computed from them."""
         spread = {"median": self.median, "lowest": self.lowest, "highest": self.highest}
         return {"name": self.name, **spread, "values": list(self.values)}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed of one way beside another.
+    """A claim about one implementation relative to another.
 
     Attributes:
         what: The claim's name.
-        ours: The suite's way.
-        other: What it is compared with.
-        unit: Of both sides; of rates (`images / s`) more is better, of everything else less.
+        ours: The suite's implementation.
+        other: The implementation that it is compared with.
+        unit: Unit of both sides; for rates (`images / s`) higher is better, for everything else lower.
         kind: `gain`: ours does the same, and the ratio says how much better. `cost`: ours does more, and the ratio says
             at what cost.
-        sizes: What it was measured on.
-        difference: Where both sides compute the same: by how much their results differ at most, relative to the
-            largest.
+        sizes: Sizes at which it was measured.
+        difference: If both sides compute the same: the largest difference between their results, relative to the
+            largest result.
     """
 
     what: str
@@ -77,7 +77,7 @@ class Claim:
 
     @property
     def ratio(self) -> float:
-        """How many times better ours is; of a cost, how many times what the other side takes."""
+        """How many times better ours is; for a cost, how many times more it takes than the other side."""
         rate = self.unit.endswith("/ s")
         upside_down = rate == (self.kind == "gain")
         above, below = (self.ours, self.other) if upside_down else (self.other, self.ours)
@@ -107,12 +107,12 @@ class Claim:
 
 
 def take_turns(sides: Mapping[str, Callable[[], float]], *, rounds: int, warmup: int = 0) -> dict[str, Side]:
-    """Measure each side once a round, so that none has the machine to itself.
+    """Measure each side once per round, so that changes in the machine's load affect all sides.
 
     Args:
-        sides: What measures itself once, by name: it returns a time, a rate or a size.
-        rounds: Rounds that count.
-        warmup: Rounds before those.
+        sides: Functions that measure a side once, by name; each returns a time, a rate or a size.
+        rounds: Number of rounds that count.
+        warmup: Number of rounds before them.
     """
     values: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(warmup + rounds):
@@ -124,13 +124,13 @@ def take_turns(sides: Mapping[str, Callable[[], float]], *, rounds: int, warmup:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until a GPU has done what it was given."""
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def seconds(step: Callable[[], Any], device: torch.device | None = None) -> float:
-    """Seconds of one step, on a device that works while the program goes on to its end there."""
+    """Seconds of one step, including the asynchronous work of the device."""
     if device is not None:
         synchronize(device)
     start = time.perf_counter()
@@ -141,7 +141,7 @@ def seconds(step: Callable[[], Any], device: torch.device | None = None) -> floa
 
 
 def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
-    """What a measurement was taken on, and when."""
+    """The machine, software and time of a measurement."""
     chosen = torch.device(device)
     versions = {}
     for library in LIBRARIES:
@@ -173,6 +173,6 @@ def processor() -> str:
 
 
 def difference(ours: torch.Tensor, other: torch.Tensor) -> float:
-    """The largest difference of two results, relative to the largest magnitude of the second."""
+    """The largest difference between two results, relative to the largest magnitude of the second."""
     scale = other.detach().abs().max().item()
     return (ours.detach() - other.detach()).abs().max().item() / (scale or 1.0)

@@ -1,4 +1,4 @@
-"""Sums over neighbourhoods as they are usually written: `F.unfold`, multiply, sum. For comparison only."""
+"""Sums over neighbourhoods in their usual form: `F.unfold`, multiply, sum. For comparison only."""
 
 import copy
 from types import MethodType
@@ -36,5 +36,5 @@ def unfolded(network: nn.Module) -> nn.Module:
 
 
 def has_neighbourhoods(network: nn.Module) -> bool:
-    """Whether there is anything in a network to unfold."""
+    """Whether a network has neighbourhoods to unfold."""
     return any(isinstance(module, Neighbourhood) for module in network.modules())

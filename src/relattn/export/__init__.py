@@ -1,4 +1,4 @@
-"""Trained networks as files for other programs: ONNX and `torch.export`, with all that is needed to use them inside."""
+"""Trained networks as files for other programs: ONNX and `torch.export`, with everything needed to use them inside."""
 
 from relattn.export.metadata import read_metadata
 from relattn.export.parity import Difference, ParityError

@@ -1,4 +1,4 @@
-"""The graph of a network, traced by `torch.export`."""
+"""Traces the graph of a network with `torch.export`."""
 
 import copy
 import math
@@ -12,22 +12,22 @@ from torch import Tensor, nn
 from relattn.errors import InputError
 
 SMALLEST = 32
-"""Side of the smallest images that sizes are tried with, in pixels."""
+"""Minimum side in pixels of the images with which sizes are tested."""
 
 
 def other_size(size: tuple[int, int]) -> tuple[int, int]:
-    """A size of other proportions, to try what a network does with it: about half, and odd."""
+    """A size for testing a network, with other proportions: about half as large, with odd sides."""
     height, width = (max(side // 2 + extra, SMALLEST + extra) for side, extra in zip(size, (3, 9), strict=True))
     return height | 1, width | 1
 
 
 def takes_any_size(network: nn.Module, size: tuple[int, int]) -> bool:
-    """Whether a network that maps images to maps of their size also takes images of another size than `size`."""
+    """Whether a network that maps images to maps of their size also accepts images of another size than `size`."""
     with torch.no_grad():
         images = torch.zeros(1, 3, *other_size(size))
         try:
             return bool(network(images).shape[2:] == images.shape[2:])
-        except InputError:  # attention in it has weights for every position
+        except InputError:  # its attention has weights for every position
             return False
 
 
@@ -35,9 +35,9 @@ def trace(network: nn.Module, size: tuple[int, int], *, any_size: bool) -> torch
     """Trace a network for any number of images.
 
     Args:
-        network: In evaluation mode, on the CPU.
+        network: The network, in evaluation mode, on the CPU.
         size: Height and width of the images in pixels.
-        any_size: Whether the graph is to take images of any size, rather than of `size` only.
+        any_size: Whether the graph should accept images of any size, rather than only of `size`.
 
     Raises:
         InputError: If the network cannot be traced.
@@ -50,14 +50,14 @@ def trace(network: nn.Module, size: tuple[int, int], *, any_size: bool) -> torch
         with torch.no_grad():
             program = torch.export.export(plain, (torch.zeros(2, 3, *size),), dynamic_shapes=(dynamic,))
             return program.run_decompositions(pooling()) if any_size else program
-    except Exception as error:  # torch has no common base of what tracing raises
+    except Exception as error:  # torch has no common base class for tracing errors
         raise InputError(f"The network cannot be traced: {type(error).__name__}: {error}") from error
 
 
 def pooling() -> dict[Any, Callable[..., Any]]:
-    """Every operation as torch.export decomposes it, but adaptive pooling as `pool` does.
+    """torch.export's decompositions of all operations, with adaptive pooling replaced by `pool`.
 
-    Its cells are of several sizes, which ONNX knows no operation for unless the size of the image is known.
+    The cells of adaptive pooling differ in size, for which ONNX has no operation unless the image size is known.
     """
     table: dict[Any, Callable[..., Any]] = torch.export.default_decompositions()
     for name in ("adaptive_avg_pool2d", "_adaptive_avg_pool2d"):
@@ -76,7 +76,7 @@ def pool(x: Tensor, output_size: list[int]) -> Tensor:
 
 
 def cell_means(x: Tensor, length: int, cells: int) -> Tensor:
-    """The matrix `(length, cells)` whose columns take the means of cells, with the dtype of `x`."""
+    """The matrix `(length, cells)` whose columns average over cells, with the dtype of `x`."""
     cell = torch.arange(cells, device=x.device)
     start = (cell * length) // cells
     stop = ((cell + 1) * length + cells - 1) // cells
@@ -86,9 +86,9 @@ def cell_means(x: Tensor, length: int, cells: int) -> Tensor:
 
 
 def without_ceil(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """The program with sizes that are rounded up found by integers, as `torch.export.save` knows no `math.ceil`.
+    """Round sizes up with integer arithmetic in a program, because `torch.export.save` does not support `math.ceil`.
 
-    timm's pooling with padding "same" has them, in the shortcuts of some dilated networks.
+    timm's pooling with padding "same" rounds sizes up, in the shortcuts of some dilated networks.
     """
     graph = program.graph
     for node in list(graph.nodes):

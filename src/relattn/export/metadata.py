@@ -1,7 +1,8 @@
-"""What an exported file says of itself, as one JSON object.
+"""The metadata of an exported file, as one JSON object.
 
-In ONNX it is the metadata property `relattn`, which onnxruntime gives as
-`session.get_modelmeta().custom_metadata_map["relattn"]`; in a file of `torch.export` the extra file `relattn.json`.
+In ONNX it is the metadata property `relattn`, which onnxruntime returns as
+`session.get_modelmeta().custom_metadata_map["relattn"]`; in a file of `torch.export` it is the extra file
+`relattn.json`.
 """
 
 import json
@@ -20,8 +21,8 @@ def read_metadata(file: Path | str) -> dict[str, Any]:
     """Read the metadata of a file that `relattn export` wrote; the network in it is not loaded.
 
     Raises:
-        MissingFileError: If there is no such file.
-        InputError: If it is of another kind, or has no such metadata; or it is ONNX, and onnx is not installed.
+        MissingFileError: If the file does not exist.
+        InputError: If the file is of another kind or has no such metadata, or is ONNX and onnx is not installed.
     """
     path = Path(file)
     if not path.is_file():
@@ -34,18 +35,18 @@ def read_metadata(file: Path | str) -> dict[str, Any]:
 
 
 def from_archive(path: Path) -> str | None:
-    """The text in a file of `torch.export`, a zip archive."""
+    """The metadata text in a file of `torch.export`, a zip archive."""
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.endswith(f"extra/{FILE}")]
         return archive.read(names[0]).decode() if names else None
 
 
 def from_onnx(path: Path) -> str | None:
-    """The text in an ONNX file."""
+    """The metadata text in an ONNX file."""
     onnx = required("onnx", "export")
     try:
         model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf's error is of a private class
+    except Exception as error:  # protobuf's error class is private
         raise InputError(f"{path} can be read neither as ONNX nor as a file of torch.export: {error}") from error
     texts: list[str] = [entry.value for entry in model.metadata_props if entry.key == KEY]
     return texts[0] if texts else None

@@ -1,4 +1,4 @@
-"""Whether an exported network computes what the one that it was made of does."""
+"""Checks that an exported network computes the same as the original."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from relattn.errors import InputError
 
 TOLERANCE = 1e-4
-"""Largest difference that is admitted, in units of the largest output, or of 1 where that is smaller."""
+"""Largest allowed difference, in units of the largest output, or of 1 if that output is smaller."""
 
 Runner = Callable[[Tensor], Tensor]
 
@@ -19,24 +19,24 @@ class ParityError(InputError):
 
 
 class Difference(NamedTuple):
-    """How far two networks are apart on one batch."""
+    """The difference between two networks on one batch."""
 
     images: str
-    """What the batch was."""
+    """Description of the batch."""
     shape: tuple[int, ...]
-    """Of the batch."""
+    """Shape of the batch."""
     absolute: float
-    """The largest difference."""
+    """The largest absolute difference."""
     relative: float
-    """The largest difference over the largest output."""
+    """The largest difference divided by the largest output."""
 
     @property
     def agrees(self) -> bool:
-        """Whether the difference is within the tolerance; one that is no number never is."""
+        """Whether the difference is within the tolerance; NaN never is."""
         return self.absolute <= TOLERANCE or self.relative <= TOLERANCE
 
     def __str__(self) -> str:
-        """Say it in a line."""
+        """Describe it in one line."""
         shape = " x ".join(map(str, self.shape))
         return f"{self.images}, {shape}: largest difference {self.absolute:.1e}, relative {self.relative:.1e}"
 
@@ -58,12 +58,12 @@ def difference(images: str, batch: Tensor, found: Tensor, expected: Tensor) -> D
 
 
 def check_parity(runner: Runner, network: nn.Module, batches: Mapping[str, list[Tensor]]) -> list[Difference]:
-    """Run both on batches.
+    """Run both networks on batches and compare their outputs.
 
     Args:
         runner: The exported network.
         network: The original, in evaluation mode.
-        batches: Float32 images `(B, 3, H, W)`, by what they are.
+        batches: Float32 images `(B, 3, H, W)`, by description.
 
     Raises:
         ParityError: If they differ by more than the tolerance.

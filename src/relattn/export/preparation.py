@@ -1,4 +1,4 @@
-"""From an image to what an exported network takes, as the metadata of its file say."""
+"""Converts an image to the input of an exported network, according to the metadata in its file."""
 
 from typing import Any
 
@@ -10,17 +10,17 @@ from relattn.preprocessing import Pixels, Preprocessing
 
 
 def prepare(image: Pixels, metadata: dict[str, Any]) -> NDArray[np.float32]:
-    """Turn an image into one that an exported network takes.
+    """Convert an image to the input of an exported network.
 
     Args:
         image: `(h, w, 3)` uint8 RGB.
-        metadata: What `read_metadata` returned.
+        metadata: The result of `read_metadata`.
 
     Returns:
         `(3, H, W)` float32; `numpy.stack` makes a batch of several.
 
     Raises:
-        InputError: If the image is of another kind, or the metadata have no `preprocessing` that is known.
+        InputError: If the image is of another kind, or the metadata have no known `preprocessing`.
     """
     if "preprocessing" not in metadata:
         raise InputError("The metadata have no 'preprocessing': give all of what read_metadata returned.")

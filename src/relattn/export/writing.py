@@ -1,4 +1,4 @@
-"""Writes a network to a file, and keeps the file only if it computes what the network does."""
+"""Writes a network to a file, and keeps the file only if it computes the same as the network."""
 
 import json
 import logging
@@ -23,38 +23,38 @@ from relattn.publish import publishing
 Format = Literal["onnx", "torch"]
 
 SUFFIXES: dict[str, str] = {"onnx": ".onnx", "torch": ".pt2"}
-"""How the files of each format are called."""
+"""File name suffixes of each format."""
 
 
 def export(
     network: nn.Module,
     file: Path | str,
     *,
-    format: Format,  # as torch and others name it
+    format: Format,  # named as in torch and other packages
     metadata: Mapping[str, Any],
     size: tuple[int, int] | None = None,
     images: Mapping[str, Tensor] | None = None,
 ) -> list[Difference]:
     """Write a network to a file.
 
-    The graph takes `image`, float32 `(B, 3, H, W)`, for any B. H and W are fixed, but for a network that maps images to
-    maps of their size (`metadata["output"]` has the `layout` `NCHW`) and takes any.
+    The graph takes `image`, float32 `(B, 3, H, W)`, for any B. H and W are fixed, unless the network maps images to
+    maps of their size (`metadata["output"]` has the `layout` `NCHW`) and accepts any.
 
     Args:
-        network: In evaluation mode, on the CPU.
-        file: Where to.
+        network: The network, in evaluation mode, on the CPU.
+        file: Path of the file.
         format: `"onnx"`, or `"torch"` for `torch.export`.
-        metadata: What the file says of itself, as `relattn.load(checkpoint).metadata` has it; `input` and `output` are
-            needed, and `input` is completed by what is dynamic.
+        metadata: Metadata for the file, in the form of `relattn.load(checkpoint).metadata`; `input` and `output` are
+            required, and the dynamic dimensions are added to `input`.
         size: Height and width of the images in pixels; None for `metadata["input"]["size"]`.
-        images: Real images to compare on beside random ones: batches `(B, 3, H, W)`, by what they are called.
+        images: Real images for the comparison, in addition to random ones: batches `(B, 3, H, W)`, by name.
 
     Returns:
-        How far the file's network is from the original, of every batch that was compared: one image and three.
+        The difference from the original for every batch that was compared: one image and three.
 
     Raises:
         InputError: If the format is unknown, its packages are not installed, or the network cannot be exported.
-        ParityError: If the file's network computes something else; there is no file then.
+        ParityError: If the file's network computes something else; the file is then removed.
     """
     path = Path(file)
     if format not in get_args(Format):
@@ -79,7 +79,7 @@ def export(
         runner = write(program, beside, described)
         try:
             differences = check_parity(runner, network, batches)
-        except AssertionError as error:  # a condition on sizes that the trace holds
+        except AssertionError as error:  # a condition on sizes in the traced graph
             raise InputError(
                 f"The network as torch {torch.__version__} traces it does not take every size: {error}. A later "
                 f"release may (2.15 does){', or try --format onnx' if format == 'torch' else ''}."
@@ -90,7 +90,7 @@ def export(
 
 
 def check_place(path: Path) -> None:
-    """Make the folder of a file before the long work that it is to hold.
+    """Create the folder of a file before the time-consuming export.
 
     Raises:
         InputError: If nothing can be written there.
@@ -105,7 +105,7 @@ def check_place(path: Path) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Leave out what the exporters warn of: none of it is about the network, and parity is checked."""
+    """Suppress warnings of the exporters: none of them is about the network, and parity is checked."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
@@ -120,7 +120,7 @@ def quiet() -> Iterator[None]:
 
 
 def write_onnx(program: torch.export.ExportedProgram, file: Path, metadata: Mapping[str, Any]) -> Runner:
-    """Write ONNX with the weights in it; returns what runs the file."""
+    """Write ONNX with embedded weights; return a function that runs the file."""
     name = str(metadata["output"]["name"])
     try:
         onnx: Any = torch.onnx.export(
@@ -128,7 +128,7 @@ def write_onnx(program: torch.export.ExportedProgram, file: Path, metadata: Mapp
         )
         onnx.model.metadata_props[KEY] = json.dumps(metadata)
         onnx.save(file, external_data=False)
-    except Exception as error:  # the exporter's own, and those of the packages below it
+    except Exception as error:  # from the exporter, or from packages that it uses
         raise InputError(
             f"The network cannot be written as ONNX ({type(error).__name__}: {error}). Try --format torch."
         ) from error
@@ -144,7 +144,7 @@ def write_onnx(program: torch.export.ExportedProgram, file: Path, metadata: Mapp
 
 
 def write_torch(program: torch.export.ExportedProgram, file: Path, metadata: Mapping[str, Any]) -> Runner:
-    """Write a file of `torch.export`; returns what runs it."""
+    """Write a file of `torch.export`; return a function that runs it."""
     torch.export.save(without_ceil(program), file, extra_files={FILE: json.dumps(metadata)})
     module = torch.export.load(file).module()
 

@@ -1,4 +1,4 @@
-"""Looking at what attention learned."""
+"""Figures that show what attention learned."""
 
 from relattn.figures.capture import capture
 

@@ -1,4 +1,4 @@
-"""Where attention sits in a network, and what it costs there: map sizes, parameters and multiply-accumulates."""
+"""The places of attention in a network, and its costs there: map sizes, parameters and multiply-accumulates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ mpl_figure = Lazy("matplotlib.figure", "suite")
 patches = Lazy("matplotlib.patches", "suite")
 
 PLAIN, ATTENTION = "#8fa3b8", "#d5762c"
-"""Colours of stages and of attention; they differ in lightness too."""
+"""Colours of stages and of attention, which also differ in lightness."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,19 @@ class Part:
     name: str
     attention: bool
     shape: tuple[int, ...]
-    """Channels, height and width of what comes out; nothing if that is no map."""
+    """Channels, height and width of the output; empty if it is not a map."""
     parameters: int
     macs: int
-    """Multiply-accumulates of one image (matrix products and convolutions)."""
+    """Multiply-accumulates per image (matrix products and convolutions)."""
     inside: bool = False
-    """Whether it is attention in the blocks of its stage, not behind them."""
+    """Whether this is attention inside the blocks of its stage, rather than after them."""
 
 
 def parts_of(network: nn.Module, size: tuple[int, int]) -> list[Part]:
-    """Take a network apart, by its stages; all costs add up to the network's.
+    """Split a network into parts by its stages; the costs of the parts add up to those of the network.
 
     Args:
-        network: A network with timm's `feature_info`, or one that holds such a `backbone`; in evaluation mode.
+        network: A network with timm's `feature_info`, or one with such a `backbone`, in evaluation mode.
         size: Height and width of the images, in pixels.
     """
     backbone: Any = getattr(network, "backbone", network)
@@ -75,7 +75,7 @@ def parts_of(network: nn.Module, size: tuple[int, int]) -> list[Part]:
             parts.append(Part(f"{', '.join(kinds)}{many}", True, shapes.get(found[-1], shape), *total, in_blocks))
             for name in found:
                 del attentions[name]
-    for name, module in attentions.items():  # in a head
+    for name, module in attentions.items():  # attention in a head
         parts.append(Part(display_name(module), True, shapes.get(name, ()), count(network, name), macs.get(name, 0)))
     rest = (
         sum(parameter.numel() for parameter in network.parameters()) - sum(part.parameters for part in parts),
@@ -91,9 +91,9 @@ def count(network: nn.Module, name: str) -> int:
 
 
 def measure(network: nn.Module, size: tuple[int, int]) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
-    """Shapes `(C, H, W)` of the outputs of all modules that give maps, and multiply-accumulates of all, by their names.
+    """Output shapes `(C, H, W)` of all modules that return maps, and multiply-accumulates of all modules, by name.
 
-    The network itself is called by the empty name.
+    The network itself has the empty name.
     """
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -124,8 +124,8 @@ def architecture_figure(parts: Sequence[Part], *, title: str, size: tuple[int, i
     """Draw the parts of a network: a row of boxes as high as their maps, and a table with bars below it.
 
     Args:
-        parts: As of `parts_of`.
-        title: The network's.
+        parts: Parts from `parts_of`.
+        title: Title of the network.
         size: Height and width of the images, in pixels.
     """
     figure = mpl_figure.Figure(figsize=(9.4, 2.7 + 0.3 * (len(parts) + 2)), layout="constrained")
@@ -175,7 +175,7 @@ def diagram(ax: "Axes", parts: Sequence[Part], size: tuple[int, int]) -> None:
 
 
 def listing(ax: "Axes", parts: Sequence[Part]) -> None:
-    """Draw the table: a line for each part, and the sum, with bars for the shares."""
+    """Draw the table: a line for each part and one for the sum, with bars for the shares."""
     ax.set_axis_off()
     parameters, macs = sum(part.parameters for part in parts), sum(part.macs for part in parts)
     rows = [*parts, Part("whole network", False, (), parameters, macs)]
@@ -209,5 +209,5 @@ def listing(ax: "Axes", parts: Sequence[Part]) -> None:
 
 
 def amount(macs: int) -> str:
-    """Multiply-accumulates in millions, or in thousands where that would be nothing."""
+    """Multiply-accumulates in millions, or in thousands if they would round to 0 millions."""
     return f"{macs / 1e6:,.1f} M" if macs >= 5e4 or not macs else f"{macs / 1e3:,.1f} k"

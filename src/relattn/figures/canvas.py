@@ -1,7 +1,8 @@
-"""What the figures share: a grid of pictures, maps over or beside an image, and colour bars.
+"""Shared parts of the figures: a grid of pictures, maps over or beside an image, and colour bars.
 
-Colour maps are perceptually uniform and tell apart for colour-blind readers: one for masks and weights, one that is
-white at 0 for values with a sign. Maps of few positions are drawn as rectangles, which stay sharp in a PDF at any size.
+Colour maps are perceptually uniform and distinguishable for colour-blind readers: one for masks and weights, and one
+that is white at 0 for signed values. Maps with few positions are drawn as rectangles, which stay sharp in a PDF at any
+size.
 """
 
 import math
@@ -33,27 +34,27 @@ SEQUENTIAL, SIGNED = "viridis", "RdBu_r"
 INK, FAINT, TARGET = "#1c1f24", "#646a73", "#e8432e"
 """Colours of text, of notes, and of marked positions."""
 SMALL = SIZE - 1
-"""Size of the font of notes, in points."""
+"""Font size of notes, in points."""
 SIDE = 1.65
-"""Side of a square picture, in inches; others have its area."""
+"""Side of a square picture, in inches; other pictures have the same area."""
 LEAST = 1.15
-"""Least width of a picture, in inches, which a title needs; less where the width of the figure is chosen."""
+"""Minimum width of a picture, in inches, so that a title fits; not used if the width of the figure is chosen."""
 NARROWEST = 0.3
-"""Least width of a picture, in inches, where the width of the figure is chosen."""
+"""Minimum width of a picture, in inches, if the width of the figure is chosen."""
 AROUND, GAP = 0.9, 0.08
-"""Inches beside all pictures of a line, for labels and bars, and between two pictures."""
+"""Inches next to all pictures of a line, for labels and bars, and between two pictures."""
 GLYPH = 0.075
-"""Width of a character, in inches, at the usual size of the font."""
+"""Width of a character, in inches, at the default font size."""
 DPI = 160
-"""Pixels to the inch."""
+"""Pixels per inch."""
 MOST = 8
-"""Images of one figure."""
+"""Maximum number of images in a figure."""
 RECTANGLES = 1024
-"""Positions of a map that is drawn as rectangles, at most; others are pictures."""
+"""Maximum number of positions in a map that is drawn as rectangles; larger maps are drawn as pictures."""
 OPACITY = 0.6
-"""Of a map over its image."""
+"""Opacity of a map over its image."""
 LEAST_SPAN, FLAT = 0.05, 0.01
-"""Colours span at least this part of the largest value; maps that vary by less than the second part of it are flat."""
+"""Minimum span of a colour map, and variation below which a map counts as flat, both relative to the largest value."""
 
 
 def check_count(images: int) -> None:
@@ -63,12 +64,12 @@ def check_count(images: int) -> None:
 
 
 class Grid:
-    """A figure of rows and columns of pictures, whose rows may stand in blocks side by side.
+    """A figure of rows and columns of pictures, whose rows may be split into blocks side by side.
 
     Attributes:
         figure: The figure.
-        axes: (rows, columns), without ticks and frames.
-        style: How it looks.
+        axes: `(rows, columns)` axes, without ticks and frames.
+        style: Style of the figure.
         blocks: The rows of each block, from top to bottom.
     """
 
@@ -85,21 +86,21 @@ class Grid:
         side: float = SIDE,
         group: int = 1,
     ) -> None:
-        """Make the figure.
+        """Create the figure.
 
         Args:
-            rows: Rows.
-            columns: Columns.
+            rows: Number of rows.
+            columns: Number of columns.
             aspect: Width over height of a picture.
             title: The line above.
-            style: How it looks.
+            style: Style of the figure.
             note: A paragraph below.
-            lines: Of text at the pictures of each row.
-            side: Of a square picture, in inches; others have its area.
-            group: Rows of one image, which stay together.
+            lines: Lines of text next to the pictures of each row.
+            side: Side of a square picture, in inches; other pictures have the same area.
+            group: Number of rows of one image, which stay together.
 
         Raises:
-            InputError: If pictures would be too narrow in the width that is chosen.
+            InputError: If pictures would be too narrow at the chosen width.
         """
         self.style = style
         images = rows // group
@@ -147,21 +148,21 @@ class Grid:
             self.figure.supxlabel(note, fontsize=style.small, color=FAINT, parse_math=False)
 
     def head(self, column: int, text: str) -> None:
-        """Write a column's title over every block, broken where it is wider than its pictures."""
+        """Write a column's title above every block, wrapped if it is wider than its pictures."""
         wrapped = self.wrapped(text)
         for block in self.blocks:
             self.axes[block[0], column].set_title(wrapped, fontsize=self.style.size, color=INK, parse_math=False)
 
     def wrapped(self, text: str) -> str:
-        """A text broken where it is wider than a picture."""
+        """Wrap a text if it is wider than a picture."""
         return textwrap.fill(text, max(int(self.width / (GLYPH * self.style.scale)), 6))
 
     def label(self, row: int, text: str, column: int = 0) -> None:
-        """Write a row's name at the left of one of its pictures."""
+        """Write a row's name to the left of one of its pictures."""
         self.axes[row, column].set_ylabel(text, fontsize=self.style.size, color=INK, parse_math=False)
 
     def below(self, row: int, column: int, *texts: str) -> None:
-        """Write what is not empty of some lines below a picture."""
+        """Write the non-empty texts below a picture, one per line."""
         text = "\n".join(self.wrapped(text) for text in texts if text)
         self.axes[row, column].set_xlabel(text, fontsize=self.style.small, color=FAINT, parse_math=False)
 
@@ -172,12 +173,12 @@ class Grid:
             bar(self.figure, shown, axes, beside=False, style=self.style, width=self.width)
 
     def bar_beside(self, axes: "Sequence[Axes]", shown: "ScalarMappable") -> None:
-        """Draw a colour bar at the right of some pictures."""
+        """Draw a colour bar to the right of some pictures."""
         bar(self.figure, shown, axes, beside=True, style=self.style)
 
 
 def bare(ax: "Axes") -> None:
-    """Take ticks and frame away."""
+    """Remove ticks and frame."""
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
@@ -185,7 +186,7 @@ def bare(ax: "Axes") -> None:
 
 
 def show_image(ax: "Axes", pixels: Pixels) -> None:
-    """Show an image (H, W, 3)."""
+    """Show an image `(H, W, 3)`."""
     ax.imshow(pixels, interpolation="nearest")
 
 
@@ -198,15 +199,15 @@ def show_map(
     cmap: str = SEQUENTIAL,
     over: bool = False,
 ) -> "ScalarMappable":
-    """Show a map as large as its image, a position as an even area.
+    """Show a map at the size of its image, each position as an area of one colour.
 
     Args:
-        ax: Where.
-        values: (h, w).
-        limits: Values of the ends of the colour map.
-        image: (H, W, 3).
-        cmap: The colour map.
-        over: Whether the image shines through, in grey.
+        ax: Axes to draw on.
+        values: `(h, w)`.
+        limits: Values at the ends of the colour map.
+        image: `(H, W, 3)`.
+        cmap: Name of the colour map.
+        over: Whether the image is visible behind the map, in grey.
     """
     height, width = image.shape[:2]
     low, high = limits
@@ -217,7 +218,7 @@ def show_map(
             for side, count in zip((width, height), found.shape[::-1], strict=True)
         )
         ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), aspect="equal")
-        # Edges of the areas' own colours close the gaps that viewers of PDF draw between areas.
+        # Edges in the colours of the areas close the gaps that PDF viewers draw between areas.
         return ax.pcolormesh(
             across, down, found, cmap=cmap, vmin=low, vmax=high, edgecolors="face", linewidth=0.35, antialiased=False
         )
@@ -229,7 +230,7 @@ def show_map(
 
 
 def limits_of(values: "Tensor") -> tuple[float, float]:
-    """Ends of a colour map: the smallest and the largest value, and not so near to each other that noise fills it."""
+    """Ends of a colour map: the smallest and the largest value, kept far enough apart that noise does not fill it."""
     finite = values[values.isfinite()]
     if not finite.numel():
         return 0.0, 1.0
@@ -242,7 +243,7 @@ def limits_of(values: "Tensor") -> tuple[float, float]:
 
 
 def flatness(values: "Tensor") -> str:
-    """What must be said of a map in which nothing is to be seen: that it is flat, or has no numbers; else nothing."""
+    """Remark on a map that shows nothing: that it is flat, or contains NaN; empty for other maps."""
     if not bool(values.isfinite().all()):
         return "not finite"
     low, high = float(values.min()), float(values.max())
@@ -259,15 +260,15 @@ def bar(
     style: Style,
     width: float = math.inf,
 ) -> None:
-    """Draw a colour bar with its numbers, below axes of a width in inches or at their right."""
+    """Draw a colour bar with its numbers, below axes of a total width in inches or to their right."""
     low, high = shown.get_clim()
-    opaque = colour_maps.ScalarMappable(shown.norm, shown.cmap)  # what is shown may let an image through
+    opaque = colour_maps.ScalarMappable(shown.norm, shown.cmap)  # the shown map may be partly transparent
     tall = len({ax.get_subplotspec().rowspan.start for ax in axes}) if beside else 1  # type: ignore[union-attr]
     where = {"location": "right", "aspect": 14 * tall} if beside else {"location": "bottom", "aspect": 12}
     drawn = figure.colorbar(opaque, ax=list(axes), pad=0.02, shrink=0.9, **where)  # type: ignore[arg-type]
     ticks = [low, (low + high) / 2, high] if beside else [low, high]
     labels = [number(tick, high - low) for tick in ticks]
-    for fewer in (10, 100):  # as few digits as must be to stand beside each other
+    for fewer in (10, 100):  # as few digits as needed to fit next to each other
         if sum(text_width(text, style.small) for text in labels) / 72 > width - GAP:
             labels = [number(tick, fewer * (high - low)) for tick in ticks]
     drawn.set_ticks(ticks, labels=labels)
@@ -280,7 +281,7 @@ def bar(
 
 
 def number(value: float, span: float) -> str:
-    """A number with as many digits as a range of `span` needs."""
+    """A number with as many digits as a range of `span` requires."""
     if value and (abs(value) >= 1e4 or span < 1e-3):
         return f"{value:.1e}"
     digits = max(0, 2 - math.floor(math.log10(span))) if span > 0 else 2

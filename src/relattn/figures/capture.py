@@ -1,4 +1,4 @@
-"""Collect the maps that attention modules record, from any network."""
+"""Collects the maps that attention modules record, from any network."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +10,12 @@ from relattn.attention import Attention
 
 @contextmanager
 def capture(model: nn.Module) -> Iterator[dict[str, dict[str, Tensor]]]:
-    """Record the maps of every attention module in `model` while the context lasts.
+    """Record the maps of every attention module in `model` within this context.
 
     Yields:
-        Maps by module name and map name, for example `maps["attention.stage1"]["spatial"]` `(B, 1, H, W)`: those of
-        the last forward pass, detached, on the device of the model. They stay after the context; nothing else does.
+        Maps by module name and map name, for example `maps["attention.stage1"]["spatial"]` `(B, 1, H, W)`, from the
+        last forward pass, detached, on the device of the model. They remain available after the context; nothing else
+        does.
 
     Examples:
         >>> with torch.no_grad(), capture(model) as maps:

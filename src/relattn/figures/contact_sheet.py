@@ -1,7 +1,7 @@
-"""Contact sheets: a query at the left of its row, and the nearest gallery images with what is known of them.
+"""Contact sheets: each row has a query on the left and its nearest gallery images, with what is known about them.
 
-A sheet holds a hundred images, for which matplotlib's layout takes many seconds, so positions are computed here: all is
-drawn on one axes that covers the figure and counts in pixels from the upper left corner.
+A sheet contains a hundred images, for which matplotlib's layout would take many seconds. So positions are computed
+here, and everything is drawn on a single axes that covers the figure and counts pixels from the upper left corner.
 """
 
 import math
@@ -24,50 +24,50 @@ mpl_lines = Lazy("matplotlib.lines", "suite")
 patches = Lazy("matplotlib.patches", "suite")
 
 Box = tuple[int, int, int, int]
-"""Left, top, right and bottom, in pixels; right and bottom are outside."""
+"""Left, top, right and bottom, in pixels; right and bottom are exclusive."""
 
 SAME, OTHER, UNKNOWN, QUERY = "#1f9d57", "#b8201d", "#969ba3", "#30353e"
-"""Colours of the frames; SAME and OTHER differ in lightness too, and a check mark or a cross says it again."""
+"""Colours of the frames; SAME and OTHER also differ in lightness, and by a check mark or a cross."""
 PAPER, INK, FAINT, RULE, EMPTY = "#ffffff", "#1c1f24", "#646a73", "#dee1e5", "#f0f1f3"
 
 DPI = 128
-"""Pixels of an inch; sizes in inches are exact, as it is a power of two."""
+"""Pixels per inch; sizes in inches are exact because it is a power of two."""
 HEIGHT = 240
 """Height of an image, in pixels."""
 FRAME, MAT = 5, 2
-"""Widths of a frame, and of the white between it and the image."""
+"""Width of a frame, and of the white space between it and the image, in pixels."""
 MARGIN, GAP, ASIDE = 36, 18, 42
-"""Around the sheet, between columns, and between the query and its results."""
+"""Space around the sheet, between columns, and between the query and its results, in pixels."""
 LEADING, TEXT, NOTE, TITLE = 19, 12, 13, 22
-"""Height of a line, and sizes of fonts, in pixels."""
+"""Line height and font sizes, in pixels."""
 BADGE = 14
-"""Diameter of a mark."""
+"""Diameter of a mark, in pixels."""
 CAPTION = 2 * LEADING + 8
 LEAST = 168
-"""Least width of a column, which a caption needs: `0002_c1s1_000451_03.jpg`."""
+"""Minimum width of a column in pixels, so that a caption fits: `0002_c1s1_000451_03.jpg`."""
 WIDEST = 1000
-"""A title or note that is longer is shortened, unless the rows are as wide."""
+"""Maximum width in pixels of a title or note, unless the rows are wider; a longer one is shortened."""
 
 STROKES = {
     True: [[(0.26, 0.53), (0.43, 0.7), (0.75, 0.33)]],
     False: [[(0.33, 0.33), (0.67, 0.67)], [(0.33, 0.67), (0.67, 0.33)]],
     None: [[(0.28, 0.5), (0.72, 0.5)]],
 }
-"""Lines of a mark, in parts of its diameter: a check mark (same identity), a cross (another), a dash (not known)."""
+"""Lines of a mark, as fractions of its diameter: a check mark (same identity), a cross (another), a dash (unknown)."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """An image with what is written below it."""
+    """An image with its caption."""
 
     image: Image.Image | None
-    """None where there is none to show; a grey area stands for it."""
+    """The image; None shows a grey area instead."""
     name: str
-    """Shortened in the middle if it is too long."""
+    """Caption, shortened in the middle if it is too long."""
     note: str = ""
     """A second line."""
     same: bool | None = None
-    """Whether it shows the query's identity; None where that is not known, and for queries."""
+    """Whether it shows the query's identity; None if unknown, and for queries."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +82,17 @@ class Row:
 class Layout:
     """Positions of everything on a sheet.
 
-    Results that do not fit beside their query go on below the first ones.
+    Results that do not fit next to their query continue below the first ones.
     """
 
     lines: Sequence[int]
-    """Lines of results of each row, at least 1."""
+    """Number of lines of results in each row, at least 1."""
     columns: int
-    """Results in a line."""
+    """Number of results in a line."""
     size: tuple[int, int]
     """Height and width of an image, in pixels."""
     top: int
-    """Upper edge of the first row, below the header."""
+    """Top of the first row, below the header."""
 
     @property
     def column(self) -> int:
@@ -106,7 +106,7 @@ class Layout:
 
     @property
     def width(self) -> int:
-        """Width of the rows, with the margins."""
+        """Width of the rows, including the margins."""
         return 2 * MARGIN + self.column + ASIDE + self.columns * (self.column + GAP) - GAP
 
     @property
@@ -115,15 +115,15 @@ class Layout:
         return self.row_top(len(self.lines)) + MARGIN - 2 * GAP
 
     def row_top(self, row: int) -> int:
-        """Upper edge of a row; for the number of rows, that of the next one."""
+        """Top of a row; for an index equal to the number of rows, the end of the last row."""
         return self.top + sum(count * (self.line + GAP) + GAP for count in self.lines[:row])
 
     def query(self, row: int) -> Box:
-        """The frame of a row's query, its width included."""
+        """The frame of a row's query, including the frame's width."""
         return self.frame(MARGIN, self.row_top(row))
 
     def result(self, row: int, index: int) -> Box:
-        """The frame of a row's result, counted from 0."""
+        """The frame of a row's result, by index from 0."""
         line, column = divmod(index, self.columns)
         left = MARGIN + self.column + ASIDE + column * (self.column + GAP)
         return self.frame(left, self.row_top(row) + line * (self.line + GAP))
@@ -148,11 +148,11 @@ def contact_sheet(
         rows: Queries from top to bottom.
         title: The first line of the sheet.
         note: A line below it.
-        columns: Results in a line.
-        aspect: Width over height of the area that each image is fitted into; by default the images' median.
+        columns: Number of results in a line.
+        aspect: Width over height of the area that each image is fitted into; by default the median of the images.
 
     Returns:
-        A figure with 128 pixels to the inch, on white.
+        A figure with 128 pixels per inch, on white.
     """
     positions = layout(rows, columns, aspect)
     known = all(tile.same is not None for row in rows for tile in row.results)
@@ -191,7 +191,7 @@ def contact_sheet(
 
 
 def layout(rows: Sequence[Row], columns: int = 10, aspect: float | None = None) -> Layout:
-    """Positions of what `contact_sheet` draws for the same arguments."""
+    """Positions of what `contact_sheet` draws with the same arguments."""
     images = [tile.image for row in rows for tile in (row.query, *row.results) if tile.image is not None]
     if aspect is None:
         aspect = median(image.width / image.height for image in images) if images else 0.5
@@ -202,7 +202,7 @@ def layout(rows: Sequence[Row], columns: int = 10, aspect: float | None = None) 
 
 
 def blank(width: int, height: int) -> "Axes":
-    """Axes that cover a figure of this size, and count in pixels from the upper left corner."""
+    """Axes that cover a figure of this size and count pixels from the upper left corner."""
     figure = mpl_figure.Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set_axis_off()
@@ -214,12 +214,12 @@ def draw_tile(ax: "Axes", box: Box, column: int, tile: Tile, colour: str, *, mar
     """Draw an image in its frame, with its caption below it.
 
     Args:
-        ax: As of `blank`.
-        box: The frame, its width included.
+        ax: Axes from `blank`.
+        box: The frame, including its width.
         column: Width of the column.
-        tile: What to draw.
-        colour: Of the frame.
-        marked: Whether a mark beside the note says what the frame's colour does.
+        tile: The image and caption to draw.
+        colour: Colour of the frame.
+        marked: Whether a mark next to the note repeats the meaning of the frame's colour.
     """
     left, top, right, bottom = box
     inset = FRAME + MAT
@@ -240,14 +240,14 @@ def draw_tile(ax: "Axes", box: Box, column: int, tile: Tile, colour: str, *, mar
 
 
 def paste(ax: "Axes", box: Box, image: Image.Image) -> None:
-    """Show an image in the middle of a box, as large as fits in."""
+    """Show an image in the middle of a box, as large as it fits."""
     width, height = box[2] - box[0], box[3] - box[1]
     scale = min(width / image.width, height / image.height)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     left, top = box[0] + (width - size[0]) // 2, box[1] + (height - size[1]) // 2
     shown = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
     extent = (left, left + size[0], top + size[1], top)
-    # It has its final size already: matplotlib neither resamples it nor merges it with others in a PDF.
+    # It already has its final size, so matplotlib neither resamples it nor merges it with others in a PDF.
     ax.imshow(shown, extent=extent, origin="upper", aspect="auto", interpolation="none", zorder=1.5)  # above areas
 
 
@@ -258,7 +258,7 @@ def fill(ax: "Axes", box: Box, colour: str) -> None:
 
 
 def mark(ax: "Axes", left: int, top: int, same: bool | None) -> None:
-    """Draw a disc with a check mark (same), a cross (not the same) or a dash (not known)."""
+    """Draw a disc with a check mark (same), a cross (not the same) or a dash (unknown)."""
     colour = UNKNOWN if same is None else SAME if same else OTHER
     ax.add_artist(patches.Circle((left + BADGE / 2, top + BADGE / 2), BADGE / 2, facecolor=colour, linewidth=0))
     for stroke in STROKES[same]:
@@ -269,7 +269,7 @@ def mark(ax: "Axes", left: int, top: int, same: bool | None) -> None:
 def write(
     ax: "Axes", x: int, baseline: int, text: str, *, size: int = TEXT, colour: str = INK, align: str = "left"
 ) -> None:
-    """Write a line of text as it is: a `$` in the name of a file begins no formula."""
+    """Write a line of text literally: a `$` in a file name does not start a formula."""
     ax.text(
         x, baseline, text, fontsize=size * 72 / DPI, color=colour, ha=align, va="baseline", family=FONT,
         parse_math=False,

@@ -1,4 +1,4 @@
-"""Figures as files: PNG and PDF, trimmed to what is drawn or of an exact width, whole or not at all."""
+"""Writes figures to PNG and PDF files atomically, trimmed to their content or with an exact width."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -22,7 +22,7 @@ patches = Lazy("matplotlib.patches", "suite")
 transforms = Lazy("matplotlib.transforms", "suite")
 
 PAPER_DPI = 300
-"""Pixels to the inch of a figure whose width is chosen, which a paper prints."""
+"""Pixels per inch of a figure with a chosen width, meant for print in a paper."""
 PAD = 0.12
 """Inches around a figure."""
 
@@ -32,17 +32,17 @@ WRITING = Lock()
 def save(
     figure: "Figure", folder: Path, name: str, formats: Sequence[str] = ("png", "pdf"), *, width: float | None = None
 ) -> list[Path]:
-    """Write a figure as `<name>.png` and `<name>.pdf` into a folder, which is made; return the files.
+    """Write a figure as `<name>.png` and `<name>.pdf` into a folder, which is created if necessary; return the files.
 
     Args:
         figure: The figure.
-        folder: Where.
-        name: Of the files.
-        formats: Endings of the files.
-        width: Inches that it has exactly; None to trim it to what is drawn.
+        folder: The folder.
+        name: Name of the files without suffix.
+        formats: Suffixes of the files.
+        width: Exact width in inches; None to trim the figure to its content.
 
     Raises:
-        InputError: If nothing can be written there; what was there stays.
+        InputError: If nothing can be written there; existing files stay unchanged.
     """
     files = [folder / f"{name}.{suffix}" for suffix in formats]
     for file in files:
@@ -51,14 +51,14 @@ def save(
 
 
 def write(figure: "Figure", file: Path, width: float | None = None) -> None:
-    """Write a figure in the format that the file's name ends in; the fonts of a PDF are embedded, as TrueType."""
+    """Write a figure in the format of the file's suffix; fonts are embedded in a PDF as TrueType."""
     options = output_options(figure, width)
     suffix = file.suffix.removeprefix(".")
     if suffix == "pdf":
-        options["metadata"] = {"CreationDate": None}  # without the date, the same figure is the same file
+        options["metadata"] = {"CreationDate": None}  # without the date, the same figure gives the same file
     if suffix == "png":
-        options["pil_kwargs"] = {"compress_level": 4}  # a quarter faster than 6 for 5 % more bytes
-    # The kind of fonts is a global setting of matplotlib: one thread at a time changes it.
+        options["pil_kwargs"] = {"compress_level": 4}  # a quarter faster than 6, and 5 % larger
+    # The font type is a global setting of matplotlib, so only one thread at a time may change it.
     with publishing(file) as stream, WRITING, mpl.rc_context({"pdf.fonttype": 42}):
         figure.savefig(stream, format=suffix, **options)
 
@@ -71,19 +71,19 @@ def as_image(figure: "Figure") -> Image.Image:
 
 
 def output_options(figure: "Figure", width: float | None = None) -> dict[str, Any]:
-    """Resolution and edges of files: what matplotlib laid out is trimmed, what was laid out in pixels is kept."""
+    """Resolution and margins of files: figures laid out by matplotlib are trimmed, those laid out in pixels are not."""
     if figure.get_layout_engine() is None:
         return {"dpi": figure.get_dpi()}
     if width is None:
         return {"dpi": DPI, "bbox_inches": "tight", "pad_inches": PAD}
-    figure.draw_without_rendering()  # which lays it out
+    figure.draw_without_rendering()  # this computes the layout
     drawn = figure.get_tightbbox()
     box = transforms.Bbox.from_extents(0, drawn.y0 - PAD / 2, width, drawn.y1 + PAD / 2)
     return {"dpi": PAPER_DPI, "bbox_inches": box}
 
 
 def scale_to(figure: "Figure", width: float) -> None:
-    """Bring a figure whose text has its place to a width in inches, its text and lines with it."""
+    """Scale a figure with a fixed layout, including its text and lines, to a width in inches."""
     factor = width / figure.get_figwidth()
     figure.set_size_inches(width, factor * figure.get_figheight())
     if figure.get_layout_engine() is None:

@@ -1,4 +1,4 @@
-"""Where in an image the evidence for a class lies: Grad-CAM, as in Zhang et al., CVPR 2020, Fig. 5.
+"""The evidence for a class in an image: Grad-CAM, as in Zhang et al., CVPR 2020, Fig. 5.
 
 Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", ICCV 2017:
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NOTHING = "no evidence"
-"""Of a map that is 0 everywhere."""
+"""Remark on a map that is 0 everywhere."""
 
 
 def grad_cam(
@@ -31,24 +31,25 @@ def grad_cam(
     """The map of Eq. (2), divided by its largest value.
 
     Args:
-        score: Maps images (B, 3, H, W) to the scores (B,) of their classes, each of its own image alone, as a network
-            in evaluation mode does.
-        layer: The part of the network whose output (B, K, h, w) is explained; with attention behind it, the attended.
-        images: (B, 3, H, W).
-        view: How what the layer gives is seen as a map (B, K, h, w); None where it is one.
+        score: Function from images `(B, 3, H, W)` to the scores `(B,)` of their classes, each of which must depend only
+            on its own image, as for a network in evaluation mode.
+        layer: The part of the network whose output `(B, K, h, w)` is explained; if attention follows it, the attended
+            output.
+        images: `(B, 3, H, W)`.
+        view: How to view the layer's output as a map `(B, K, h, w)`; None if it is one.
 
     Returns:
-        (B, h, w) in [0, 1]; 0 everywhere for an image in which nothing speaks for the class.
+        `(B, h, w)` in [0, 1]; 0 everywhere for an image without evidence for the class.
 
     Raises:
-        InputError: If the layer gives no map, or the score does not depend on it.
+        InputError: If the layer does not return a map, or the score does not depend on it.
     """
     kept: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
         kept.append(output if view is None or view.index is None else output[view.index])
 
-    handle = layer.register_forward_hook(keep)  # the last hook: it sees what attention has made of the output
+    handle = layer.register_forward_hook(keep)  # the last hook, which sees the output after attention
     try:
         with torch.enable_grad():
             scores = score(images.detach().clone().requires_grad_())
@@ -77,13 +78,13 @@ def grad_cam_figure(
     *,
     style: Style | None = None,
 ) -> "Figure":
-    """Draw images with the maps of networks, side by side; an image in which nothing speaks for the class says so.
+    """Draw images with the maps of networks, side by side; a remark marks images without evidence for the class.
 
     Args:
-        pixels: B images (H, W, 3).
-        cams: For each network, by its title, (B, h, w), as of `grad_cam`.
-        classes: For each network, what its maps are evidence for, B texts.
-        style: How the figure looks; by default maps lie over their image.
+        pixels: B images `(H, W, 3)`.
+        cams: For each network, by its title, the maps `(B, h, w)` from `grad_cam`.
+        classes: For each network, the class that each of its B maps is evidence for.
+        style: Style of the figure; by default maps are drawn over their image.
     """
     check_count(len(pixels))
     style = style or Style()
@@ -107,7 +108,7 @@ def grad_cam_figure(
             grid.below(row, column, classes[network][row], text)
             over = style.over is not False
             cam = smooth(maps[row], image.shape[:2])
-            if text == NOTHING and over:  # a veil of the lowest colour would look like a map
+            if text == NOTHING and over:  # a uniform layer in the lowest colour would look like a map
                 show_image(ax, image.mean(axis=2, keepdims=True).repeat(3, axis=2).astype(image.dtype))
             else:
                 shown = show_map(ax, cam, (0, 1), image, over=over)
@@ -120,11 +121,11 @@ def grad_cam_figure(
 
 
 def remark(cam: Tensor) -> str:
-    """What must be said of a map in which nothing is to be seen."""
+    """Remark on a map that shows nothing."""
     return NOTHING if not cam.any() else flatness(cam)
 
 
 def smooth(cam: Tensor, size: tuple[int, int]) -> Tensor:
-    """A map (h, w) at the size of its image, bilinear, as Grad-CAM is drawn."""
+    """Resize a map `(h, w)` to the size of its image, bilinearly, as usual for Grad-CAM."""
     resized: Tensor = nn.functional.interpolate(cam[None, None].float(), size=size, mode="bilinear")
     return resized[0, 0]

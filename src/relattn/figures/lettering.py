@@ -1,4 +1,4 @@
-"""Text of figures that must fit: measured, shortened in the middle, in characters that the font has."""
+"""Text of figures with limited space: measured, shortened in the middle, in characters that the font has."""
 
 import unicodedata
 from functools import cache
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.ft2font import FT2Font
 
 FONT = "DejaVu Sans"
-"""Comes with matplotlib, so it is on every machine: Latin, Greek, Cyrillic, Arabic, many symbols, no Chinese."""
+"""The font that comes with matplotlib and is always available: Latin, Greek, Cyrillic, Arabic, symbols, no Chinese."""
 
 
 def text_width(text: str, size: float) -> float:
@@ -22,7 +22,7 @@ def text_width(text: str, size: float) -> float:
 
 
 def legible(text: str) -> str:
-    """The text in characters that the font has: letters without their accents, and `?` where that does not help."""
+    """The text in characters that the font has: letters without their accents, or else `?`."""
     plain = []
     for character in unicodedata.normalize("NFC", text):
         base = character if has_glyph(character) else unicodedata.normalize("NFKD", character)[0]
@@ -31,11 +31,11 @@ def legible(text: str) -> str:
 
 
 def shortened(text: str, width: float, size: float) -> str:
-    """The text, its middle replaced by an ellipsis if it is wider than `width`, which has the unit of `size`."""
+    """The text, with its middle replaced by an ellipsis if it is wider than `width`, given in the unit of `size`."""
     text = legible(text)
     if text_width(text, size) <= width:
         return text
-    fits, too_many = 0, len(text)  # characters beside the ellipsis
+    fits, too_many = 0, len(text)  # numbers of characters besides the ellipsis
     while too_many - fits > 1:
         kept = (fits + too_many) // 2
         if text_width(without_middle(text, kept), size) <= width:
@@ -57,7 +57,7 @@ def has_glyph(character: str) -> bool:
 
 
 def loaded() -> "FT2Font":
-    """The font; matplotlib keeps one for each thread."""
+    """The font; matplotlib needs one per thread."""
     manager = required("matplotlib.font_manager", "suite")
     font: FT2Font = manager.get_font(manager.findfont(FONT))
     return font

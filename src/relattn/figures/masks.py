@@ -22,16 +22,16 @@ def spatial_masks(network: nn.Module, forward: Callable[[], object], *, module: 
     """The spatial masks of a network.
 
     Args:
-        network: In evaluation mode.
-        forward: Runs it on the images, B of them.
+        network: The network, in evaluation mode.
+        forward: Function that runs the network on B images.
         module: A module's name or title, or a stage such as `stage 3`; by default all modules.
 
     Returns:
-        By the modules' names, in the order of the network, (B, 1, h, w) each; of more than eight modules the last of
-        each stage.
+        Masks `(B, 1, h, w)` by module name, in the order of the network; if there are more than eight modules, only the
+        last one of each stage.
 
     Raises:
-        InputError: If no module has one, or not that one.
+        InputError: If no module has a spatial mask, or the given one has none.
     """
     with torch.no_grad(), capture(network) as maps:
         forward()
@@ -50,12 +50,12 @@ def spatial_masks(network: nn.Module, forward: Callable[[], object], *, module: 
 def masks_figure(
     pixels: Sequence[Pixels], masks: Mapping[str, Mapping[str, Tensor]], *, style: Style | None = None
 ) -> "Figure":
-    """Draw images with the masks of one network or several, each column with a colour scale of its own.
+    """Draw images with the masks of one or several networks, each column with its own colour scale.
 
     Args:
-        pixels: B images (H, W, 3), as the networks see them.
-        masks: For each network, by its title, its masks (B, 1, h, w), as of `spatial_masks`.
-        style: How the figure looks; by default masks stand beside their image.
+        pixels: B images `(H, W, 3)`, as the networks see them.
+        masks: For each network, by its title, its masks `(B, 1, h, w)` from `spatial_masks`.
+        style: Style of the figure; by default maps are drawn beside their image.
     """
     check_count(len(pixels))
     style = style or Style()

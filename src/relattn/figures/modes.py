@@ -1,8 +1,8 @@
-"""What the heads of StRA do: "Structure-Regularized Attention Networks", Fig. 4 and section 6.
+"""The heads of StRA: "Structure-Regularized Attention Networks", Fig. 4 and section 6.
 
-For each head g its mean absolute activation after local attention, its mode coefficients r_ig (Eq. 5), and its mean
-absolute activation at the module's output. The paper's first volume is of a network with local attention alone; give
-such a network (`stra_local`) beside to have that. How much the heads differ is measured by `spread`.
+For each head g, the figure shows its mean absolute activation after local attention, its mode coefficients r_ig (Eq.
+5), and its mean absolute activation at the module's output. The paper's first volume is from a network with local
+attention only; add such a network (`stra_local`) for comparison to get it. `spread` measures how much the heads differ.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,18 +26,18 @@ KINDS = {"local": "local\nattention", "gates": "mode\ncoefficients", "output": "
 
 
 def modes(network: nn.Module, forward: Callable[[], object], *, module: str | None = None) -> dict[str, Tensor]:
-    """The maps of a StRA module's heads: `local`, `gates` (unless it has local attention alone) and `output`.
+    """The maps of a StRA module's heads: `local`, `gates` (unless it has only local attention) and `output`.
 
     Args:
-        network: In evaluation mode.
-        forward: Runs it on the images, B of them.
-        module: The module's name or title, or a stage, of which the last one is taken; by default the network's last.
+        network: The network, in evaluation mode.
+        forward: Function that runs the network on B images.
+        module: The module's name or title, or a stage, whose last module is used; by default the network's last module.
 
     Returns:
-        (B, G, h, w) each.
+        `(B, G, h, w)` each.
 
     Raises:
-        InputError: If there is no StRA, or not that one.
+        InputError: If there is no StRA, or the given module is not one.
     """
     names = [name for name, one in modules_of(network).items() if isinstance(one, StRA)]
     if not names:
@@ -52,7 +52,7 @@ def modes(network: nn.Module, forward: Callable[[], object], *, module: str | No
 
 
 def head_diversity(maps: Mapping[str, Tensor]) -> dict[str, float]:
-    """Of each kind of map (B, G, h, w), how far apart the heads are, a mean over the images, as of `spread`."""
+    """For each kind of map `(B, G, h, w)`, how far apart the heads are according to `spread`, averaged over images."""
     return {kind: float(spread(values.flatten(2)).nanmean()) for kind, values in maps.items()}
 
 
@@ -62,9 +62,9 @@ def modes_figure(
     """Draw the maps of all heads, three rows for each image and network.
 
     Args:
-        pixels: B images (H, W, 3).
-        found: By the networks' titles, as of `modes`; all with as many heads.
-        style: How the figure looks; by default maps stand beside their image.
+        pixels: B images `(H, W, 3)`.
+        found: Maps from `modes`, by the networks' titles; all must have the same number of heads.
+        style: Style of the figure; by default maps are drawn beside their image.
 
     Raises:
         InputError: If the networks have different numbers of heads.

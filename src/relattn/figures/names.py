@@ -1,4 +1,4 @@
-"""Display names of attention modules: their kind, and the stage that they stand in."""
+"""Display names of attention modules: their kind, and their stage."""
 
 import re
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from relattn.errors import InputError
 
 
 def title_of(module: str) -> str:
-    """The title of a module's name: `attention.stage2_block1` is stage 2, block 1."""
+    """The title for a module's name: `attention.stage2_block1` is stage 2, block 1."""
     match = re.search(r"attention\.stage(\d+)(?:_block(\d+))?(?:\.parts\.(\d+))?", module)
     if match:
         stage, block, part = match.groups()
@@ -24,7 +24,7 @@ def title_of(module: str) -> str:
 
 
 def display_name(module: Attention) -> str:
-    """Display name of a module's kind: its class, or the kinds of the modules that it holds."""
+    """Display name of a module's kind: its class, or the kinds of the modules inside it."""
     if isinstance(module, Chain):
         return ", ".join(display_name(part) for part in module.parts if isinstance(part, Attention))
     return f"{display_name(module.attention)} on a grid" if isinstance(module, FixedSize) else type(module).__name__
@@ -40,7 +40,7 @@ def present(network: nn.Module) -> str:
 
 
 def last_of_each_stage(names: Iterable[str]) -> list[str]:
-    """Of the modules of one stage the last: networks with attention in every block have dozens."""
+    """The last module of each stage, because networks with attention in every block have dozens."""
     kept: dict[str, str] = {}
     for name in names:
         stage = re.search(r"attention\.stage\d+|(?:layer|stages?|blocks|features)[._]?\d+", name)
@@ -49,21 +49,21 @@ def last_of_each_stage(names: Iterable[str]) -> list[str]:
 
 
 def modules_of(network: nn.Module) -> dict[str, Attention]:
-    """All attention modules by their names, the parts of others too."""
+    """All attention modules by name, including parts of other attention modules."""
     return {name: module for name, module in network.named_modules() if isinstance(module, Attention)}
 
 
 def chosen_modules(network: nn.Module, names: Iterable[str], module: str | None, what: str) -> list[str]:
-    """Those of some modules that `--module` means: the module of that name or title, or all of a stage.
+    """The modules that `--module` refers to: the module with that name or title, or all of a stage.
 
     Args:
         network: The network.
         names: Names of modules, in the order of the network.
         module: A name, a title, or a stage such as `stage 3`; None for all.
-        what: What the modules have in common, for the message.
+        what: Property that the modules share, for the message.
 
     Raises:
-        InputError: If it is none of them.
+        InputError: If no module matches.
     """
     known = list(names)
     exact = [name for name in known if module in (None, name, title_of(name))]
@@ -75,7 +75,7 @@ def chosen_modules(network: nn.Module, names: Iterable[str], module: str | None,
 
 
 def stage_number(network: nn.Module, module: str) -> int | None:
-    """The number of the stage that a module stands in or after, from 1; None for one of a head."""
+    """The number, from 1, of the stage that a module is in or follows; None for a module in a head."""
     if match := re.search(r"attention\.stage(\d+)", module):
         return int(match[1])
     backbone: Any = getattr(network, "backbone", network)

@@ -1,4 +1,4 @@
-"""The hardest pairs of face verification: two people who are taken for one, and one who is taken for two."""
+"""The hardest pairs of face verification: two people taken for one, and one person taken for two."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GAP = 4
-"""White between the two images of a pair, in pixels."""
+"""White space between the two images of a pair, in pixels."""
 MOST_IN_LINE = 4
-"""Pairs of a line, at most, unless another number is chosen."""
+"""Default maximum number of pairs in a line."""
 
 
 @dataclass(frozen=True)
@@ -28,20 +28,20 @@ class DecidedPair:
     name: str
     """For example `lfw, pair 12`."""
     distance: float
-    """Squared, between features of length 1."""
+    """Squared distance between the features, which have length 1."""
     threshold: float
 
 
 def hardest(
     distances: NDArray[np.float64], same: NDArray[np.bool_], accepted: NDArray[np.bool_], count: int
 ) -> tuple[list[int], list[int]]:
-    """The wrong decisions that are furthest from right.
+    """The wrong decisions with the distances that contradict them most.
 
     Args:
-        distances: (P,).
-        same: (P,), whether a pair shows one person.
-        accepted: (P,), whether it was said to.
-        count: The most of each kind.
+        distances: `(P,)`.
+        same: `(P,)`, whether a pair shows one person.
+        accepted: `(P,)`, whether it was accepted as one person.
+        count: Maximum number of each kind.
 
     Returns:
         False accepts, the nearest first, and false rejects, the furthest first; both may be empty.
@@ -62,11 +62,11 @@ def pairs_figure(
     """Draw pairs that were wrongly accepted above those that were wrongly rejected.
 
     Args:
-        accepts: Two people each, the hardest first.
-        rejects: One person each, the hardest first.
+        accepts: Pairs of two people, the hardest first.
+        rejects: Pairs of one person, the hardest first.
         title: The line above.
         note: A paragraph below.
-        style: How the figure looks; `columns` are the pairs of a line.
+        style: Style of the figure; `columns` is the number of pairs in a line.
     """
     style = style or Style()
     columns = max(

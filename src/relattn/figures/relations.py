@@ -1,17 +1,17 @@
-"""How positions relate to a target position: Zhang et al., CVPR 2020, Fig. 4.
+"""The relations of all positions to a target position: Zhang et al., CVPR 2020, Fig. 4.
 
 The figure shows "the connecting weights (relation values) from all positions w.r.t. three target positions". For a
 target i and every position j these are
 
-    non-local   f(x_i, x_j) / C(x), what i takes from j; for the simplified block the same for every i
-    RGA         R(i, j) = theta_i^T phi_j, the target in the place that it has in the non-local block
+    non-local   f(x_i, x_j) / C(x), the weight of j for i; in the simplified block the same for every i
+    RGA         R(i, j) = theta_i^T phi_j, with the target in the same place as in the non-local block
 
-What RGA makes of a relation is learned: W = [W_in | W_out] reads R(i, j) and R(j, i) with the j-th columns of its
-halves. `connecting` weights are the length of what that adds,
+RGA learns how to use a relation: W = [W_in | W_out] reads R(i, j) and R(j, i) with the j-th columns of its halves.
+`connecting` weights are the length of the resulting contribution,
 
     |W_in(:, j) R(i, j) + W_out(:, j) R(j, i)|
 
-Whether they depend on the target is measured over all targets by `spread`.
+`spread` measures over all targets whether they depend on the target.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -47,39 +47,39 @@ patches = Lazy("matplotlib.patches", "suite")
 
 Weights = Literal["relations", "connecting"]
 Target = tuple[float, float]
-"""A position, as parts of the height and of the width, each in [0, 1]."""
+"""A position as fractions of the height and of the width, each in [0, 1]."""
 
 TARGETS: tuple[Target, ...] = ((0.25, 0.5), (0.7, 0.35), (0.1, 0.1))
-"""In a picture of a person: the chest, a leg, and the background."""
+"""Default targets for an image of a person: the chest, a leg, and the background."""
 
 
 class Relations(NamedTuple):
     """The weights of one module for all targets."""
 
     module: str
-    """Its name in the network."""
+    """The module's name in the network."""
     weights: Tensor
-    """(B, N, M): what stands between target i, in raster order, and each of M positions."""
+    """`(B, N, M)`: weights between each target, in raster order, and each of M positions."""
     size: tuple[int, int]
     """Height and width of the map of the N targets."""
     source: tuple[int, int]
-    """Height and width of the map of the M positions, smaller where they are subsampled."""
+    """Height and width of the map of the M positions, which is smaller if they are subsampled."""
 
     def spread(self) -> Tensor:
-        """How much the weights of each image depend on the target, (B,), as of `relattn.figures.spread`."""
+        """How much the weights of each image depend on the target, `(B,)`, according to `relattn.figures.spread`."""
         return spread(self.weights)
 
     def place(self, target: Target) -> int:
-        """The target in raster order."""
+        """The index of the target in raster order."""
         row, column = (min(int(part * side), side - 1) for part, side in zip(target, self.size, strict=True))
         return row * self.size[1] + column
 
 
 def connecting(module: RGA, relations: Tensor) -> Tensor:
-    """The connecting weights of the spatial mask of RGA for its relations R, both (B, N, N).
+    """The connecting weights of RGA's spatial mask for its relations R, both `(B, N, N)`.
 
-    |a r + b s|^2 = |a|^2 r^2 + |b|^2 s^2 + 2 <a, b> r s, so that no N x N x n values are held. Of a varphi that reads
-    the relations of neighbours too, a and b are those of the position itself.
+    |a r + b s|^2 = |a|^2 r^2 + |b|^2 s^2 + 2 <a, b> r s, so no N x N x n values are stored. If varphi also reads the
+    relations of neighbours, a and b are those of the position itself.
     """
     assert module.spatial is not None
     assert module.spatial.relate is not None
@@ -103,14 +103,14 @@ def relations(
     """The weights of a module of a network for all targets.
 
     Args:
-        network: In evaluation mode.
-        forward: Runs it on the images.
-        module: The module's name or title, or a stage, of which the last one is taken; by default the last one that
+        network: The network, in evaluation mode.
+        forward: Function that runs the network on the images.
+        module: The module's name or title, or a stage, whose last module is used; by default the last module that
             relates positions.
-        weights: Relation values, or `connecting` weights, which differ for RGA.
+        weights: `relations` for relation values, or `connecting` weights, which differ for RGA.
 
     Raises:
-        InputError: If no module relates positions, or not that one.
+        InputError: If no module relates positions, or the given one does not.
     """
     found = {name: one for name, one in modules_of(network).items() if has_relations(one)}
     if not found:
@@ -156,11 +156,11 @@ def relations_figure(
     """Draw the weights of all positions for chosen targets, a row for each image and network.
 
     Args:
-        pixels: B images (H, W, 3).
-        found: By the networks' titles, as of `relations`.
+        pixels: B images `(H, W, 3)`.
+        found: Weights from `relations`, by the networks' titles.
         targets: The positions.
         title: The line above.
-        style: How the figure looks; by default maps stand beside their image.
+        style: Style of the figure; by default maps are drawn beside their image.
     """
     check_count(len(pixels))
     style = style or Style()
@@ -207,7 +207,7 @@ def relations_figure(
 
 
 def write_number(ax: Any, text: str, target: int, size: tuple[int, int], image: tuple[int, int], style: Style) -> None:
-    """Write a target's number beside its square, at the left of one at the right edge."""
+    """Write a target's number next to its square: to its right, or to its left at the right edge."""
     row, column = divmod(target, size[1])
     last = 0 < column == size[1] - 1
     across, down = (column + (column + 1 < size[1])) * image[1] / size[1], (row + 0.5) * image[0] / size[0]

@@ -1,4 +1,4 @@
-"""What a network sees in a street: an image, its true classes, the predicted ones, and where the two differ."""
+"""Segmentations by a network: an image, its true classes, the predicted ones, and the errors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ patches = Lazy("matplotlib.patches", "suite")
 Classes = NDArray[np.integer[Any]]
 
 VOID, RIGHT, WRONG = (60, 60, 64), (235, 238, 241), (205, 45, 42)
-"""Colours of pixels without a label, of right ones and of wrong ones."""
+"""Colours of unlabelled, correct and wrong pixels."""
 ERRORS = "errors (red: wrong, dark: unlabelled)"
 LARGE, SMALLER = 3.2, 1.9
-"""Side of a square picture, in inches: of one image, and of several below each other."""
+"""Side of a square picture, in inches: for a single image, and for several below each other."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +33,22 @@ class Segmented:
     """An image with its classes."""
 
     image: Pixels
-    """(H, W, 3) uint8 RGB."""
+    """`(H, W, 3)` uint8 RGB."""
     prediction: Classes
-    """(H, W)."""
+    """`(H, W)` predicted classes."""
     truth: Classes | None = None
-    """(H, W), 255 where there is no label; None if it is not known, which leaves two pictures."""
+    """`(H, W)` true classes, 255 for unlabelled pixels; None if unknown, in which case there are only two pictures."""
 
 
 def paint(classes: Classes, palette: Pixels) -> Pixels:
-    """The colours of classes `(H, W)`: `(H, W, 3)`; what is no class is dark grey."""
+    """The colours `(H, W, 3)` of classes `(H, W)`; values that are not classes are dark grey."""
     table = np.full((256, 3), VOID, np.uint8)
     table[: len(palette)] = palette
     return table[classes.astype(np.uint8)]
 
 
 def overlay(image: Pixels, classes: Classes, palette: Pixels, opacity: float = 0.65) -> Pixels:
-    """An image `(H, W, 3)` RGB with the colours of its classes `(H, W)` over it."""
+    """Draw the colours of classes `(H, W)` over an image `(H, W, 3)` RGB."""
     mixed = (1 - opacity) * image.astype(np.float32) + opacity * paint(classes, palette)
     return mixed.round().astype(np.uint8)
 
@@ -61,16 +61,16 @@ def segmentation(
     title: str = "",
     style: Style | None = None,
 ) -> "Figure":
-    """Draw images, their truth, the prediction and the errors, with one legend of the classes in them.
+    """Draw images, their true classes, the prediction and the errors, with a legend of all classes in them.
 
-    One image has two pictures side by side and two below; several have a row each.
+    A single image has two pictures side by side and two below; several images have one row each.
 
     Args:
         samples: The images.
-        palette: (C, 3) uint8, the colours of the classes.
+        palette: `(C, 3)` uint8, the colours of the classes.
         names: Their names, C of them.
         title: The line above.
-        style: How the figure looks.
+        style: Style of the figure.
     """
     style = style or Style()
     pictures = [parts(sample, palette, len(names)) for sample in samples]
@@ -81,7 +81,7 @@ def segmentation(
     side = LARGE if single else SMALLER
     group = shape[0] if single else 1
     grid = Grid(*shape, aspect=aspect, title=title, style=style, lines=2, side=side, group=group)
-    figure, pixels = grid.figure, 2 * DPI * grid.width  # a paper has more pixels to the inch
+    figure, pixels = grid.figure, 2 * DPI * grid.width  # printed papers have more pixels per inch
     places = [grid.axes.flat] if single else grid.axes
     tops = {block[0] for block in grid.blocks}
     for number, (row, shown, sample) in enumerate(zip(places, pictures, samples, strict=True)):
@@ -109,7 +109,7 @@ def parts(sample: Segmented, palette: Pixels, classes: int) -> dict[str, Pixels]
 
 
 def wrong_share(sample: Segmented, classes: int) -> str:
-    """How many of the labelled pixels are wrong, in words."""
+    """The share of labelled pixels that are wrong, in words."""
     assert sample.truth is not None
     labelled = sample.truth < classes
     wrong = labelled & (sample.truth != sample.prediction)
@@ -117,26 +117,26 @@ def wrong_share(sample: Segmented, classes: int) -> str:
 
 
 def classes_in(samples: Sequence[Segmented], classes: int) -> list[int]:
-    """The classes in truth and predictions, sorted."""
+    """The classes that occur in the truth or the predictions, sorted."""
     maps = [found for sample in samples for found in (sample.prediction, sample.truth) if found is not None]
     return [index for index in sorted({int(index) for found in maps for index in np.unique(found)}) if index < classes]
 
 
 def reduced(pixels: Pixels, width: float) -> Pixels:
-    """The picture at about `width` pixels, if it is wider: matplotlib is slow with large ones."""
+    """Shrink a picture to about `width` pixels, if it is wider: matplotlib is slow with large ones."""
     factor = int(pixels.shape[1] / width)
     return np.asarray(Image.fromarray(pixels).reduce(factor)) if factor > 1 else pixels
 
 
 def legend(figure: "Figure", colours: dict[str, Pixels], size: float) -> None:
-    """Write the names of the classes beside their colours, below the pictures, as many in a line as fit."""
+    """Write the names of the classes next to their colours, below the pictures, as many per line as fit."""
     handles = [
         patches.Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor=FAINT, linewidth=0.5, label=name)
         for name, colour in colours.items()
     ]
     widest = (
         max((text_width(name, size) for name in colours), default=0) + 4 * size
-    )  # with the square, and space around it
+    )  # including the square and the space around it
     figure.legend(
         handles=handles,
         loc="outside lower center",

@@ -1,4 +1,4 @@
-"""What is chosen of a figure's looks: its width, its font, how many images stand side by side, and where maps are."""
+"""The configurable style of a figure: its width, its font, the number of images side by side, and the place of maps."""
 
 import difflib
 from collections.abc import Iterator
@@ -12,36 +12,36 @@ mpl = Lazy("matplotlib", "suite")
 font_manager = Lazy("matplotlib.font_manager", "suite")
 
 SIZE = 9.0
-"""Size of the font, in points, unless another is chosen."""
+"""Default font size, in points."""
 LEAST_WIDTH, MOST_WIDTH = 1.5, 40.0
-"""Widths of figures, in inches."""
+"""Smallest and largest allowed width of a figure, in inches."""
 LEAST_SIZE, MOST_SIZE = 4.0, 30.0
-"""Sizes of the font, in points."""
+"""Smallest and largest allowed font size, in points."""
 MOST_COLUMNS = 20
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a figure looks; every figure has its defaults."""
+    """The style of a figure; every figure has its own defaults."""
 
     width: float | None = None
-    """Of the whole figure, in inches: 3.25 is a column of CVPR. None for pictures of the usual size."""
+    """Width of the whole figure, in inches: 3.25 is a column of CVPR. None for pictures of the default size."""
     size: float = SIZE
-    """Of the font, in points."""
+    """Font size, in points."""
     family: str | None = None
-    """Of the font, such as `serif` or `Times New Roman`."""
+    """Font family, such as `serif` or `Times New Roman`."""
     columns: int | None = None
-    """Images side by side, each with all its maps."""
+    """Number of images side by side, each with all its maps."""
     over: bool | None = None
-    """Whether maps lie over their image or stand beside it; None for what is usual of the figure."""
+    """Whether maps are drawn over their image or beside it; None for the figure's default."""
     bare: bool = False
-    """Whether title and note are left out, because a paper has a caption."""
+    """Whether to leave out title and note, for a paper with a caption."""
 
     def __post_init__(self) -> None:
         """Check the values.
 
         Raises:
-            InputError: If one is out of range, or there is no such font.
+            InputError: If one is out of range, or the font does not exist.
         """
         if self.width is not None and not LEAST_WIDTH <= self.width <= MOST_WIDTH:
             raise InputError(f"--width is {self.width:g}, expected {LEAST_WIDTH:g} to {MOST_WIDTH:g} inches.")
@@ -54,26 +54,26 @@ class Style:
 
     @property
     def small(self) -> float:
-        """Size of notes and of numbers, in points."""
+        """Font size of notes and numbers, in points."""
         return self.size - 1
 
     @property
     def scale(self) -> float:
-        """Size of the font as a multiple of the usual one."""
+        """Font size as a multiple of the default one."""
         return self.size / SIZE
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Draw with the family of fonts while the context lasts."""
+        """Use the font family within this context."""
         with mpl.rc_context({"font.family": self.family} if self.family else {}):
             yield
 
 
 def check_family(family: str) -> None:
-    """Refuse a family of fonts that this machine does not have.
+    """Refuse a font family that this machine does not have.
 
     Raises:
-        InputError: If there is none of that name.
+        InputError: If the font does not exist.
     """
     try:
         font_manager.findfont(font_manager.FontProperties(family=family), fallback_to_default=False)

@@ -1,4 +1,4 @@
-"""What stands on top of a backbone."""
+"""Heads on top of a backbone."""
 
 from relattn.heads.aspp import ASPP
 from relattn.heads.bnneck import BNNeck

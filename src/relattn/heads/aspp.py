@@ -1,13 +1,13 @@
 """Atrous spatial pyramid pooling.
 
 Chen, Papandreou, Schroff, Adam, "Rethinking Atrous Convolution for Semantic Image Segmentation", arXiv 1706.05587,
-section 3.3: the mean of the image, a 1x1 convolution, and 3x3 convolutions of rates 6, 12 and 18 at output stride 16,
-doubled at output stride 8, each to 256 channels, concatenated and fused by a 1x1 convolution.
+section 3.3: the mean of the image, a 1x1 convolution, and 3x3 convolutions of rates 6, 12 and 18 at output stride 16
+(doubled at output stride 8), each to 256 channels, concatenated and fused by a 1x1 convolution.
 
-The fused features have 512 channels and the classifier reads them, as in the public code that OCNet's experiments
-(which arXiv 1904.02998 follows) come from: 15.87 M parameters with 2048 channels in and 19 classes. Published code
-differs here: DeepLabv3 fuses to 256 and adds a 3x3 convolution, 16.13 M; others have branches of 512 channels and a 3x3
-fusion, 42.22 M.
+The fused features have 512 channels and go directly to the classifier, as in the public code behind OCNet's
+experiments, which arXiv 1904.02998 follows: 15.87 M parameters with 2048 input channels and 19 classes. Published code
+differs here: DeepLabv3 fuses to 256 channels and adds a 3x3 convolution (16.13 M); others have branches of 512 channels
+and fuse with a 3x3 convolution (42.22 M).
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from relattn.heads.convolution import Activation, Convolution
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling: `(B, channels, h, w)` to `(B, width, h, w)`.
 
-    In training the branch of the image's mean needs two images a batch for its batch norm.
+    In training, the batch norm of the image-mean branch needs at least two images per batch.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class ASPP(nn.Module):
             width: Channels of the output.
             branch: Channels of each branch.
             rates: Dilations of the 3x3 convolutions.
-            dropout: Of whole channels of the output, in training.
-            activation: As of `Convolution`.
+            dropout: Probability with which a whole channel of the output is dropped in training.
+            activation: As in `Convolution`.
 
         Raises:
             InputError: If a rate is below 1.
@@ -57,7 +57,7 @@ class ASPP(nn.Module):
         self.fuse = Convolution((2 + len(rates)) * branch, width, activation=activation, dropout=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the fused features."""
+        """Map `(B, channels, h, w)` to the fused features `(B, width, h, w)`."""
         image = self.image(x.mean(dim=(2, 3), keepdim=True)).expand(-1, -1, *x.shape[2:])
         fused: Tensor = self.fuse(torch.cat([image, *(branch(x) for branch in self.branches)], dim=1))
         return fused

@@ -1,7 +1,7 @@
 """The batch-norm neck of person re-identification.
 
 Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identification", CVPR workshops 2019; used by RGA
-(supplement, section 1): the triplet loss reads the feature before the norm, the classifier the one after it.
+(supplement, section 1). The triplet loss reads the feature before the norm, the classifier the feature after it.
 """
 
 from torch import Tensor, nn

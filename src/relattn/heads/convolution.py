@@ -12,8 +12,8 @@ Activation = Literal["relu", "leaky_relu"]
 class Convolution(nn.Sequential):
     """A convolution that keeps the size, batch norm, an activation, and dropout of whole channels.
 
-    The convolution has no bias: the norm after it would take it away again. Public heads that have one there (OCNet)
-    have a few hundred parameters more and the same function.
+    The convolution has no bias, because the norm after it would cancel one. Public heads that have a bias there (OCNet)
+    have a few hundred parameters more and compute the same function.
     """
 
     def __init__(
@@ -32,8 +32,8 @@ class Convolution(nn.Sequential):
             inputs: Channels of the input.
             outputs: Channels of the output.
             kernel: Side of the kernel, odd.
-            dilation: Distance of the kernel's samples.
-            activation: `"relu"`, or `"leaky_relu"` with slope 0.01, which OCNet's fused norm has by default.
+            dilation: Distance between the kernel's samples, in pixels.
+            activation: `"relu"`, or `"leaky_relu"` with slope 0.01, the default of OCNet's fused norm.
             dropout: Probability with which a channel of an image is dropped in training.
 
         Raises:
@@ -53,9 +53,9 @@ class Convolution(nn.Sequential):
         """Map `(B, inputs, h, w)` to `(B, outputs, h, w)`.
 
         Raises:
-            InputError: If batch norm is to normalise a channel by its only value.
+            InputError: If batch norm would have to normalise a channel with a single value.
         """
-        # Synchronized norms count the other processes' images too, and say themselves when there are none.
+        # Synchronized norms also count the images of other processes and raise their own error if there are none.
         norm = self[1]
         if norm.training and isinstance(norm, nn.BatchNorm2d) and x.shape[0] * x.shape[2] * x.shape[3] == 1:
             raise InputError(

@@ -1,7 +1,7 @@
 """The embedding of faces: batch norm, dropout, a fully connected layer over the whole map, batch norm.
 
-Deng et al., "ArcFace", CVPR 2019, section 3.1 (BN-Dropout-FC-BN), which StRA takes over (section 5.2). The map is not
-pooled: where in the face something is stays known.
+Deng et al., "ArcFace", CVPR 2019, section 3.1 (BN-Dropout-FC-BN), which StRA adopts (section 5.2). The map is not
+pooled, so the embedding keeps track of positions in the face.
 """
 
 import torch
@@ -13,9 +13,9 @@ from relattn.errors import InputError
 class FaceEmbedding(nn.Module):
     """BN-Dropout-FC-BN from a map to an embedding.
 
-    The last norm's scale is fixed at 1, as in ArcFace's published code: all dimensions weigh the same. The fully
-    connected layer has no bias, which the norm behind it would take out again, and is computed in float32 also under
-    autocast, as there.
+    The last norm's scale is fixed at 1, as in ArcFace's published code, so all dimensions have the same weight. The
+    fully connected layer has no bias, because the norm after it would cancel one. As in that code, it is computed in
+    float32 even under autocast.
     """
 
     def __init__(
@@ -31,10 +31,10 @@ class FaceEmbedding(nn.Module):
 
         Args:
             channels: Channels of the map.
-            size: Height and width of the map, 7x7 for a face of 112x112.
+            size: Height and width of the map, 7x7 for a face of 112x112 pixels.
             dimensions: Length of the embedding.
-            dropout: Probability with which a value of the map is dropped. StRA names none; 0.4 is that of the published
-                code of ArcFace, whose structure it says it uses. 0 for none.
+            dropout: Probability with which a value of the map is dropped; 0 for none. StRA states none; 0.4 is from the
+                published code of ArcFace, whose structure StRA uses.
             learn_scale: Whether the last norm learns a scale.
 
         Raises:
@@ -56,7 +56,7 @@ class FaceEmbedding(nn.Module):
         self.channels, self.size = channels, tuple(size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(B, channels, H, W)` to embeddings `(B, dimensions)`, float32 at least, not normalised.
+        """Map `(B, channels, H, W)` to embeddings `(B, dimensions)`, at least float32, not normalised.
 
         Raises:
             InputError: If the map is not of the size that the head was built for.

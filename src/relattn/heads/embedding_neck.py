@@ -1,10 +1,11 @@
 """A short embedding between the pooled feature and the classifier: the neck of StRA's released code.
 
-The released `stru_resnet50`, a network for torchreid 0.9.1, has a 1x1 convolution without a bias of the pooled feature,
-2048 to 512 channels, a batch norm, and a linear classifier with a bias. The embedding after the norm is compared in
-evaluation. StRA's text (section 5.1) has no such layer: it compares the 2048-d pooled feature (`PlainNeck`).
+The released `stru_resnet50`, a network for torchreid 0.9.1, applies to the pooled feature a 1x1 convolution without a
+bias from 2048 to 512 channels, a batch norm, and a linear classifier with a bias. Evaluation compares the embedding
+after the norm. StRA's text (section 5.1) has no such layer: it compares the 2048-d pooled feature (`PlainNeck`).
 
-A 1x1 convolution of a pooled feature is a linear layer, and is one here. Weights begin as in the released code.
+A 1x1 convolution of a pooled feature is a linear layer, so this module uses one. Weights are initialised as in the
+released code.
 """
 
 from torch import Tensor, nn

@@ -1,8 +1,8 @@
 """The plain head: one 3x3 convolution.
 
-It is the head of the segmentation baselines of arXiv 1904.02998, Table 6, in the setting of OCNet (Yuan and Wang,
-arXiv 1809.00916), which the paper's section 4.2 follows; after Long, Shelhamer, Darrell, "Fully Convolutional Networks
-for Semantic Segmentation", CVPR 2015. It also reads an earlier stage for the auxiliary loss.
+The head of the segmentation baselines of arXiv 1904.02998, Table 6, in the setting of OCNet (Yuan and Wang, arXiv
+1809.00916), which the paper's section 4.2 follows; after Long, Shelhamer, Darrell, "Fully Convolutional Networks for
+Semantic Segmentation", CVPR 2015. It also reads an earlier stage for the auxiliary loss.
 """
 
 from torch import Tensor, nn
@@ -21,8 +21,8 @@ class FCN(nn.Sequential):
         Args:
             channels: Channels of the backbone's last stage.
             width: Channels of the output.
-            dropout: Of whole channels of the output, in training.
-            activation: As of `Convolution`.
+            dropout: Probability with which a whole channel of the output is dropped in training.
+            activation: As in `Convolution`.
         """
         super().__init__(Convolution(channels, width, 3, activation=activation, dropout=dropout))
 
@@ -42,12 +42,12 @@ class AuxiliaryHead(nn.Module):
         dropout: float = 0.05,
         activation: Activation = "relu",
     ) -> None:
-        """Build the head; arguments as of `FCN`, and the number of classes."""
+        """Build the head; arguments as in `FCN`, and the number of classes."""
         super().__init__()
         self.head = FCN(channels, width=width, dropout=dropout, activation=activation)
         self.classifier = nn.Conv2d(width, num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits of every position."""
+        """Map `(B, channels, h, w)` to the logits of every position, `(B, num_classes, h, w)`."""
         logits: Tensor = self.classifier(self.head(x))
         return logits

@@ -1,4 +1,4 @@
-"""Classifiers of identities in training: plain softmax, and the margins of CosFace and ArcFace.
+"""Identity classifiers for training: plain softmax, and the margins of CosFace and ArcFace.
 
 With theta_j the angle between a feature and the weight vector of class j, both of length 1, and y the feature's class:
 
@@ -7,11 +7,11 @@ With theta_j the angle between a feature and the weight vector of class j, both 
     others    logit_j = s cos theta_j
 
 The defaults are StRA's (supplement, face recognition): s = 20, m = 0.2 for CosFace and 0.15 for ArcFace. ArcFace's
-margin is an angle in RADIANS, as in the papers; some libraries take degrees (0.15 are 8.6 degrees).
+margin is an angle in RADIANS, as in the papers; some libraries take degrees (0.15 radians are 8.6 degrees).
 
 ArcFace is evaluated as cos theta cos m - sin theta sin m. The slope of sin theta = sqrt(1 - cos^2 theta) is infinite at
-cos theta = +-1, so the cosine under the root is clamped to +-(1 - 1e-7). Everything is computed in float32 at least,
-also under autocast: in half precision 1 - 1e-7 is 1.
+cos theta = +-1, so the cosine under the root is clamped to +-(1 - 1e-7). Everything is computed in at least float32,
+even under autocast, because in half precision 1 - 1e-7 is 1.
 """
 
 import math
@@ -30,14 +30,14 @@ LARGEST_COSINE = 1 - 1e-7
 
 
 class IdentityClassifier(nn.Module):
-    """The base of the classifiers of training.
+    """Base class of the classifiers for training.
 
-    `forward` maps features `(B, features)` to logits `(B, identities)` without a margin, by which an image is
-    classified; `with_margin` gives the logits that the cross entropy is taken of.
+    `forward` maps features `(B, features)` to logits `(B, identities)` without a margin, for classification;
+    `with_margin` gives the logits for the cross entropy.
     """
 
     def with_margin(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Add the margin to logits `(B, identities)` of images with labels `(B,)`."""
+        """Add the margin to logits `(B, identities)` of images with labels `(B,)`; the shape stays the same."""
         raise NotImplementedError
 
 
@@ -55,7 +55,7 @@ class Softmax(IdentityClassifier):
         return logits
 
     def with_margin(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The logits as they are."""
+        """Return the logits unchanged."""
         return logits
 
 
@@ -63,7 +63,7 @@ class CosineClassifier(IdentityClassifier):
     """Scaled cosines between features and the identities' weight vectors; a subclass defines the margin."""
 
     def __init__(self, features: int, identities: int, *, s: float = 20.0) -> None:
-        """Build the classifier; weights from N(0, 0.01), as ArcFace's published code has them.
+        """Build the classifier, with weights from N(0, 0.01), as in ArcFace's published code.
 
         Args:
             features: Length of a feature.
@@ -86,24 +86,24 @@ class CosineClassifier(IdentityClassifier):
         return f"{features}, {identities}, s={self.s:g}"
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map features `(B, features)`, of any length, to s cos theta `(B, identities)`, float32 at least."""
+        """Map features `(B, features)`, of any norm, to s cos theta `(B, identities)`, at least float32."""
         with torch.autocast(features.device.type, enabled=False):
             precise = torch.promote_types(features.dtype, torch.float32)
             return self.s * F.linear(F.normalize(features.to(precise)), F.normalize(self.weight.to(precise)))
 
     def penalised(self, cosines: Tensor) -> Tensor:
-        """The cosines `(B,)` of images with their own identities, after the margin."""
+        """The cosines `(B,)` between images and their own identities, after the margin."""
         raise NotImplementedError
 
     def with_margin(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Add the margin.
 
         Args:
-            logits: `(B, identities)`, what `forward` gave.
-            labels: `(B,)` int64, the images' identities.
+            logits: `(B, identities)`, the output of `forward`.
+            labels: `(B,)` int64, the identities of the images.
 
         Returns:
-            `(B, identities)`, the logits that the cross entropy is taken of.
+            `(B, identities)`, the logits for the cross entropy.
         """
         with torch.autocast(logits.device.type, enabled=False):
             own = labels[:, None]
@@ -111,7 +111,7 @@ class CosineClassifier(IdentityClassifier):
 
 
 class CosFace(CosineClassifier):
-    """Large margin cosine loss: the cosine with the own identity less a margin."""
+    """Large margin cosine loss: subtracts a margin from the cosine with the image's own identity."""
 
     def __init__(self, features: int, identities: int, *, s: float = 20.0, m: float = 0.2) -> None:
         """Build the classifier.
@@ -120,7 +120,7 @@ class CosFace(CosineClassifier):
             features: Length of a feature.
             identities: Number of identities.
             s: Scale of the logits.
-            m: Margin, a difference of cosines.
+            m: Margin, subtracted from the cosine.
 
         Raises:
             InputError: If the margin is not in [0, 1) or the scale not positive.
@@ -139,7 +139,7 @@ class CosFace(CosineClassifier):
 
 
 class ArcFace(CosineClassifier):
-    """Additive angular margin loss: the angle to the own identity is widened by a margin in radians."""
+    """Additive angular margin loss: adds a margin in radians to the angle between an image and its own identity."""
 
     def __init__(
         self,
@@ -158,17 +158,17 @@ class ArcFace(CosineClassifier):
             identities: Number of identities.
             s: Scale of the logits.
             m: Margin in radians.
-            past_pi: What replaces cos(theta + m) where theta + m exceeds pi and it would rise again. `linear`: cos
-                theta
-                - m sin m, as ArcFace's first code has it; lower than what comes before it, so that a wider angle always
-                costs more. `easy`: the margin is for angles below pi / 2 only, and cos theta stays beyond them. `none`:
-                nothing, as in the authors' later code. With m = 0.15 only angles above 171 degrees are concerned.
-            gradient: `exact`, or `straight_through`: the margin counts in the loss, and its gradient is that of cos
-                theta, as in the authors' later code; the true one has the factor sin(theta + m) / sin theta, which
+            past_pi: What replaces cos(theta + m) where theta + m exceeds pi, beyond which the cosine would rise again.
+                `linear`: cos theta - m sin m, as in ArcFace's first code; it is lower than all values before it, so
+                that a wider angle always costs more. `easy`: only angles below pi / 2 get the margin; beyond, cos theta
+                stays. `none`: no replacement, as in the authors' later code. With m = 0.15 this concerns only angles
+                above 171 degrees.
+            gradient: `exact`, or `straight_through`: the margin counts in the loss, but the gradient is that of cos
+                theta, as in the authors' later code. The exact one has the factor sin(theta + m) / sin theta, which
                 grows without bound as theta goes to 0.
 
         Raises:
-            InputError: If the margin is not in [0, pi / 2) radians, the scale not positive, or a name unknown.
+            InputError: If the margin is not in [0, pi / 2) radians, the scale is not positive, or a name is unknown.
         """
         super().__init__(features, identities, s=s)
         if not 0 <= m < math.pi / 2:

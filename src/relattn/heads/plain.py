@@ -1,10 +1,10 @@
-"""A classifier on the pooled feature, and nothing else."""
+"""A classifier on the pooled feature, without other layers."""
 
 from torch import Tensor, nn
 
 
 class PlainNeck(nn.Module):
-    """A linear classifier with a bias; stands where `BNNeck` does."""
+    """A linear classifier with a bias; an alternative to `BNNeck`."""
 
     def __init__(self, features: int, identities: int) -> None:
         super().__init__()
@@ -12,9 +12,9 @@ class PlainNeck(nn.Module):
 
     @property
     def feature(self) -> nn.Module:
-        """Maps pooled features to what is compared: themselves."""
+        """Maps pooled features to the features that evaluation compares: the identity."""
         return nn.Identity()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map pooled features `(B, features)` to themselves and logits `(B, identities)`."""
+        """Return pooled features `(B, features)` unchanged, and logits `(B, identities)`."""
         return x, self.classifier(x)

@@ -1,9 +1,9 @@
 """Pyramid pooling.
 
-Zhao, Shi, Qi, Wang, Jia, "Pyramid Scene Parsing Network", CVPR 2017, section 3.2: means over grids of 1, 2, 3 and 6
-cells a side, each through a 1x1 convolution to a quarter of the channels, resized and concatenated with the input, and
-fused by a 3x3 convolution. With 2048 channels in, the head and a classifier of 19 classes have 23.08 M parameters, as
-in the authors' code.
+Zhao, Shi, Qi, Wang, Jia, "Pyramid Scene Parsing Network", CVPR 2017, section 3.2: means over grids of 1x1, 2x2, 3x3 and
+6x6 cells, each reduced by a 1x1 convolution to a quarter of the channels, resized and concatenated with the input, and
+fused by a 3x3 convolution. With 2048 input channels, the head and a classifier of 19 classes have 23.08 M parameters,
+as in the authors' code.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from relattn.heads.convolution import Activation, Convolution
 class PPM(nn.Module):
     """Pyramid pooling module: `(B, channels, h, w)` to `(B, width, h, w)`.
 
-    In training the coarsest grid, one cell, needs two images a batch for its batch norm.
+    In training, the batch norm of the coarsest grid, a single cell, needs at least two images per batch.
     """
 
     def __init__(
@@ -37,13 +37,13 @@ class PPM(nn.Module):
         Args:
             channels: Channels of the backbone's last stage.
             width: Channels of the output.
-            bins: Cells a side of each grid.
-            dropout: Of whole channels of the output, in training.
-            activation: As of `Convolution`.
-            align_corners: Whether the grids' corner cells are put on the corner pixels when they are resized.
+            bins: Cells per side of each grid.
+            dropout: Probability with which a whole channel of the output is dropped in training.
+            activation: As in `Convolution`.
+            align_corners: Whether resizing aligns the centres of the grids' corner cells with the corner pixels.
 
         Raises:
-            InputError: If there are no bins, one is below 1, or there are more of them than channels.
+            InputError: If there are no bins, one is below 1, or there are more bins than channels.
         """
         super().__init__()
         if not bins or min(bins) < 1 or len(bins) > channels:
@@ -54,7 +54,7 @@ class PPM(nn.Module):
         self.fuse = Convolution(channels + len(self.bins) * branch, width, 3, activation=activation, dropout=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the fused features."""
+        """Map `(B, channels, h, w)` to the fused features `(B, width, h, w)`."""
         parts = [x]
         for cells, branch in zip(self.bins, self.branches, strict=True):
             pooled = branch(F.adaptive_avg_pool2d(x, cells))

@@ -1,16 +1,16 @@
-"""Attention's context beside the features it was computed from, for segmentation.
+"""Features concatenated with their attended version, for segmentation.
 
 Zhang et al., arXiv 1904.02998, section 4.2: "We apply our RGA-SC module on the feature map of the last convolutional
-layer and concatenate it with the original features". Images vary in size and RGA's weights depend on it, so that
-"RoIAlign ... pool[s] the arbitrary sized spatial features to a fixed sized feature map".
+layer and concatenate it with the original features". Images vary in size, but RGA's weights depend on it, so "RoIAlign
+... pool[s] the arbitrary sized spatial features to a fixed sized feature map".
 
 This is the pattern of OCNet (Yuan and Wang, arXiv 1809.00916), whose setting the paper follows, with attention in place
-of object context: x the last features before the classifier,
+of object context. With x the last features before the classifier,
 
     y = dropout(act(norm(W [A(x), x])))               W a 1x1 convolution, 2C to C
 
-The paper states neither the fixed size nor how the attended map comes back to the size of the original, nor the width
-of W; `mode` offers the readings.
+The paper states neither the fixed size, nor how the attended map is resized to the size of the original, nor the width
+of W; `mode` selects the interpretation.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ ContextMode = Literal["pooled", "masks", "full"]
 
 
 class RelationContext(nn.Module):
-    """Concatenates features with what attention makes of them, and fuses both: `(B, C, h, w)` to `(B, C, h, w)`."""
+    """Concatenates features with their attended version and fuses both: `(B, C, h, w)` to `(B, C, h, w)`."""
 
     def __init__(
         self,
@@ -45,17 +45,17 @@ class RelationContext(nn.Module):
 
         Args:
             channels: Channels C.
-            attention: What creates the attention, called as `attention(channels, size=(h, w))`: an attention class, or
-                a partial of one.
-            mode: `"pooled"`, the plain reading of the paper: the features are pooled to a grid of fixed size, attended
-                there and resized to their own size; what is finer than the grid is left in the original features alone.
-                `"masks"`: only what attention changes passes through the grid, and is added to the features at their
-                own size. `"full"`: attention at the features' own size, without a grid; a module whose weights depend
-                on the size then takes features of `size` only.
+            attention: Factory of the attention module, called as `attention(channels, size=(h, w))`: an attention class
+                or a partial of one.
+            mode: `"pooled"`, the literal reading of the paper: the features are pooled to a grid of fixed size,
+                attended there and resized to their own size; only the original features keep detail finer than the
+                grid. `"masks"`: only the change made by attention passes through the grid, and is added to the features
+                at their own size. `"full"`: attention at the features' own size, without a grid; a module whose weights
+                depend on the size then accepts only features of `size`.
             pool: Height and width of the grid.
             size: Height and width of the features, for `"full"`.
-            dropout: Of whole channels of the output, in training.
-            activation: As of `Convolution`.
+            dropout: Probability with which a whole channel of the output is dropped in training.
+            activation: As in `Convolution`.
 
         Raises:
             InputError: If `mode` is unknown, or attention needs a size that is not given.
@@ -77,6 +77,6 @@ class RelationContext(nn.Module):
         self.fuse = Convolution(2 * channels, channels, activation=activation, dropout=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the fused features."""
+        """Map `(B, C, h, w)` to the fused features `(B, C, h, w)`."""
         fused: Tensor = self.fuse(torch.cat([self.attention(x), x], dim=1))
         return fused

@@ -1,4 +1,4 @@
-"""A segmentation network: a backbone, a head, attention's context, and a classifier of every pixel.
+"""A segmentation network: a backbone, a head, optionally attention as context, and a classifier for every pixel.
 
 arXiv 1904.02998, section 4.2 and Table 6: ResNet-101 at output stride 8, plain, with PPM or with ASPP, and each of them
 with RGA-SC on the last features before the classifier.
@@ -26,11 +26,11 @@ Head = Literal["fcn", "ppm", "aspp"]
 class SegmentationNetwork(nn.Module):
     """Classifies every pixel of images of any size: `(B, channels, H, W)` to logits `(B, num_classes, H, W)`.
 
-    The head reads the backbone's last stage and the auxiliary head the one before. Dropout comes once, right before the
-    classifier: with context it is the context's, and the head has none.
+    The head reads the backbone's last stage, the auxiliary head the stage before it. Dropout is applied once, right
+    before the classifier: with a context, in the context and not in the head.
 
     Attributes:
-        backbone: The backbone given, without what comes after its last stage.
+        backbone: The given backbone, without its layers after the last stage.
         context: `RelationContext`, or an identity.
     """
 
@@ -54,24 +54,24 @@ class SegmentationNetwork(nn.Module):
         """Build the network on a backbone.
 
         Args:
-            backbone: A network with timm's `feature_info` and `forward_intermediates`; attention placed in it is kept.
-                It is pruned: layers after its last stage are removed, so that every weight gets a gradient.
+            backbone: A network with timm's `feature_info` and `forward_intermediates`, with or without attention. It is
+                pruned: layers after its last stage are removed, so that every weight gets a gradient.
             num_classes: Number of classes.
             head: `"fcn"`, a 3x3 convolution; `"ppm"`, pyramid pooling; `"aspp"`, atrous spatial pyramid pooling.
-            context: What creates the attention whose output is concatenated with the head's features, called as
-                `context(width, size=(h, w))`; None for a network without.
-            context_mode: As `mode` of `RelationContext`.
+            context: Factory of the attention module whose output is concatenated with the head's features, called as
+                `context(width, size=(h, w))`; None for a network without context.
+            context_mode: As `mode` in `RelationContext`.
             pool: Height and width of the grid that features are pooled to for attention.
             auxiliary: Whether to have an auxiliary head for training.
             crop: Height and width of the training crops in pixels, multiples of `step`; in the context mode `"full"`,
                 attention is built for their features.
             width: Channels of the head's features.
-            activation: Of the heads, `"relu"` or `"leaky_relu"`.
-            align_corners: Whether resizing puts corner pixels on corner pixels, as in OCNet; False takes pixels as
-                areas. Crops of 8n + 1 pixels, such as 769, are made for True.
-            step: What the backbone needs the sides of images to be multiples of, such as the patches of a vision
-                transformer. Zeros are added below and to the right, and logits of them left out.
-            indices: Which two of the features that the backbone reports are read; by default the last two.
+            activation: Activation of the heads, `"relu"` or `"leaky_relu"`.
+            align_corners: Whether resizing aligns the centres of the corner pixels, as in OCNet; False treats pixels as
+                areas. Crops of 8n + 1 pixels, such as 769, are meant for True.
+            step: Divisor that the backbone needs the sides of images to have, such as the patch size of a vision
+                transformer. Images are padded with zeros at the bottom and right, and the logits there are cut off.
+            indices: Indices of the two reported features to read; by default the last two.
 
         Raises:
             InputError: If the backbone does not report its stages, `head` is unknown, or the context cannot be built.
@@ -79,7 +79,7 @@ class SegmentationNetwork(nn.Module):
         super().__init__()
         self.indices, stages = stage_channels(backbone, indices)
         self.step = step
-        # The norm at the end of a transformer is part of its features; networks of convolutions have none there.
+        # The norm at the end of a transformer is part of its features; convolutional networks have none there.
         norm = type(getattr(backbone, "norm", None)).__name__.lower()
         self.options: dict[str, Any] = {"norm": True} if "layernorm" in norm or "rmsnorm" in norm else {}
         prune = getattr(backbone, "prune_intermediate_layers", None)
@@ -118,23 +118,23 @@ class SegmentationNetwork(nn.Module):
         return intermediates(self.backbone, self.padded(images), self.indices, self.options)
 
     def padded(self, images: Tensor) -> Tensor:
-        """The images with zeros below and to the right, so that their sides are multiples of `step`."""
+        """Pad images with zeros at the bottom and right, so that their sides are multiples of `step`."""
         if self.step == 1:
             return images
         height, width = (-side % self.step for side in images.shape[2:])
         return F.pad(images, (0, width, 0, height))
 
     def upsample(self, logits: Tensor, images: Tensor) -> Tensor:
-        """Resize logits to the size of the images, in float32 where they are less precise."""
+        """Resize logits to the height and width of the images, in at least float32."""
         if logits.dtype in (torch.float16, torch.bfloat16):
-            logits = logits.float()  # rounded logits tie, and many pixels are interpolated from few
+            logits = logits.float()  # rounded logits would tie, and few logits are interpolated to many pixels
         height, width = images.shape[2:]
         size = [-(-side // self.step) * self.step for side in (height, width)]
         logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=self.align_corners)
         return logits[:, :, :height, :width] if size != [height, width] else logits
 
     def classify(self, features: Tensor, images: Tensor) -> Tensor:
-        """Logits of every pixel from the features of the last stage."""
+        """Map the last stage's features `(B, C, h, w)` to the logits of every pixel, `(B, num_classes, H, W)`."""
         return self.upsample(self.classifier(self.context(self.head(features))), images)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -142,14 +142,14 @@ class SegmentationNetwork(nn.Module):
         return self.classify(self.stages(images)[1], images)
 
     def scores(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The logits of `forward` and those of the auxiliary head, of the same shape, or None; for training."""
+        """For training: the logits of `forward`, and those of the auxiliary head, of the same shape, or None."""
         earlier, last = self.stages(images)
         auxiliary = None if self.auxiliary is None else self.upsample(self.auxiliary(earlier), images)
         return self.classify(last, images), auxiliary
 
 
 def stage_channels(backbone: nn.Module, indices: Sequence[int] | None) -> tuple[list[int], list[int]]:
-    """The numbers of two features, by default the last two, among those that the backbone reports; their channels."""
+    """The indices of two reported features, by default the last two, and their numbers of channels."""
     info: Any = getattr(backbone, "feature_info", None)
     entries = list(info.info if hasattr(info, "info") else info or [])
     if len(entries) < 2 or not hasattr(backbone, "forward_intermediates"):
@@ -166,13 +166,13 @@ def intermediates(backbone: Any, images: Tensor, indices: list[int], options: di
     """The features of some stages, each `(B, C, h, w)`.
 
     Raises:
-        InputError: If the backbone does not take images of this size.
+        InputError: If the backbone does not accept images of this size.
     """
     try:
         features: list[Tensor] = backbone.forward_intermediates(
             images, indices=indices, intermediates_only=True, **options
         )
-    except AssertionError as error:  # how timm's networks of one size refuse another
+    except AssertionError as error:  # the way timm's networks with a fixed size refuse another
         height, width = images.shape[2:]
         raise InputError(f"{type(backbone).__name__} cannot take images of {height}x{width}: {error}") from error
     return features
@@ -181,7 +181,7 @@ def intermediates(backbone: Any, images: Tensor, indices: list[int], options: di
 def feature_size(
     backbone: nn.Module, indices: list[int], crop: tuple[int, int], options: dict[str, Any]
 ) -> tuple[int, int]:
-    """Height and width of the last stage's features of a crop, found without computing them (meta device)."""
+    """Height and width of the last stage's features of a crop, without computing them (meta device)."""
     skeleton: Any = copy.deepcopy(backbone).to("meta").eval()
     channels = next(module.in_channels for module in backbone.modules() if isinstance(module, nn.Conv2d))
     with torch.no_grad(), torch.device("meta"):

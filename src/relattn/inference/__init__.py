@@ -1,1 +1,1 @@
-"""A trained network in use: loaded, embedding, searching, verifying, inspecting data, drawing figures."""
+"""Uses of trained networks: loading, embedding, searching, verifying, inspecting data, drawing figures."""

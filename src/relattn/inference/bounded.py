@@ -1,4 +1,4 @@
-"""Building a network with a bound on its memory: a checkpoint's few bytes may describe a network of any size."""
+"""Builds a network with a memory limit, because a few bytes in a checkpoint may describe a network of any size."""
 
 import math
 from typing import Any
@@ -8,24 +8,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from relattn.errors import InputError
 
 LEAST = 2**15
-"""Bytes that every tensor counts for: networks of countless small ones are bounded too."""
+"""Minimum number of bytes counted per tensor, which also limits networks with countless small tensors."""
 
 
 class Bounded(TorchDispatchMode):
-    """A context in which tensors of so many bytes are made together, and not more."""
+    """A context that limits the total size of tensors created in it."""
 
     def __init__(self, most: int, what: str) -> None:
-        """Start at 0.
+        """Start counting at 0.
 
         Args:
-            most: Bytes of all tensors together, of which none is counted back.
-            what: Display name of what is built, in messages.
+            most: Maximum total bytes of all tensors, including those that are freed.
+            what: Display name of the network in messages.
         """
         super().__init__()
         self.left, self.most, self.what = most, most, what
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Count what a function is about to make, by the size that it is given."""
+        """Count the tensor that a function is about to create, from the size that it is given."""
         sizes = args[0] if args and isinstance(args[0], list | tuple) else ()
         if sizes and all(isinstance(length, int) for length in sizes):
             self.left -= max(4 * math.prod(sizes), LEAST)

@@ -1,4 +1,4 @@
-"""The features of images of a folder, by a trained network."""
+"""The features of the images in a folder, from a trained network."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,11 +31,11 @@ def load_network(checkpoint: Path, *, flip: Any = None, device: str = "cpu") -> 
 
     Args:
         checkpoint: A checkpoint of `relattn fit`.
-        flip: What is done with the mirror image, as of `EmbeddingTask.use_flip`; None for what the run had.
-        device: Where the network is put.
+        flip: Use of the mirror image, as in `EmbeddingTask.use_flip`; None for the run's own setting.
+        device: Device of the network.
 
     Raises:
-        InputError: If it is no such checkpoint, or that of another task.
+        InputError: If it is not a checkpoint of the suite, or that of another kind of task.
     """
     task = load_task(checkpoint)
     if not isinstance(task, EmbeddingTask):
@@ -50,10 +50,10 @@ def load_network(checkpoint: Path, *, flip: Any = None, device: str = "cpu") -> 
 
 
 class Files(Dataset[dict[str, Any]]):
-    """Images of a folder as samples: `index`, and `image` (H, W, 3) float32 or, where it cannot be read, `fault`."""
+    """Images of a folder as samples: `index`, and `image` `(H, W, 3)` float32 or, if it cannot be read, `fault`."""
 
     def __init__(self, root: Path, entries: Sequence[Entry], preprocessing: Preprocessing) -> None:
-        """Keep the images, and how they are prepared."""
+        """Store the images and their preprocessing."""
         self.root, self.entries, self.preprocessing = root, entries, preprocessing
 
     def __len__(self) -> int:
@@ -72,7 +72,7 @@ class Files(Dataset[dict[str, Any]]):
 
 
 def collate_readable(samples: list[dict[str, Any]]) -> tuple[dict[str, Tensor], list[str]]:
-    """The batch of the samples that could be read, which may be empty, and the faults of the others."""
+    """Collate the samples that could be read into a batch, which may be empty; also return the faults of the others."""
     readable = [sample for sample in samples if "image" in sample]
     faults = [sample["fault"] for sample in samples if "fault" in sample]
     if not readable:
@@ -93,22 +93,22 @@ def embed(
     skip_corrupt: bool = False,
     progress: Callable[[int], object] = lambda images: None,
 ) -> tuple[Embedding, list[str]]:
-    """The features of images, those that the task compares.
+    """Compute the features of images that the task compares.
 
     Args:
         network: The network.
         root: The folder that the entries' paths are relative to.
         entries: The images, at least one.
-        batch_size: Images at a time.
-        workers: Processes that read; by default as many as there are processor cores, at most 8.
-        skip_corrupt: Whether images that are cut off or cannot be decoded are left out instead of refused.
+        batch_size: Number of images at a time.
+        workers: Number of processes that read images; by default the number of processor cores, at most 8.
+        skip_corrupt: Whether to leave out images that are truncated or cannot be decoded, instead of refusing them.
         progress: Called after each batch with its number of images.
 
     Returns:
-        The embedding, in the order of the entries, and what was left out, each with its reason.
+        The embedding, in the order of the entries, and the images left out, each with the reason.
 
     Raises:
-        InputError: If images are corrupt and not to be left out, or none is left.
+        InputError: If images are corrupt and must not be left out, or none is left.
     """
     task, metadata = network
     reasons = ((entry, file_fault(str(root / entry.path))) for entry in entries)
@@ -141,7 +141,7 @@ def embed(
 
 
 def refuse(corrupt: list[str], count: int, skip: bool) -> None:
-    """Raise an InputError that names corrupt images, unless there are none or they are left out."""
+    """Raise an InputError that names corrupt images, unless there are none or they may be left out."""
     if corrupt and not skip:
         raise InputError(
             f"{len(corrupt):,} of {count:,} images cannot be read: {some_of(corrupt)}. Nothing is written. Replace "

@@ -1,4 +1,4 @@
-"""The images that figures are drawn of: those of a data set's evaluation, or files, as a network sees them."""
+"""The images that figures show, from a data set's evaluation or from files, as a network sees them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,30 +14,30 @@ from relattn.tasks.data import Data
 
 @dataclass(frozen=True)
 class FigureImages:
-    """Images, B of them."""
+    """B images."""
 
     images: Tensor
-    """(B, 3, H, W) float32, what the network sees."""
+    """`(B, 3, H, W)` float32, the input of the network."""
     pixels: list[Pixels]
-    """(H, W, 3) uint8 RGB each, what a figure shows of it."""
+    """B images `(H, W, 3)` uint8 RGB, as shown in a figure."""
     names: list[str]
 
 
 def images_of_data(data: Data, split: str, indices: Sequence[int]) -> FigureImages:
-    """Images of a split of a data set that is set up.
+    """Images from a split of a data set that is set up.
 
     Raises:
-        InputError: If there is no such image, or the images are of different sizes.
+        InputError: If an image does not exist, or the images have different sizes.
     """
     images = data.examples(split, indices)["image"]
     return FigureImages(images, data.preprocessing().restored(images), [f"image {index}" for index in indices])
 
 
 def images_of_files(data: Data, files: Sequence[Path]) -> FigureImages:
-    """Image files, prepared as evaluation prepares the images of a data set, which need not be set up.
+    """Image files, prepared like the evaluation images of a data set, which need not be set up.
 
     Raises:
-        InputError: If one cannot be read, or they are of different sizes where they are not resized.
+        InputError: If one cannot be read, or they have different sizes and are not resized.
     """
     samples = [data.sample(file) for file in files]
     sizes = sorted({(sample.shape[1], sample.shape[2]) for sample in samples})

@@ -1,4 +1,4 @@
-"""Figures of trained networks, whatever their task; and a callback that draws them while a network is trained."""
+"""Figures of trained networks of any task, and a callback that draws them during training."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from relattn.tasks.data import Data
 from relattn.tasks.figure import FigureOptions, MeasuredFigure, evenly_spread
 
 GENERAL = ("architecture", "grad-cam", "masks", "modes", "relations")
-"""Figures of networks of any task; `Task.figures` has those of one task alone."""
+"""Figures for networks of any task; `Task.figures` has those for a single task."""
 
 
 def draw(name: str, tasks: Mapping[str, Task], images: FigureImages | None, **options: Any) -> MeasuredFigure:
@@ -31,10 +31,10 @@ def draw(name: str, tasks: Mapping[str, Task], images: FigureImages | None, **op
         name: One of `GENERAL`.
         tasks: Trained networks in evaluation mode, by their titles; `architecture` draws the first.
         images: The images; `architecture` needs none.
-        options: `style`; `module` of all but `architecture`; `targets` and `weights` of `relations`.
+        options: `style`; `module` for all but `architecture`; `targets` and `weights` for `relations`.
 
     Raises:
-        InputError: If there is no such figure, or a network lacks what it shows.
+        InputError: If the figure does not exist, or a network lacks what it shows.
     """
     if name not in GENERAL:
         raise InputError(f"There is no figure {name!r}. {suggest(name, GENERAL)}")
@@ -75,7 +75,7 @@ def draw(name: str, tasks: Mapping[str, Task], images: FigureImages | None, **op
 def draw_any(
     name: str, tasks: Mapping[str, Task], data: Data | None, images: FigureImages | None, options: FigureOptions
 ) -> MeasuredFigure:
-    """Draw a figure of any task, or one that belongs to the task of the first network; arguments as of `draw`.
+    """Draw a figure for any task, or one that belongs to the first network's task; arguments as in `draw`.
 
     Raises:
         InputError: If the task has no such figure.
@@ -93,7 +93,7 @@ def draw_any(
 
 
 def of_each_network(tasks: Mapping[str, Task], images: FigureImages, collect: Any, **options: Any) -> dict[str, Any]:
-    """The maps that `collect` records of each network while it sees the images, by the networks' titles."""
+    """The maps that `collect` records of each network while it processes the images, by the networks' titles."""
     collected = {}
     for title, task in tasks.items():
         network = network_of(task)
@@ -110,7 +110,7 @@ def of_each_network(tasks: Mapping[str, Task], images: FigureImages, collect: An
 
 
 def network_of(task: Task) -> nn.Module:
-    """The network of a task that is built."""
+    """The network of a task, which must be built."""
     assert task.network is not None
     return task.network
 
@@ -118,7 +118,7 @@ def network_of(task: Task) -> nn.Module:
 def class_evidence(
     tasks: Mapping[str, Task], images: FigureImages, *, module: str | None = None, style: Style | None = None
 ) -> MeasuredFigure:
-    """Grad-CAM of the last map that the output depends on, or of that of a stage or module."""
+    """Grad-CAM of the last map that the output depends on, or of the map of a stage or module."""
     from relattn.figures.grad_cam import grad_cam, grad_cam_figure
 
     cams, classes = {}, {}
@@ -130,7 +130,7 @@ def class_evidence(
             scores, names[:] = task.class_scores(batch)
             return scores
 
-        step = getattr(task.network, "step", 1)  # what a network for segmentation pads images to
+        step = getattr(task.network, "step", 1)  # a segmentation network pads images to multiples of this
         try:
             layer, view = explained(network_of(task), padded((batch.shape[2], batch.shape[3]), step), module)
             cams[title] = grad_cam(score, layer, batch, view)
@@ -141,16 +141,16 @@ def class_evidence(
 
 
 def explained(network: nn.Module, size: tuple[int, int], module: str | None) -> tuple[nn.Module, MapView | None]:
-    """The part of a network whose output Grad-CAM explains, and how it is seen as a map.
+    """The part of a network whose output Grad-CAM explains, and how to view that output as a map.
 
     Args:
         network: The network.
         size: Height and width of the images that its backbone sees, in pixels.
-        module: A stage such as `stage 3`, whose end is taken, attention included; the name or title of an attention
-            module, or the name of any module; None for the last stage.
+        module: A stage such as `stage 3`, of which the end is used, including attention; the name or title of an
+            attention module, or the name of any module; None for the last stage.
 
     Raises:
-        InputError: If there is no such module.
+        InputError: If the module does not exist.
     """
     backbone: Any = getattr(network, "backbone", network)
     stage = re.fullmatch(r"stage (\d+)", module or "")
@@ -186,7 +186,7 @@ def architecture(tasks: Mapping[str, Task]) -> MeasuredFigure:
 
 @contextmanager
 def evaluating(task: Task) -> Iterator[None]:
-    """Put a network into evaluation mode while the context lasts, each part back into its own; nothing is compiled."""
+    """Put a network into evaluation mode in this context and restore each part's mode after it; without compiling."""
     modes = {module: module.training for module in task.modules()}
     task.eval()
     try:
@@ -200,7 +200,7 @@ def evaluating(task: Task) -> Iterator[None]:
 class FiguresDuringTraining(Callback):
     """Draws figures of the same images of the validation set every few epochs, and at the end.
 
-    They are saved as `<run>/figures/<figure>-<epoch>.png` and go to every logger that takes images, such as W&B's.
+    They are saved as `<run>/figures/<figure>-<epoch>.png` and sent to every logger that accepts images, such as W&B's.
     On the command line, `--figures masks,relations`.
     """
 
@@ -209,8 +209,8 @@ class FiguresDuringTraining(Callback):
 
         Args:
             figures: Names of `GENERAL`, or of figures of the task.
-            every: Epochs from one drawing to the next.
-            images: Images of each figure, 1 to 8.
+            every: Number of epochs between drawings.
+            images: Number of images in each figure, 1 to 8.
 
         Raises:
             InputError: If a number is out of range.
@@ -223,9 +223,9 @@ class FiguresDuringTraining(Callback):
         self.images: FigureImages | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw once and throw it away: every process says before training what does not apply to a network.
+        """Draw once without saving, so that every process reports before training what does not apply to a network.
 
-        A figure that a later callback draws as well is left to that one: a run that goes on keeps the callback of its
+        A figure that a later callback also draws is left to that one: a resumed run keeps the callback of its
         configuration, and `--figures` adds another.
         """
         position = trainer.callbacks.index(self)  # type: ignore[attr-defined]
@@ -249,7 +249,7 @@ class FiguresDuringTraining(Callback):
                     image, caption = as_image(drawn.figure), f"epoch {epoch}"
                     logger.log_image(f"figures/{name}", [image], step=trainer.global_step, caption=[caption])
             if name == "architecture":
-                continue  # its numbers do not change
+                continue  # the numbers in it do not change
             for logger in trainer.loggers:
                 values = {key.rpartition(", ")[2].replace(" ", "_"): value for key, value in drawn.measures.items()}
                 logger.log_metrics({f"figures/{key}": value for key, value in values.items()}, trainer.global_step)

@@ -1,4 +1,4 @@
-"""A folder of images of one's own: finding them, and labelling them by their names or by a table."""
+"""Folders of the user's own images: finding the images, and labelling them by their names or by a table."""
 
 import csv
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ SPLITS = ("train", "query", "gallery")
 
 
 def find_images(root: Path, pattern: str = "none", patterns: Mapping[str, str] | None = None) -> list[Entry]:
-    """The images of a folder and of those in it, sorted by their relative paths; other files are named.
+    """The images in a folder and its subfolders, sorted by their relative paths; other files are reported.
 
     Args:
-        root: The folder. Links to folders are followed, none of them twice.
-        pattern: Where identities and cameras come from, as of `label_reader`.
-        patterns: Patterns that have names, see there.
+        root: The folder. Links to folders are followed, each folder only once.
+        pattern: Source of identities and cameras, as in `label_reader`.
+        patterns: Patterns by name, as in `label_reader`.
 
     Raises:
-        InputError: If there is no folder, or no image in it.
+        InputError: If the folder does not exist or contains no image.
     """
     read = label_reader(pattern, patterns or {})
     if not root.is_dir():
@@ -42,7 +42,7 @@ def listed_images(root: Path, file: Path) -> list[Entry]:
 
     Args:
         root: The folder that paths are relative to.
-        file: A CSV file in UTF-8 with a column path, and where known identity, camera and split; others are ignored.
+        file: A CSV file in UTF-8 with a column path, and optionally identity, camera and split; others are ignored.
 
     Raises:
         InputError: If the table or the folder is wrong; the message names the line.
@@ -76,7 +76,7 @@ def listed_images(root: Path, file: Path) -> list[Entry]:
 
 
 def listed_image(values: dict[str, str], where: str) -> Entry:
-    """One row of a table, checked."""
+    """Check one row of a table and return it."""
     path, split = values["path"], values.get("split", "")
     normal = inside(path, where)
     if split and split not in SPLITS:

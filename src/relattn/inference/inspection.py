@@ -1,6 +1,6 @@
-"""Every image of a data set read and decoded to its last byte, and compared between the splits.
+"""Reads and decodes every image of a data set completely, and compares images between the splits.
 
-The check before training looks at the first and the last bytes alone; here two decoders read all of each file
+The check before training reads only the first and the last bytes; here two decoders read each whole file
 (`relattn.tasks.decoding.decode_wholly`).
 """
 
@@ -15,7 +15,7 @@ from relattn.tasks.data import Data
 from relattn.tasks.image_data import ImageSet, one_thread
 
 CHUNK = 32
-"""Images that a process inspects at a time."""
+"""Number of images that a process inspects at a time."""
 
 
 @dataclass
@@ -25,12 +25,12 @@ class Findings:
     faults: list[str] = field(default_factory=list)
     """The images that cannot be used, each with the reason, sorted."""
     shared: list[str] = field(default_factory=list)
-    """Images of other splits of which training has a copy, sorted."""
+    """Images of other splits that also occur in training, sorted."""
 
 
 @dataclass
 class InspectedImage:
-    """An image: the set and the index that it is read by, and the splits that it is in."""
+    """An image: the set and the index to read it with, and the splits that contain it."""
 
     images: ImageSet
     index: int
@@ -41,7 +41,7 @@ class Inspection(Dataset[list[tuple[str | None, str, bytes]]]):
     """The images of a data set, each once, by chunks: the fault (or None), the image's name, and its digest."""
 
     def __init__(self, data: Data) -> None:
-        """List the images of `data`, after its `setup`; splits that are no `ImageSet` are read as training does."""
+        """List the images of `data`, after its `setup`; splits that are not an `ImageSet` are read as in training."""
         images: dict[Any, InspectedImage] = {}
         for split, samples in data.sets.items():
             known = samples if isinstance(samples, ImageSet) else AnySamples(samples)
@@ -68,17 +68,17 @@ class Inspection(Dataset[list[tuple[str | None, str, bytes]]]):
 
 
 class AnySamples(ImageSet):
-    """The samples of a data set of the user's own, which know nothing of their files."""
+    """The samples of a user's own data set, whose files are unknown."""
 
     def __init__(self, samples: Any) -> None:
-        """Keep the samples."""
+        """Store the samples."""
         self.samples = samples
 
     def image_key(self, index: int) -> Any:
         return id(self.samples), index
 
     def __getitem__(self, request: Any) -> dict[str, Any]:
-        """Read a sample as training does."""
+        """Read a sample as in training."""
         sample: dict[str, Any] = self.samples[request]
         return sample
 
@@ -88,8 +88,8 @@ def inspect_images(data: Data, workers: int, progress: Callable[[int], object] =
 
     Args:
         data: The data set, after its `setup`.
-        workers: Processes that decode; 0 for this one.
-        progress: Called with the number of images that were inspected since the last call.
+        workers: Number of processes that decode; 0 to decode in this process.
+        progress: Called with the number of images inspected since the last call.
     """
     inspection = Inspection(data)
     loader: DataLoader[Any] = DataLoader(

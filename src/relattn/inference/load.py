@@ -1,4 +1,4 @@
-"""From a checkpoint to a network that is ready for use, of every task: `load`, which is `relattn.load`."""
+"""Loads a checkpoint of any task as a network that is ready for use: `load`, which is `relattn.load`."""
 
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,14 @@ from relattn.tasks.files import digest
 
 
 def load(checkpoint: Path | str) -> Trained:
-    """Make a checkpoint's network ready for use.
+    """Load a checkpoint's network for inference.
 
     Args:
-        checkpoint: A file that `relattn fit` or `relattn convert` wrote; nothing in it is run.
+        checkpoint: A file from `relattn fit` or `relattn convert`; nothing in it is executed.
 
     Raises:
-        MissingFileError: If there is no such file.
-        InputError: If it is no checkpoint of the suite's, or names classes that are not known here.
+        MissingFileError: If the file does not exist.
+        InputError: If it is not a checkpoint of this suite, or names classes that are unknown here.
     """
     path = Path(checkpoint)
     task = load_task(path)
@@ -52,7 +52,7 @@ def load(checkpoint: Path | str) -> Trained:
 
 
 def scores_beside(checkpoint: Path) -> dict[str, float]:
-    """The scores of the run, from the `result.json` of its folder; empty without one."""
+    """The scores of the run, from the `result.json` in its folder; empty if there is none."""
     for folder in (checkpoint.parent, checkpoint.parent.parent):
         if result := read_json(folder / "result.json"):
             scores = result.get("scores")

@@ -1,4 +1,4 @@
-"""A trained task from its checkpoint, without a trainer and without its data."""
+"""Loads a trained task from its checkpoint, without a trainer and without its data."""
 
 from pathlib import Path
 
@@ -13,24 +13,24 @@ from relattn.tasks.data import Data
 from relattn.tasks.transfer import fill_unused
 
 SPARE = 256 * 2**20
-"""Bytes that building a network may take beside twice its checkpoint's."""
+"""Bytes that building a network may take in addition to twice the size of its checkpoint."""
 
 TRAINING_ARGUMENTS = ("optimizer", "schedule")
-"""Arguments of a task that say how it is trained: a network is used without the classes that they name."""
+"""Arguments of a task that concern training; inference leaves out the classes that they name."""
 
 
 def load_task(checkpoint: Path | str) -> Task:
-    """Build a task as its checkpoint says, with its weights, in evaluation mode on the CPU.
+    """Build a task from the configuration in its checkpoint, with its weights, in evaluation mode on the CPU.
 
     Raises:
-        MissingFileError: If there is no such file.
-        InputError: If it is no checkpoint of the suite's, its weights do not fit the network, or it names classes that
-            do not belong in one (`relattn.runs.stored_config`).
+        MissingFileError: If the file does not exist.
+        InputError: If it is not a checkpoint of this suite, its weights do not fit the network, or it names classes
+            that are not allowed in one (`relattn.runs.stored_config`).
     """
     content = read_checkpoint(checkpoint)
     room = Path(checkpoint).stat().st_size
     model = section_of(content, "model", str(checkpoint))
-    model["init_args"]["pretrained"] = False  # the weights are the checkpoint's
+    model["init_args"]["pretrained"] = False  # the weights come from the checkpoint
     for name in TRAINING_ARGUMENTS:
         model["init_args"].pop(name, None)
     try:
@@ -41,7 +41,7 @@ def load_task(checkpoint: Path | str) -> Task:
         if str(checkpoint) in str(error):
             raise
         raise InputError(f"{checkpoint}: {error}") from error
-    except Exception as error:  # a specification of somebody else's may hold anything
+    except Exception as error:  # an untrusted specification may contain anything
         raise InputError(f"{checkpoint}: its network cannot be built: {error or type(error).__name__}") from error
     state = content["state_dict"]
     if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
@@ -56,11 +56,11 @@ def load_task(checkpoint: Path | str) -> Task:
 
 
 def load_data(checkpoint: Path | str, root: Path | str | None = None) -> Data:
-    """Build the data set of a checkpoint's run, not set up yet: no file is read.
+    """Build the data set of a checkpoint's run without setting it up: no file is read.
 
     Args:
         checkpoint: A checkpoint of `relattn fit`.
-        root: Where the data are, if they have moved.
+        root: Folder of the data, if they have moved.
 
     Raises:
         InputError: If it cannot be built.

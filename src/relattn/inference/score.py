@@ -1,6 +1,6 @@
-"""Scores of features, or distances, that were made elsewhere: the protocol of `relattn test`, without a network.
+"""Scores of features or distances computed elsewhere: the protocol of `relattn test`, without a network.
 
-A table says who is on the images: CSV in UTF-8 with a row for each, in the order of the features.
+A table lists the images: CSV in UTF-8 with one row per image, in the order of the features.
 
 file,identity,camera,split
 a/0001.jpg,anna,entrance,query
@@ -34,9 +34,9 @@ class Table:
     Attributes:
         path: The file.
         entries: Its rows.
-        query: Places of the queries among them.
-        gallery: Places of the gallery images.
-        remarks: What is left out, and what is not known.
+        query: Row numbers of the queries.
+        gallery: Row numbers of the gallery images.
+        remarks: Notes on what is left out, and on what is unknown.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class Table:
     remarks: list[str] = field(default_factory=list)
 
     def part(self, rows: list[int], features: NDArray[np.floating]) -> Embedding:
-        """Some rows with their features, a row of these for each of all rows."""
+        """Some rows with their features; `features` has one row for each row of the table."""
         return Embedding(features[rows], [self.entries[row] for row in rows], self.path.parent, {})
 
 
@@ -62,18 +62,18 @@ def score_features(
     """Score features as `relattn test` scores those of its network.
 
     Args:
-        features: (images, dimensions), a row for each of the table's.
-        table: Who is on them.
+        features: `(images, dimensions)`, one row for each row of the table.
+        table: The table of images.
         metric: How features are compared.
-        same_camera: As of `retrieval`.
-        reranking: Whether k-reciprocal re-ranking is scored beside (`mAP_reranked`, ...).
-        expansion: Neighbours of the query expansion that is scored beside (`mAP_expanded`, ...); 0 for none.
+        same_camera: As in `retrieval`.
+        reranking: Whether to also score k-reciprocal re-ranking (`mAP_reranked`, ...).
+        expansion: Number of neighbours of the query expansion to also score (`mAP_expanded`, ...); 0 for none.
 
     Returns:
-        The scores of `Retrieval.scores` in per cent, the numbers of `queries` and `gallery` images, those `unmatched`.
+        The scores of `Retrieval.scores` in per cent, and the numbers of `queries`, `gallery` images and `unmatched`.
 
     Raises:
-        InputError: If the two do not go together, or no query has a match.
+        InputError: If features and table do not match, or no query has a match.
     """
     if features.ndim != 2 or len(features) != len(table.entries):
         swapped = features.shape == (len(table.query), len(table.gallery))
@@ -100,7 +100,7 @@ def score_features(
 def score_matrix(
     distances: NDArray[np.floating], table: Table, *, same_camera: SameCamera = "junk"
 ) -> dict[str, float]:
-    """Score distances (queries, gallery), in the order of the table; otherwise as `score_features`."""
+    """Score distances `(queries, gallery)`, in the order of the table; otherwise like `score_features`."""
     if distances.shape != (len(table.query), len(table.gallery)):
         raise InputError(
             f"The distances are {distances.shape}, and {table.path} has {len(table.query):,} queries and "
@@ -113,7 +113,7 @@ def score_matrix(
 
 
 def counted(found: Retrieval, queries: int, gallery: int) -> dict[str, float]:
-    """The scores, with the numbers that they are of."""
+    """The scores, with the numbers of images that they are based on."""
     return found.scores() | {"queries": queries, "gallery": gallery, "unmatched": len(found.unmatched)}
 
 
@@ -121,8 +121,8 @@ def read_array(file: Path, *, matrix: bool = False) -> NDArray[np.floating]:
     """Read features, or with `matrix` distances: an `.npy` file, or `features` or `distances` of an `.npz` file.
 
     Raises:
-        MissingFileError: If there is no such file.
-        InputError: If it is damaged, or holds no such array.
+        MissingFileError: If the file does not exist.
+        InputError: If it is damaged, or contains no such array.
     """
     if file.suffix != ".npz":
         return read_npy(file)
@@ -137,11 +137,11 @@ def read_array(file: Path, *, matrix: bool = False) -> NDArray[np.floating]:
 def read_table(file: Path) -> Table:
     """Read a table of images: CSV in UTF-8 with the columns file (or path), identity, camera and split.
 
-    Splits are query and gallery; rows of train are left out. Where there is no split at all, every image is query and
-    gallery. Cameras may be unknown, identities may not; -1 shows no one.
+    Splits are query and gallery; rows of train are left out. If no row has a split, every image is query and gallery.
+    Cameras may be unknown, identities may not; -1 shows no one.
 
     Raises:
-        MissingFileError: If there is no such file.
+        MissingFileError: If the file does not exist.
         InputError: If the table is wrong; the message names the line.
     """
     if not file.is_file():
@@ -167,7 +167,7 @@ def read_table(file: Path) -> Table:
 
 
 def check_header(header: list[str], file: Path) -> list[str]:
-    """The columns by the names that they have here; raises as `read_table` does."""
+    """Map the column names to those used here; raises as `read_table` does."""
     columns = ["file" if name == "path" else name for name in header]
     found = (",".join(header) or "nothing")[:200]
     if missing := [name for name in ("file", "identity") if name not in columns]:
@@ -181,7 +181,7 @@ def check_header(header: list[str], file: Path) -> list[str]:
 
 
 def read_row(row: dict[str, str], where: str) -> Entry:
-    """One row of a table, checked."""
+    """Check one row of a table and return it."""
     if row.get(""):
         raise InputError(f"{where} has more entries than the header. Put those with a comma in quotation marks.")
     values = {name: row.get(name, "").strip() for name in COLUMNS}
@@ -195,7 +195,7 @@ def read_row(row: dict[str, str], where: str) -> Entry:
 
 
 def divided(file: Path, entries: list[Entry]) -> Table:
-    """A table divided into queries and gallery; raises as `read_table` does."""
+    """Divide a table into queries and gallery; raises as `read_table` does."""
     places = {split: [row for row, entry in enumerate(entries) if entry.split == split] for split in ("", *SPLITS)}
     everything = list(range(len(entries)))
     query, gallery, remarks = places["query"], places["gallery"], []

@@ -1,4 +1,4 @@
-"""Ranking a gallery for each query of two embeddings, and scoring the ranking."""
+"""Ranks a gallery for each query, from two embeddings, and scores the ranking."""
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from relattn.tasks.files import real_paths
 NO_ONE = str(JUNK)
 
 DISTRACTOR = "0"
-"""Identity of people whom no query shows, where file names number identities from 1."""
+"""Identity of people without queries, in data sets whose file names number identities from 1."""
 
 
 @dataclass(frozen=True)
@@ -26,26 +26,26 @@ class RankedList:
     """The ranking of a query."""
 
     query: int
-    """Its place among the queries."""
+    """Index of the query."""
     ranking: list[tuple[int, float]]
-    """Places in the gallery with their distances, nearest first."""
+    """Indices in the gallery with their distances, nearest first."""
     left_out: int
-    """Gallery images that do not count: the query's identity by its camera, or the query itself."""
+    """Gallery images that do not count: the query's identity from its camera, or the query itself."""
 
 
 class Search:
     """Queries, a gallery, and the distances between them.
 
-    What is left out of rankings and scores is what `relattn test` leaves out (`relattn.metrics.ranks`): gallery images
-    of the query's identity by its camera, where both are known, the query's own file, and boxes that show no one
-    (identity -1). Gallery images of unknown identity count as other people in the scores.
+    Rankings and scores leave out what `relattn test` leaves out (`relattn.metrics.ranks`): gallery images of the
+    query's identity from its camera, if both are known, the query's own file, and boxes that show no one (identity -1).
+    Gallery images of unknown identity count as other people in the scores.
 
     Attributes:
         query: The queries.
-        gallery: The gallery without what shows no one.
+        gallery: The gallery without images that show no one.
         metric: `cosine` or `euclidean`.
-        distances: Of the queries to the gallery.
-        same_camera: As of `retrieval`.
+        distances: Distances of the queries to the gallery.
+        same_camera: As in `retrieval`.
     """
 
     def __init__(
@@ -61,16 +61,16 @@ class Search:
         """Prepare the search.
 
         Args:
-            query: Its split `query` is taken if it has one, and everything else if it has not.
-            gallery: Likewise its split `gallery`.
-            metric: How features are compared; None for what the embeddings say of themselves.
-            same_camera: Whether images of the query's identity by its camera are junk, or a match as any other.
+            query: Embedding whose split `query` is used, or all of it if it has none.
+            gallery: Embedding whose split `gallery` is used, or all of it if it has none.
+            metric: How features are compared; None for the metric in the embeddings' metadata.
+            same_camera: Whether images of the query's identity from its camera are junk, or a match like any other.
             reranking: Whether to re-rank by k-reciprocal neighbours.
-            distances: From the features of queries and gallery to their distances; by default as `metric` and
-                `reranking` say.
+            distances: Function from the features of queries and gallery to their distances; by default according to
+                `metric` and `reranking`.
 
         Raises:
-            InputError: If the features do not go together.
+            InputError: If the features do not match.
         """
         self.query, self.gallery = queries_of(query), gallery_of(gallery)
         self.metric: DistanceName = metric or query.metadata.get("distance", gallery.metadata.get("distance", "cosine"))
@@ -85,10 +85,10 @@ class Search:
         self.labels = numbered(self.query, self.gallery)
 
     def rank(self, chosen: Sequence[int], top: int) -> list[RankedList]:
-        """The nearest gallery images of the chosen queries, which are places in ascending order."""
+        """The nearest gallery images of the chosen queries, given by indices in ascending order."""
         query, gallery = self.labels
         found = []
-        for start, stop in chunks(self.distances.shape):  # as the scores have it, so that roundings agree
+        for start, stop in chunks(self.distances.shape):  # the same chunks as for scores, so that roundings agree
             mine = [number for number in chosen if start <= number < stop]
             if not mine:
                 continue
@@ -106,13 +106,13 @@ class Search:
         """The scores of `Retrieval.scores` over all queries, in per cent, and how many `queries` are `unmatched`.
 
         Raises:
-            InputError: If the identity of a query is not known, or no query has a match.
+            InputError: If the identity of a query is unknown, or no query has a match.
         """
         found = self.score(fprs)
         return found.scores() | {"queries": len(self.query.entries), "unmatched": len(found.unmatched)}
 
     def score(self, fprs: Sequence[float] = FPRS) -> Retrieval:
-        """The retrieval of all queries, scored; raises as `scores` does."""
+        """Score the retrieval of all queries; raises as `scores` does."""
         if unknown := sum(not entry.identity for entry in self.query.entries):
             raise InputError(
                 f"The identity of {unknown:,} of {len(self.query.entries):,} queries is not known, and scores need all."
@@ -120,7 +120,7 @@ class Search:
         return retrieval(self.distances, *self.labels, same_camera=self.same_camera, fprs=fprs)
 
     def describe(self, found: RankedList) -> dict[str, Any]:
-        """A query and its results, by names; what is not known is None."""
+        """Describe a query and its results by names; unknown values are None."""
         mine = self.query.entries[found.query]
         results = []
         for rank, (index, distance) in enumerate(found.ranking, start=1):
@@ -132,15 +132,15 @@ class Search:
 
 
 def known(entry: Entry) -> dict[str, str | None]:
-    """Path, identity and camera; None where they are not known, or there is no one."""
+    """Path, identity and camera; None if unknown, or if there is no one."""
     identity = None if entry.identity in ("", NO_ONE) else entry.identity
     return {"path": entry.path, "identity": identity, "camera": entry.camera or None}
 
 
 def queries_of(embedding: Embedding) -> Embedding:
-    """The split `query` if there is one, else everything.
+    """The split `query` if there is one, otherwise everything.
 
-    Distractors of Market-1501 are nobody in particular, so that as queries they have no identity; other sets count
+    Distractors of Market-1501 have no particular identity, so as queries their identity is unknown. Other sets number
     identities from 0.
     """
     part = embedding.part("query")
@@ -152,7 +152,7 @@ def queries_of(embedding: Embedding) -> Embedding:
 
 
 def gallery_of(embedding: Embedding) -> Embedding:
-    """The split `gallery` if there is one, else everything; without boxes that show no one."""
+    """The split `gallery` if there is one, otherwise everything; without boxes that show no one."""
     part = embedding.part("gallery")
     part = part if part.entries else embedding
     kept = [row for row, entry in enumerate(part.entries) if entry.identity != NO_ONE]
@@ -160,9 +160,9 @@ def gallery_of(embedding: Embedding) -> Embedding:
 
 
 def numbered(query: Embedding, gallery: Embedding) -> tuple[Labels, Labels]:
-    """Numbers for identities, cameras and files, such that what is left out agrees with the query in them.
+    """Number identities, cameras and files so that images left out for a query agree with it in these numbers.
 
-    What is not known is a number that no other image has.
+    Unknown values get a number that no other image has.
     """
     numbers: dict[Hashable, int] = {("identity", NO_ONE): JUNK}
 
@@ -182,7 +182,7 @@ def numbered(query: Embedding, gallery: Embedding) -> tuple[Labels, Labels]:
 
 
 def choose(count: int, wanted: int, seed: int | None) -> list[int]:
-    """The places of `wanted` of `count` queries: the first ones, or with a seed some at random, in their order."""
+    """The indices of `wanted` of `count` queries: the first ones or, with a seed, random ones in order."""
     if seed is None:
         return list(range(min(count, wanted)))
     return sorted(np.random.default_rng(seed).permutation(count)[:wanted].tolist())

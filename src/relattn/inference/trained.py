@@ -16,25 +16,25 @@ from relattn.tasks.decoding import eight_bits, read_image
 from relattn.tasks.predictor import Answer, Pixels
 
 ImageSource = Path | str | Pillow.Image | Pixels
-"""An image file, a picture of Pillow's, or `(h, w, 3)` uint8 RGB."""
+"""An image file, a Pillow image, or `(h, w, 3)` uint8 RGB."""
 
 
 @dataclass
 class Trained:
-    """A trained network, with its preprocessing, its answers and its metadata.
+    """A trained network, with its preprocessing, its predictions and its metadata.
 
-    Call it with images for the answer: of classification a list of `Prediction`s; of segmentation a list of maps
-    `(h, w)` uint8 of classes, at the size of the images, segmented as the run's evaluation does it; of
-    re-identification and faces the features, a tensor `(images, D)`.
+    Call it with images to get predictions: for classification a list of `Prediction`s; for segmentation a list of maps
+    `(h, w)` uint8 of classes, at the size of the images, segmented as in the run's evaluation; for re-identification
+    and faces the features, a tensor `(images, D)`.
 
     Attributes:
         network: A plain module in evaluation mode on the CPU, which maps a batch `(B, 3, H, W)` to logits
             `(B, classes)` or `(B, classes, H, W)`, or to the features that are compared, `(B, D)`. Features have length
             1 if they are compared by their angle (`metadata["output"]["normalised"]`). Move it to a GPU with
             `network.cuda()`.
-        transform: From an image to what the network sees, `(3, H, W)` float32, as evaluation does it.
-        metadata: Of the network: `task`, `input`, `output`, `preprocessing`, `scores` and, as far as the
-            task has them, `classes`, `palette`, `distance`, `feature`, `flip` and `threshold`.
+        transform: Function from an image to the network's input, `(3, H, W)` float32, as in evaluation.
+        metadata: Metadata of the network: `task`, `input`, `output`, `preprocessing`, `scores` and, if the task has
+            them, `classes`, `palette`, `distance`, `feature`, `flip` and `threshold`.
     """
 
     network: nn.Module
@@ -43,7 +43,7 @@ class Trained:
     answer: Answer
 
     def __call__(self, *images: ImageSource) -> Any:
-        """The answer for images.
+        """The predictions for images.
 
         Raises:
             InputError: If there is no image, or one is of another kind.
@@ -60,15 +60,15 @@ def pixels_of(image: ImageSource) -> Pixels:
     """The pixels of an image, `(h, w, 3)` uint8 RGB.
 
     Raises:
-        MissingFileError: If there is no such file.
-        InputError: If it cannot be decoded, or is no image.
+        MissingFileError: If the file does not exist.
+        InputError: If it cannot be decoded, or is not an image.
     """
     if isinstance(image, Path | str):
         if not Path(image).is_file():
             raise MissingFileError(f"{image}: there is no such image.")
         return read_image(Path(image))
     if isinstance(image, Pillow.Image):
-        return eight_bits(ImageOps.exif_transpose(image))  # upright, as files are read
+        return eight_bits(ImageOps.exif_transpose(image))  # upright, like images read from files
     if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
         return image
     kind = f"{image.dtype} {tuple(image.shape)}" if hasattr(image, "shape") else type(image).__name__

@@ -1,4 +1,4 @@
-"""Losses that torch does not have, as functions and as classes that recipes choose by path."""
+"""Losses that torch does not have, as functions and as classes that recipes select by class path."""
 
 from relattn.losses.cross_entropy import PixelCrossEntropy, segmentation_cross_entropy
 from relattn.losses.ohem import OHEMCrossEntropy, ohem_cross_entropy

@@ -1,7 +1,7 @@
-"""Cross entropy of every pixel, where some have no label.
+"""Cross entropy of every pixel, of which some have no label.
 
-The mean is over the labelled pixels, as torch's own is; that is NaN where there are none, as happens with small crops,
-and one such batch would spoil a whole run.
+The mean is over the labelled pixels, as in torch. torch's mean is NaN if there are none, which happens with small
+crops, and one such batch would ruin a whole run; here it is 0.
 """
 
 import torch.nn.functional as F
@@ -14,9 +14,9 @@ def segmentation_cross_entropy(
     """Mean cross entropy of the labelled pixels; 0, with gradients 0, if there are none.
 
     Args:
-        logits: (B, C, H, W); the loss is computed in float32 at least.
-        labels: (B, H, W) int64, a class or `ignore`.
-        weight: (C,) weights of the classes. The mean is weighted by them, as torch's.
+        logits: `(B, C, H, W)`; the loss is computed in at least float32.
+        labels: `(B, H, W)` int64, a class or `ignore`.
+        weight: `(C,)` weights of the classes; the mean is weighted by them, as in torch.
         ignore: Label of pixels that do not count.
 
     Returns:
@@ -27,7 +27,7 @@ def segmentation_cross_entropy(
 
 
 def pixel_losses(logits: Tensor, labels: Tensor, ignore: int) -> tuple[Tensor, Tensor]:
-    """The cross entropy of every pixel, `(B, H, W)`, 0 where there is no label, and whether there is one."""
+    """The cross entropy of every pixel, 0 for unlabelled ones, and whether it has a label, both `(B, H, W)`."""
     logits = logits if logits.element_size() >= 4 else logits.float()
     return F.cross_entropy(logits, labels, ignore_index=ignore, reduction="none"), labels != ignore
 
@@ -43,12 +43,12 @@ def weighted_mean(losses: Tensor, labels: Tensor, counted: Tensor, weight: Tenso
 
 
 class PixelCrossEntropy:
-    """`segmentation_cross_entropy`, as a loss to be chosen by class path."""
+    """`segmentation_cross_entropy` as a loss that recipes select by class path."""
 
     def __init__(self, ignore: int = 255) -> None:
         """Define the loss; pixels with the label `ignore` do not count."""
         self.ignore = ignore
 
     def __call__(self, logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The loss of logits `(B, C, H, W)` with labels `(B, H, W)` and weights `(C,)` of the classes."""
+        """The scalar loss of logits `(B, C, H, W)` with labels `(B, H, W)` and class weights `(C,)`."""
         return segmentation_cross_entropy(logits, labels, weight=weight, ignore=self.ignore)

@@ -1,9 +1,9 @@
 """Cross entropy of the hard pixels: online hard example mining.
 
-Shrivastava, Gupta, Girshick, "Training Region-based Object Detectors with Online Hard Example Mining", CVPR 2016; for
-pixels, with a threshold and a least number, Wu, Shen, van den Hengel, "High-performance Semantic Segmentation Using
-Very Deep Fully Convolutional Networks", arXiv 1604.04339, section 4. OCNet has it as an option, off in the setting that
-arXiv 1904.02998 follows, with threshold 0.7 and 100,000 pixels.
+Shrivastava, Gupta, Girshick, "Training Region-based Object Detectors with Online Hard Example Mining", CVPR 2016. The
+form for pixels, with a threshold and a minimum number, is from Wu, Shen, van den Hengel, "High-performance Semantic
+Segmentation Using Very Deep Fully Convolutional Networks", arXiv 1604.04339, section 4. OCNet has it as an option, with
+threshold 0.7 and 100,000 pixels; the setting that arXiv 1904.02998 follows does not use it.
 """
 
 import torch
@@ -22,18 +22,19 @@ def ohem_cross_entropy(
     weight: Tensor | None = None,
     ignore: int = 255,
 ) -> Tensor:
-    """Mean cross entropy of the pixels whose own class is given a probability of at most `threshold`.
+    """Mean cross entropy of the pixels whose true class has a probability of at most `threshold`.
 
-    If they are fewer than `min_kept`, the `min_kept` pixels of the lowest probability count (with those that tie with
-    the last), or all labelled ones if there are no more. The pixels are those of the batch of this process: every
-    process mines its own. Without a labelled pixel the loss is 0, with gradients 0.
+    If there are fewer than `min_kept` such pixels, the `min_kept` pixels with the lowest probability count (and those
+    that tie with the last of them), or all labelled ones if there are no more. Each process mines the pixels of its own
+    batch. Without a labelled pixel the loss is 0, with gradients 0.
 
     Args:
-        logits: (B, C, H, W); the loss is computed in float32 at least.
-        labels: (B, H, W) int64, a class or `ignore`.
+        logits: `(B, C, H, W)`; the loss is computed in at least float32.
+        labels: `(B, H, W)` int64, a class or `ignore`.
         threshold: Probability above which a pixel is easy.
-        min_kept: Least number of pixels that count.
-        weight: (C,) weights of the classes, by which the mean is weighted; they do not decide which pixels are hard.
+        min_kept: Minimum number of pixels that count.
+        weight: `(C,)` weights of the classes; the mean is weighted by them, but they do not decide which pixels are
+            hard.
         ignore: Label of pixels that do not count.
 
     Returns:
@@ -49,7 +50,7 @@ def ohem_cross_entropy(
         )
     losses, valid = pixel_losses(logits, labels, ignore)
     with torch.no_grad():
-        # Pixels without a label are as easy as can be. No number is read back, so that a GPU does not have to wait.
+        # Unlabelled pixels count as the easiest. No value is read back to the CPU, so that a GPU does not have to wait.
         probabilities = (-losses).exp().where(valid, torch.inf).flatten()
         limit = probabilities.new_tensor(threshold)
         if min_kept and len(probabilities):
@@ -60,18 +61,18 @@ def ohem_cross_entropy(
 
 
 class OHEMCrossEntropy:
-    """`ohem_cross_entropy` with its options, as a loss to be chosen by class path."""
+    """`ohem_cross_entropy` with its options, as a loss that recipes select by class path."""
 
     def __init__(self, threshold: float = 0.7, min_kept: int = 100_000, ignore: int = 255) -> None:
         """Define the loss.
 
         Args:
             threshold: Probability of the true class above which a pixel is easy.
-            min_kept: Least number of pixels that count, of each process.
+            min_kept: Minimum number of pixels that count, per process.
             ignore: Label of pixels that do not count.
 
         Raises:
-            InputError: If `threshold` is no probability or `min_kept` is negative.
+            InputError: If `threshold` is not in [0, 1] or `min_kept` is negative.
         """
         if not 0 <= threshold <= 1 or min_kept < 0:
             raise InputError(
@@ -81,7 +82,7 @@ class OHEMCrossEntropy:
         self.threshold, self.min_kept, self.ignore = threshold, min_kept, ignore
 
     def __call__(self, logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The loss of logits `(B, C, H, W)` with labels `(B, H, W)` and weights `(C,)` of the classes."""
+        """The scalar loss of logits `(B, C, H, W)` with labels `(B, H, W)` and class weights `(C,)`."""
         return ohem_cross_entropy(
             logits, labels, threshold=self.threshold, min_kept=self.min_kept, weight=weight, ignore=self.ignore
         )

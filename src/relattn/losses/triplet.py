@@ -17,22 +17,22 @@ def batch_hard_triplet(
 ) -> Tensor:
     """Mean over the batch of max(0, margin + distance to the farthest positive - distance to the nearest negative).
 
-    An image is among its own positives, at distance 0, so that identities with one image in the batch count as well.
-    Distances are computed in float32, also under autocast.
+    An image counts as its own positive, at distance 0, so identities with one image in the batch count as well.
+    Distances are computed in float32, even under autocast.
 
     Args:
-        features: (B, D).
-        identities: (B,) int64.
-        margin: By which the negative should be farther.
-        across_processes: Whether the batch is that of all processes of a distributed run, which must have equally many
-            images. The value is then that of the whole batch on each, and the gradients are such that their mean over
-            the processes, which a distributed run takes, is the whole batch's.
+        features: `(B, D)`.
+        identities: `(B,)` int64.
+        margin: How much farther the negative should be than the positive.
+        across_processes: Whether the batch is that of all processes of a distributed run, which must have the same
+            number of images. Every process then returns the loss of the whole batch, and the gradients are scaled so
+            that their mean over the processes, which a distributed run computes, is the gradient of the whole batch.
 
     Returns:
         A scalar, float32.
 
     Raises:
-        InputError: If all images are of one identity: there is no negative.
+        InputError: If all images have the same identity, so that there is no negative (checked on CPUs only).
     """
     processes = dist.get_world_size() if across_processes and dist.is_initialized() else 1
     if processes > 1:
@@ -42,25 +42,25 @@ def batch_hard_triplet(
         raise InputError(f"A triplet needs two identities in the batch, and all {len(identities)} images are of one.")
     with torch.autocast(features.device.type, enabled=False):
         features = features.float()
-        # Not through a matrix product, whose rounding is of the size of the squares; the gradient at 0 is 0.
+        # Without a matrix product, whose rounding error grows with the squared norms; the gradient at 0 is 0.
         distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
         positive = distances.where(same, 0).amax(dim=1)
         negative = distances.where(~same, torch.inf).amin(dim=1)
         loss = F.relu(margin + positive - negative).mean()
-    # Each process has the gradient of its own features alone, so the mean over processes would be too small.
+    # Each process has only the gradient of its own features, so the mean over the processes would be too small.
     return loss if processes == 1 else loss.detach() + processes * (loss - loss.detach())
 
 
 class BatchHardTriplet:
-    """`batch_hard_triplet` with its options, as a loss to be chosen by class path."""
+    """`batch_hard_triplet` with its options, as a loss that recipes select by class path."""
 
     def __init__(self, margin: float = 0.3, *, across_processes: bool = False) -> None:
         """Define the loss.
 
         Args:
-            margin: By which the negative should be farther than the positive.
-            across_processes: Whether the triplets of a distributed run are made of the images of all processes, as one
-                process with the whole batch has them, instead of each process's own.
+            margin: How much farther the negative should be than the positive.
+            across_processes: Whether a distributed run forms triplets from the images of all processes, as a single
+                process with the whole batch would, instead of only each process's own.
 
         Raises:
             InputError: If the margin is negative.
@@ -70,12 +70,12 @@ class BatchHardTriplet:
         self.margin, self.across_processes = margin, across_processes
 
     def __call__(self, features: Tensor, identities: Tensor) -> Tensor:
-        """The loss of features `(B, D)` with identities `(B,)`."""
+        """The scalar loss of features `(B, D)` with identities `(B,)`."""
         return batch_hard_triplet(features, identities, self.margin, across_processes=self.across_processes)
 
 
 def of_all_processes(values: Tensor) -> Tensor:
-    """What all processes have, one after another, `(processes * B, ...)`; gradients flow to this process's own part."""
+    """The values of all processes, concatenated, `(processes * B, ...)`; gradients flow to this process's part only."""
     parts = [torch.empty_like(values) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, values.detach().contiguous())
     parts[dist.get_rank()] = values

@@ -1,4 +1,4 @@
-"""Scores of predictions, and what they are computed from."""
+"""Scores of predictions, and the distances and rankings that they are computed from."""
 
 from relattn.metrics.distances import DistanceName, Distances, FeatureDistances, MatrixDistances, nearest
 from relattn.metrics.query_expansion import expand_queries

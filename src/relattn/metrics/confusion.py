@@ -1,9 +1,9 @@
-"""Scores of a segmentation, all from the confusion matrix of the whole evaluation set.
+"""Segmentation scores, all computed from the confusion matrix of the whole evaluation set.
 
 Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016, section 4.1: the intersection
-over union of a class is TP / (TP + FP + FN), counted over all pixels of all images, never a mean over images; pixels
+over union of a class is TP / (TP + FP + FN), counted over all pixels of all images, never a mean over images. Pixels
 without a label do not count, whatever is predicted there. A class that is neither labelled nor predicted has no score
-and is left out of the mean. Counts are int64 and scores float64, so that they are the official ones.
+and is left out of the mean. Counts are int64 and scores float64, so that they equal the official ones.
 """
 
 from typing import NamedTuple
@@ -14,20 +14,20 @@ from torch import Tensor
 from relattn.errors import InputError
 
 CHUNK = 1 << 20
-"""Pixels counted at a time: counting needs 8 bytes for each of them."""
+"""Number of pixels counted at once; each needs 8 bytes."""
 
 
 class ConfusionScores(NamedTuple):
-    """Scores of a confusion matrix, in per cent, float64; classes without a score are NaN."""
+    """Scores of a confusion matrix, float64, in per cent; classes without a score are NaN."""
 
     iou: Tensor
-    """(C,) intersection over union; NaN for a class that is neither labelled nor predicted."""
+    """`(C,)` intersection over union; NaN for a class that is neither labelled nor predicted."""
 
     accuracy: Tensor
-    """(C,) share of a class's pixels that are predicted as it, its recall; NaN for a class that is not labelled."""
+    """`(C,)` recall: share of a class's pixels that are predicted as that class; NaN for a class without labels."""
 
     pixel_accuracy: Tensor
-    """Share of all labelled pixels that are predicted right."""
+    """Share of all labelled pixels that are predicted correctly, a scalar."""
 
     @property
     def mean_iou(self) -> Tensor:
@@ -50,14 +50,14 @@ def confusion_matrix(prediction: Tensor, label: Tensor, classes: int, *, ignore:
         ignore: Label of pixels that do not count.
 
     Returns:
-        (C, C) int64; the row is the label, the column the prediction.
+        `(C, C)` int64; rows are labels, columns predictions.
 
     Raises:
-        InputError: If the shapes differ, or a label or the prediction of a labelled pixel is no class.
+        InputError: If the shapes differ, or a label or the prediction for a labelled pixel is not a class.
     """
     if prediction.shape != label.shape:
         raise InputError(f"Predictions {tuple(prediction.shape)} and labels {tuple(label.shape)} differ in shape.")
-    # The cell after the last one counts what is no class.
+    # The additional last cell counts pixels whose label or prediction is not a class.
     counts = torch.zeros(classes * classes + 1, dtype=torch.int64, device=label.device)
     for predicted, labelled in zip(prediction.flatten().split(CHUNK), label.flatten().split(CHUNK), strict=True):
         predicted, labelled = predicted.long(), labelled.long()
@@ -74,7 +74,7 @@ def confusion_matrix(prediction: Tensor, label: Tensor, classes: int, *, ignore:
 
 
 def score_confusion(matrix: Tensor) -> ConfusionScores:
-    """Score a confusion matrix, `(C, C)` with labels in rows.
+    """Score a confusion matrix, `(C, C)` with labels in rows; scores are in per cent.
 
     Raises:
         InputError: If no pixel is labelled.

@@ -1,4 +1,4 @@
-"""Distances of queries to a gallery, computed some rows at a time: the whole matrix never has to exist."""
+"""Distances of queries to a gallery, computed for some rows at a time, so that the whole matrix never has to exist."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
@@ -14,12 +14,12 @@ DistanceName = Literal["cosine", "euclidean"]
 
 
 class Distances(Protocol):
-    """Distances of queries to a gallery, computed some rows at a time.
+    """Distances of queries to a gallery, computed for some rows at a time.
 
     Attributes:
         shape: Number of queries and of gallery images.
-        device: Where the rows are computed.
-        dtype: Their precision, float32 or float64.
+        device: Device on which the rows are computed.
+        dtype: Precision of the rows, float32 or float64.
     """
 
     shape: tuple[int, int]
@@ -32,24 +32,26 @@ class Distances(Protocol):
         Args:
             start: First query.
             stop: The query after the last one.
-            out: Where to write them, a tensor of that shape and `dtype` on the device; it is also returned.
+            out: Tensor of that shape and `dtype` on the device to write the distances to; it is also returned.
         """
         ...
 
     def display(self, values: Tensor) -> Tensor:
-        """Turn values of `rows` into the distances that a reader expects; their order stays."""
+        """Convert values of `rows` to the distances to show, without changing their order."""
         ...
 
 
 class FeatureDistances:
-    """Distances of features, one matrix product for each call of `rows`.
+    """Distances between features, one matrix product per call of `rows`.
 
     `cosine` ranks by 1 - cos(q, g), between 0 and 2; features are divided by their length once, at the start.
-    `euclidean` ranks by the squared distance |q|^2 + |g|^2 - 2 q.g, at least 0, which `display` takes the root of.
+    `euclidean` ranks by the squared distance |q|^2 + |g|^2 - 2 q.g, at least 0, of which `display` takes the root.
 
-    Features in float64 are compared in float64, all others in float32. Distances are rounded as products of that
-    precision are: two equal features get equal distances to within that, not always to the last bit, and the last bit
-    may change with the number of rows asked for at once.
+    Features in float64 are compared in float64, all others in float32. Distances are rounded like matrix products in
+    that
+    precision: equal features get equal distances up to rounding, not always to the last bit, and the last bit may
+        depend
+    on the number of rows computed at once.
 
     Attributes:
         query: `(Q, D)` of `dtype`, of length 1 for `cosine`.
@@ -61,11 +63,11 @@ class FeatureDistances:
 
         Args:
             query: `(Q, D)`, floating point.
-            gallery: `(G, D)` on the same device. The very same tensor as `query` is prepared only once.
-            metric: Which distance.
+            gallery: `(G, D)` on the same device. If it is the same tensor as `query`, it is prepared only once.
+            metric: The distance, `"cosine"` or `"euclidean"`.
 
         Raises:
-            InputError: Features are missing, do not go together, are not finite, or have no direction (`cosine`).
+            InputError: Features are missing, do not match, are not finite, or are zero (`cosine`).
         """
         if metric not in ("cosine", "euclidean"):
             raise InputError(f"The distance is 'cosine' or 'euclidean', not {metric!r}.")
@@ -83,7 +85,7 @@ class FeatureDistances:
 
     @torch.no_grad()
     def rows(self, start: int, stop: int, out: Tensor | None = None) -> Tensor:
-        """Rank distances of the queries `start` to `stop - 1`: `(stop - start, G)` of `dtype`."""
+        """Compute the distances for ranking of the queries `start` to `stop - 1`: `(stop - start, G)` of `dtype`."""
         query = self.query[start:stop]
         if out is None:
             out = torch.empty(len(query), self.shape[1], dtype=self.dtype, device=self.device)
@@ -93,19 +95,19 @@ class FeatureDistances:
         return torch.addmm(out, query, self.gallery.T, alpha=-2, out=out).clamp_(min=0)
 
     def display(self, values: Tensor) -> Tensor:
-        """The cosine distance as it is; the Euclidean distance as the root of its square."""
+        """Return the cosine distance unchanged, or the Euclidean distance as the root of its square."""
         return values if self.metric == "cosine" else values.sqrt()
 
 
 class MatrixDistances:
-    """Distances that somebody else has computed; an infinite one ranks behind all others (a list of nearest images).
+    """Distances that were computed elsewhere; an infinite one ranks last (for lists of only the nearest images).
 
     Args:
-        matrix: `(Q, G)` without a NaN: a tensor, an array of NumPy, or nested lists. Whole numbers and float64 are
-            ranked in float64, which keeps every one of them, and smaller types in float32.
+        matrix: `(Q, G)` without NaN: a tensor, a NumPy array, or nested lists. Whole numbers and float64 are ranked in
+            float64, which represents them exactly, and smaller types in float32.
 
     Raises:
-        InputError: If it is of another shape or kind, holds a NaN, or whole numbers that float64 does not keep apart.
+        InputError: If it has another shape or type, or contains NaN or whole numbers too large for float64.
     """
 
     def __init__(self, matrix: Tensor | NDArray[Any] | Sequence[Sequence[float]]) -> None:
@@ -116,17 +118,17 @@ class MatrixDistances:
         self.dtype = torch.float32 if self.matrix.dtype in small else torch.float64
 
     def rows(self, start: int, stop: int, out: Tensor | None = None) -> Tensor:
-        """The rows `start` to `stop - 1`, `(stop - start, G)` of `dtype`: a copy, so that the matrix stays as it is."""
+        """Copy the rows `start` to `stop - 1`, `(stop - start, G)` of `dtype`, so that the matrix stays unchanged."""
         rows = self.matrix[start:stop]
         return rows.to(self.dtype, copy=True) if out is None else out.copy_(rows)
 
     def display(self, values: Tensor) -> Tensor:
-        """The values as they are."""
+        """Return the values unchanged."""
         return values
 
 
 def as_matrix(matrix: Any) -> Tensor:
-    """A matrix of distances as a tensor, checked; raises as `MatrixDistances` does."""
+    """Check a matrix of distances and return it as a tensor; raises as `MatrixDistances` does."""
     if not isinstance(matrix, Tensor) or matrix.dtype in (torch.uint16, torch.uint32, torch.uint64):
         try:
             array = np.asarray(matrix.cpu() if isinstance(matrix, Tensor) else matrix)
@@ -134,7 +136,7 @@ def as_matrix(matrix: Any) -> Tensor:
             raise InputError(f"Distances have the shape (queries, gallery), and these have none: {error}.") from error
         if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
             raise InputError(f"Distances are real numbers of at most 64 bits, not {array.dtype}.")
-        if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # torch computes little with these
+        if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # torch supports few operations on these types
             check_exact(int(array.max(initial=0)))
             array = array.astype(np.int64)
         matrix = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
@@ -152,16 +154,16 @@ def as_matrix(matrix: Any) -> Tensor:
 
 
 def check_exact(largest: int) -> None:
-    """Refuse whole numbers that are ranked alike though they differ."""
+    """Refuse whole numbers so large that different ones would rank as equal."""
     if largest > 2**53:
         raise InputError(f"Distances go to {largest:,}, and beyond 2**53 float64 does not keep whole numbers apart.")
 
 
 def check_features(query: Tensor, gallery: Tensor) -> None:
-    """Refuse features that are empty or do not go together.
+    """Refuse features that are empty or do not match.
 
     Raises:
-        InputError: With the shapes and what they should be.
+        InputError: If so; the message has the shapes and the expected ones.
     """
     for name, features in (("query", query), ("gallery", gallery)):
         if features.ndim != 2 or 0 in features.shape:
@@ -180,11 +182,11 @@ def check_features(query: Tensor, gallery: Tensor) -> None:
 
 
 def normalised(features: Tensor, name: str) -> Tensor:
-    """Features `(N, D)` of length 1, float32.
+    """Divide features `(N, D)` by their length, in float32.
 
     Args:
         features: `(N, D)`, floating point.
-        name: What they are, for messages: `query` or `gallery`.
+        name: Name of the features in messages: `query` or `gallery`.
 
     Raises:
         InputError: A feature is not finite or is zero.
@@ -193,16 +195,16 @@ def normalised(features: Tensor, name: str) -> Tensor:
 
 
 def nearest(distances: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` smallest values of each row and where they are, in order; among equal ones the smaller index first.
+    """The `count` smallest values of each row and their indices, in ascending order; equal values by ascending index.
 
-    `torch.topk` promises neither the order of equal values nor which of those at the last place it returns.
+    `torch.topk` guarantees neither the order of equal values nor which of several equal values takes the last place.
 
     Args:
-        distances: `(R, N)` without a NaN.
-        count: How many; all N where there are fewer.
+        distances: `(R, N)` without NaN.
+        count: Number of values; all N if there are fewer.
 
     Returns:
-        Values and int64 indices, `(R, min(count, N))`.
+        Values and int64 indices, each `(R, min(count, N))`.
     """
     size = distances.shape[1]
     count = min(count, size)
@@ -211,14 +213,14 @@ def nearest(distances: Tensor, count: int) -> tuple[Tensor, Tensor]:
     indices, order = indices[:, :count].sort(dim=1)
     values, order = values.gather(1, order).sort(dim=1, stable=True)
     indices = indices.gather(1, order)
-    if tied.any():  # more values equal to the last one than places: take those of the smallest indices
+    if tied.any():  # more values equal the last one than there are places: take those with the smallest indices
         sorted_values, sorted_indices = distances[tied].sort(dim=1, stable=True)
         values[tied], indices[tied] = sorted_values[:, :count], sorted_indices[:, :count]
     return values, indices
 
 
 def _prepare(features: Tensor, metric: DistanceName, name: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Features in a precision, of length 1 for `cosine`, and the squares of their lengths as they were."""
+    """Features in `dtype`, divided by their length for `cosine`, and the squares of their original lengths, `(N,)`."""
     features = features.detach().to(dtype)
     squares = torch.cat([part.square().sum(dim=1) for part in features.split(4096)])
     bad = (~squares.isfinite()).nonzero()

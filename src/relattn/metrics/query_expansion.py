@@ -19,24 +19,24 @@ def expand_queries(
 ) -> Tensor:
     """Replace each query by a weighted sum of itself and its nearest gallery images.
 
-    All features are divided by their length; q becomes q + sum of max(q.g, 0)^alpha g over the nearest g by the cosine,
-    divided by its length. No labels are read, so images that a protocol ignores (the same identity by the same camera)
-    are averaged like any others.
+    All features are divided by their length. A query q becomes q + sum of max(q.g, 0)^alpha g over the gallery images g
+    with the smallest cosine distance, divided by its length. No labels are used, so images that a protocol ignores
+    (same identity, same camera) are averaged like any others.
 
     Args:
         query: `(Q, D)`, floating point.
         gallery: `(G, D)` on the same device.
-        neighbours: Gallery images that join; all where there are fewer, none for 0. Of equally near ones the smaller
-            index joins. 5 is what a person has of images in the galleries of re-identification; the 50 of Radenovic et
-            al. are for landmarks.
-        alpha: 0 averages them plainly (Chum et al.); 3 is the value of Radenovic et al.
-        chunk: Queries at a time: at most `chunk` x G similarities exist at once.
+        neighbours: Number of gallery images to add; all if there are fewer, none for 0. Of equally near images those
+            with the smaller index are taken. 5 is about the number of images per person in re-identification
+            galleries; the 50 of Radenovic et al. are for landmarks.
+        alpha: 0 gives a plain average (Chum et al.); 3 is the value of Radenovic et al.
+        chunk: Number of queries at a time: at most `chunk` x G similarities exist at once.
 
     Returns:
-        `(Q, D)` float32, of length 1.
+        `(Q, D)` float32, with length 1.
 
     Raises:
-        InputError: A number is out of its range, or features are as `FeatureDistances` refuses them.
+        InputError: A number is out of range, or `FeatureDistances` refuses the features.
     """
     if neighbours < 0 or chunk < 1:
         raise InputError(f"Query expansion takes 0 neighbours or more and chunks of 1 or more: {neighbours}, {chunk}.")
@@ -52,7 +52,7 @@ def expand_queries(
         values, indices = nearest(distances.rows(start, stop), neighbours)
         weights = (1 - values).clamp(min=0).pow(alpha)
         total = distances.query[start:stop].clone()
-        for place in range(indices.shape[1]):  # one neighbour of each query at a time: no (chunk, neighbours, D)
+        for place in range(indices.shape[1]):  # one neighbour per query at a time, to avoid (chunk, neighbours, D)
             total.addcmul_(weights[:, place, None], distances.gallery[indices[:, place]])
         expanded[start:stop] = F.normalize(total, dim=1)
     return expanded

@@ -1,16 +1,17 @@
-"""Ranks of each query's matches in a gallery, by chunks of queries: what every retrieval score is computed from.
+"""Ranks of each query's matches in a gallery, by chunks of queries: the basis of every retrieval score.
 
-A full ranking sorts every distance with its index and keeps both, which costs hours and tens of gigabytes on a large
-gallery. The scores need the ranks of each query's few matches alone: the number of other images that are nearer. Here
-the distances of a chunk of queries are sorted by value, the matches are looked up in them, and the chunk is forgotten.
-Nothing is approximated.
+A full ranking sorts every distance with its index and stores both, which takes hours and tens of gigabytes on a large
+gallery. The scores need only the ranks of each query's few matches, that is, how many other images are nearer. This
+module sorts the distances of a chunk of queries by value, looks up the matches in them, and discards the chunk. Nothing
+is approximated.
 
-A gallery image of the query's identity is a match. What is left out of the ranking, neither match nor mistake, is junk:
+A gallery image with the query's identity is a match. Junk images are left out of the ranking, as neither match nor
+mistake:
 
-- an image of the query's identity by its camera (Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV
-  2015, section 4), unless cameras are ignored;
-- the query's own file, where a set is query and gallery at once;
-- an image of identity -1, which shows no one (Market-1501's badly cropped boxes).
+- an image of the query's identity from the query's camera (Zheng et al., "Scalable Person Re-identification: A
+  Benchmark", ICCV 2015, section 4), unless cameras are ignored;
+- the query's own file, if a set is query and gallery at once;
+- an image with identity -1, which shows no one (Market-1501's badly cropped boxes).
 """
 
 from collections.abc import Iterable
@@ -29,11 +30,11 @@ Ties = Literal["order", "worst"]
 SameCamera = Literal["junk", "match"]
 
 CHUNK = 2**26
-"""At most so many distances are computed at a time: 256 MiB, twice. Fewer queries at once would read the gallery more
-often than the processor can multiply."""
+"""Maximum number of distances computed at a time: 256 MiB in float32, held twice. With fewer queries at once, reading
+the gallery would take longer than the multiplications."""
 
 ROWS = 1024
-"""At most so many queries at a time."""
+"""Maximum number of queries at a time."""
 
 
 JUNK = -1
@@ -41,20 +42,20 @@ JUNK = -1
 
 
 class Labels(NamedTuple):
-    """Who is on each image, which camera took it, and optionally which file it is.
+    """Who is in each image, which camera took it, and optionally which file it is.
 
-    `retrieval` and `match_ranks` take tensors, arrays of NumPy and lists, of whole numbers or of text; -1 is junk.
+    `retrieval` and `match_ranks` accept tensors, NumPy arrays and lists of whole numbers or strings; -1 is junk.
     """
 
     identities: Any
-    """(N,) int64."""
+    """`(N,)` int64."""
     cameras: Any
-    """(N,) int64."""
+    """`(N,)` int64."""
     files: Any = None
-    """(N,) int64, one number for one file; None where no query can be in the gallery."""
+    """`(N,)` int64, one number per file; None if no query can be in the gallery."""
 
     def to(self, device: torch.device) -> "Labels":
-        """The labels as tensors on a device."""
+        """Move the labels, which are tensors, to a device."""
         return Labels(*(None if values is None else values.to(device) for values in self))
 
     def part(self, rows: Any) -> "Labels":
@@ -64,22 +65,22 @@ class Labels(NamedTuple):
 
 @dataclass(frozen=True)
 class MatchRanks:
-    """Where the matches of some queries are found; flat tensors go query by query, nearest match first."""
+    """The ranks of some queries' matches; flat tensors are ordered by query, and then nearest match first."""
 
     queries: Tensor
-    """(Q,) int64, the queries' places, in order."""
+    """`(Q,)` int64, indices of the queries, in order."""
     counts: Tensor
-    """(Q,) int64, matches of each query; 0 where there is none."""
+    """`(Q,)` int64, number of matches of each query; 0 if it has none."""
     ranks: Tensor
-    """(M,) int64, from 1, in the gallery without the query's junk."""
+    """`(M,)` int64, from 1, in the gallery without the query's junk."""
     distances: Tensor
-    """(M,), in the precision of the distances."""
+    """`(M,)`, in the precision of the distances."""
     impostors: Tensor
-    """(at most `keep`,) likewise, ascending: the smallest distances between different identities, none infinite."""
+    """`(at most keep,)` in that precision, ascending: the smallest finite distances between different identities."""
 
 
 def chunk_rows(shape: tuple[int, int]) -> int:
-    """Queries of a chunk: a number that depends on the sizes alone, so that every process makes the same products."""
+    """Queries per chunk: a number that depends only on the sizes, so that every process computes the same products."""
     return min(max(64, CHUNK // shape[1]), ROWS, shape[0])
 
 
@@ -102,19 +103,19 @@ def match_ranks(
     """Rank the matches of every query.
 
     Args:
-        distances: Of Q queries to G gallery images.
+        distances: Distances of Q queries to G gallery images.
         query: Labels of the queries.
         gallery: Labels of the gallery.
-        same_camera: Whether an image of the query's identity from the query's camera is junk, or a match as any other,
-            as for sets with one camera.
+        same_camera: Whether an image of the query's identity from the query's camera is `"junk"`, or a `"match"` like
+            any other, as for sets with one camera.
         ties: `"order"` ranks equal distances in the order of the gallery, as a stable sort does. `"worst"` ranks every
-            match behind all other images at its distance, which is what a network deserves that gives all images the
-            same feature.
+            match behind all other images at the same distance, so that a network that gives all images the same feature
+            gets no credit.
         keep: Number of smallest distances between different identities to keep, over all queries of `part`.
-        part: Chunks to work on, of those that `chunks` gives; by default all. A process's share.
+        part: Chunks to process, out of those from `chunks`: the share of one process; by default all.
 
     Raises:
-        InputError: If labels and distances do not agree in number, or labels are neither whole numbers nor text.
+        InputError: If the numbers of labels and distances differ, or labels are neither whole numbers nor strings.
     """
     query, gallery = as_labels(query, gallery)
     for name, labels, count in (("query", query, distances.shape[0]), ("gallery", gallery, distances.shape[1])):
@@ -137,7 +138,8 @@ def match_ranks(
         if same_camera == "junk":
             match &= gallery.cameras[column] != query.cameras[start:stop][row]
         values = rows[row, column]
-        # The rest are impostors. What is taken out ranks behind them, and is subtracted where matches do as well.
+        # The rest are impostors. Excluded images rank behind them; they are subtracted where matches rank there as
+        # well.
         rows[row, column] = torch.inf
         rows[own_row, own_column] = torch.inf
         rows[:, nobody] = torch.inf
@@ -158,7 +160,7 @@ def match_ranks(
         if ties == "order":
             out_before = torch.searchsorted(out, row * images + column) - first + nobody_before[column]
             tied = tied_before(rows, row, column, values, not_farther > nearer)
-            # Where the rest are all nearer, nothing was counted, and nothing is to be subtracted.
+            # If all the rest are nearer, nothing was counted, so nothing must be subtracted.
             ahead = nearer + tied - torch.where(infinite & (not_farther > nearer), out_before, 0)
         impostors.add(ascending)
         found.append((torch.arange(start, stop, device=device), counts, ahead + place + 1, values))
@@ -170,10 +172,10 @@ def match_ranks(
 
 
 def as_labels(query: Labels, gallery: Labels) -> tuple[Labels, Labels]:
-    """Labels of any kind as int64 tensors; texts get numbers, the same in query and gallery, and "-1" is junk.
+    """Convert labels to int64 tensors; strings get numbers, the same in query and gallery, and "-1" is junk.
 
     Raises:
-        InputError: If they are neither whole numbers nor text, or numbers in one and text in the other.
+        InputError: If they are neither whole numbers nor strings, or numbers on one side and strings on the other.
     """
     columns: list[tuple[Any, Any]] = []
     for name, mine, other in zip(Labels._fields, Labels(*query), Labels(*gallery), strict=True):
@@ -188,11 +190,11 @@ def as_labels(query: Labels, gallery: Labels) -> tuple[Labels, Labels]:
 
 
 def as_numbers(query: Any, gallery: Any, name: str) -> tuple[Tensor, Tensor]:
-    """One kind of labels as int64 tensors."""
+    """Convert one kind of labels to int64 tensors."""
     kinds, found = [], []
     for labels in (query, gallery):
         values: Any = labels if isinstance(labels, Tensor) else np.asarray(labels)
-        if values.dtype == object and all(isinstance(value, str) for value in values.ravel()):  # as pandas has text
+        if values.dtype == object and all(isinstance(value, str) for value in values.ravel()):  # pandas' type for text
             values = values.astype(str)
         kind = "i" if isinstance(values, Tensor) else values.dtype.kind
         if isinstance(values, Tensor) and (values.is_floating_point() or values.dtype == torch.bool):
@@ -216,15 +218,15 @@ def as_numbers(query: Any, gallery: Any, name: str) -> tuple[Tensor, Tensor]:
 
 
 class Partners:
-    """The gallery images that have something in common with each query."""
+    """The gallery images that share a property with each query."""
 
     def __init__(self, query: Tensor, gallery: Tensor, kept: Tensor) -> None:
         """Sort the gallery.
 
         Args:
-            query: `(Q,)` what queries have.
-            gallery: `(G,)` what gallery images have.
-            kept: `(G,)` bool, the gallery images that count.
+            query: `(Q,)` property of the queries.
+            gallery: `(G,)` property of the gallery images.
+            kept: `(G,)` bool, the gallery images to consider.
         """
         self.query = query
         self.order = gallery.argsort(stable=True)
@@ -233,19 +235,19 @@ class Partners:
 
     @classmethod
     def of_identity(cls, query: Labels, gallery: Labels) -> "Partners":
-        """Images of each query's identity, junk apart."""
+        """Gallery images with each query's identity, except those that show no one."""
         return cls(query.identities, gallery.identities, gallery.identities != JUNK)
 
     @classmethod
     def of_file(cls, query: Labels, gallery: Labels) -> "Partners":
-        """Images that are the query's own file."""
+        """Gallery images that are the query's own file."""
         everything = torch.ones_like(gallery.identities, dtype=torch.bool)
         if query.files is None or gallery.files is None:
             return cls(query.identities, gallery.identities, ~everything)
         return cls(query.files, gallery.files, everything)
 
     def found(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """The first place in the sorted gallery of what queries have, and the number of places."""
+        """The first place of each wanted property in the sorted gallery, and the number of places."""
         first = torch.searchsorted(self.sorted, wanted)
         return first, torch.searchsorted(self.sorted, wanted, right=True) - first
 
@@ -263,7 +265,7 @@ class Partners:
 
 
 def left_out(query: Labels, gallery: Labels, same_camera: SameCamera = "junk") -> Tensor:
-    """Which gallery images are junk of some queries, as `match_ranks` has it: `(Q, G)` bool. For a few queries."""
+    """Which gallery images are junk for some queries, as in `match_ranks`: `(Q, G)` bool. Only for few queries."""
     junk = (gallery.identities == JUNK).expand(len(query.identities), -1).clone()
     if same_camera == "junk":
         junk |= (query.identities[:, None] == gallery.identities) & (query.cameras[:, None] == gallery.cameras)
@@ -279,9 +281,9 @@ def lexsort(major: Tensor, minor: Tensor) -> Tensor:
 
 
 def sort_rows(rows: Tensor) -> Tensor:
-    """Each row's values in ascending order, without their indices.
+    """Sort each row's values in ascending order, without their indices.
 
-    NumPy sorts floats with vector instructions, about ten times as fast as torch does on a CPU.
+    NumPy sorts floats with vector instructions, about ten times as fast as torch on a CPU.
     """
     if rows.device.type != "cpu":
         return rows.sort(dim=1).values
@@ -293,7 +295,7 @@ def sort_rows(rows: Tensor) -> Tensor:
 
 
 def look_up(ascending: Tensor, row: Tensor, place: Tensor, values: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """How many values of its row are below, and how many not above, each match; `(M,)` int64 each."""
+    """For each match, how many values of its row are smaller, and how many are not larger; `(M,)` int64 each."""
     padded = ascending.new_full((len(counts), max(int(counts.max()), 1)), torch.inf)
     padded[row, place] = values
     below, not_above = (torch.searchsorted(ascending, padded, right=right)[row, place] for right in (False, True))
@@ -301,7 +303,7 @@ def look_up(ascending: Tensor, row: Tensor, place: Tensor, values: Tensor, count
 
 
 def tied_before(rows: Tensor, row: Tensor, column: Tensor, values: Tensor, tied: Tensor) -> Tensor:
-    """How many impostors at exactly a match's distance stand before it in the gallery; `(M,)` int64."""
+    """How many impostors at exactly a match's distance come before it in the gallery; `(M,)` int64."""
     before = torch.zeros_like(row)
     columns = torch.arange(rows.shape[1], device=rows.device)
     for some in tied.nonzero().squeeze(1).split(64):
@@ -311,7 +313,7 @@ def tied_before(rows: Tensor, row: Tensor, column: Tensor, values: Tensor, tied:
 
 
 class Smallest:
-    """The smallest of all values seen, a bounded number of them."""
+    """The smallest of all values seen, up to a maximum number."""
 
     def __init__(self, number: int, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         """Keep the `number` smallest values of all that are added."""
@@ -321,11 +323,11 @@ class Smallest:
         self.device = device
 
     def add(self, ascending: Tensor) -> None:
-        """Take note of the values below infinity of `(n, N)` rows in ascending order."""
+        """Add the finite values of rows `(n, N)`, each in ascending order."""
         if not self.number:
             return
         each = -(-self.number // len(ascending))
-        if each <= ascending.shape[1]:  # as many values as are asked for are not above this one
+        if each <= ascending.shape[1]:  # at least `number` values are not larger than this one
             self.bound = min(self.bound, float(ascending[:, each - 1].max()))
         bound = torch.tensor(self.bound, device=self.device, dtype=ascending.dtype)
         ends = torch.searchsorted(ascending, bound.expand(len(ascending), 1).contiguous(), right=True)
@@ -337,7 +339,7 @@ class Smallest:
             self.shrink()
 
     def shrink(self) -> None:
-        """Forget all but the smallest values, and from now on what is above the largest of them."""
+        """Drop all but the smallest values, and from now on ignore values above the largest of them."""
         values = torch.cat(self.kept)
         if len(values) > self.number:
             if values.device.type == "cpu":  # NumPy selects with vector instructions

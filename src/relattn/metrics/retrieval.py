@@ -1,4 +1,4 @@
-"""Scores of a retrieval from the ranks of its matches: CMC, mAP in both definitions, mINP, TPR at FPR.
+"""Retrieval scores from the ranks of matches: CMC, mAP in both definitions, mINP, TPR at FPR.
 
 Two definitions of average precision are in use, and published numbers mix them. With r_i the rank of the i-th of P
 matches (from 1):
@@ -6,9 +6,9 @@ matches (from 1):
     by step        AP = 1/P sum_i i / r_i
     by trapezoid   AP = 1/P sum_i 1/2 (i / r_i + (i - 1) / (r_i - 1)),   the second term 1 where r_i = 1
 
-The second is Market-1501's official evaluation (and scikit-learn's before 0.19, which RGA used), the first what most
-code since computes, StRA's among it. The second is never larger; the difference is 0.5 to 1 point on Market-1501 and
-up to 2.7 on CUHK03 for the same ranking.
+The second is Market-1501's official evaluation (and scikit-learn's before 0.19, which RGA used); most code since,
+including StRA's, computes the first. The second is never larger; for the same ranking the difference is 0.5 to 1 point
+on Market-1501 and up to 2.7 on CUHK03.
 """
 
 from collections.abc import Sequence
@@ -38,10 +38,10 @@ FPRS = (1e-4, 1e-3, 1e-2)
 
 @dataclass(frozen=True)
 class Retrieval:
-    """The scores of a retrieval, in per cent; means are over the queries that have a match."""
+    """The scores of a retrieval, in per cent; means are over the queries that have at least one match."""
 
     cmc: Tensor
-    """(ranks,) float64: queries with a match among the first 1, 2, ... images."""
+    """`(ranks,)` float64: share of queries with a match among the first 1, 2, ... images."""
     mean_ap: float
     """Mean average precision, by step."""
     mean_ap_trapezoid: float
@@ -49,14 +49,14 @@ class Retrieval:
     mean_inp: float
     """Mean inverse negative penalty, P / r_P: how early the last match is found (Ye et al., TPAMI 2022, Eq. 5)."""
     tpr: dict[float, float]
-    """True positive rate of accepting pairs by distance, at the largest threshold with no more false positives than
-    the rate says; a pair at an infinite distance is never accepted."""
+    """True positive rate by false positive rate when accepting pairs by distance: at the largest threshold whose false
+    positives do not exceed the rate. A pair at an infinite distance is never accepted."""
     average_precisions: Tensor
-    """(Q,) float64, by step, for each query; NaN where it has no match."""
+    """`(Q,)` float64, by step, for each query; NaN if it has no match."""
     first_ranks: Tensor
-    """(Q,) int64, rank of each query's nearest match; 0 where it has none."""
+    """`(Q,)` int64, rank of each query's nearest match; 0 if it has none."""
     unmatched: Tensor
-    """(U,) int64, the queries without a match, which are left out."""
+    """`(U,)` int64, indices of the queries without a match, which the scores leave out."""
 
     def scores(self, ranks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
         """The scores by name: `mAP`, `mAP_trapezoid`, `mINP`, `rank1`, ... and `TPR@FPR=...`."""
@@ -65,7 +65,7 @@ class Retrieval:
         return dict(zip(score_names(ranks, list(self.tpr)), (*means, *curve, *self.tpr.values()), strict=True))
 
     def headline(self, way: str) -> dict[str, float]:
-        """The scores that are reported of another way to rank, under names that end in it: `mAP_reranked`, ..."""
+        """The scores to report for another way of ranking, with names that end in it: `mAP_reranked`, ..."""
         return {f"{name}_{way}": value for name, value in self.scores((1,)).items() if "FPR" not in name}
 
 
@@ -87,21 +87,21 @@ def retrieval(
     ranks: int = 50,
     fprs: Sequence[float] = FPRS,
 ) -> Retrieval:
-    """Score a retrieval; the matrix of distances is never whole in memory.
+    """Score a retrieval without ever storing the whole matrix of distances.
 
     Args:
-        distances: Of Q queries to G gallery images, as an object that computes them, or `(Q, G)` itself, as of
-            `MatrixDistances`; an infinite distance ranks behind all others.
-        query: Identities, cameras and, where queries may be in the gallery, files of the queries.
-        gallery: Those of the gallery. Which images are junk is said in `relattn.metrics.ranks`.
-        same_camera: Whether a gallery image of the query's identity and camera is junk, or a match as any other.
-        ties: How equal distances rank, see `match_ranks`.
+        distances: Distances of Q queries to G gallery images: an object that computes them, or the matrix `(Q, G)`, as
+            for `MatrixDistances`; an infinite distance ranks last.
+        query: Identities and cameras of the queries, and their files if queries may be in the gallery.
+        gallery: The same for the gallery. `relattn.metrics.ranks` defines which images are junk.
+        same_camera: Whether a gallery image of the query's identity and camera is `"junk"`, or a `"match"` like others.
+        ties: How equal distances rank; see `match_ranks`.
         ranks: Length of the CMC.
-        fprs: False positive rates to report the true positive rate at.
+        fprs: False positive rates at which to report the true positive rate.
 
     Raises:
-        InputError: If no query has a match, or the labels do not fit the distances; features with NaN are refused where
-            their distances are made.
+        InputError: If no query has a match, or the labels do not fit the distances. Features with NaN are refused when
+            their distances are created.
     """
     distances = as_distances(distances)
     query, gallery = as_labels(query, gallery)
@@ -111,13 +111,13 @@ def retrieval(
 
 
 def as_distances(distances: Distances | Matrix) -> Distances:
-    """Distances as an object that hands out rows."""
+    """Return distances as an object that computes rows."""
     computed = not isinstance(distances, Tensor) and hasattr(distances, "rows")
     return distances if computed else MatrixDistances(distances)  # type: ignore[return-value, arg-type]
 
 
 def impostor_pairs(query: Labels, gallery: Labels) -> int:
-    """Pairs of a query and a gallery image of another identity, without junk."""
+    """Number of pairs of a query and a gallery image with different identities, without junk."""
     row, column = Partners.of_file(query, gallery).pairs()
     whose, of = query.identities[row], gallery.identities[column]
     own_files = ((whose != of) & (whose != JUNK) & (of != JUNK)).count_nonzero()
@@ -127,7 +127,7 @@ def impostor_pairs(query: Labels, gallery: Labels) -> int:
 
 
 def kept_impostors(pairs: int, fprs: Sequence[float]) -> int:
-    """Smallest impostor distances that are needed to know the thresholds of the false positive rates."""
+    """Number of smallest impostor distances needed to find the thresholds of the false positive rates."""
     for fpr in fprs:
         if not 0 < fpr < 1:
             raise InputError(f"fprs has {fpr}, expected false positive rates in (0, 1).")
@@ -143,7 +143,7 @@ def score(
     ranks: int = 50,
     fprs: Sequence[float] = FPRS,
 ) -> Retrieval:
-    """Compute the scores from all queries' ranks, arguments as of `retrieval`."""
+    """Compute the scores from the ranks of all queries; arguments as in `retrieval`."""
     counts, matched = found.counts, found.counts > 0
     unmatched = found.queries[~matched]
     if not matched.any():
@@ -178,14 +178,14 @@ def score(
 
 
 def true_positive_rate(found: MatchRanks, false_positives: int) -> float:
-    """Share of matching pairs, in per cent, nearer than the first impostor that must not be accepted."""
+    """Share of matching pairs, in per cent, nearer than the first impostor that must be rejected."""
     known = false_positives < len(found.impostors)
     threshold = float(found.impostors[false_positives]) if known else torch.inf
     return 100 * float((found.distances < threshold).double().mean())
 
 
 def explain_unmatched(unmatched: Tensor, query: Labels, gallery: Labels, same_camera: SameCamera) -> str:
-    """Say how many queries have no match, and why."""
+    """Describe how many queries have no match, and why."""
     total = len(query.identities)
     query = query.part(unmatched.to(query.identities.device))
     nobody = query.identities == JUNK
@@ -217,19 +217,19 @@ def single_shot_cmc(
     ranks: int = 50,
     seed: int = 0,
 ) -> Tensor:
-    """CMC where each query meets one image of every identity, drawn at random: the classic protocol of CUHK03.
+    """CMC in which each query is compared with one random image of every identity: the classic protocol of CUHK03.
 
-    Li et al., "DeepReID", CVPR 2014. A draw puts the gallery in a random order; each identity is represented by its
-    first image that is not the query's junk by its camera. The curve is the mean over draws and over the queries that
-    have a match.
+    Li et al., "DeepReID", CVPR 2014. A draw puts the gallery in a random order, and each identity is represented by its
+    first image that is not junk because of the query's camera. The curve is the mean over draws and over the queries
+    that have a match.
 
     Args:
-        distances: As of `retrieval`.
+        distances: As in `retrieval`.
         query: Labels of Q queries.
         gallery: Labels of the gallery.
         repeats: Number of draws.
         ranks: Length of the CMC.
-        seed: Of the draws.
+        seed: Random seed of the draws.
 
     Returns:
         `(ranks,)` float64, per cent.
@@ -274,7 +274,7 @@ def single_shot_cmc(
 
 
 def first_of_each(order: Tensor, labels: Tensor, identities: Tensor) -> Tensor:
-    """The first image in `order` of each identity; -1 where there is none."""
+    """The first image in `order` of each identity; -1 if there is none."""
     place = torch.searchsorted(identities, labels[order])
     first = torch.full((len(identities),), len(order), device=order.device)
     first.scatter_reduce_(0, place, torch.arange(len(order), device=order.device), "amin")

@@ -1,15 +1,15 @@
-"""Verification of faces: whether two images show one person, by the distance of their features.
+"""Face verification: whether two images show the same person, from the distance between their features.
 
-The protocol of "Labeled Faces in the Wild" (Huang et al., 2007) as face recognition has used it since FaceNet, with the
-threshold "selected in the range of [0, 4]" (StRA, section 5.2): distances are squared Euclidean ones between features
-of length 1, and a pair counts as one person if its distance is less than the threshold. The pairs, in their order, are
-cut into ten folds; each fold is judged by the threshold, of a grid in steps of 0.01, that is right most often on the
-other nine, the lowest where several are. Reported are the mean and the standard deviation of the folds' accuracies.
-Pairs must keep the order of their list, which is balanced fold by fold.
+This is the protocol of "Labeled Faces in the Wild" (Huang et al., 2007) as used in face recognition since FaceNet, with
+the threshold "selected in the range of [0, 4]" (StRA, section 5.2). Distances are squared Euclidean ones between
+features of length 1, and a pair counts as one person if its distance is less than the threshold. The pairs, in their
+order, are split into ten folds. Each fold is scored with the threshold, from a grid in steps of 0.01, that is most
+often correct on the other nine; the lowest if there are several. The scores are the mean and the standard deviation of
+the folds' accuracies. Pairs must keep the order of their list, which is balanced fold by fold.
 
-TAR at FAR is ten-fold as well: on nine folds the threshold is read off a grid in steps of 0.001, by linear
-interpolation between the distinct false accept rates there (with each goes the largest threshold that has it); on the
-tenth it is applied. ROC, EER and AUC are over all pairs and exact.
+TAR at FAR is ten-fold as well. On nine folds the threshold is chosen from a grid in steps of 0.001, by linear
+interpolation between the distinct false accept rates there (for each of which the largest threshold is used), and is
+applied to the tenth. ROC, EER and AUC are over all pairs and exact.
 """
 
 import warnings
@@ -28,27 +28,27 @@ Floats = NDArray[np.float64]
 FARS = (1e-3, 1e-2)
 GRID: Floats = np.arange(400) * np.float64(0.01)
 FINE_GRID: Floats = np.arange(4000) * np.float64(0.001)
-"""Thresholds of the accuracy and of the true accept rates."""
+"""Grids of thresholds for the accuracy and for the true accept rates."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The scores of a list of pairs, in per cent but for thresholds, which are squared distances in [0, 4]."""
+    """The scores of a list of pairs, in per cent, except thresholds, which are squared distances in [0, 4]."""
 
     accuracies: Floats
-    """(folds,), each with the threshold of the others."""
+    """`(folds,)`, each at the threshold chosen on the other folds."""
     thresholds: Floats
-    """(folds,), which those were."""
+    """`(folds,)`, the thresholds at which the accuracies are computed."""
     accepted: NDArray[np.bool_]
-    """(P,), whether a pair's distance is below the threshold of its fold."""
+    """`(P,)`, whether a pair's distance is below the threshold of its fold."""
     tar: dict[float, float]
-    """True accept rate by false accept rate; NaN where no fold has what it takes."""
+    """True accept rate by false accept rate; NaN if no fold allows computing it."""
     far: Floats
-    """(R,) false accept rates of the ROC, in per cent, from 0 to 100."""
+    """`(R,)` false accept rates of the ROC, in per cent, from 0 to 100."""
     roc: Floats
-    """(R,) true accept rates at them, in per cent."""
+    """`(R,)` true accept rates at `far`, in per cent."""
     eer: float
-    """Equal error rate, where as many impostors are accepted as genuine pairs are rejected."""
+    """Equal error rate: the rate at which the share of accepted impostors equals that of rejected genuine pairs."""
     auc: float
     """Area under the ROC."""
 
@@ -59,12 +59,12 @@ class Verification:
 
     @property
     def std(self) -> float:
-        """Standard deviation over the folds (of the population, as published code has it)."""
+        """Population standard deviation over the folds, as in published code."""
         return float(self.accuracies.std())
 
     @property
     def threshold(self) -> float:
-        """Mean of the folds' thresholds: what new pairs are judged by."""
+        """Mean of the folds' thresholds, for judging new pairs."""
         return float(self.thresholds.mean())
 
     def scores(self) -> dict[str, float]:
@@ -79,7 +79,7 @@ def score_names(fars: Sequence[float] = FARS) -> list[str]:
 
 
 def pair_distances(features: Tensor) -> Tensor:
-    """Squared Euclidean distances of pairs of features, each of which is brought to length 1 first.
+    """Squared Euclidean distances of pairs of features, after dividing each feature by its length.
 
     Args:
         features: `(2 P, D)`, floating point; rows 2 i and 2 i + 1 are pair i.
@@ -88,12 +88,12 @@ def pair_distances(features: Tensor) -> Tensor:
         `(P,)` float64, in [0, 4].
 
     Raises:
-        InputError: If a feature is not finite, or 0, which has no direction.
+        InputError: If a feature is not finite, or is 0 and thus has no direction.
     """
     if features.ndim != 2 or len(features) % 2 or not len(features):
         raise InputError(f"Features of pairs have the shape (2 P, D), not {tuple(features.shape)}.")
     parts: list[Tensor] = []
-    for part in features.detach().split(4096):  # float64 of all images at once would be held three times over
+    for part in features.detach().split(4096):  # converting all images to float64 at once would need three copies
         precise = part.double()
         lengths = precise.norm(dim=1, keepdim=True)
         bad = ~((lengths > 0) & lengths.isfinite()).squeeze(1)
@@ -112,14 +112,14 @@ def verification(
     """Score pairs by their distances.
 
     Args:
-        distances: `(P,)`, as of `pair_distances`, in the order of the list of pairs.
+        distances: `(P,)`, as from `pair_distances`, in the order of the list of pairs.
         same: `(P,)` bool, whether a pair shows one person.
         folds: Number of folds.
-        fars: False accept rates to report the true accept rate at.
+        fars: False accept rates at which to report the true accept rate.
 
     Raises:
-        InputError: If there are fewer pairs than folds, if all pairs are of one kind, if the numbers of distances and
-            answers differ, or a distance is NaN.
+        InputError: If there are fewer pairs than folds, all pairs are of one kind, the numbers of distances and answers
+            differ, or a distance is NaN.
     """
     values = np.asarray(torch.as_tensor(distances).detach().cpu(), dtype=np.float64)
     answers = np.asarray(torch.as_tensor(same).cpu(), dtype=bool)
@@ -140,7 +140,7 @@ def verification(
 
 
 def check(distances: Floats, same: NDArray[np.bool_], folds: int, fars: Sequence[float]) -> None:
-    """Refuse what cannot be scored, and warn of folds that are not balanced at all."""
+    """Refuse what cannot be scored, and warn of folds with pairs of only one kind."""
     if distances.ndim != 1 or distances.shape != same.shape:
         raise InputError(f"Distances are {distances.shape} and answers {same.shape}: expected (pairs,) both.")
     if folds < 2 or len(distances) < folds:
@@ -165,14 +165,14 @@ def check(distances: Floats, same: NDArray[np.bool_], folds: int, fars: Sequence
 
 
 def fold_sizes(pairs: int, folds: int) -> NDArray[np.int64]:
-    """Sizes of the folds, in the order of the pairs: the first ones have one more where they cannot be equal."""
+    """Sizes of the folds, in the order of the pairs; if they cannot be equal, the first ones have one pair more."""
     return np.asarray(pairs // folds + (np.arange(folds) < pairs % folds), dtype=np.int64)
 
 
 def accepted(distances: Floats, fold: NDArray[np.int64], folds: int, thresholds: Floats) -> NDArray[np.int64]:
     """Number of distances below each threshold, `(folds, thresholds)`."""
     first = np.searchsorted(thresholds, distances, side="right")  # the first threshold above a distance
-    columns = len(thresholds) + 1  # the last one is for those above all thresholds
+    columns = len(thresholds) + 1  # the last column is for distances above all thresholds
     counts = np.bincount(fold * columns + first, minlength=folds * columns).reshape(folds, columns)
     return counts[:, :-1].cumsum(axis=1)
 
@@ -180,7 +180,7 @@ def accepted(distances: Floats, fold: NDArray[np.int64], folds: int, thresholds:
 def by_kind(
     distances: Floats, same: NDArray[np.bool_], fold: NDArray[np.int64], thresholds: Floats
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """`accepted` genuine pairs, and how many there are in each fold, `(folds, 1)`; then the same of impostors."""
+    """The `accepted` genuine pairs and their total number in each fold, `(folds, 1)`; then the same for impostors."""
     folds = int(fold[-1]) + 1
     genuine, impostors = (accepted(distances[kind], fold[kind], folds, thresholds) for kind in (same, ~same))
     numbers = (np.bincount(fold[kind], minlength=folds)[:, None] for kind in (same, ~same))
@@ -188,7 +188,7 @@ def by_kind(
 
 
 def ten_fold(distances: Floats, same: NDArray[np.bool_], fold: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Accuracy of each fold, as a fraction, with the threshold that is best on the others; and these thresholds."""
+    """Accuracy of each fold, as a fraction, at the threshold that is best on the other folds; and these thresholds."""
     genuine, _, impostors, number = by_kind(distances, same, fold, GRID)
     right = genuine + number - impostors
     best = (right.sum(axis=0) - right).argmax(axis=1)
@@ -198,9 +198,9 @@ def ten_fold(distances: Floats, same: NDArray[np.bool_], fold: NDArray[np.int64]
 def true_accept_rates(
     distances: Floats, same: NDArray[np.bool_], fold: NDArray[np.int64], fars: Sequence[float]
 ) -> list[float]:
-    """Mean over the folds of the genuine pairs, in per cent, accepted at each false accept rate of the other folds.
+    """Mean over the folds of the true accept rates, in per cent, at each false accept rate of the other folds.
 
-    A fold without a genuine pair is left out, and one beside which there are no impostors.
+    A fold is left out if it has no genuine pair, or if the other folds have no impostors.
     """
     _, genuine_number, impostors, number = by_kind(distances, same, fold, FINE_GRID)
     others, others_number = impostors.sum(axis=0) - impostors, number.sum() - number
@@ -220,7 +220,7 @@ def true_accept_rates(
 def receiver_operating_characteristic(
     distances: Floats, same: NDArray[np.bool_]
 ) -> tuple[Floats, Floats, float, float]:
-    """False and true accept rates when ever larger distances are accepted, equal error rate, area; fractions."""
+    """False and true accept rates for growing thresholds, equal error rate and area under the curve, as fractions."""
     order = np.argsort(distances, kind="stable")
     last = np.append(np.diff(distances[order]) > 0, True)  # equal distances are accepted together
     genuine, impostors = (np.append(0, np.cumsum(kind[order])[last]) for kind in (same, ~same))

@@ -1,4 +1,4 @@
-"""Checkpoints that the papers' authors released, brought into the suite's networks."""
+"""Checkpoints released by the papers' authors, converted to the suite's networks."""
 
 from relattn.released.converted import Converted
 from relattn.released.loading import load_released, read_released

@@ -1,6 +1,6 @@
-"""A released checkpoint under the suite's names, and what the releases have in common: a ResNet-50.
+"""A released checkpoint with the suite's names, and the part that the releases share: a ResNet-50.
 
-Names of ours are those of a task: `network.*` for the backbone and `head.*` for what stands on it.
+Our names are those of a task: `network.*` for the backbone and `head.*` for the head.
 """
 
 import re
@@ -18,42 +18,42 @@ BLOCKS = (3, 4, 6, 3)
 
 COUNTER = "num_batches_tracked"
 NORM = ("weight", "bias", "running_mean", "running_var", COUNTER)
-"""What a batch norm holds. The counter came with PyTorch 0.4.1 and is 0 for files that are older."""
+"""Entries of a batch norm. The counter came with PyTorch 0.4.1 and is 0 for older files."""
 
 WRAPPERS = ("state_dict", "model", "net")
-"""Under which keys of a checkpoint the weights may lie."""
+"""Keys of a checkpoint that may contain the weights."""
 
 Sources = dict[str, tuple[str, ...]]
-"""For each name of ours the names in the file, whose tensors are joined along their outputs."""
+"""For each of our names, the names in the file, whose tensors are concatenated along their outputs."""
 
 
 @dataclass(frozen=True)
 class Converted:
-    """A released checkpoint under our names."""
+    """A released checkpoint with our names."""
 
     release: str
     """`RGA` or `StRA`."""
 
     attention: str
-    """The recipe of the attention that it is for: `rga_s`, `rga_c`, `rga_sc` or `stra_released`."""
+    """The recipe of its attention: `rga_s`, `rga_c`, `rga_sc` or `stra_released`."""
 
     state: dict[str, Tensor]
     """The weights by our names."""
 
     unplaced: tuple[str, ...] = ()
-    """Names in the file that found no place."""
+    """Names in the file that are not used."""
 
     missing: tuple[str, ...] = ()
-    """Names of ours that the file has nothing for."""
+    """Our names that the file has no tensor for."""
 
     sources: Sources = field(default_factory=dict, repr=False)
-    """Where each of our names comes from."""
+    """The names in the file that each of our names comes from."""
 
     arguments: dict[str, int] = field(default_factory=dict)
-    """Arguments of the attention that the shapes of the weights tell, such as its ratios."""
+    """Arguments of the attention that follow from the shapes of the weights, such as its ratios."""
 
     def report(self) -> str:
-        """What was converted and what was not, for people."""
+        """Report in readable form what was converted and what was not."""
         lines = [f"{self.release} as {self.attention}: {len(self.state):,} tensors converted."]
         for names, what in (
             (self.unplaced, "of the file found no place"),
@@ -65,12 +65,12 @@ class Converted:
 
 
 def norm(ours: str, *theirs: str) -> Sources:
-    """The entries of a batch norm that is one of theirs, or several side by side."""
+    """The entries of a batch norm that corresponds to one of theirs, or to several concatenated."""
     return {f"{ours}.{part}": tuple(f"{name}.{part}" for name in theirs) for part in NORM}
 
 
 def trunk(prefix: str, *, spatial: Callable[[int], bool] = lambda stage: True) -> Sources:
-    """A ResNet-50 without its classifier; `spatial` tells whether a stage has its 3x3 convolutions."""
+    """A ResNet-50 without its classifier; `spatial` says whether a stage has its 3x3 convolutions."""
     found: Sources = {"network.conv1.weight": (f"{prefix}conv1.weight",), **norm("network.bn1", f"{prefix}bn1")}
     for stage, blocks in enumerate(BLOCKS, start=1):
         for block in range(blocks):
@@ -86,10 +86,10 @@ def trunk(prefix: str, *, spatial: Callable[[int], bool] = lambda stage: True) -
 
 
 def unwrap(content: Any) -> dict[str, Tensor]:
-    """The weights of a checkpoint by their names, without wrapping and without DataParallel's `module.`.
+    """The weights of a checkpoint by name, without enclosing dictionaries and without DataParallel's `module.`.
 
     Raises:
-        InputError: If there are none.
+        InputError: If there are no weights.
     """
     for key in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -102,7 +102,7 @@ def unwrap(content: Any) -> dict[str, Tensor]:
 
 
 def some(names: Iterable[str]) -> str:
-    """The first names of several."""
+    """The first few of the names."""
     listed = list(names)
     return ", ".join(listed[:5]) + (f", ... ({len(listed):,})" if len(listed) > 5 else "") or "nothing"
 
@@ -110,7 +110,7 @@ def some(names: Iterable[str]) -> str:
 def convert(
     release: str, attention: str, state: dict[str, Tensor], sources: Sources, arguments: dict[str, int]
 ) -> Converted:
-    """Give the weights their names here; see `Sources`. `arguments` are those of the attention."""
+    """Rename weights according to `sources`; `arguments` are those of the attention."""
     converted: dict[str, Tensor] = {}
     missing: list[str] = []
     for ours, theirs in sources.items():

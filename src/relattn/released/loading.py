@@ -1,4 +1,4 @@
-"""Reading a released checkpoint into a network."""
+"""Loads a released checkpoint into a network."""
 
 import re
 from collections.abc import Mapping
@@ -16,22 +16,22 @@ from relattn.unpickle import NumberType, scalar
 
 
 def read_released(path: Path | str) -> Converted:
-    """Read a released checkpoint and find out which it is; nothing in the file is run.
+    """Read a released checkpoint and identify the release; nothing in the file is executed.
 
     Raises:
-        MissingFileError: If there is no such file.
-        InputError: If it cannot be read, or is of no release that is known.
+        MissingFileError: If the file does not exist.
+        InputError: If it cannot be read, or is not from a known release.
     """
     file = Path(path)
     if not file.is_file():
         raise MissingFileError(f"{file}: there is no such checkpoint.")
-    # Scores are saved beside the weights as numbers of NumPy, under the module names of any version.
+    # Scores are saved with the weights as NumPy numbers, with the module names of any NumPy version.
     harmless: list[Any] = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     harmless += [(NumberType, "numpy.dtype")]
     try:
         with torch.serialization.safe_globals(harmless):
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes make a reader raise anything
+    except Exception as error:  # a reader may raise anything on damaged bytes
         raise InputError(f"{file} cannot be read as a checkpoint: {error or type(error).__name__}") from error
     try:
         state = unwrap(content)
@@ -58,17 +58,17 @@ def load_released(
 
     Args:
         path: The authors' file.
-        target: A re-identification task whose network is built, or a network of `relattn.backbones.build`, into which
-            only the backbone and its attention go.
-        classes: `ignore` leaves out a classifier of another number of identities.
-        partial: Whether weights of the network may be missing in the file, and so stay as they are.
+        target: A re-identification task with a built network, or a network from `relattn.backbones.build`, which gets
+            only the backbone and its attention.
+        classes: `ignore` leaves out a classifier for another number of identities.
+        partial: Whether weights of the network may be missing in the file; they then stay unchanged.
 
     Returns:
-        What was loaded; `unplaced` and `missing` are those of the target.
+        The converted checkpoint; `unplaced` and `missing` are relative to the target.
 
     Raises:
-        MissingFileError: If there is no such file.
-        InputError: If it is of no release that is known, a shape differs, or weights are missing.
+        MissingFileError: If the file does not exist.
+        InputError: If it is not from a known release, a shape differs, or weights are missing.
     """
     found = read_released(path)
     expected = target.state_dict()
@@ -102,7 +102,7 @@ def load_released(
 
 
 def advice(name: str, found: Converted, expected: Mapping[str, Tensor]) -> str:
-    """What the network must be built with, for a tensor of the file that has another shape than the network's."""
+    """How to build the network, for a tensor in the file whose shape differs from the network's."""
     if name.startswith("head.classifier."):
         identities = len(found.state[name])
         return f" The file has {identities:,} identities; a classifier can be left out (classes='ignore')."
@@ -119,7 +119,7 @@ def advice(name: str, found: Converted, expected: Mapping[str, Tensor]) -> str:
 
 
 def positions_of(state: Mapping[str, Tensor]) -> int | None:
-    """The positions of the map after stage 1 that the weights of RGA are for; None where no weight tells."""
+    """The number of positions after stage 1 that RGA's weights are built for; None if no weight shows it."""
     for half, layer, each in (("spatial", "relate", 2), ("channel", "embed", 1)):
         name = f"attention.stage1.{half}.{layer}.0.weight"
         if (weight := state.get(f"network.{name}", state.get(name))) is not None:

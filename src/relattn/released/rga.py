@@ -1,7 +1,8 @@
 """The released RGA: `ResNet50_RGA_Model` of github.com/microsoft/Relation-Aware-Global-Attention-Networks.
 
-A ResNet-50 with `rga_att1` to `rga_att4` after its stages, then `feat_bn` and `cls`. It computes what `RGA` and
-`BNNeck` compute; only the three embeddings of one input, one convolution and one batch norm in `RGA`, are joined here.
+It is a ResNet-50 with `rga_att1` to `rga_att4` after its stages, then `feat_bn` and `cls`. It computes the same as
+`RGA` and `BNNeck`; only the three embeddings of one input are joined here, because `RGA` computes them with one
+convolution and one batch norm.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,10 +15,10 @@ from relattn.released.converted import BLOCKS, Converted, Sources, convert, norm
 
 
 def relation_mask(ours: str, theirs: str, half: str) -> Sources:
-    """One mask of RGA: `half` is `spatial` or `channel`.
+    """The entries of one RGA mask: `half` is `spatial` or `channel`.
 
-    The authors' theta, phi and g_x become one convolution, in this order; g_g reads rows of the affinity before its
-    columns, and W the original feature before the relations, as here.
+    The authors' theta, phi and g_x become one convolution, in this order. As here, g_g reads rows of the affinity
+    before its columns, and W reads the original feature before the relations.
     """
     layers = {
         "embed.0": [f"theta_{half}.0", f"phi_{half}.0", f"gx_{half}.0"],
@@ -44,10 +45,10 @@ def convert_rga(state_dict: Mapping[str, Any]) -> Converted:
     """Convert the weights of the released `ResNet50_RGA_Model`.
 
     Args:
-        state_dict: As saved: bare or under `state_dict`, with or without `module.` before each name.
+        state_dict: The saved weights: bare or under `state_dict`, with or without `module.` before each name.
 
     Raises:
-        InputError: If there is no RGA in it, or it has no ratios that `RGA` can be built with.
+        InputError: If it contains no RGA, or no ratios that `RGA` supports.
     """
     state = unwrap(state_dict)
     halves = [half for half in ("spatial", "channel") if any(f".gg_{half}." in name for name in state)]
@@ -62,13 +63,13 @@ def convert_rga(state_dict: Mapping[str, Any]) -> Converted:
 
 
 def arguments_of(state: Mapping[str, Tensor], halves: Iterable[str]) -> dict[str, int]:
-    """Embedding and reduction ratio of the attention, as the shapes tell; the authors' scripts set 8 for both.
+    """Embedding and reduction ratio of the attention, from the shapes; the authors' scripts set both to 8.
 
-    The released code has two embedding ratios, of channels and of positions (`--c_ratio`, `--s_ratio`), which `RGA` has
-    one for, as the paper has.
+    The released code has separate embedding ratios for channels and positions (`--c_ratio`, `--s_ratio`); `RGA` has one
+    for both, as in the paper.
 
     Raises:
-        InputError: If no one ratio explains the widths.
+        InputError: If no single ratio explains the widths.
     """
     embedded: list[tuple[int, int]] = []
     reduced: list[tuple[int, int]] = []
@@ -89,7 +90,7 @@ def ratio_of(name: str, widths: list[tuple[int, int]]) -> int:
     """The ratio r with max(1, before // r) = after for all pairs of widths; of several, a power of two near 8.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is no such ratio.
     """
     for ratio in (8, 4, 16, 2, 32, *range(1, 1 + max(before for before, _ in widths))):
         if all(max(1, before // ratio) == after for before, after in widths):

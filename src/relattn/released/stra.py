@@ -1,8 +1,8 @@
 """The released StRA: `stru_resnet50`, a network for torchreid 0.9.1.
 
-A ResNet-50 whose last stage has `mask_conv`, `value_conv` and `moe` in place of its 3x3 convolutions, and which ends in
-an embedding of 512 numbers with a batch norm and a classifier. The trunk is the suite's, the attention is
-`StRA(variant="released")`, and the head `EmbeddingNeck`, whose 1x1 convolution is a linear layer here.
+It is a ResNet-50 whose last stage has `mask_conv`, `value_conv` and `moe` in place of its 3x3 convolutions, and which
+ends in an embedding of 512 dimensions with a batch norm and a classifier. Its trunk corresponds to the suite's, its
+attention to `StRA(variant="released")`, and its head to `EmbeddingNeck`, where the 1x1 convolution is a linear layer.
 """
 
 import math
@@ -19,13 +19,13 @@ from relattn.released.converted import BLOCKS, Converted, Sources, convert, norm
 def convert_stra(state_dict: Mapping[str, Any]) -> Converted:
     """Convert the weights of the released `stru_resnet50`.
 
-    The names are those of the published code; no published file was at hand to compare with.
+    The names follow the published code; no published file was available for comparison.
 
     Args:
-        state_dict: As saved: bare or under `state_dict`, with or without `module.` before each name.
+        state_dict: The saved weights: bare or under `state_dict`, with or without `module.` before each name.
 
     Raises:
-        InputError: If there is no StRA in it, or its blocks have different neighbourhoods.
+        InputError: If it contains no StRA, or its blocks have different neighbourhoods.
     """
     state = unwrap(state_dict)
     if not is_stra(state):
@@ -60,10 +60,10 @@ def is_stra(state: Mapping[str, Tensor]) -> bool:
 
 
 def arguments_of(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """Heads, neighbourhood and reduction of the attention, as the shapes tell.
+    """Heads, neighbourhood and reduction of the attention, from the shapes.
 
-    The released code builds the first block with its default neighbourhood, 3x3, whatever the others have; `StRA` has
-    one for all blocks, so that only files with 3x3, the default, have a network here.
+    The released code builds the first block with its default neighbourhood, 3x3, whatever the size in the others.
+    `StRA` has one size for all blocks, so only files with 3x3, the default, can be loaded.
 
     Raises:
         InputError: If blocks have different neighbourhoods.

@@ -1,1 +1,1 @@
-"""A run's folder: its name, state, records, checkpoints, and how it is continued."""
+"""A run's folder: its name, state, records and checkpoints, and how to resume it."""

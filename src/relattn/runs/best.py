@@ -1,6 +1,6 @@
 """The best checkpoint of a run by its held-out validation, `relattn fit --best`: kept, and tested at the end.
 
-Choosing by the test set would make its score an estimate of nothing, so that this needs a validation set of its own.
+Choosing by the test set would make the test score meaningless, so this needs a separate validation set.
 """
 
 from pathlib import Path
@@ -19,23 +19,23 @@ SCORE = "val/score"
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps `best.ckpt`, the weights with the highest `val/score`; of equal ones the earliest."""
+    """Keeps `best.ckpt`, the weights with the highest `val/score`; of equal ones, the earliest."""
 
     def __init__(self) -> None:
-        """Watch the headline of validation."""
+        """Monitor the headline score of validation."""
         super().__init__(
             monitor=SCORE,
             mode="max",
             filename=Path(BEST).stem,
             enable_version_counter=False,
-            save_on_train_epoch_end=False,  # right after validation: these weights and no later ones
+            save_on_train_epoch_end=False,  # right after validation: exactly the weights that were scored
         )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse to choose by the test set, or without validation.
 
         Raises:
-            InputError: With the option that gives a validation set.
+            InputError: If so; the message names the option that gives a validation set.
         """
         super().setup(trainer, pl_module, stage)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -56,7 +56,7 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 def best_of(trainer: Trainer) -> Path | None:
-    """The checkpoint that a run with `--best` is tested by; None for other runs, and where none was written."""
+    """The checkpoint with which a run with `--best` is tested; None for other runs, or if none was written."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, BestCheckpoint) and callback.best_model_path:
             return Path(callback.best_model_path)
@@ -64,12 +64,12 @@ def best_of(trainer: Trainer) -> Path | None:
 
 
 def chooses(trainer: Trainer) -> bool:
-    """Whether a run is one with `--best`."""
+    """Whether a run uses `--best`."""
     return any(isinstance(callback, BestCheckpoint) for callback in trainer.checkpoint_callbacks)
 
 
 def choice(checkpoint: Path, trainer: Trainer) -> dict[str, Any]:
-    """The entry of a run's result on the checkpoint that was chosen and tested."""
+    """The entry in a run's result about the checkpoint that was chosen and tested."""
     content = read_whole(checkpoint)
     (watcher,) = (one for one in trainer.checkpoint_callbacks if isinstance(one, BestCheckpoint))
     assert watcher.best_model_score is not None

@@ -1,7 +1,7 @@
-"""The checkpoint files of a run: which there are, which of them are whole, and which to go on from. No torch in here.
+"""The checkpoint files of a run: which exist, which are intact, and which to resume from. Does not import torch.
 
-A checkpoint of PyTorch is a zip archive whose members carry checksums, so that damage shows without the file being
-understood.
+A PyTorch checkpoint is a zip archive whose members have checksums, so damage can be detected without interpreting the
+file.
 """
 
 import zipfile
@@ -10,17 +10,17 @@ from pathlib import Path
 from relattn.errors import InputError, MissingFileError
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
-"""The checkpoint of the last epoch (or of an interruption), and the one that it replaced."""
+"""The checkpoint of the last epoch (or of an interruption), and the one before, which it replaced."""
 
 BEST = "best.ckpt"
-"""The checkpoint that a run with `--best` has chosen and tested."""
+"""The checkpoint that a run with `--best` chose and tested."""
 
 
 def damage_of(file: Path) -> str | None:
-    """Why a checkpoint file is not whole; None if it is.
+    """Why a checkpoint file is damaged; None if it is intact.
 
     Raises:
-        MissingFileError: If there is no such file.
+        MissingFileError: If the file does not exist.
     """
     if not file.is_file():
         raise MissingFileError(f"{file}: there is no such checkpoint.")
@@ -33,11 +33,11 @@ def damage_of(file: Path) -> str | None:
 
 
 def newest_whole(run: Path) -> Path:
-    """The checkpoint to go on from: the newest whole one of a run's folder.
+    """The checkpoint to resume from: the newest intact one in a run's folder.
 
     Raises:
         MissingFileError: If the run has no checkpoint.
-        InputError: If it has some and none is whole.
+        InputError: If it has checkpoints but none is intact.
     """
     files = [file for name in (LAST, PREVIOUS) if (file := run / "checkpoints" / name).is_file()]
     if not files:

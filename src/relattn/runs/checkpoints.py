@@ -1,7 +1,7 @@
-"""Checkpoints that are whole or not there: written beside the old one, which is replaced at once and kept as previous.
+"""Atomic checkpoints: written to a temporary file that then replaces the old one, which is kept as the previous one.
 
-`last.ckpt` is the end of the last epoch and `previous.ckpt` the one before. A run that is killed while it writes, or
-whose disk is full, leaves both as they were.
+`last.ckpt` is from the end of the last epoch and `previous.ckpt` from the one before. If a run is killed while writing,
+or its disk is full, both stay as they were.
 """
 
 import warnings
@@ -20,19 +20,19 @@ from relattn.runs.plain_yaml import plain_yaml
 
 
 class Checkpoints(TorchCheckpointIO):
-    """Writes checkpoints at once and reads them without running anything in them."""
+    """Writes checkpoints atomically and reads them without executing anything in them."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint; `last.ckpt` that it replaces becomes `previous.ckpt`.
+        """Write a checkpoint; a `last.ckpt` that it replaces becomes `previous.ckpt`.
 
         Raises:
-            InputError: If it cannot be written, for example because the disk is full; what was there stays.
+            InputError: If it cannot be written, for example because the disk is full; existing files stay unchanged.
         """
         file = Path(path)
         try:
             with publishing(file, keep_as=file.with_name(PREVIOUS) if file.name == LAST else None) as stream:
                 torch.save(checkpoint, stream)
-        except (InputError, RuntimeError) as error:  # torch reports a failed write by a RuntimeError
+        except (InputError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
             then = "Go on from that of an earlier epoch" if file.is_file() else "Start the run again"
             said = str(error) if isinstance(error, InputError) else f"{file} cannot be written: {error}"
             raise InputError(f"{said} {then} when there is room.") from error
@@ -40,20 +40,20 @@ class Checkpoints(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint on the CPU; nothing in the file is run, whatever Lightning asks for.
+        """Read a checkpoint on the CPU; nothing in the file is executed, whatever Lightning requests.
 
         Raises:
-            MissingFileError: If there is no such file.
-            InputError: If it is damaged; the message names the previous one, if that is whole.
+            MissingFileError: If the file does not exist.
+            InputError: If it is damaged; the message names the previous one, if that is intact.
         """
         return read_whole(Path(path))
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The content of a file of PyTorch's, on the CPU; nothing in the file is run.
+    """Read a PyTorch file on the CPU; nothing in the file is executed.
 
     Raises:
-        MissingFileError: If there is no such file.
+        MissingFileError: If the file does not exist.
         InputError: If it cannot be read.
     """
     if not path.is_file():
@@ -63,20 +63,20 @@ def read_file(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise
-    except Exception as error:  # damaged bytes make a reader raise anything
-        unreadable = isinstance(error, OSError | EOFError)  # said of its offsets, which tells nobody anything
+    except Exception as error:  # a reader may raise anything on damaged bytes
+        unreadable = isinstance(error, OSError | EOFError)  # its message is about offsets, which does not help the user
         reason = "it is cut short or damaged." if unreadable else str(error) or type(error).__name__
         raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from error
     return content
 
 
 def check_members(path: Path) -> None:
-    """Refuse an archive that grows when it is read: PyTorch stores tensors as they are, and compresses nothing.
+    """Refuse an archive that expands when it is read: PyTorch stores tensors uncompressed.
 
     Raises:
-        InputError: If it has more to unpack than the file has bytes.
+        InputError: If its unpacked size exceeds the size of the file.
     """
-    if not zipfile.is_zipfile(path):  # of PyTorch before 1.6
+    if not zipfile.is_zipfile(path):  # from PyTorch before 1.6
         return
     with zipfile.ZipFile(path) as archive:
         size = sum(member.file_size for member in archive.infolist())
@@ -87,11 +87,11 @@ def check_members(path: Path) -> None:
 
 
 def read_checkpoint(checkpoint: Path | str) -> dict[str, Any]:
-    """Read a checkpoint of `relattn fit` or `relattn convert`; nothing in the file is run.
+    """Read a checkpoint of `relattn fit` or `relattn convert`; nothing in the file is executed.
 
     Raises:
-        MissingFileError: If there is no such file.
-        InputError: If it is no checkpoint of the suite's.
+        MissingFileError: If the file does not exist.
+        InputError: If it is not a checkpoint of this suite.
     """
     path = Path(checkpoint)
     content = read_file(path)
@@ -102,7 +102,7 @@ def read_checkpoint(checkpoint: Path | str) -> dict[str, Any]:
 
 
 def read_whole(file: Path) -> dict[str, Any]:
-    """The content of a checkpoint; as `Checkpoints.load_checkpoint`."""
+    """Read a checkpoint; raises as `Checkpoints.load_checkpoint` does."""
     try:
         return read_file(file)
     except MissingFileError:
@@ -121,18 +121,18 @@ def read_whole(file: Path) -> dict[str, Any]:
 def find_checkpoint(
     asked: str | Path, *, name: str | None = None, runs: str | Path | None = None, to_train: bool = False
 ) -> Path:
-    """The file that `--ckpt_path` means, the one definition for all commands.
+    """Resolve the `--ckpt_path` option to a file, in the same way for all commands.
 
     Args:
-        asked: A file; a run's folder, for the network that the run has tested, its best with `--best`, else its newest
-            whole checkpoint; or `last`, for the newest of the named run.
+        asked: A file; a run's folder, for the network that the run tested (with `--best` the best, else the newest
+            intact checkpoint); or `last`, for the newest checkpoint of the named run.
         name: Name of the run, with `last`.
         runs: Folder of all runs, with `last`; by default `runs`.
-        to_train: Whether training goes on from it, which it does from the newest in any case.
+        to_train: Whether training resumes from it; training always resumes from the newest checkpoint.
 
     Raises:
-        MissingFileError: If there is no such file, run or checkpoint.
-        InputError: If `last` is asked for without a name, or no checkpoint of the run is whole.
+        MissingFileError: If the file, run or checkpoint does not exist.
+        InputError: If `last` is given without a name, or no checkpoint of the run is intact.
     """
     path = Path(asked)
     if str(asked) == "last":
@@ -158,7 +158,7 @@ def find_checkpoint(
 
 
 def config_of(checkpoint: Path) -> dict[str, Any]:
-    """The configuration that a checkpoint brings, wherever it lies; empty if it holds none.
+    """The configuration stored in a checkpoint, wherever the file is; empty if it has none.
 
     Raises:
         InputError: If it cannot be read.
@@ -173,9 +173,9 @@ def config_of(checkpoint: Path) -> dict[str, Any]:
 
 
 def run_of(checkpoint: Path) -> Path | None:
-    """The folder of the run that a checkpoint belongs to, if it lies in one."""
+    """The folder of the run that a checkpoint belongs to, if it is in one."""
     real = checkpoint.resolve()
-    # Names of metrics have slashes, and so have those of checkpoints that name them: folders within `checkpoints`.
+    # Names of metrics contain slashes, so checkpoints named after metrics are in subfolders of `checkpoints`.
     deeper = [folder.parent for file in (checkpoint, real) for folder in file.parents if folder.name == "checkpoints"]
     above = [checkpoint.parent, checkpoint.parent.parent, real.parent.parent, *deeper]
     return next((folder for folder in above if (folder / "config.yaml").is_file()), None)

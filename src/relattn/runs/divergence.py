@@ -1,4 +1,4 @@
-"""Stops a run whose loss is no longer a number, before its weights replace those of the last good checkpoint."""
+"""Stops a run whose loss is infinite or NaN before its weights replace those of the last good checkpoint."""
 
 import math
 from typing import Any
@@ -11,30 +11,30 @@ from torch import Tensor
 from relattn.errors import InputError
 
 EVERY = 50
-"""Steps between two looks at the losses: a look waits for the device."""
+"""Number of steps between checks of the losses; a check waits for the device."""
 
 
 class Divergence(Callback):
-    """Raises an `InputError` at a loss that is infinite or not a number.
+    """Raises an `InputError` if a loss is infinite or NaN.
 
-    Losses stay on the device; they are looked at every `every` steps, before validation, at the end of an epoch and
-    before any checkpoint is written; at the last two together with the weights, which the last step may have spoilt.
+    Losses stay on the device. They are checked every `every` steps, before validation, at the end of an epoch and
+    before every checkpoint; the last two checks include the weights, which the last step may have corrupted.
 
-    With `16-mixed` a loss may overflow: that step is left out and the scale of the gradients lowered. There only the
-    newest loss counts.
+    With `16-mixed` a loss may overflow; the trainer then skips that step and lowers the gradient scale. In this case
+    only the newest loss counts.
     """
 
     def __init__(self, every: int = EVERY) -> None:
-        """Look every so many steps."""
+        """Check every `every` steps."""
         super().__init__()
         self.every = every
         self.losses: list[Tensor] = []
-        """Of the steps since the last look."""
+        """Losses of the steps since the last check."""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the loss; now and then, look."""
+        """Keep the loss, and check every `every` steps."""
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor):
             self.losses.append(loss.detach())
@@ -42,28 +42,28 @@ class Divergence(Callback):
             self.look(trainer, batch_idx + 1)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look before a network is scored."""
+        """Check before a network is scored."""
         if not trainer.sanity_checking:
             self.look(trainer, trainer.fit_loop.batch_idx + 1)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look before the next epoch, or the test."""
+        """Check before the next epoch or the test."""
         self.look(trainer, trainer.fit_loop.batch_idx + 1, pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Look before a checkpoint is written over the last one."""
+        """Check before a checkpoint replaces the last one."""
         self.look(trainer, trainer.fit_loop.batch_idx + 1, pl_module)
 
     def look(self, trainer: Trainer, steps: int, module: LightningModule | None = None) -> None:
-        """Raise if a loss or a weight is bad in any process, in all of them.
+        """Raise in all processes if a loss or a weight is not finite in any of them.
 
         Args:
             trainer: The trainer.
             steps: Steps of this epoch so far.
-            module: Whose weights are looked at as well.
+            module: The module whose weights to check as well.
 
         Raises:
-            InputError: With the step, the loss, the learning rate and what may help.
+            InputError: If so; the message has the step, the loss, the learning rate and what may help.
         """
         losses = torch.stack(self.losses).tolist() if self.losses else []
         self.losses.clear()
@@ -87,7 +87,7 @@ class Divergence(Callback):
 
 
 def advice(trainer: Trainer) -> str:
-    """The learning rate, what may help, and the checkpoint that is kept."""
+    """Describe the learning rate, what may help, and the checkpoint that is kept."""
     rates = ", ".join(f"{optimizer.param_groups[0]['lr']:.3g}" for optimizer in trainer.optimizers)
     precise = str(trainer.precision).startswith("32")
     precision = "" if precise else f", --trainer.precision 32 instead of {trainer.precision}"

@@ -1,6 +1,6 @@
-"""What a run is: its whole recipe with every override, but for what changes no number (and the seed).
+"""The identity of a run: its whole recipe with all overrides, except the seed and options that change no number.
 
-Two runs with one identity are seeds of one experiment. Short labels are made from what differs.
+Two runs with the same identity are seeds of one experiment. Short labels are made from the differences between runs.
 """
 
 import hashlib
@@ -23,26 +23,26 @@ INCIDENTAL = {
     "data": {"root", "workers", "check_files", "cache", "eval_batch_size", "seed"},
     "model": {"channels_last", "compile_mode", "recompute_attention"},
 }
-"""Options of each section that say where and how fast a run is made, and what is looked at, and not what is trained."""
+"""Options of each section that decide where and how fast a run is computed and what is shown, not what is trained."""
 
 OPTIMIZER_IMPLEMENTATION = {"fused", "foreach", "capturable", "differentiable"}
-"""Options of torch's optimizers that choose between implementations of the same steps."""
+"""Options of torch's optimizers that select between implementations of the same steps."""
 
 WATCHING_CALLBACKS = {
     *("ModelCheckpoint", "LearningRateMonitor", "RichProgressBar", "TQDMProgressBar", "RichModelSummary"),
     *("ModelSummary", "DeviceStatsMonitor", "Timer", "ThroughputMonitor", "FiguresDuringTraining"),
 }
-"""Callbacks that look at training and change nothing of it."""
+"""Callbacks that observe training without changing it."""
 
 UNCLEAR = {"lr", "warmup", "of", "size", "name", "start", "end", "seed", "weight", "margin", "scale"}
-"""Names of options that are shown with what they belong to."""
+"""Names of options that are shown together with the part that they belong to."""
 
 Decisive = dict[str, Any]
-"""Options by name, `init_args` left out of the names: `model.attention.relation`; a class by the name that holds it."""
+"""Options by name, such as `model.attention.relation`, without `init_args`; a class is the value of its own name."""
 
 
 def decisive(config: Mapping[str, Any]) -> Decisive:
-    """The options of a configuration that decide the outcome, but for the seed; options that are null are left out."""
+    """The options of a configuration that decide the outcome, without the seed and without options that are null."""
     options: Decisive = {}
 
     def walk(name: str, value: Any) -> None:
@@ -79,28 +79,28 @@ def is_incidental(name: str) -> bool:
 
 
 def training_callbacks(callbacks: Any) -> list[Any] | None:
-    """Those callbacks that may change training; None if there are none."""
+    """The callbacks that may change training; None if there are none."""
     listed = callbacks if isinstance(callbacks, Sequence) and not isinstance(callbacks, str) else [callbacks]
     kept = [one for one in listed if one and class_name(one) not in WATCHING_CALLBACKS]
     return kept or None
 
 
 def class_name(entry: Any) -> str:
-    """Short name of the class of an entry of a configuration, or of a class path."""
+    """Short class name of a configuration entry or a class path."""
     path = entry.get("class_path", "") if isinstance(entry, Mapping) else entry
     return str(path).rpartition(".")[2]
 
 
 def identity(options: Decisive) -> str:
-    """Twelve hexadecimal digits that runs with the same decisive options share."""
+    """Twelve hexadecimal digits, the same for runs with the same decisive options."""
     text = json.dumps(options, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def changes(before: Decisive, after: Decisive) -> dict[str, tuple[Any, Any]]:
-    """The options that differ, with both values; None stands for an option that is not there.
+    """The options that differ, with both values; None stands for an option that is missing on one side.
 
-    Arguments of a class that the other side does not have are left out: the class says it.
+    If a class differs, its arguments are left out.
     """
     names = [name for name in sorted({**before, **after}) if before.get(name) != after.get(name)]
     classes = [
@@ -114,13 +114,13 @@ def changes(before: Decisive, after: Decisive) -> dict[str, tuple[Any, Any]]:
 
 
 def short(name: str) -> str:
-    """Display name of an option: its last part, with the part before where that alone says little."""
+    """Display name of an option: its last part, and the part before it if the last alone says little."""
     *parts, last = name.removeprefix("trainer.max_").removeprefix("trainer.").split(".")
     return f"{parts[-1]}.{last}" if last in UNCLEAR and len(parts) > 1 else last
 
 
 def shown(name: str, value: Any) -> str:
-    """An option with its value, as short as it can be understood: `w/o relation`, `16 heads`, `lr 0.1`."""
+    """An option and its value in a short, readable form: `w/o relation`, `16 heads`, `lr 0.1`."""
     if isinstance(value, bool):
         return short(name) if value else f"w/o {short(name)}"
     if value is None:
@@ -138,11 +138,11 @@ def shown(name: str, value: Any) -> str:
 
 
 def label(names: Iterable[str], overrides: Mapping[str, Any]) -> str:
-    """A short label: names of recipes, then each override."""
+    """A short label: the names of recipes, then each override."""
     return ", ".join([*(name for name in names if name), *(shown(name, value) for name, value in overrides.items())])
 
 
 def is_class_path(value: Any) -> bool:
-    """Whether a value looks like the path of a class, or of a function in a package; timm's names have one dot."""
+    """Whether a value looks like the path of a class, or of a function in a package; timm's names have only one dot."""
     path = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\.([A-Z]\w*|[a-z_]\w*\.[a-z_]\w*)"
     return isinstance(value, str) and re.fullmatch(path, value) is not None

@@ -1,17 +1,17 @@
-"""Interruption of a run by a signal: it ends with a checkpoint, and goes on later as if it had never stopped.
+"""Interruption of a run by a signal: it ends with a checkpoint, and can be resumed as if it had never stopped.
 
-Batches and augmentation follow from the seed and the epoch (`relattn.tasks.samplers`), and all that is random within a
-step, such as dropout, from the seed and the step: nothing depends on how often a run was stopped.
+Batches and augmentation depend on the seed and the epoch (`relattn.tasks.samplers`), and everything random within a
+step, such as dropout, on the seed and the step. So nothing depends on how often a run was stopped.
 
-SIGTERM, which schedulers send, SIGHUP, which a terminal sends that is closed, a first Ctrl-C, and under SLURM SIGUSR1,
-end a run with the exit code 128 + the signal's number:
+The following signals end a run with the exit code 128 + the number of the signal: SIGTERM, which schedulers send;
+SIGHUP, which a closing terminal sends; a first Ctrl-C; and, under SLURM, SIGUSR1. The run ends
 
-- before the first step at once, since there is nothing to keep;
-- in training after the step that is being made, with a checkpoint; a validation that is due is made first;
-- in the final test at once: the last epoch's checkpoint and scores are there, and going on makes the test.
+- immediately before the first step, since there is nothing to keep;
+- in training, after the current step, with a checkpoint; a validation that is due comes first;
+- immediately in the final test: the last epoch's checkpoint and scores exist, and resuming repeats the test.
 
-SIGUSR1 has SLURM start the job again, whenever it comes. A second Ctrl-C ends a run at once, with the checkpoint that
-there is.
+SIGUSR1 makes SLURM requeue the job, whenever it arrives. A second Ctrl-C ends a run immediately, with the last
+checkpoint that was written.
 """
 
 import os
@@ -34,14 +34,14 @@ from torchmetrics import Metric
 from relattn.runs.metrics import epoch_has_ended
 
 STEPS_BETWEEN_AGREEMENTS = 5
-"""Several processes ask each other this often whether one was told to stop: each time they wait for each other."""
+"""Interval in steps at which processes ask each other whether one was told to stop; they wait for each other then."""
 
 
 class Interrupted(Exception):  # noqa: N818 (no error)
-    """Raised where a run stops because it was told to."""
+    """Raised when a run stops because of a signal."""
 
     def __init__(self, told: signal.Signals, step: int, checkpoint: Path | None) -> None:
-        """Keep the signal, the steps that were made, and the checkpoint that goes on from there, if there is one."""
+        """Store the signal, the number of steps done, and the checkpoint to resume from, if there is one."""
         super().__init__(f"Stopped by {told.name} after {step} steps.")
         self.told, self.step, self.checkpoint = told, step, checkpoint
 
@@ -49,11 +49,11 @@ class Interrupted(Exception):  # noqa: N818 (no error)
 class Signals:
     """Signals that tell a run to stop: they end the process, or are remembered while it trains.
 
-    A context, from the run's beginning to its end. Outside of the main thread nothing is heard.
+    A context manager for the whole run. Outside the main thread no signal is handled.
 
     Attributes:
-        told: The signal that was heard in training.
-        training: Whether a run trains, and is to end between two steps.
+        told: The signal that was received in training.
+        training: Whether the run is training, and should end between two steps.
     """
 
     def __init__(self) -> None:
@@ -66,13 +66,13 @@ class Signals:
         if threading.current_thread() is threading.main_thread():
             requeue = [signal.SIGUSR1] if SLURMEnvironment.detect() else []
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *requeue):
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup makes a process ignore it
                     self.before[number] = signal.getsignal(number)
         self.take()
         return self
 
     def take(self) -> None:
-        """Hear the signals, also those that somebody else has begun to hear since."""
+        """Install the handlers, replacing any that others have installed since."""
         for number in self.before:
             signal.signal(number, self.hear)
 
@@ -81,9 +81,9 @@ class Signals:
             signal.signal(number, handler)
 
     def hear(self, number: int, frame: FrameType | None) -> None:
-        """End the process with the shell's number for this signal, or remember the signal."""
+        """End the process with the shell's exit code for this signal, or remember the signal."""
         if os.getpid() != self.process:
-            return  # a worker, which a terminal tells too: it ends with the run
+            return  # a worker, which a terminal signals too; it ends with the run
         again = number == signal.SIGINT and self.told is signal.SIGINT
         if again or not self.training:
             if number == signal.SIGUSR1:
@@ -95,58 +95,58 @@ class Signals:
 
 
 class Interruption(Callback):
-    """Stops a run between two steps when it is told to, and makes every step the same for a run that went on."""
+    """Stops a run between two steps on a signal, and makes every step the same in a resumed run."""
 
     def __init__(self, checkpoint: Path | None, signals: Signals) -> None:
-        """Say where the last checkpoint of the run is, None if it keeps none, and who hears the signals."""
+        """Store the path of the run's last checkpoint (None if it keeps none) and the signals."""
         self.checkpoint, self.signals = checkpoint, signals
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         self.metrics: dict[str, dict[str, Any]] = {}
         self.stopped = False
-        """Whether a callback had ended the training of the checkpoint that the run goes on from."""
+        """Whether a callback had already ended training in the checkpoint that the run resumes from."""
         self.begun = False
-        """Whether training has begun: a run whose checkpoint is its last one has nothing to train."""
+        """Whether training has begun; a run whose checkpoint is its last one has nothing left to train."""
         self.loaders: list[dict[str, Any]] = []
-        """States of the loaders of training, in the checkpoint that a run goes on from."""
+        """States of the training loaders in the checkpoint that the run resumes from."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on where a checkpoint was made; from now on signals wait for the end of a step."""
+        """Resume where the checkpoint was made; from now on signals wait for the end of a step."""
         self.begun = self.signals.training = True
-        self.signals.take()  # Lightning's own handlers talk to other processes, or save, amid a step
+        self.signals.take()  # Lightning's own handlers communicate with other processes, or save, within a step
         loop = trainer.fit_loop
         if loop.restarted_mid_epoch:
             self.go_on_amid_epoch(trainer, pl_module)
         elif loop.restarted_on_epoch_end:
-            # With max_steps Lightning would end that epoch once more, and count one too many from then on.
+            # With max_steps, Lightning would end that epoch again and count one epoch too many from then on.
             loop.epoch_loop.restarting = False
             loop.reset_restart_stage()
             loop.epoch_progress.increment_completed()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop between two epochs: after the last step and the validation of one."""
+        """Stop between two epochs: after the last step and the validation of the first of them."""
         self.stop_if_told(trainer)
 
     def stop_if_told(self, trainer: Trainer) -> None:
-        """Stop where the epoch that has ended is in the checkpoint."""
+        """Stop if told to; the checkpoint contains the epoch that has ended."""
         if self.agreed(trainer):
             saved = self.checkpoint is not None and self.checkpoint.is_file()
             self.stop(trainer, self.checkpoint if saved else None)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Seed what is random in this step."""
+        """Set the seed of this step."""
         key = (self.seed, trainer.global_rank, trainer.current_epoch, batch_idx)
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop after a step, with a checkpoint, if no validation and no end of an epoch follows on it."""
+        """Stop after a step, with a checkpoint, unless a validation or the end of the epoch follows."""
         done, loop = batch_idx + 1, trainer.fit_loop
-        whole = done % trainer.accumulate_grad_batches == 0  # gradients are not kept
+        whole = done % trainer.accumulate_grad_batches == 0  # checkpoints do not contain gradients
         if loop.epoch_loop.batch_progress.is_last_batch or loop.epoch_loop._is_training_done or not whole:
             return
         if loop._data_fetcher is not None and loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
-            return  # the next step is the last one then
+            return  # validation comes first; the step after it is then the last one
         if trainer.world_size > 1 and done % STEPS_BETWEEN_AGREEMENTS:
             return
         if self.agreed(trainer):
@@ -155,9 +155,10 @@ class Interruption(Callback):
             self.stop(trainer, self.checkpoint)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """End a training that was killed after its last checkpoint, and had nothing left to do, as others end.
+        """End a training that was killed after its last checkpoint and has nothing left to do, like any other.
 
-        Lightning would not count the last epoch of a run that max_steps ends, and test the network, not its average.
+        Lightning would not count the last epoch of a run that max_steps ends, and would test the network instead of its
+        average.
         """
         if self.begun:
             return
@@ -174,14 +175,14 @@ class Interruption(Callback):
         return bool(trainer.strategy.reduce_boolean_decision(self.signals.told is not None, all=False))
 
     def stop(self, trainer: Trainer, checkpoint: Path | None) -> None:
-        """End the run; SLURM is asked to start it again if it said so by SIGUSR1."""
-        told = self.signals.told or signal.SIGTERM  # another process was told
+        """End the run; ask SLURM to requeue it if the signal was SIGUSR1."""
+        told = self.signals.told or signal.SIGTERM  # None if another process got the signal
         if told is signal.SIGUSR1:
             requeue()
         raise Interrupted(told, trainer.global_step, checkpoint)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Amid an epoch keep what the metrics of training have summed up, over all processes."""
+        """Within an epoch, store the sums of the training metrics over all processes."""
         if epoch_has_ended(trainer):
             return
         checkpoint["training_metrics"] = {}
@@ -201,16 +202,16 @@ class Interruption(Callback):
         self.loaders = loop.get("state_dict", {}).get("combined_loader", [])
 
     def go_on_amid_epoch(self, trainer: Trainer, module: LightningModule) -> None:
-        """Do what Lightning leaves out: the epoch's first hook, the batches left, and the metrics of the others."""
+        """Do what Lightning leaves out: the epoch's first hook, the remaining batches, and earlier metrics."""
         module.on_train_epoch_start()
-        # Lightning gives loaders their states when it makes them; those that are made before the checkpoint's loops are
-        # read, since the schedule asks for the number of steps, would begin the epoch anew.
+        # Lightning restores loaders when it creates them. But the schedule asks for the number of steps, so they are
+        # created before the checkpoint's loops are read, and would start the epoch from the beginning.
         loaders = CombinedLoader(trainer.train_dataloader).flattened
         stateful = [loader for loader in loaders if hasattr(loader, "load_state_dict")]
         for loader, state in zip(stateful, self.loaders, strict=True):
             loader.load_state_dict(state)
         if not trainer.is_global_zero:
-            return  # what all processes have summed up counts once
+            return  # the sums over all processes must count only once
         for name, metric in metrics_of(module):
             if name in self.metrics:
                 metric.persistent(True)
@@ -225,7 +226,7 @@ def metrics_of(module: LightningModule) -> list[tuple[str, Metric]]:
 
 @rank_zero_only
 def requeue() -> None:
-    """Ask SLURM to start this job again, once; what goes wrong is said, and the checkpoint is there anyway."""
+    """Ask SLURM once to requeue this job; failures are reported, and the checkpoint exists anyway."""
     job = os.environ.get("SLURM_JOB_ID", "")
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"

@@ -1,4 +1,4 @@
-"""The checkpoint that every run writes after each epoch, and goes on from."""
+"""The checkpoint that every run writes after each epoch and resumes from."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from relattn.runs.checkpoints import read_whole
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Keeps `last.ckpt`. A class of its own, since Lightning knows callbacks of one class apart by their arguments."""
+    """Keeps `last.ckpt`. It is a separate class because Lightning distinguishes callbacks of one class by arguments."""
 
     def __init__(self, folder: Path) -> None:
         """Write after each epoch of training.
@@ -22,7 +22,7 @@ class LastCheckpoint(ModelCheckpoint):
         self.file = folder / LAST
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the weights that are tested: averages take their place after the last epoch's checkpoint."""
+        """Store the weights that are tested: averaged weights replace those of the last epoch's checkpoint."""
         super().on_train_end(trainer, pl_module)
         averaged = any(isinstance(callback, StochasticWeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
         if averaged and not trainer.interrupted and self.file.is_file():

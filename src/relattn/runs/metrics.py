@@ -1,6 +1,6 @@
-"""The metrics of a run as `metrics.csv` in its folder: written by a logger, read by whoever follows the run.
+"""The metrics of a run as `metrics.csv` in its folder: written by a logger, read by whatever follows the run.
 
-The rows are part of every checkpoint, so that a run that goes on has the file of one that was never interrupted.
+Every checkpoint contains the rows, so a resumed run has the same file as one that was never interrupted.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ Row = dict[str, float]
 
 
 class MetricsLogger(Logger):
-    """Writes what is logged to `metrics.csv`, a row for each call; nothing is written before `begin`."""
+    """Writes logged metrics to `metrics.csv`, one row per call; nothing is written before `begin`."""
 
     def __init__(self, folder: Path) -> None:
         """Log into a run's folder."""
@@ -33,7 +33,7 @@ class MetricsLogger(Logger):
         self.rows: list[Row] = []
         self.columns: list[str] = []
         self.written = 0
-        """Rows that are in the file."""
+        """Number of rows in the file."""
         self.begun = False
 
     @property
@@ -43,7 +43,7 @@ class MetricsLogger(Logger):
 
     @property
     def version(self) -> str:
-        """There is one version only."""
+        """Empty: there is only one version."""
         return ""
 
     @property
@@ -57,11 +57,11 @@ class MetricsLogger(Logger):
         return str(self.folder)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *arguments: Any, **options: Any) -> None:
-        """Nothing: `config.yaml` has the configuration."""
+        """Do nothing: `config.yaml` has the configuration."""
 
     @rank_zero_only
     def begin(self, rows: list[Row] | None = None) -> None:
-        """Start to write: a new file, or for a run that goes on one with the rows of its checkpoint."""
+        """Start writing: a new file or, for a resumed run, a file with the rows of its checkpoint."""
         self.rows = [*(rows or []), *self.rows]
         self.begun, self.written, self.columns = True, 0, []
         self.save()
@@ -74,7 +74,7 @@ class MetricsLogger(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the rows that are new: appended, unless there are new columns."""
+        """Write the new rows: append them, or rewrite the file if there are new columns."""
         if not self.begun or self.written == len(self.rows):
             return
         columns = sorted(set(self.columns).union(*self.rows[self.written :]))
@@ -86,7 +86,7 @@ class MetricsLogger(Logger):
         self.columns, self.written = columns, len(self.rows)
 
     def append(self, text: str) -> None:
-        """Add rows to the file, all or none.
+        """Append rows to the file, all or none.
 
         Raises:
             InputError: If they cannot be written, for example because the disk is full.
@@ -105,7 +105,7 @@ class MetricsLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what is left."""
+        """Write the remaining rows."""
         self.save()
 
 
@@ -120,7 +120,7 @@ def as_csv(columns: list[str], rows: list[Row], *, header: bool = True) -> str:
 
 
 def log_row(logger: Logger, row: Row) -> None:
-    """Give a logger a row of `metrics.csv`."""
+    """Pass a row of `metrics.csv` to a logger."""
     logger.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
 
 
@@ -131,14 +131,14 @@ def metrics_logger(trainer: Trainer) -> MetricsLogger:
 
 
 def epoch_has_ended(trainer: Trainer) -> bool:
-    """Whether an epoch of training is over: after its last batch, or amid it where max_steps or a callback ended it."""
+    """Whether a training epoch is over: after its last batch, or earlier if max_steps or a callback ended it."""
     progress = trainer.fit_loop.epoch_progress.current
     return bool(progress.state_dict()["processed"] == progress.ready)
 
 
 def row_of_epoch(trainer: Trainer) -> Row:
-    """The row that Lightning logs of an epoch of training after its last checkpoint is written."""
-    # What is logged at the end of an epoch has no public name before it is logged.
+    """The row that Lightning logs for a training epoch after writing its last checkpoint."""
+    # Values logged at the end of an epoch have no public name before they are logged.
     values = trainer._logger_connector.metrics["log"]
     numbers = {name: float(value) for name, value in values.items()}
     return {**numbers, "epoch": trainer.current_epoch, "step": trainer.fit_loop.epoch_loop._batches_that_stepped - 1}

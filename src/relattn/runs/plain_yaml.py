@@ -1,4 +1,4 @@
-"""YAML of somebody else's as plain data of bounded size: by references to itself a short text can grow without end."""
+"""Reads untrusted YAML as plain data of bounded size, because a short text can grow without limit by references."""
 
 from typing import Any
 
@@ -7,26 +7,26 @@ import yaml
 from relattn.errors import InputError
 
 LONGEST = 2**20
-"""Characters of a configuration, at most; those of the suite have some 10,000."""
+"""Maximum number of characters in a configuration; those of the suite have about 10,000."""
 
 MOST = 100_000
-"""Values of a configuration, each counted as often as it is referred to."""
+"""Maximum number of values in a configuration, counting each as often as it is referred to."""
 
 
 MOST_BRACKETS = 5_000
-"""Lists and dictionaries in brackets; reading takes time as their depth squared."""
+"""Maximum number of lists and dictionaries in brackets; reading time grows with the square of their depth."""
 
 
 class TooLargeError(InputError):
-    """A configuration is larger than configurations are."""
+    """A configuration exceeds a size limit."""
 
 
 def plain_yaml(text: str) -> Any:
     """Read YAML.
 
     Raises:
-        TooLargeError: If it is larger than configurations are.
-        InputError: If it is no YAML.
+        TooLargeError: If it exceeds a size limit.
+        InputError: If it is not valid YAML.
     """
     if len(text) > LONGEST or text.count("[") + text.count("{") > MOST_BRACKETS:
         raise TooLargeError(f"it has {len(text):,} characters, and configurations have at most {LONGEST:,}.")
@@ -35,7 +35,7 @@ def plain_yaml(text: str) -> Any:
         left = MOST - count(content, MOST)
     except RecursionError as error:
         raise TooLargeError("it is nested too deeply.") from error
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:  # of dates and keys that are none
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:  # the latter from invalid dates and keys
         raise InputError(" ".join(str(error).split())) from error
     if left < 0:
         raise TooLargeError(f"it has more than {MOST:,} values.")
@@ -43,7 +43,7 @@ def plain_yaml(text: str) -> Any:
 
 
 def count(value: Any, most: int) -> int:
-    """The number of values in a value, itself among them; where it is above `most`, any number above that."""
+    """The number of values in a value, including itself; if it exceeds `most`, any number above `most`."""
     number = 1
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | set) else ()
     for part in parts:

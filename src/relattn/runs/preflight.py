@@ -1,4 +1,4 @@
-"""What is checked when everything is built and nothing is written: names that callbacks watch, parts of a data set."""
+"""Checks once everything is built and nothing is written: names that callbacks monitor, and parts of a data set."""
 
 import warnings
 from collections.abc import Sequence
@@ -13,25 +13,25 @@ from relattn.errors import InputError, suggest
 from relattn.tasks.base import Task
 
 SHORT = 2000
-"""Steps of a training too short for masks that begin as noise over trained features; the papers' have 100,000."""
+"""Number of steps below which training is too short for masks that begin as noise; the papers' have 100,000."""
 
 COUNTERS = {"epoch", "step"}
-"""What a `ModelCheckpoint` may watch beside metrics."""
+"""Names that a `ModelCheckpoint` may monitor in addition to metrics."""
 
 
 class Preflight(Callback):
-    """Refuses before the first step what would stop a run at the end of its first epoch, or of the last."""
+    """Refuses, before the first step, settings that would stop a run at the end of its first epoch or at its end."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Build the network before other callbacks look at it: averages of weights and pruning do so here already.
+        """Build the network before other callbacks use it: weight averaging and pruning already do so here.
 
-        Lightning builds it after `setup` only; to build it twice changes nothing.
+        Lightning builds it only after `setup`; building it twice changes nothing.
         """
         if isinstance(pl_module, Task):
             _call_configure_model(trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check what the data show, what callbacks watch, and parts of validation and test."""
+        """Check the contents of the data, the names that callbacks monitor, and the limits of validation and test."""
         if isinstance(pl_module, Task):
             trainer.datamodule.check()  # type: ignore[attr-defined]
             check_monitors(trainer.callbacks, pl_module)  # type: ignore[attr-defined]
@@ -39,24 +39,24 @@ class Preflight(Callback):
             check_masks(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check a part of validation."""
+        """Check the limit of validation."""
         if trainer.state.fn == "validate" and isinstance(pl_module, Task):
             check_parts(trainer, pl_module, ("val",))
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check a part of the test."""
+        """Check the limit of the test."""
         if isinstance(pl_module, Task):
             check_parts(trainer, pl_module, ("test",))
 
 
 def check_monitors(callbacks: Sequence[Callback], task: Task) -> None:
-    """Refuse a name that a callback watches and nothing logs.
+    """Refuse a name that a callback monitors but nothing logs.
 
-    Where a callback or the task is none of Lightning's or the suite's, its own code may log more names, and nothing is
-    refused.
+    If a callback or the task comes from neither Lightning nor this suite, its own code may log more names, and nothing
+    is refused.
 
     Raises:
-        InputError: With the closest names.
+        InputError: If so; the message has the closest names.
     """
     names = task.logged_names()
     if names is None or any(type(one).__module__.split(".")[0] not in ("lightning", "relattn") for one in callbacks):
@@ -71,7 +71,7 @@ def check_monitors(callbacks: Sequence[Callback], task: Task) -> None:
 
 
 def check_masks(trainer: Trainer, task: Task) -> None:
-    """Warn of masks that begin as noise over features from ImageNet, in a training that is short."""
+    """Warn of masks that begin as noise on ImageNet features if training is short."""
     noise = any(isinstance(module, RGA) and module.mask_init == "released" for module in task.modules())
     steps = trainer.estimated_stepping_batches
     if noise and task.pretrained is True and trainer.ckpt_path is None and steps < SHORT:
@@ -84,10 +84,10 @@ def check_masks(trainer: Trainer, task: Task) -> None:
 
 
 def check_parts(trainer: Trainer, task: Task, stages: Sequence[str]) -> None:
-    """Refuse a part of the images for a metric that needs all.
+    """Refuse to limit the images for a metric that needs all of them.
 
     Raises:
-        InputError: With the option.
+        InputError: If so; the message names the option.
     """
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         return

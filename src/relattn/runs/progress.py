@@ -1,4 +1,4 @@
-"""How far a run is, read from its folder. No torch in here."""
+"""The progress of a run, read from its folder. Does not import torch."""
 
 import csv
 import io
@@ -12,23 +12,23 @@ from relattn.runs import run_folder
 from relattn.runs.plain_yaml import LONGEST, plain_yaml
 
 HEADLINE = ("test/score", "val/score")
-"""The scores that all tasks have, the final one first."""
+"""The scores that all tasks have; the final one comes first."""
 
 METRICS = "metrics.csv"
 LARGEST_METRICS = 256 * 2**20
-"""Bytes of metrics that are read, at most."""
+"""Maximum size in bytes of a metrics file that is read."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
         state: Its state.
-        epoch: Epochs done.
-        epochs: Epochs in all; None if unknown, or if the run is measured in steps.
+        epoch: Number of finished epochs.
+        epochs: Total number of epochs; None if unknown, or if the run is measured in steps.
         score: The headline score so far; None if there is none.
-        fraction: Part that is done, from 0 to 1.
+        fraction: Finished fraction, from 0 to 1.
     """
 
     state: run_folder.State
@@ -39,7 +39,7 @@ class Progress:
 
 
 def progress(folder: Path, state: run_folder.State | None = None) -> Progress:
-    """Read how far a run is."""
+    """Read the progress of a run."""
     state = state or run_folder.state_of(folder)
     if state == "finished":
         result = run_folder.read_json(folder / "result.json") or {}
@@ -58,8 +58,8 @@ def progress(folder: Path, state: run_folder.State | None = None) -> Progress:
 
 
 def length_of(folder: Path, unit: str) -> int | None:
-    """Epochs or steps that a run is configured for; None if it is not measured in them."""
-    # The whole file takes long to parse, and is asked for once a second.
+    """The number of epochs or steps that a run is configured for; None if it is not measured in this unit."""
+    # Parsing the whole file takes long, and this is called once per second.
     text = run_folder.read_text(folder / "config.yaml", LONGEST) or ""
     match = re.search(rf"^  max_{unit}: (\d{{1,15}})$", text, re.MULTILINE)
     return int(match[1]) if match else None
@@ -75,7 +75,7 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 
 
 def numbers(row: dict[str, Any]) -> dict[str, float]:
-    """The values of a row; the last row of a file that is being written may be cut."""
+    """The numeric values of a row; the last row of a file that is being written may be incomplete."""
     values = {}
     for name, value in row.items():
         try:
@@ -86,7 +86,7 @@ def numbers(row: dict[str, Any]) -> dict[str, float]:
 
 
 def load_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a run, empty if it has none that can be read."""
+    """The configuration of a run; empty if it has none or it cannot be read."""
     try:
         content = plain_yaml(run_folder.read_text(folder / "config.yaml", LONGEST) or "")
     except InputError:

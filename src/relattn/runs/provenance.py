@@ -1,4 +1,4 @@
-"""Which code made a result: the state of the suite's checkout, and versions of what it stands on. No torch in here."""
+"""The code behind a result: the state of the suite's checkout, and versions of its dependencies. Imports no torch."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("torchvision", "timm", "torchmetrics", "albumentations", "numpy", "scipy", "pillow", "jsonargparse")
-"""What decides an outcome beside torch and Lightning, by the names of their distributions."""
+"""Packages besides torch and Lightning that influence results, by the names of their distributions."""
 
 OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
 
@@ -17,32 +17,32 @@ PLAIN = (
     *("--binary", "--full-index", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--no-renames"),
     *("--unified=3", "--diff-algorithm=myers", "--src-prefix=a/", "--dst-prefix=b/"),
 )
-"""A difference as the same bytes whatever the user's own settings of git."""
+"""Options with which `git diff` gives the same bytes whatever the user's git settings."""
 
 
 def git_state(folder: Path | None = None) -> dict[str, Any]:
-    """The commit of the suite's checkout, and what differs from it.
+    """The commit of the suite's checkout, and its uncommitted changes.
 
-    Nothing of the repository's own settings is kept: the address of a remote may hold a token.
+    Nothing of the repository's settings is recorded, because the address of a remote may contain a token.
 
     Args:
-        folder: Where the code is; by default this package.
+        folder: Folder of the code; by default this package.
 
     Returns:
-        `commit`, whether tracked files are `changed`, and if so `diff`, the beginning of the SHA-256 of the difference;
-        or `commit` None and `why`, where the suite is installed from a wheel or there is no git.
+        `commit`, whether tracked files are `changed`, and if so `diff`, the first digits of the SHA-256 of the changes.
+        If the suite is installed from a wheel or there is no git: `commit` None and the reason `why`.
     """
     here = folder or Path(__file__).parent
-    # Variables of a git that is running (a hook's, for one) would speak of another repository.
+    # Variables of an enclosing git process (such as a hook) would refer to another repository.
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    variables["GIT_OPTIONAL_LOCKS"] = "0"  # a run only looks
+    variables["GIT_OPTIONAL_LOCKS"] = "0"  # this only reads
 
     def git(*arguments: str) -> bytes:
         command = ["git", "-C", str(here), *arguments]
         return subprocess.run(command, capture_output=True, check=True, env=variables, timeout=30).stdout  # noqa: S603
 
     try:
-        # A wheel may lie in an environment inside somebody's repository, which does not track it.
+        # A wheel may be in an environment inside some repository that does not track it.
         git("ls-files", "--error-unmatch", "__init__.py")
         commit = git("rev-parse", "HEAD").decode().strip()
         difference = git("diff", *PLAIN, "HEAD")
@@ -57,7 +57,7 @@ def git_state(folder: Path | None = None) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of `PACKAGES`, as far as they are installed; nothing is imported."""
+    """Versions of Python and of the installed `PACKAGES`; nothing is imported."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         if version := version_of(name):

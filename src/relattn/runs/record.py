@@ -1,7 +1,7 @@
-"""The record of a run: its configuration when it starts, a line for each epoch, and its result when it ends.
+"""The record of a run: its configuration at the start, a row per epoch, and its result at the end.
 
-Nothing is written before training (or an evaluation) really starts: by then options, data, network, checkpoint and
-optimizer have been found to go together, so that a run that is refused leaves its folder as it was.
+Nothing is written before training (or an evaluation) really starts. By then options, data, network, checkpoint and
+optimizer are known to be compatible, so a run that is refused leaves its folder unchanged.
 """
 
 import statistics
@@ -31,20 +31,20 @@ from relattn.tasks.data import Data
 
 
 class RunRecord(Callback):
-    """Keeps what a run is: `config.yaml` and `run.json` when it starts, and `result.json` when it ends."""
+    """Records a run: `config.yaml` and `run.json` at the start, and `result.json` at the end."""
 
     def __init__(self, config: str, facts: dict[str, Any], claim: RunClaim) -> None:
         """Prepare the record.
 
         Args:
-            config: The configuration as YAML, which reproduces the run by itself but for keys and passwords.
-            facts: Entries of the record that are known before it starts.
-            claim: The run's folder, which stays once something is written into it.
+            config: The configuration as YAML, which reproduces the run except for keys and passwords.
+            facts: Entries of the record that are known before the start.
+            claim: The run's folder, which is kept once something has been written into it.
         """
         super().__init__()
         self.config, self.facts, self.claim = hidden_in_yaml(config), hidden(facts), claim
         self.loggers: list[Logger] = []
-        """The user's, which begin with the run: Lightning would make their runs and folders before data are read."""
+        """The user's loggers, which start with the run: Lightning would create their files before data are read."""
         self.made: dict[str, Any] = {}
         self.started = time.monotonic()
         self.step_ended: float | None = None
@@ -52,14 +52,14 @@ class RunRecord(Callback):
         self.resumed_rows: list[dict[str, float]] | None = None
         self.kept_scores: dict[str, float] = {}
         self.test_sets: dict[str, dict[str, Any]] = {}
-        """Descriptions of the test sets beside the run's own, by their names."""
+        """Descriptions of the additional test sets, by name."""
         self.chosen: dict[str, Any] | None = None
-        """The checkpoint that was chosen by validation and tested; None for the last epoch's."""
+        """The checkpoint that validation chose and that was tested; None for the last epoch's."""
         self.partial: dict[str, str] = {}
-        """Stages that have seen a part of their images, and which part."""
+        """Stages that saw only a part of their images, and which part."""
 
     def begin(self, trainer: Trainer) -> None:
-        """Write what the run is; a rehearsal with `fast_dev_run` leaves nothing."""
+        """Write the record of the start; a rehearsal with `fast_dev_run` writes nothing."""
         self.made = hidden(made(trainer))
         if rehearses(trainer):
             self.claim.running = True
@@ -74,7 +74,7 @@ class RunRecord(Callback):
             self.made["beginning"] = hidden(beginning)
         folder = Path(trainer.default_root_dir)
         keep_config(folder / "config.yaml", self.config)
-        if before := read_json(folder / "run.json"):  # of a run that goes on
+        if before := read_json(folder / "run.json"):  # from before the run was resumed
             self.made["earlier"] = [*before.pop("earlier", []), before]
         publish_json(folder / "run.json", {**self.facts, **self.made})
         metrics_logger(trainer).begin(self.resumed_rows)
@@ -87,10 +87,10 @@ class RunRecord(Callback):
         self.log_resumed(trainer.loggers)
 
     def log_resumed(self, loggers: Iterable[Logger]) -> None:
-        """Give the user's loggers what the checkpoint of a run that goes on holds and they may lack.
+        """Pass to the user's loggers what the checkpoint of a resumed run contains and they may lack.
 
-        That is the row of its last epoch, since a kill may come after the checkpoint and before that row is logged;
-        another time it is logged twice, with equal values.
+        That is the row of its last epoch, because a run may be killed after writing the checkpoint and before logging
+        that row. Otherwise the row is logged twice, with the same values.
         """
         for logger in loggers:
             if not self.resumed_rows or isinstance(logger, MetricsLogger):
@@ -117,7 +117,7 @@ class RunRecord(Callback):
         self.begin(trainer)
 
     def note_part(self, trainer: Trainer, stage: str, batches: Any) -> None:
-        """Remember that a stage sees a part of its images alone."""
+        """Remember that a stage sees only a part of its images."""
         if trainer.sanity_checking:
             return
         loaders = getattr(trainer, f"{stage}_dataloaders")
@@ -127,7 +127,7 @@ class RunRecord(Callback):
             self.partial[stage] = f"{count:g} of {total} batches, --trainer.limit_{stage}_batches"
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep all that a run needs to go on as if it had never stopped, and to be known without its folder."""
+        """Store all that a run needs to resume as if it had never stopped, and to be identified without its folder."""
         whole_epoch = epoch_has_ended(trainer)
         rows = list(metrics_logger(trainer).rows)
         checkpoint["config"] = self.config
@@ -136,7 +136,7 @@ class RunRecord(Callback):
         checkpoint["data"] = {name: self.made.get(name) for name in ("data", "fingerprint")}
         checkpoint["metrics"] = [*rows, row_of_epoch(trainer)] if whole_epoch else rows
         checkpoint["scores"] = self.kept_scores | logged_scores(trainer)
-        # Such as by EarlyStopping: going on must not train an epoch more before the same is found out again.
+        # For example by EarlyStopping: a resumed run must not train one more epoch before finding out again.
         checkpoint["stopped"] = whole_epoch and trainer.should_stop and trainer.fit_loop._can_stop_early
         checkpoint["progress"] = {
             "epochs": trainer.fit_loop.epoch_progress.state_dict()["current"]["processed"],
@@ -146,19 +146,19 @@ class RunRecord(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == "fit":
-            self.started -= checkpoint.get("seconds", 0.0)  # a run that goes on has taken that long already
+            self.started -= checkpoint.get("seconds", 0.0)  # the resumed run has already taken this long
             self.resumed_rows = checkpoint.get("metrics")
             self.kept_scores = checkpoint.get("scores", {})
 
     def seconds(self) -> float:
-        """Seconds that the run has taken, over all times that it was started."""
+        """Total seconds that the run has taken, including those before it was resumed."""
         return time.monotonic() - self.started
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.step_ended = None  # what lies between two epochs is no step
+        self.step_ended = None  # the time between two epochs is not part of a step
 
     def on_train_batch_end(self, *arguments: Any) -> None:
-        """Keep how long each step takes, the loading of its batch included."""
+        """Store the duration of each step, including the loading of its batch."""
         now = time.monotonic()
         if self.step_ended is not None:
             self.step_seconds.append(now - self.step_ended)
@@ -167,8 +167,8 @@ class RunRecord(Callback):
     def write_result(self, trainer: Trainer, module: Task, data: Data, scores: dict[str, float]) -> dict[str, Any]:
         """Write `result.json` and return its content: the run, its data, its outcome and its costs.
 
-        It is written once, so that a run that is killed here has no result, and is tested again; whatever goes wrong
-        with the costs takes no score with it.
+        It is written in one go, so a run that is killed here has no result and is tested again. An error while counting
+        the costs does not affect the scores.
         """
         path = Path(trainer.default_root_dir) / "result.json"
         content: dict[str, Any] = {
@@ -185,13 +185,13 @@ class RunRecord(Callback):
         }
         try:
             content |= self.costs(module, data)
-        except Exception as error:  # whatever a network of the user's own raises for one image
+        except Exception as error:  # a user's own network may raise anything for a single image
             warnings.warn(f"The costs of the network could not be counted: {error}", stacklevel=2)
         publish_json(path, content)
         return content
 
     def costs(self, module: Task, data: Data) -> dict[str, float]:
-        """The network's costs: multiply-accumulates of an image, and seconds of a step of training (the median)."""
+        """The network's costs: multiply-accumulates per image, and the median of the seconds per training step."""
         costs: dict[str, float] = {}
         if self.step_seconds:
             costs["seconds_per_step"] = round(statistics.median(self.step_seconds), 6)
@@ -205,33 +205,33 @@ class RunRecord(Callback):
 
 
 def begin_loggers(trainer: Trainer) -> None:
-    """Let loggers refuse before anything is written: no account, a server that does not answer."""
+    """Let loggers fail before anything is written, for example if there is no account or the server does not answer."""
     if trainer.is_global_zero:
         for logger in trainer.loggers:
             getattr(logger, "experiment", None)
 
 
 def rehearses(trainer: Trainer) -> bool:
-    """Whether a few batches are run for a trial only."""
+    """Whether only a few batches are run as a trial."""
     return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
 
 
 def logged_scores(trainer: Trainer) -> dict[str, float]:
-    """The metrics that were logged last, but for the learning rate."""
+    """The metrics logged last, without the learning rate."""
     return {name: float(value) for name, value in trainer.callback_metrics.items() if "/" in name}
 
 
 def keep_config(file: Path, text: str) -> None:
-    """Write a run's configuration; one that it had before is kept as `config-1.yaml` and so on."""
+    """Write a run's configuration; an earlier one is kept as `config-1.yaml` and so on."""
     if file.is_file() and (before := file.read_text(encoding="utf-8")) != text:
         number = 1 + len(list(file.parent.glob("config-*.yaml")))
-        remove_leftovers(file.with_name(f"config-{number - 1}.yaml"))  # which nobody writes again
+        remove_leftovers(file.with_name(f"config-{number - 1}.yaml"))  # which is never written again
         publish_text(file.with_name(f"config-{number}.yaml"), before)
     publish_text(file, text)
 
 
 def made(trainer: Trainer) -> dict[str, Any]:
-    """The data, the numerics, the machine and the code of a run."""
+    """Describe the data, numerics, machine and code of a run."""
     device, data = trainer.strategy.root_device, cast(Data, trainer.datamodule)  # type: ignore[attr-defined]
     deterministic: bool | str = torch.are_deterministic_algorithms_enabled()
     if deterministic and torch.is_deterministic_algorithms_warn_only_enabled():

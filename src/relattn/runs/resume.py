@@ -1,8 +1,8 @@
-"""Going on with a run: what may differ from before, what is refused, and how a new plan is applied.
+"""Resuming a run: which options may change, which changes are refused, and how a new plan is applied.
 
-A run that goes on is one run: its network, its optimizer, its seed and its data stay. Its length, learning rate,
-schedule, batch size and accumulation may change; they hold from where it goes on, and the schedule is that of the whole
-run as it is now planned, at the part of it that is done.
+A resumed run is still the same run: its network, optimizer class, seed and data stay. Its length, learning rate,
+schedule, batch size and accumulation may change from that point on. The schedule is that of the whole run as now
+planned, entered at the finished part.
 """
 
 import json
@@ -20,20 +20,20 @@ from relattn.runs.run_folder import read_json
 from relattn.tasks.base import Task
 
 SAME = ("model", "model.backbone", "model.attention", "model.stages", "model.placement", "data")
-"""Options that say what the run is, and need not show in the shapes of its weights."""
+"""Options that define the run and may not be visible in the shapes of its weights."""
 
 SAME_WITHIN_EPOCH = (("data", "init_args", "batch_size"), ("trainer", "accumulate_grad_batches"))
-"""Options that say which images an epoch's steps have."""
+"""Options that decide which images each step of an epoch gets."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the run of a checkpoint is.
+    """The progress of a checkpoint's run.
 
     Attributes:
-        epochs: Epochs that are whole.
-        steps: Steps of the optimizer.
-        within_epoch: Whether it was stopped amid an epoch.
+        epochs: Number of complete epochs.
+        steps: Number of optimizer steps.
+        within_epoch: Whether it was stopped within an epoch.
     """
 
     epochs: int
@@ -41,13 +41,13 @@ class Progress:
     within_epoch: bool
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Describe it in words."""
         amid = f", amid epoch {self.epochs + 1}" if self.within_epoch else ""
         return f"{self.epochs} epochs, {self.steps} steps{amid}"
 
 
 def progress_of(checkpoint: Mapping[str, Any]) -> Progress:
-    """How far the run of a checkpoint is."""
+    """The progress of a checkpoint's run."""
     content = checkpoint.get("progress") or {}
     return Progress(
         int(content.get("epochs", checkpoint.get("epoch", 0))),
@@ -57,7 +57,7 @@ def progress_of(checkpoint: Mapping[str, Any]) -> Progress:
 
 
 def at(config: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    """The value of a nested configuration; None where there is none."""
+    """A value in a nested configuration; None if it does not exist."""
     value: Any = config
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
@@ -65,16 +65,16 @@ def at(config: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 
 
 def check_same_run(run: Path, before: Mapping[str, Any], now: Mapping[str, Any], done: Progress) -> None:
-    """Refuse to go on with a run as another one.
+    """Refuse to resume a run as a different one.
 
     Args:
         run: The run's folder.
-        before: The configuration of its checkpoint.
-        now: The configuration that is asked for.
-        done: How far it is.
+        before: The configuration in its checkpoint.
+        now: The requested configuration.
+        done: Its progress.
 
     Raises:
-        InputError: With the option, both values, and what to do instead.
+        InputError: If so; the message has the option, both values, and what to do instead.
     """
     differing = changes(same_of(before), same_of(now))
     differing |= changes(*({SEED: config.get(SEED)} for config in (before, now)))
@@ -102,30 +102,30 @@ def check_same_run(run: Path, before: Mapping[str, Any], now: Mapping[str, Any],
 
 
 def same_of(config: Mapping[str, Any]) -> Decisive:
-    """The options of a configuration that a run keeps, with all that belongs to its attention."""
+    """The options of a configuration that a resumed run keeps, including all options of its attention."""
     options = decisive(config)
     return {name: value for name, value in options.items() if name in SAME or name.startswith("model.attention.")}
 
 
 def written(value: Any) -> str:
-    """A value as it is written on the command line."""
+    """A value as written on the command line."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def has_stopped(checkpoint: Mapping[str, Any], before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether a callback such as EarlyStopping had ended the training of a checkpoint, and the plan is as it was."""
+    """Whether a callback such as EarlyStopping ended the training of a checkpoint, and the plan has not changed."""
     plan = ("max_epochs", "max_steps", "max_time", "callbacks")
     return bool(checkpoint.get("stopped")) and all(at(before, ("trainer", n)) == at(now, ("trainer", n)) for n in plan)
 
 
 def check_length(run: Path, before: Mapping[str, Any], now: Mapping[str, Any], done: Progress) -> str | None:
-    """Whether there is anything left to train.
+    """Check whether there is anything left to train.
 
     Returns:
-        None if there is; else a sentence that says that the run is complete, and how to go on with it.
+        None if there is; otherwise a sentence that says that the run is complete and how to extend it.
 
     Raises:
-        InputError: If the run is asked to be shorter than it is.
+        InputError: If the requested run is shorter than the finished part.
     """
     asked = {unit: at(now, ("trainer", f"max_{unit}")) for unit in ("epochs", "steps")}
     planned = {unit: at(before, ("trainer", f"max_{unit}")) for unit in ("epochs", "steps")}
@@ -145,7 +145,7 @@ def check_length(run: Path, before: Mapping[str, Any], now: Mapping[str, Any], d
                 f"{run} is complete: {number} of {limit} {unit}. To go on, plan more: --trainer.max_{unit} {2 * limit}."
             )
     if asked == planned and read_json(run / "result.json") is not None:
-        # Something else ended it, such as EarlyStopping or --trainer.max_time.
+        # Something else ended the run, such as EarlyStopping or --trainer.max_time.
         unit = "epochs" if (asked["epochs"] or -1) > 0 else "steps"
         return (
             f"{run} has ended after {done.epochs} epochs and {done.steps} steps. To go on, plan more: "
@@ -155,18 +155,18 @@ def check_length(run: Path, before: Mapping[str, Any], now: Mapping[str, Any], d
 
 
 class ResumedRun(Callback):
-    """Applies the plan of a run that goes on: options of the optimizer, and the schedule at the part that is done."""
+    """Applies the plan of a resumed run: options of the optimizer, and the schedule at the finished part."""
 
     def __init__(self, description: Mapping[str, Any]) -> None:
-        """Keep `description`, the entry of the run's record on its data, which must be those it had before."""
+        """Store `description`, the record's entry on the run's data, which must not change."""
         super().__init__()
         self.before = description
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse other data.
+        """Refuse different data.
 
         Raises:
-            InputError: If the files or labels of the data set are others than before.
+            InputError: If the files or labels of the data set have changed.
         """
         now = trainer.datamodule.describe()  # type: ignore[attr-defined]
         if "fingerprint" in self.before and self.before["fingerprint"] != now.get("fingerprint"):
@@ -177,20 +177,20 @@ class ResumedRun(Callback):
             )
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Let the files that a `ModelCheckpoint` knows be those of the run's folder, which may have been moved."""
+        """Redirect the paths that a `ModelCheckpoint` stores to the run's folder, which may have been moved."""
         for callback in trainer.checkpoint_callbacks:
             state = checkpoint.get("callbacks", {}).get(callback.state_key)
             if isinstance(callback, ModelCheckpoint) and state and state.get("dirpath"):
                 checkpoint["callbacks"][callback.state_key] = moved(state, state["dirpath"], str(callback.dirpath))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set the options of the optimizer, and the schedule."""
+        """Set the options of the optimizer and the schedule."""
         if isinstance(pl_module, Task):
             pl_module.apply_plan()
 
 
 def moved(value: Any, before: str, now: str) -> Any:
-    """The state of a callback with its paths in another folder."""
+    """The state of a callback with its paths changed to another folder."""
     if isinstance(value, dict):
         return {moved(name, before, now): moved(one, before, now) for name, one in value.items()}
     return now + value.removeprefix(before) if isinstance(value, str) and value.startswith(before) else value

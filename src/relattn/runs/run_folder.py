@@ -1,9 +1,9 @@
-"""Run folders: each holds all that is known of its run, so that nothing else has a state to lose.
+"""Run folders: each holds everything about its run, so that there is no other state to lose.
 
-`config.yaml` says what the run is, `result.json` is there when it has ended well, and `failed.json`, which a sweep
-writes, when it has not. Whoever works on a run holds a lock on the folder itself: a folder with neither result nor
-failure is running if it is locked, and was interrupted if it is not. Programs that a sweep starts inherit the sweep's
-lock and are told their folder by an environment variable.
+`config.yaml` defines the run, `result.json` exists if it succeeded, and `failed.json`, which a sweep writes, if it
+failed. A process that works on a run holds a lock on the folder itself: a folder with neither result nor failure is
+running if it is locked, and was interrupted if it is not. Programs started by a sweep inherit the sweep's lock and get
+their folder from an environment variable.
 """
 
 import contextlib
@@ -23,20 +23,20 @@ from relattn.runs.secrets import hidden
 State = Literal["finished", "failed", "interrupted", "running", "waiting"]
 
 RUN_VARIABLE = "RELATTN_RUN"
-"""Environment variable that tells a program its run's folder, which another process has claimed for it."""
+"""Environment variable with a program's run folder, which another process has claimed for it."""
 
 LOG_LINES = 20
-"""Lines of the log that a failure keeps."""
+"""Number of log lines that a failure record keeps."""
 
 LARGEST_JSON = 32 * 2**20
-"""Bytes of a record that are read, at most."""
+"""Maximum size in bytes of a record that is read."""
 
 FILES = ("sweep.json", "result.json", "config.yaml")
-"""Each of these makes a folder a run's."""
+"""Files any of which makes a folder a run folder."""
 
 
 def contained(path: Path, folder: Path | None = None) -> bool:
-    """Whether there is a regular file at a path, in a folder: links that lead out of it, and pipes, do not count.
+    """Whether a path is a regular file inside a folder: links that lead out of it, and pipes, do not count.
 
     Args:
         path: The file.
@@ -44,12 +44,12 @@ def contained(path: Path, folder: Path | None = None) -> bool:
     """
     try:
         return stat.S_ISREG(path.stat().st_mode) and path.resolve().is_relative_to((folder or path.parent).resolve())
-    except (OSError, RuntimeError):  # a link that leads to itself
+    except (OSError, RuntimeError):  # a link to itself
         return False
 
 
 def read_text(path: Path, most: int, folder: Path | None = None) -> str | None:
-    """The text of a file as of `contained`; None if it is none, cannot be read, or has more than `most` bytes."""
+    """The text of a file that is `contained`; None if it is not, cannot be read, or has more than `most` bytes."""
     try:
         if not contained(path, folder) or path.stat().st_size > most:
             return None
@@ -59,7 +59,7 @@ def read_text(path: Path, most: int, folder: Path | None = None) -> str | None:
 
 
 def read_json(path: Path, folder: Path | None = None) -> dict[str, Any] | None:
-    """The content of a file as of `contained`, or None if it is missing, too large, not complete, or no object."""
+    """The content of a file that is `contained`; None if it is missing, too large, incomplete, or not an object."""
     text = read_text(path, LARGEST_JSON, folder)
     try:
         content = None if text is None else json.loads(text)
@@ -69,7 +69,7 @@ def read_json(path: Path, folder: Path | None = None) -> dict[str, Any] | None:
 
 
 def has_result(folder: Path) -> bool:
-    """Whether a folder has a result that can be read."""
+    """Whether a folder has a readable result."""
     return read_json(folder / "result.json") is not None
 
 
@@ -88,10 +88,10 @@ def state_of(folder: Path) -> State:
 
 
 def lock(folder: Path) -> int | None:
-    """Lock a folder, without writing into it; returns a descriptor, or None if another process has the lock.
+    """Lock a folder without writing into it; return a descriptor, or None if another process has the lock.
 
-    The lock lasts as long as any process has the descriptor open: a run outlives a sweep that is killed, and the sweep
-    that is started next waits for it.
+    The lock lasts as long as any process has the descriptor open: a run outlives a killed sweep, and the next sweep
+    waits for it.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -108,7 +108,7 @@ def is_locked(folder: Path) -> bool:
         return False
     try:
         descriptor = lock(folder)
-    except OSError:  # a folder that may not be read
+    except OSError:  # no permission to read the folder
         return False
     if descriptor is None:
         return True
@@ -117,7 +117,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def record_failure(folder: Path, code: int) -> None:
-    """Write down that the run failed, with the end of its log."""
+    """Record that the run failed, with the end of its log."""
     reason = "it ended without result.json" if code == 0 else f"exit status {code}"
     publish_json(folder / "failed.json", {"exit": code, "why": reason, "log": hidden(log_tail(folder))})
 
@@ -133,7 +133,7 @@ def log_tail(folder: Path, lines: int = LOG_LINES) -> list[str]:
 
 
 def run_folders(places: list[Path]) -> Iterator[Path]:
-    """The run folders under some places, each once; those of evaluations inside a run are left out."""
+    """The run folders under some places, each once; evaluations inside a run are left out."""
     seen: set[Path] = set()
     for place in places:
         folders = sorted({path.parent for name in FILES for path in place.rglob(name)})
@@ -147,28 +147,28 @@ def run_folders(places: list[Path]) -> Iterator[Path]:
 class RunClaim:
     """The folder of a run that is about to start, locked for this process.
 
-    A run that fails before it starts leaves nothing: folders that were made for it are removed again.
+    A run that fails before it starts leaves nothing: folders created for it are removed again.
     """
 
     folder: Path | None = None
     started: bool = False
-    """Whether something was written into the folder that is to stay."""
+    """Whether something to keep was written into the folder."""
     running: bool = False
-    """Whether the run has begun: options, data, network and checkpoint go together."""
+    """Whether the run has begun: options, data, network and checkpoint are compatible."""
     made: list[Path] = field(default_factory=list)
-    """Folders that were made, the innermost last."""
+    """Folders that were created, the innermost last."""
     descriptor: int | None = None
 
     def new(self, parent: Path, name: str, *, exact: bool) -> Path:
-        """Make and lock a new folder, numbered if the name is taken.
+        """Create and lock a new folder, numbered if the name is taken.
 
         Args:
-            parent: The folder of the runs of a task, or a run's own for an evaluation.
+            parent: The folder of a task's runs, or for an evaluation that of the run.
             name: The folder's name.
-            exact: Whether the name is the user's, which is not numbered.
+            exact: Whether the name was given by the user, and must not be numbered.
 
         Raises:
-            InputError: If `exact` and the name is taken, or the folder cannot be made.
+            InputError: If `exact` and the name is taken, or the folder cannot be created.
         """
         if claimed := os.environ.get(RUN_VARIABLE):
             self.folder, self.started = Path(claimed), True
@@ -192,7 +192,7 @@ class RunClaim:
             return self.take(folder)
 
     def existing(self, folder: Path) -> Path:
-        """Lock the folder of a run that goes on.
+        """Lock the folder of a run to resume.
 
         Raises:
             InputError: If another process works on the run.
@@ -204,13 +204,13 @@ class RunClaim:
         return self.take(folder)
 
     def shared(self, folder: Path) -> Path:
-        """Take a folder that processes which were started together share, whichever of them makes it."""
+        """Take a folder shared by processes that were started together, whichever of them creates it."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.started = folder, True
         return folder
 
     def make(self, folder: Path) -> None:
-        """Make a folder and those above it, and remember which of them are new."""
+        """Create a folder and its parents, and remember which of them are new."""
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
         for path in reversed(missing[1:]):
             with contextlib.suppress(FileExistsError):
@@ -220,7 +220,7 @@ class RunClaim:
         self.made.append(folder)
 
     def take(self, folder: Path) -> Path:
-        """Lock a folder and tell the processes that this one starts about it."""
+        """Lock a folder and announce it to the processes that this one starts."""
         self.descriptor = lock(folder)
         if self.descriptor is None:
             raise InputError(f"Another process works on {folder}: wait for it, or stop it.")
@@ -237,4 +237,4 @@ class RunClaim:
         if not self.started:
             for path in reversed(self.made):
                 with contextlib.suppress(OSError):
-                    path.rmdir()  # refused by the system unless it is empty
+                    path.rmdir()  # the system refuses this unless the folder is empty

@@ -1,8 +1,8 @@
-"""Keys, tokens and passwords, which no file of a run has: they are known by their names, at any depth.
+"""Keeps keys, tokens and passwords, recognised by their names at any depth, out of all files of a run.
 
-What stands under such a name is replaced as a whole, whatever it is: text, bytes, a number, a list, a dictionary. Only
-None, truth values and empty text stay, which give nothing away (timm's `class_token: true` is an option of a network),
-and `${envvar:NAME}`, by which a sweep refers to a variable.
+A value under such a name is replaced as a whole, whatever its type: text, bytes, a number, a list, a dictionary.
+Exceptions are None, truth values and empty text, which reveal nothing (timm's `class_token: true` is an option of a
+network), and `${envvar:NAME}`, with which a sweep refers to a variable.
 """
 
 import re
@@ -21,10 +21,10 @@ WORDS = (
     r"|(?:auth_?|access_?|refresh_?|bearer_?)?token|passwords?|passwd|passphrase|pwd|cookies?)"
 )
 SECRET = re.compile(rf"(?:^|_){WORDS}$", re.IGNORECASE)
-"""Names of secrets, as `name_of` writes them."""
+"""Names of secrets, in the form that `name_of` returns."""
 
 VARIABLE = re.compile(r"\$\{envvar:\w+\}")
-"""A reference to a variable of the environment, which says nothing of its value."""
+"""A reference to an environment variable, which does not reveal its value."""
 
 OPTION = re.compile(r"--?([\w.-]+)")
 """An option on a command line whose value is the next word."""
@@ -35,13 +35,13 @@ ASSIGNED = re.compile(
 """A name and its value inside a text: `--logger.api_key=abc`, `?token=abc&x=1`."""
 
 USER_OF_URL = re.compile(r"(?<=://)(?!git@)[^/\s]+(?=@)")
-"""Who asks for an address, with or without a password: `https://user:password@host`, `https://token@host`."""
+"""The user in an address, with or without a password: `https://user:password@host`, `https://token@host`."""
 
 
 def hidden(value: Any) -> Any:
-    """A configuration, or any part of one, with `***` in place of keys, tokens and passwords.
+    """Replace keys, tokens and passwords in a configuration, or any part of one, by `***`.
 
-    Sets and tuples become lists, paths and bytes that have something to hide become texts.
+    Sets and tuples become lists; paths and bytes with something to hide become text.
     """
     if isinstance(value, Namespace):
         return hidden(vars(value))
@@ -66,15 +66,15 @@ def hidden(value: Any) -> Any:
 
 
 def hidden_in_text(text: str) -> str:
-    """A text without the users of addresses, and without values that are assigned to names of secrets."""
+    """Remove from a text the users in addresses, and values assigned to names of secrets."""
     assigned = ASSIGNED.sub(lambda found: f"{found[1]}{found[2]}{HIDDEN}", text)
     return USER_OF_URL.sub(HIDDEN, assigned)
 
 
 def hidden_in_yaml(text: str) -> str:
-    """A configuration as YAML without secrets; the same text if there are none.
+    """Remove secrets from a configuration as YAML; the text stays the same if there are none.
 
-    What stands under a name may have several lines, so it is read and written anew.
+    A value may span several lines, so the YAML is parsed and written again.
     """
     content = yaml.safe_load(text)
     without = hidden(content)
@@ -85,7 +85,7 @@ def secrets_of(value: Any) -> set[str]:
     """The keys, tokens and passwords of a configuration, or of the words of a command line.
 
     Args:
-        value: A configuration or any part of one; words of a command line may be configurations as text.
+        value: A configuration or any part of one; words of a command line may be configurations in text form.
     """
     if isinstance(value, dict):
         here = {str(part) for key, part in value.items() if is_secret(key, part) and not isinstance(part, dict | list)}
@@ -101,17 +101,17 @@ def secrets_of(value: Any) -> set[str]:
     if isinstance(value, str) and value[:1] in ("{", "["):
         try:
             return secrets_of(yaml.safe_load(value))
-        except yaml.YAMLError:  # what else it says is refused elsewhere
+        except yaml.YAMLError:  # invalid YAML is reported elsewhere
             return set()
     return set()
 
 
 def without_secrets(text: str, value: Any) -> str:
-    """A text, such as the message of an error, with `***` in place of the secrets of a configuration or command line.
+    """Replace the secrets of a configuration or command line in a text, such as an error message, by `***`.
 
     Args:
-        text: What is said.
-        value: As of `secrets_of`.
+        text: The text.
+        value: As in `secrets_of`.
     """
     for secret in sorted(secrets_of(value), key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
@@ -119,7 +119,7 @@ def without_secrets(text: str, value: Any) -> str:
 
 
 def is_secret(name: Any, value: Any) -> bool:
-    """Whether a name is a secret's, and something stands under it."""
+    """Whether a name is that of a secret and has a value."""
     if value is None or isinstance(value, bool) or value in ("", b""):
         return False
     if isinstance(value, str) and VARIABLE.fullmatch(value):
@@ -128,5 +128,5 @@ def is_secret(name: Any, value: Any) -> bool:
 
 
 def name_of(name: Any) -> str:
-    """A name with its words apart by underscores: `apiKey`, `X-Api-Key` and `logger.api_key` are alike."""
+    """A name with words separated by underscores: `apiKey`, `X-Api-Key` and `logger.api_key` end alike."""
     return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", str(name)).lower())

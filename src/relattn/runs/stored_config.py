@@ -1,9 +1,8 @@
 """The configuration inside a checkpoint: which classes it may name, and how they are built.
 
-A configuration names classes and their arguments, so whoever writes one can have anything called. One that the user
-gives (`--config`) is the user's own code. The one inside a checkpoint came with the weights, perhaps from a stranger:
-it may name tasks, data sets, attention modules, schedules, optimizers and layers, and nothing is imported because it
-says so.
+A configuration names classes and their arguments, so its author can have anything called. A configuration that the user
+gives (`--config`) is the user's own code. The one inside a checkpoint came with the weights, perhaps from a stranger.
+It may name only tasks, data sets, attention modules, schedules, optimizers and layers, and cannot cause other imports.
 """
 
 import argparse
@@ -38,19 +37,19 @@ from relattn.tasks.schedules import Schedule
 Built = TypeVar("Built", bound=Task | Data)
 
 PACKAGES = ("relattn.tasks", "relattn.attention", "relattn.losses", "relattn.heads", "torch.optim", "torch.nn")
-"""Where classes may come from, if they are of one of the kinds."""
+"""Packages that classes of the `KINDS` may come from."""
 
 KINDS = (Task, Data, Attention, Schedule, Optimizer, IdentityClassifier)
-"""What they may be; of `torch.nn` any layer, and of `relattn.losses` any loss."""
+"""Base classes that are allowed; in addition, any layer of `torch.nn` and any loss of `relattn.losses`."""
 
 TRUSTED = "RELATTN_TRUSTED"
-"""Environment variable with packages of the user's own, separated by commas, whose classes checkpoints may name."""
+"""Environment variable with the user's own packages, separated by commas, whose classes checkpoints may name."""
 
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
 def section_of(content: dict[str, Any], section: str, source: str) -> dict[str, Any]:
-    """The configuration of the `model` or `data` in the content of a checkpoint, with `class_path` and `init_args`.
+    """The `model` or `data` section of the configuration in a checkpoint, with `class_path` and `init_args`.
 
     Raises:
         InputError: If there is none.
@@ -65,16 +64,16 @@ def section_of(content: dict[str, Any], section: str, source: str) -> dict[str, 
 
 
 def build_from_config(base: type[Built], config: dict[str, Any], source: str) -> Built:
-    """Build a task or data set as the configuration in a checkpoint says.
+    """Build a task or data set from the configuration in a checkpoint.
 
     Args:
-        base: What it must be.
+        base: Required base class.
         config: `class_path` and `init_args`.
         source: Display name of the checkpoint in messages.
 
     Raises:
-        InputError: If the configuration names anything but classes of the kinds that belong in one, or their arguments
-            are others, or refused by them.
+        InputError: If the configuration names anything but classes of the allowed kinds, or if their arguments are
+            unknown or refused by them.
     """
     check_classes(config, source)
     parser = ArgumentParser(exit_on_error=False)
@@ -83,26 +82,26 @@ def build_from_config(base: type[Built], config: dict[str, Any], source: str) ->
         parsed = parser.parse_object({"part": config})
     except argparse.ArgumentError as error:
         raise InputError(f"{source}: its configuration does not fit: {error}") from error
-    check_classes(parsed.as_dict(), source)  # once more as it was understood, before anything is called
+    check_classes(parsed.as_dict(), source)  # once more in parsed form, before anything is called
     try:
         made: Built = parser.instantiate(parsed).part
-    except (ValueError, TypeError) as error:  # of the parser, around what a class says of its arguments
+    except (ValueError, TypeError) as error:  # raised by the parser around a class's complaint about its arguments
         reason = next(cause for cause in causes(error) if isinstance(cause, InputError) or cause.__cause__ is None)
         raise InputError(f"{source}: {config['class_path']} cannot be built: {reason}") from error
     return made
 
 
 def check_whole_config(config: Any, checkpoint: Path) -> None:
-    """Look at every class of a configuration that a command takes from a checkpoint, the trainer's among them.
+    """Check every class in a configuration that a command takes from a checkpoint, including those of the trainer.
 
-    What the `config.yaml` of the run's folder names counts as the user's own.
+    Whatever the `config.yaml` in the run's folder names counts as the user's own.
 
     Args:
         config: The configuration.
-        checkpoint: Where it is from.
+        checkpoint: The checkpoint that it comes from.
 
     Raises:
-        InputError: If it names anything else than classes of the suite's kinds, or Lightning's callbacks and loggers.
+        InputError: If it names anything but classes of the suite's kinds, or Lightning's callbacks and loggers.
     """
     run = run_of(checkpoint)
     known = {value for _, value in entries(load_config(run))} if run is not None else set()
@@ -110,7 +109,7 @@ def check_whole_config(config: Any, checkpoint: Path) -> None:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, and those that it was raised from."""
+    """An error, and the errors that it was raised from."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause
@@ -118,13 +117,13 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def check_classes(config: Any, source: str, *, known: Collection[Any] = (), kinds: tuple[type, ...] = KINDS) -> None:
-    """Look at every class that a configuration names, however deep; raises as `build_from_config` does.
+    """Check every class that a configuration names, at any depth; raises as `build_from_config` does.
 
     Args:
         config: The configuration.
         source: Display name of the checkpoint in messages.
-        known: What may be named besides.
-        kinds: What classes may be.
+        known: Other names that are allowed.
+        kinds: Allowed base classes.
     """
     try:
         found = list(itertools.islice(entries(config), MOST))
@@ -145,9 +144,9 @@ def check_classes(config: Any, source: str, *, known: Collection[Any] = (), kind
 
 
 def entries(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value with its key, however deep; what text says as YAML counts too, since the parser reads it.
+    """Every value with its key, at any depth; text that is YAML counts too, since the parser reads it.
 
-    A container comes before its parts, as None: who counts values counts those that have no other in them as well.
+    A container comes before its parts, as None, so that counting values includes containers without other values.
     """
     if isinstance(value, dict | list | tuple | set):
         yield key, None
@@ -168,7 +167,7 @@ def entries(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def importable(text: str) -> bool:
-    """Whether a text may name something to import; `resnet50.tv_in1k` and `names.txt` do not."""
+    """Whether a text may name something importable; `resnet50.tv_in1k` and `names.txt` do not."""
     if not DOTTED.fullmatch(text):
         return False
     first, second = text.split(".")[:2]
@@ -178,18 +177,18 @@ def importable(text: str) -> bool:
         return True
     if spec is None or spec.origin is not None:
         return spec is not None
-    # A folder without __init__.py, perhaps one of data: it names something if there is a module in it.
+    # A folder without __init__.py, perhaps one with data: it can be imported from if it contains such a module.
     places = [Path(place) / second for place in spec.submodule_search_locations or ()]
     return any(place.is_dir() or place.with_suffix(".py").is_file() for place in places)
 
 
 def check_class(path: str, source: str, kinds: tuple[type, ...] = KINDS) -> None:
-    """Refuse a class that is not of some kinds, which belong in a checkpoint's configuration.
+    """Refuse a class that is not of the kinds allowed in a checkpoint's configuration.
 
-    A package of the user's own counts where the program has imported it, or `RELATTN_TRUSTED` names it.
+    A user's own package is allowed if the program has imported it, or if `RELATTN_TRUSTED` names it.
 
     Raises:
-        InputError: If it is another one, or none.
+        InputError: If the class is of another kind or does not exist.
     """
     module, _, name = path.rpartition(".")
     trusted = tuple(part.strip() for part in os.environ.get(TRUSTED, "").split(",") if part.strip())

@@ -1,7 +1,7 @@
-"""What Lightning's tuners find, a learning rate and a batch size: taken over into the run, and written down.
+"""Applies the results of Lightning's tuners, a learning rate and a batch size, to the run, and records them.
 
-A run says what it was trained with, so that its configuration has these numbers, and not the tuner: it is repeated and
-gone on with without another search.
+A run states what it was trained with, so its configuration has these numbers and not the tuner. It can be repeated and
+resumed without another search.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,15 +17,15 @@ TUNERS = (LearningRateFinder, BatchSizeFinder)
 
 
 class Tuned(Callback):
-    """Takes over what tuners have found, which Lightning calls before any other callback."""
+    """Applies the results of tuners, which Lightning calls before any other callback."""
 
     def __init__(self, report: Callable[[Mapping[str, float]], None]) -> None:
-        """Call `report` with what was found, by option."""
+        """Call `report` with the results, by option."""
         super().__init__()
         self.report = report
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Plan the run with the numbers that were found.
+        """Plan the run with the results.
 
         Raises:
             InputError: If no learning rate was found.
@@ -53,18 +53,18 @@ class Tuned(Callback):
         self.report(found)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the optimizer and its schedule what was planned."""
+        """Pass the plan to the optimizer and its schedule."""
         if isinstance(pl_module, Task):
             pl_module.apply_plan()
 
 
 def has_tuners(callbacks: list[Callback]) -> bool:
-    """Whether a run looks for a learning rate or a batch size first."""
+    """Whether a run first searches for a learning rate or a batch size."""
     return any(isinstance(callback, TUNERS) for callback in callbacks)
 
 
 def with_found(config: dict[str, Any], found: Mapping[str, float]) -> dict[str, Any]:
-    """A configuration with the numbers that were found, in place of the callbacks that found them."""
+    """A configuration with the results, in place of the callbacks that found them."""
     for option, value in found.items():
         section, *path = option.split(".")
         arguments = config[section]["init_args"]

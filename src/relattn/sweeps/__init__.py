@@ -1,1 +1,1 @@
-"""Sweeps: the papers' tables as files, their runs as folders, and reports of what came out. No torch in here."""
+"""Sweeps: the papers' tables as files, their runs as folders, and reports of the results. Does not import torch."""

@@ -1,4 +1,4 @@
-"""Charts as inline SVG, drawn by matplotlib and made part of the page: its fonts, and its colours in light and dark."""
+"""Charts as inline SVG, drawn by matplotlib, with the fonts and the light and dark colours of the page."""
 
 import re
 import statistics
@@ -18,21 +18,21 @@ Curve = Sequence[Point]
 
 MAIN, BASE, SOFT, INK, LINE = "#000001", "#000002", "#000003", "#000004", "#000005"
 VARIABLES = {MAIN: "--main", BASE: "--base", SOFT: "--soft", INK: "--ink", LINE: "--line"}
-"""The page's variables that take the place of the colours which matplotlib draws with."""
+"""Page variables that replace the placeholder colours with which matplotlib draws."""
 
 SVG = "http://www.w3.org/2000/svg"
 UNIT = 72
-"""Units of an SVG's `viewBox` to the inch: fonts and lines are measured in points."""
+"""Units of an SVG's `viewBox` per inch; fonts and lines are measured in points."""
 SMALL, DIGIT = 11, 7
-"""Size of fonts, and width of a digit at most."""
+"""Font size, and maximum width of a digit."""
 CURVES, SCATTER = (300, 150), (400, 290)
-"""Width and height of charts."""
+"""Width and height of curve charts and of scatter charts."""
 TOP, RIGHT, BOTTOM = 8, 8, 20
-"""Margins, without the name of an axis."""
+"""Margins, without space for the name of an axis."""
 DISC = 7
-"""Diameter of a point of a scatter chart."""
+"""Diameter of a point in a scatter chart."""
 MOST_LINES = 12
-"""A name stands at most so many lines above or below its point."""
+"""Maximum distance in lines between a name and its point, above or below."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,16 @@ def curves(
     x: tuple[float, float],
     y: tuple[float, float],
 ) -> str:
-    """A small chart of curves over epochs: each seed thin, their mean thick, the baseline's mean in grey.
+    """A small chart of curves over epochs: each seed as a thin line, their mean thick, the baseline's mean in grey.
 
-    A curve of one epoch is a point.
+    A curve with a single epoch is drawn as a point.
 
     Args:
         seeds: The curve of each seed.
-        title: What screen readers say.
+        title: Text for screen readers.
         baseline: Curves of the baseline's seeds.
-        x: First and last epoch, which several charts share.
-        y: Least and greatest value, which several charts share.
+        x: First and last epoch, shared by several charts.
+        y: Smallest and largest value, shared by several charts.
     """
     epochs = span(x, 0.02) if x[0] < x[1] else (x[0] - 0.5, x[0] + 0.5)
     figure, ax = blank(CURVES, epochs, span(y), whole=True)
@@ -87,7 +87,7 @@ def scatter(dots: Sequence[Dot], title: str, x_label: str) -> str:
 
 
 def mean(curves: Sequence[Curve]) -> list[Point]:
-    """The mean of several curves, at the epochs that all of them have."""
+    """The mean of several curves, at the epochs that all of them contain."""
     values = [dict(curve) for curve in curves]
     shared = set.intersection(*(set(curve) for curve in values)) if values else set()
     return [(x, statistics.fmean(curve[x] for curve in values)) for x in sorted(shared)]
@@ -103,13 +103,13 @@ def span(values: Sequence[float], margin: float = 0.05) -> tuple[float, float]:
 def blank(
     size: tuple[int, int], x: tuple[float, float], y: tuple[float, float], *, whole: bool = False, x_label: str = ""
 ) -> "tuple[Figure, Axes]":
-    """A chart without frame, with horizontal lines.
+    """A chart without a frame, with horizontal grid lines.
 
     Args:
         size: Width and height.
         x: Range of the horizontal axis.
         y: Range of the vertical axis.
-        whole: Whether only whole numbers are marked on the horizontal axis.
+        whole: Whether to label only whole numbers on the horizontal axis.
         x_label: Name of the horizontal axis.
     """
     from matplotlib.figure import Figure
@@ -137,7 +137,7 @@ def blank(
 
 
 def marks(ticks: Iterable[float]) -> list[str]:
-    """Numbers beside an axis, all with as many decimal places as one of them needs."""
+    """Labels of an axis, all with as many decimal places as the longest needs."""
     shortest = [f"{tick:.6g}" for tick in ticks]
     if any("e" in text for text in shortest):
         return shortest
@@ -146,18 +146,18 @@ def marks(ticks: Iterable[float]) -> list[str]:
 
 
 def line(ax: "Axes", curve: Curve, colour: str, width: float, alpha: float = 1.0) -> None:
-    """Draw a curve, or a disc where it has one point."""
-    if len(curve) == 1:  # a line without length has two round ends
+    """Draw a curve, or a disc if it has only one point."""
+    if len(curve) == 1:  # a line of length 0 is drawn as its two round ends
         curve, width = [*curve, *curve], 3 * width
     xs, ys = [x for x, _ in curve], [y for _, y in curve]
     ax.plot(xs, ys, color=colour, linewidth=width, alpha=alpha, clip_on=False, solid_capstyle="round")
 
 
 def name_points(figure: "Figure", ax: "Axes", dots: Sequence[Dot]) -> None:
-    """Write the name of each point where it covers nothing and stays inside, with a line to it unless it is beside it.
+    """Write each point's name inside the chart where it covers nothing, with a line to it unless it is adjacent.
 
-    Points in the middle come first, and names that must give way go up above the middle and down below it, so that
-    lines to them do not cross. Widths are those of matplotlib's font, which is wider than the page's.
+    Points near the middle are named first. Names that must give way move up in the upper half and down in the lower
+    half, so that their lines do not cross. Widths are measured in matplotlib's font, which is wider than the page's.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.transforms import Bbox
@@ -184,14 +184,14 @@ def name_points(figure: "Figure", ax: "Axes", dots: Sequence[Dot]) -> None:
 
 
 def free_box(point: Point, box: "Bbox", inside: "Bbox", taken: "Sequence[Bbox]", *, up: bool) -> "Bbox":
-    """The nearest place of a text that covers nothing, or else the one that covers least.
+    """The nearest place for a text where it covers nothing, or else the place where it covers least.
 
     Args:
-        point: What the text is the name of.
-        box: The text's size.
-        inside: What it may not leave.
-        taken: What it may not cover.
-        up: Whether it goes up rather than down, if it must.
+        point: The point that the text names.
+        box: Size of the text.
+        inside: Area that the text must not leave.
+        taken: Areas that the text must not cover.
+        up: Whether to move it up rather than down if necessary.
     """
     from matplotlib.transforms import Bbox
 
@@ -218,10 +218,10 @@ def free_box(point: Point, box: "Bbox", inside: "Bbox", taken: "Sequence[Bbox]",
 
 
 def inline(figure: "Figure", title: str) -> str:
-    """A chart as an element of a page that keeps its shape at any width.
+    """Convert a chart to an element of a page that keeps its aspect ratio at any width.
 
-    What matplotlib writes for a file that stands alone is left out: size, metadata, style sheet, names of groups and
-    clipping. Fonts are inherited, and colours are the page's variables.
+    Parts that only a standalone file needs are removed: size, metadata, style sheet, group names and clipping. Fonts
+    are inherited, and colours are the page's variables.
     """
     import matplotlib as mpl
 
@@ -237,7 +237,7 @@ def inline(figure: "Figure", title: str) -> str:
 
 
 def keep(element: ElementTree.Element) -> bool:
-    """Reduce an element to what a page needs; whether anything is left of it."""
+    """Reduce an element to what a page needs; return whether anything is left of it."""
     kind = element.tag.removeprefix(f"{{{SVG}}}")
     if kind not in ("svg", "g", "path", "text"):
         return False
@@ -256,10 +256,10 @@ def rounded(numbers: str) -> str:
 
 
 def adapted(style: str) -> str:
-    """A style with the page's font and colours."""
+    """Convert a style to the page's font and colours."""
     text = ";".join(part.replace(": ", ":") for part in style.split("; ") if not part.startswith("font-family"))
     return re.sub(r"#00000[1-5]", lambda colour: f"var({VARIABLES[colour[0]]})", text)
 
 
 SHORTER = {"d": rounded, "x": rounded, "y": rounded, "style": adapted}
-"""What attributes become."""
+"""Functions that shorten the values of attributes."""

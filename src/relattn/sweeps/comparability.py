@@ -1,6 +1,6 @@
-"""Differences between runs that should be alike: the code, the data, the libraries, the numerics and the machine.
+"""Differences between runs that should be the same: code, data, libraries, numerics and machine.
 
-Scores of such runs may differ for a reason that no table shows, so reports name them.
+Scores of such runs may differ for a reason that no table shows, so reports name the differences.
 """
 
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ from typing import Any
 from relattn.sweeps.records import Record
 
 NAMED = 4
-"""How many runs a sentence names."""
+"""Maximum number of runs named in a sentence."""
 
 ASKED = {
     "precision": "trainer.precision",
     "deterministic mode": "trainer.deterministic",
     "number of processes": "trainer.devices",
 }
-"""Options of a sweep that ask for a difference: where runs were given different values of one, they compare it."""
+"""Sweep options that cause differences on purpose: runs that were given different values compare them."""
 
 
 def differences(records: Sequence[Record]) -> list[str]:
-    """One sentence for each thing that finished runs differ in; the runs that depart from most are named."""
+    """One sentence for each property in which finished runs differ, naming the runs that differ from most."""
     found: dict[str, dict[str, list[str]]] = {}
     finished = [record for record in records if record.result is not None]
     for record in finished:
@@ -32,7 +32,7 @@ def differences(records: Sequence[Record]) -> list[str]:
 
 
 def silent(records: Sequence[Record]) -> str:
-    """A sentence on finished runs that do not say what code and data they had; nothing if all do."""
+    """A sentence on finished runs that do not record their code and data; empty if all do."""
     finished = [record for record in records if record.result is not None]
     lacking = [record for record in finished if not record.git or "fingerprint" not in (record.result or {})]
     if not lacking:
@@ -41,7 +41,7 @@ def silent(records: Sequence[Record]) -> str:
 
 
 def sentence(what: str, runs: dict[str, list[str]]) -> str:
-    """What is said of a difference; `runs` are the runs' names by value."""
+    """The sentence on a difference; `runs` are the runs' names by value."""
     groups = sorted(runs.items(), key=lambda group: -len(group[1]))
     most = len(groups[0][1]) > len(groups[1][1])
     listed = [
@@ -52,13 +52,13 @@ def sentence(what: str, runs: dict[str, list[str]]) -> str:
 
 
 def some(names: Sequence[str]) -> str:
-    """The first of the names, and how many more there are."""
+    """The first few of the names, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
 
 
 def facts(record: Record) -> dict[str, str]:
-    """What should be alike, by how it is called; of a run that went on under others, all that it had, in order."""
+    """The properties that should be the same, by display name; for a resumed run, all values it had, in order."""
     result = record.result or {}
     times = [*result.get("earlier", []), {**result, "git": record.git}]
     found: dict[str, list[str]] = {}
@@ -71,7 +71,7 @@ def facts(record: Record) -> dict[str, str]:
 
 
 def facts_of(result: dict[str, Any]) -> dict[str, str]:
-    """What should be alike, as one start of a run says it."""
+    """The properties that should be the same, as one start of a run records them."""
     found = {}
     if git := result.get("git"):
         found["commit"] = commit(git)

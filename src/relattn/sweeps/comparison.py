@@ -1,4 +1,4 @@
-"""Runs that belong to no table, side by side: a table for each task, a row for each experiment."""
+"""Comparison of runs that belong to no table: one table per task, with one row per experiment."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ from relattn.sweeps.table import Table, fill_cells, finish
 
 
 def compare(records: Sequence[Record]) -> list[Table]:
-    """Tables of finished runs: all scores that they have, over seeds, with what their networks cost."""
+    """Tables of finished runs: all their scores over seeds, and the costs of their networks."""
     tasks: dict[str, list[Record]] = {}
     for record in records:
         if record.result is not None:
-            task = re.sub(r"[^\w.-]+", "-", str(record.result.get("task", ""))).strip(".-")  # files are named by it
+            task = re.sub(r"[^\w.-]+", "-", str(record.result.get("task", ""))).strip(".-")  # used in file names
             tasks.setdefault(task, []).append(record)
     return [table_of(task, runs) for task, runs in sorted(tasks.items())]
 
@@ -38,14 +38,14 @@ def table_of(task: str, records: Sequence[Record]) -> Table:
 
 
 def experiment(record: Record) -> tuple[Any, ...]:
-    """What runs share that are seeds of one experiment; a run without a configuration is alone."""
+    """The key that seeds of one experiment share; a run without a configuration is alone."""
     result = record.result or {}
     options = identity(record.decisive) if record.decisive else record.folder
     return options, result.get("data"), result.get("fingerprint"), record.generated
 
 
 def labels(records: Sequence[Record]) -> list[str]:
-    """A label for each of some runs, from what they differ in: recipes, then overrides; else its folder's name."""
+    """Labels for some runs, made of their differences: recipes, then overrides; otherwise the folder's name."""
     parts = [parts_of(record) for record in records]
     names = list(dict.fromkeys(name for one in parts for name in one))
     differing = [name for name in names if len({one.get(name) for one in parts}) > 1]
@@ -70,7 +70,7 @@ def parts_of(record: Record) -> dict[str, str]:
 
 
 def scores_of(records: Sequence[Record]) -> list[Score]:
-    """The scores of some runs, those that each task names first first, and the number of parameters.
+    """The scores of some runs, starting with those that each task lists first, and the number of parameters.
 
     Scores by class or set have tables of their own.
     """

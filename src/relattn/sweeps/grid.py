@@ -1,8 +1,8 @@
 """Sweep files: W&B's own format, and two sections of ours.
 
-`options` says what a parameter's value stands for where it is more than itself; `table` says how the runs make a table
-of a paper (`relattn.sweeps.layout`). W&B is given the file without them (`relattn.sweeps.wandb_agent`). A file of
-method `grid` can be run anywhere; `random` and `bayes` need W&B, which chooses the values.
+`options` maps parameter values to the command-line options that they stand for; `table` describes how the runs form a
+table of a paper (`relattn.sweeps.layout`). W&B gets the file without these sections (`relattn.sweeps.wandb_agent`). A
+file with method `grid` can run anywhere; `random` and `bayes` need W&B, which chooses the values.
 """
 
 import itertools
@@ -24,24 +24,24 @@ WANDB_KEYS = {
     *("program", "command", "method", "name", "description", "project", "entity", "metric", "parameters"),
     *("early_terminate", "run_cap", "controller"),
 }
-"""The top level of W&B's format."""
+"""The top-level keys of W&B's format."""
 
 METHODS = ("grid", "random", "bayes")
 
 PLACES = {"data.root", "data.manifest", "logger"}
-"""Options that say where things are: none of them makes a run depart from its cell."""
+"""Options for locations: they do not make a run depart from its cell."""
 
 RESERVED = {"name", "runs", "ckpt_path", "config"}
-"""Options that `--set` cannot give."""
+"""Options that `--set` cannot change."""
 
 OWN_KEYS = {"options", "table"}
-"""The sections that W&B does not know."""
+"""The sections that W&B does not have."""
 
 MOST_RUNS = 10_000
-"""Combinations of a sweep, at most."""
+"""Maximum number of combinations in a sweep."""
 
 VARIABLE = re.compile(r"\$\{envvar:(\w+)\}")
-"""W&B's macro for a variable of the environment: replaced when the run starts, so that no file holds its value."""
+"""W&B's macro for an environment variable; it is replaced when the run starts, so that no file contains its value."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Sweep:
     Attributes:
         path: The file.
         name: The name of the sweep, of its folder of runs, and of the group on W&B.
-        content: All of the file.
-        overrides: What `--set` changed.
+        content: The whole content of the file.
+        overrides: Values changed by `--set`.
     """
 
     path: Path
@@ -62,13 +62,13 @@ class Sweep:
 
     @property
     def parameters(self) -> dict[str, list[Any]]:
-        """The values of each parameter, overrides of parameters included; none for one that W&B draws."""
+        """The values of each parameter, with overrides applied; none for a parameter that W&B draws."""
         values = {name: listed(entry) for name, entry in self.content["parameters"].items()}
         given = {name: as_list(value) for name, value in self.overrides.items() if name in values or is_grid(value)}
         return {**values, **given}
 
     def grid(self) -> list[dict[str, Any]]:
-        """All combinations in W&B's order: names sorted, the last one running fastest."""
+        """All combinations in W&B's order: names sorted, the last one varying fastest."""
         parameters = self.parameters
         if (count := math.prod(map(len, parameters.values()))) > MOST_RUNS:
             raise InputError(
@@ -80,7 +80,7 @@ class Sweep:
         return [{name: point[name] for name in parameters} for point in found]
 
     def options_of(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """What values of parameters stand for on the command line; `--set` wins."""
+        """The command-line options that parameter values stand for; `--set` takes precedence."""
         named = self.content.get("options", {})
         options: dict[str, Any] = {}
         for name, value in parameters.items():
@@ -89,9 +89,9 @@ class Sweep:
         return dict(sorted(options.items(), key=lambda item: "." in item[0]))
 
     def filed_options_of(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """What the cell of some values stands for as the file has it, without what `--set` changed.
+        """The options that the cell of some values stands for in the file, without changes by `--set`.
 
-        A parameter with one value, such as the task, is the file's; others are what the combination says.
+        A parameter with a single value, such as the task, comes from the file; others come from the combination.
         """
         entries = self.content["parameters"]
         values = {}
@@ -113,7 +113,7 @@ class Sweep:
         return [part for macro in template for part in self.replaced(macro, options)]
 
     def replaced(self, macro: str, options: dict[str, Any]) -> list[str]:
-        """What a part of a command stands for."""
+        """The words that replace a part of a command."""
         if VARIABLE.fullmatch(macro):
             return [macro]
         if not (match := re.fullmatch(r"\$\{(\w+)\}", macro)):
@@ -142,8 +142,8 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> Sweep:
     """Read and check a sweep file.
 
     Raises:
-        MissingFileError: If there is no such file.
-        InputError: If it is no grid, or something in it is not understood.
+        MissingFileError: If the file does not exist.
+        InputError: If it is not a valid sweep, or contains something unknown.
     """
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such sweep file.")
@@ -198,14 +198,14 @@ def values_of(name: str, entry: Any) -> list[Any]:
 
 
 def listed(entry: Any) -> list[Any]:
-    """The values that a parameter lists; none for a distribution."""
+    """The values that a parameter lists; empty for a distribution."""
     if not isinstance(entry, dict):
         return []
     return [entry["value"]] if "value" in entry else list(entry.get("values") or [])
 
 
 def parse_overrides(given: list[str]) -> dict[str, Any]:
-    """Read `key=value`, where the value is YAML; a list stands for several values."""
+    """Parse `key=value`, where the value is YAML; a list stands for several values."""
     overrides = {}
     for entry in given:
         name, equals, value = entry.partition("=")
@@ -234,7 +234,7 @@ def is_name(value: Any) -> bool:
 
 
 def text(value: Any) -> str:
-    """A value as an option's text: as W&B writes it, but for null and lists, which W&B has no form for."""
+    """A value as the text of an option: in W&B's form, except for null and lists, for which W&B has no form."""
     if isinstance(value, list | dict) or value is None:
         return json.dumps(value)
     return str(value)

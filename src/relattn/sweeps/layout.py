@@ -1,4 +1,4 @@
-"""How a sweep's runs make a table: the `table` section of its file."""
+"""How the runs of a sweep form a table: the `table` section of its file."""
 
 import itertools
 import re
@@ -20,11 +20,11 @@ class Score:
 
     Attributes:
         label: Its heading.
-        metric: Its name in `result.json`; None for one that runs do not give, and only the paper has.
+        metric: Its name in `result.json`; None for a score that only the paper has.
         lower: Whether lower is better.
-        scale: What it is multiplied by.
+        scale: Factor on the value.
         digits: Decimal places.
-        test: Options of a test of its own that the score is from; None for the run's.
+        test: Options of an additional test that gives the score; None for the run's own test.
     """
 
     label: str
@@ -36,17 +36,17 @@ class Score:
 
     @property
     def folder(self) -> str:
-        """Name of the folder of its test, inside the run's; empty for the run's own."""
+        """Name of the folder of its test inside the run's folder; empty for the run's own test."""
         if self.test is None:
             return ""
         return "-".join(["test", *(re.sub(r"[^\w.]+", "_", str(value)) for value in self.test.values())])
 
 
 def layout_of(sweep: Sweep) -> dict[str, Any]:
-    """The checked `table` section.
+    """Check and return the `table` section.
 
     Raises:
-        InputError: If it is missing, or names what the sweep does not have.
+        InputError: If it is missing, or names something that the sweep does not have.
     """
     layout = sweep.content.get("table")
     if not isinstance(layout, dict):
@@ -74,27 +74,27 @@ def layout_of(sweep: Sweep) -> dict[str, Any]:
 
 
 def check_keys(where: str, entries: Iterable[Any], known: set[str]) -> None:
-    """Raise an InputError if a part of a table has a key that is not known."""
+    """Raise an InputError if a part of a table has an unknown key."""
     for key in map(str, entries):
         if key not in known:
             raise InputError(f"{where}: {key!r} is not known. {suggest(key, sorted(known))}")
 
 
 def keys_of(sweep: Sweep, name: str) -> list[str]:
-    """The keys of all rows or columns of a table, as its file lists their values; one empty key for no columns."""
+    """The keys of all rows or columns of a table, from the values in its file; one empty key if it has no columns."""
     parameters = sweep.content["parameters"]
     values = [[str(value) for value in listed(parameters[one])] for one in axis(sweep.content["table"], name)]
     return [", ".join(combination) for combination in itertools.product(*values)]
 
 
 def axis(layout: dict[str, Any], name: str) -> list[str]:
-    """The parameters of the rows or the columns."""
+    """The parameters that define the rows or the columns."""
     value = layout.get(name) or []
     return [value] if isinstance(value, str) else list(value)
 
 
 def key_of(names: list[str], parameters: dict[str, Any]) -> str:
-    """The key of a row or column: the parameters' values, with commas between."""
+    """The key of a row or column: the parameters' values, separated by commas."""
     return ", ".join(str(parameters[name]) for name in names)
 
 
@@ -113,27 +113,27 @@ def scores_of(layout: dict[str, Any]) -> list[Score]:
 
 
 def label_of(layout: dict[str, Any], key: str) -> str:
-    """The heading of a row or column: as the table's labels have it, or its key."""
+    """The heading of a row or column: from the table's labels, or else its key."""
     labels = {str(name): str(value) for name, value in layout.get("labels", {}).items()}
     return labels.get(key, key)
 
 
 def ordered(sweep: Sweep, names: list[str], keys: list[str]) -> list[str]:
-    """Keys in the order in which the file lists the values, the first parameter slowest."""
+    """Sort keys in the order in which the file lists the values, the first parameter varying slowest."""
     values = [[str(value) for value in sweep.parameters[name]] for name in names]
     wanted = [", ".join(combination) for combination in itertools.product(*values)] if names else [""]
     return [key for key in wanted if key in keys]
 
 
 def given(layout: dict[str, Any], row: str, column: str, score: str) -> float | None:
-    """The number of a cell in a row that is not run."""
+    """The number of a cell in a row that has no runs, as given in the file."""
     entry = layout["given"][row]
     found = entry.get(column, {}).get(score) if column else entry.get(score)
     return None if found is None else float(found)
 
 
 def published(layout: dict[str, Any], row: str, column: str, score: str) -> dict[str, float]:
-    """The papers' numbers of a cell, by source."""
+    """The papers' numbers for a cell, by source."""
     found = {}
     for source, rows in layout.get("published", {}).items():
         entry = {str(name): value for name, value in rows.items()}.get(row, {})

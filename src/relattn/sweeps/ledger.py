@@ -1,4 +1,4 @@
-"""`plan.json` in a sweep's folder: its cells, and where the runs of each are, in folders of other sweeps too."""
+"""`plan.json` in a sweep's folder: its cells, and the folders of each cell's runs, which may be in other sweeps."""
 
 import os
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ FILE = "plan.json"
 
 @dataclass
 class Place:
-    """Where a run stands in a table.
+    """The place of a run in a table.
 
     Attributes:
         row: Key of the row.
         column: Key of the column.
-        cell: Identity of the cell as the sweep's file has it.
-        departures: The options in which the run departs from it, with both values.
+        cell: Identity of the cell in the sweep's file.
+        departures: The options in which the run differs from the cell, with both values.
     """
 
     row: str
@@ -48,7 +48,7 @@ class Ledger:
 
 
 def write(place: Path, runs: Sequence[Planned]) -> None:
-    """Add a plan to the one that a sweep's folder has."""
+    """Add a plan to the existing one in a sweep's folder."""
     content = run_folder.read_json(place / FILE) or {}
     cells = {(cell["row"], cell["column"]): cell for cell in content.get("cells", [])}
     cells |= {
@@ -62,7 +62,7 @@ def write(place: Path, runs: Sequence[Planned]) -> None:
 
 
 def read(place: Path) -> Ledger:
-    """The ledger of a sweep's folder; empty if there is none that can be read."""
+    """The ledger of a sweep's folder; empty if it does not exist or cannot be read."""
     content = run_folder.read_json(place / FILE) or {}
     ledger = Ledger(place)
     try:
@@ -74,6 +74,6 @@ def read(place: Path) -> Ledger:
             folder = (place / entry["folder"]).resolve()
             if folder.is_relative_to(place.resolve().parents[1]):  # the folder of all runs
                 ledger.runs[folder] = where
-    except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError):  # of paths that are none
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError):  # the last two for invalid paths
         return Ledger(place)
     return ledger

@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs: a table on a terminal, a line for every change elsewhere."""
+"""The display of a running sweep: a table on a terminal, otherwise a line for every change."""
 
 import statistics
 import time
@@ -17,7 +17,7 @@ COLOURS = {"finished": "green", "failed": "red", "running": "cyan", "interrupted
 
 
 def duration(seconds: float | None) -> str:
-    """A time for people: 45 s, 12 min, 3 h 05."""
+    """A duration in readable form: 45 s, 12 min, 3 h 05."""
     if seconds is None:
         return ""
     if seconds < 90:
@@ -31,10 +31,10 @@ class Board:
     """The state of all runs of one or more sweeps.
 
     Attributes:
-        name: The name of the sweep, or of all.
+        name: The name of the sweep, or of all sweeps.
         plan: All runs.
-        console: Where it is shown.
-        jobs: Runs at once.
+        console: The console to print to.
+        jobs: Number of runs at once.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Board:
     runs: dict[Path, Progress] = field(default_factory=dict)
     names: dict[Path, str] = field(default_factory=dict)
     began: dict[Path, tuple[float, float]] = field(default_factory=dict)
-    """When each run of this session was first seen running, and how far it was."""
+    """When each run was first seen running in this session, and its progress at that time."""
     refreshed: float = 0.0
     live: Live | None = None
 
@@ -64,7 +64,7 @@ class Board:
             self.live.stop()
 
     def watch(self, seen: dict[Path, run_folder.State]) -> None:
-        """Take in the states that the launcher reports; show what is new."""
+        """Process the states that the launcher reports, and show changes."""
         changed = {folder: state for folder, state in seen.items() if state != self.runs[folder].state}
         due = time.monotonic() - self.refreshed > 1
         if not changed and not (due and self.live is not None):
@@ -90,7 +90,7 @@ class Board:
         return f"[{COLOURS[state]}]{state:<11}[/] {self.names[folder]}{shown}  ({so_far})"
 
     def left(self, folder: Path) -> float | None:
-        """Seconds that a run still needs, from how it went since it was started."""
+        """Estimated seconds that a run still needs, from its progress since it was started."""
         run = self.runs[folder]
         if run.state != "running" or folder not in self.began:
             return None
@@ -99,7 +99,7 @@ class Board:
         return (time.monotonic() - since) / done * (1 - run.fraction) if done > 0 else None
 
     def all_left(self) -> float | None:
-        """Seconds that the sweep still needs, if every waiting run takes as long as those that ended."""
+        """Estimated seconds that the sweep still needs, if every waiting run takes as long as those that ended."""
         results = [run_folder.read_json(folder / "result.json") for folder in self.runs]
         lasted = [result["seconds"] for result in results if result and "seconds" in result]
         waiting = sum(run.state in ("waiting", "interrupted") for run in self.runs.values())
@@ -110,7 +110,7 @@ class Board:
         return (seconds + waiting * statistics.mean(lasted or [0.0])) / max(1, self.jobs)
 
     def table(self) -> Table:
-        """All runs with their state."""
+        """A table of all runs with their states."""
         states = [run.state for run in self.runs.values()]
         counts = ", ".join(f"{states.count(state)} {state}" for state in COLOURS if state in states)
         left = duration(self.all_left())

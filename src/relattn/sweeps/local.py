@@ -1,4 +1,4 @@
-"""Runs of a sweep on this machine, one after another or several at once."""
+"""Runs of a sweep on this machine, one at a time or several at once."""
 
 import os
 import signal
@@ -15,10 +15,10 @@ from relattn.sweeps.plan import Planned
 from relattn.sweeps.run_process import RunProcess
 
 Watch = Callable[[dict[Path, run_folder.State]], None]
-"""Called often with the state of every run that is no longer waiting."""
+"""Callback that is called often with the states of all runs that are no longer waiting."""
 
 PAUSE = 0.2
-"""Seconds between two looks at the processes."""
+"""Seconds between checks of the processes."""
 
 
 @dataclass
@@ -26,15 +26,15 @@ class Local:
     """The launcher of this machine.
 
     Attributes:
-        jobs: Runs at once.
-        devices: GPUs, of which each run sees one; empty to leave them as they are.
+        jobs: Number of runs at once.
+        devices: GPUs, of which each run sees one; if empty, GPUs are not assigned.
     """
 
     jobs: int = 1
     devices: tuple[str, ...] = ()
 
     def environment(self, slot: int) -> dict[str, str]:
-        """The variables of the runs of a slot: its GPU, and its share of the cores."""
+        """Environment variables for the runs of a slot: its GPU, and its share of the cores."""
         variables = {}
         if self.devices:
             variables["CUDA_VISIBLE_DEVICES"] = self.devices[slot % len(self.devices)]
@@ -43,7 +43,7 @@ class Local:
         return variables
 
     def launch(self, plan: list[Planned], watch: Watch) -> None:
-        """Run everything in `plan`; states go to `watch`. Ctrl-C and SIGTERM stop the runs, which can go on later."""
+        """Run everything in `plan`; report states to `watch`. Ctrl-C and SIGTERM stop the runs, which can resume."""
         waiting, slots = deque(plan), dict.fromkeys(range(self.jobs), None)
         active: dict[int, RunProcess | None] = dict(slots)
         seen: dict[Path, run_folder.State] = {}
@@ -59,7 +59,7 @@ class Local:
                         if process is None:
                             continue
                         state = process.poll()
-                        if process.taken and state == "interrupted":  # the process that had it was killed
+                        if process.taken and state == "interrupted":  # the other process that ran it was killed
                             waiting.appendleft(process.planned)
                             active[slot] = None
                             continue
@@ -74,7 +74,7 @@ class Local:
 
 
 def stop(processes: list[RunProcess]) -> None:
-    """Stop processes, all asked at once."""
+    """Stop processes, signalling all of them at once."""
     for process in processes:
         if process.process is not None and process.process.poll() is None:
             process.signal(signal.SIGINT)
@@ -84,7 +84,7 @@ def stop(processes: list[RunProcess]) -> None:
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM, which schedulers send, do what Ctrl-C does."""
+    """Treat SIGTERM, which schedulers send, like Ctrl-C."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: style, charts and pictures are inside."""
+"""The report as a single self-contained HTML page: style, charts and pictures are embedded."""
 
 import math
 import re
@@ -17,7 +17,7 @@ from relattn.sweeps.table import Cell, Table
 from relattn.sweeps.text import count, explanation, measured, number, other_numbers, printed
 
 MARK = '<meta name="generator" content="relattn report">'
-"""A line by which a page is known to be a report."""
+"""A line that marks a page as a report."""
 
 CURVES = ("train/loss", "val/score")
 COSTS = {
@@ -25,13 +25,13 @@ COSTS = {
     "macs": ("multiply-accumulates of an image, billions", 1e-9),
     "seconds_per_step": ("milliseconds a step", 1e3),
 }
-"""What a network costs, by the name in `result.json`: what it is called and its scale."""
+"""Costs of a network, by name in `result.json`: display name and scale."""
 
 LOWER_IS_BETTER, NEITHER = {"eer", "error", "loss"}, {"threshold", "std"}
-"""Scores by class or set, in small letters, whose best value is the lowest, or that have none."""
+"""Scores by class or set, in lower case, for which lower is better, or for which there is no best value."""
 
 VERSIONS = ("relattn", "torch", "lightning")
-"""Those that the list of runs shows; `result.json` has more."""
+"""Versions that the list of runs shows; `result.json` has more."""
 
 
 FACTS = {
@@ -42,7 +42,7 @@ FACTS = {
 
 
 def render(tables: list[Table], records: list[Record]) -> str:
-    """The page."""
+    """Render the page."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["measured"] = measured
     environment.filters["count"] = count
@@ -70,7 +70,7 @@ def render(tables: list[Table], records: list[Record]) -> str:
 
 
 def change(cell: Cell) -> str:
-    """The change against the baseline, and the paper's."""
+    """The change relative to the baseline, and the paper's."""
     ours = number(cell.change, cell.score.digits, sign=True)
     theirs = number(cell.paper_change, cell.score.digits, sign=True)
     return " ".join(part for part in (ours and f"Δ {ours}", theirs and f"(paper Δ {theirs})") if part)
@@ -89,7 +89,7 @@ def parts(table: Table) -> dict[str, Any]:
 
 
 def row_records(table: Table, row: str, column: str) -> list[Record]:
-    """The finished runs of a place of the table, each once."""
+    """The finished runs of a place in the table, each once."""
     found: dict[int, Record] = {}
     for score in table.scores:
         found.update({id(record): record for record in table.cells[row, column, score.label].records})
@@ -97,13 +97,13 @@ def row_records(table: Table, row: str, column: str) -> list[Record]:
 
 
 def points(record: Record, metric: str) -> list[charts.Point]:
-    """A run's curve over epochs, where it is finite."""
+    """A run's curve over epochs, at epochs where it is finite."""
     rows = [row for row in record.curves if metric in row and "epoch" in row]
     return [(row["epoch"] + 1, row[metric]) for row in rows if math.isfinite(row[metric])]
 
 
 def row_curves(table: Table) -> list[dict[str, Any]]:
-    """Small charts: one for each place and curve, all of a column on one scale, with the baseline."""
+    """Small charts: one per place and curve, all of a column on the same scale, with the baseline."""
     groups: list[dict[str, Any]] = []
     for column in table.columns:
         for metric in CURVES:
@@ -113,7 +113,7 @@ def row_curves(table: Table) -> list[dict[str, Any]]:
             if not every:
                 continue
             xs, ys = zip(*every, strict=True)
-            if min(xs) == max(xs):  # a chart would have nothing but dots
+            if min(xs) == max(xs):  # a chart would contain only dots
                 means = {
                     row: statistics.fmean(y for curve in curves for _, y in curve) for row, curves in lines.items()
                 }
@@ -133,7 +133,7 @@ def row_curves(table: Table) -> list[dict[str, Any]]:
 
 
 def costs(table: Table) -> list[dict[str, str]]:
-    """What each row costs against the first score of each column; what no run says is named as missing."""
+    """The costs of each row against the first score of each column; costs that no run records are listed as missing."""
     found = []
     scores = [score for score in table.scores if score.metric and "/" in score.metric]
     for column in table.columns:
@@ -155,7 +155,7 @@ def costs(table: Table) -> list[dict[str, str]]:
 
 
 def families(table: Table) -> list[dict[str, Any]]:
-    """Scores by class or verification set, `test/<family>/<member>`: a column for each row of the table, over seeds."""
+    """Scores by class or verification set, `test/<family>/<member>`: a column per row of the table, over seeds."""
     found = []
     for column in table.columns:
         runs = {row: row_records(table, row, column) for row in table.rows}
@@ -177,7 +177,7 @@ def families(table: Table) -> list[dict[str, Any]]:
 
 
 def family_cells(family: str, values: list[list[float]]) -> list[dict[str, Any]]:
-    """The cells of a class or set, one for each row: mean, standard deviation, whether it is best."""
+    """The cells of a class or set, one per row: mean, standard deviation, whether it is best."""
     means = [statistics.fmean(one) if one else None for one in values]
     known = {round(mean, 9) for mean in means if mean is not None and math.isfinite(mean)}
     ranked = len(known) > 1 and family.lower() not in NEITHER
@@ -193,7 +193,7 @@ def family_cells(family: str, values: list[list[float]]) -> list[dict[str, Any]]
 
 
 def shared(runs: list[dict[str, Any]]) -> dict[str, str]:
-    """What all runs that say it have alike, by its name in `FACTS`: said once, and no column of the list of runs."""
+    """Properties that all runs recording them share, by name in `FACTS`: shown once, not as a column of the list."""
     found = {}
     for name, heading in FACTS.items():
         values = {str(run[name]) for run in runs if run[name] not in ("", None)}

@@ -1,4 +1,4 @@
-"""Pictures of runs as data of a page that stays small: scaled down, each once, as many as there is room for."""
+"""Pictures of runs embedded into a page of limited size: scaled down, each once, as many as fit."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from relattn.sweeps.records import Record
 from relattn.tasks import files
 
 MOST = 6
-"""Pictures of a run, at most."""
+"""Maximum number of pictures per run."""
 ROOM = 2_000_000
-"""Bytes of all pictures of a page, as they stand in it."""
+"""Maximum number of bytes of all pictures of a page, in embedded form."""
 WIDTHS = (900, 640, 450, 320)
-"""Widths of pictures, in pixels: the largest at which the first picture of each run has room."""
+"""Candidate widths of pictures in pixels; the largest is used at which the first picture of each run fits."""
 QUALITY = 80
 LARGEST = 50_000_000
-"""Pixels of a picture, at most."""
+"""Maximum number of pixels of a picture."""
 
 
 @dataclass
@@ -30,9 +30,9 @@ class Pictures:
     Attributes:
         run: The run's name.
         shown: Names of pictures, and their data as URLs.
-        same: Names of pictures that are shown before, and where.
-        unreadable: Names of those that are no images.
-        left_out: How many more there are.
+        same: Names of pictures that are shown earlier, and where.
+        unreadable: Names of pictures that are not images.
+        left_out: Number of pictures left out.
     """
 
     run: str
@@ -43,7 +43,7 @@ class Pictures:
 
 
 def pictures(records: Sequence[Record]) -> list[Pictures]:
-    """The pictures of those runs that have some; all have their first one before one has its second."""
+    """The pictures of the runs that have some; the second picture of a run comes only after all first ones."""
     found = [(Pictures(record.name), record.pictures) for record in records if record.pictures]
     width, data = first_ones({digest_of(paths[0]): paths[0] for _, paths in found})
     seen: dict[str, str] = {}
@@ -79,7 +79,7 @@ def name_of(path: Path) -> str:
 
 
 def digest_of(path: Path) -> str:
-    """What is equal for files that are equal; the path of one that cannot be read."""
+    """A digest that is the same for identical files; the path of a file that cannot be read."""
     try:
         return files.digest(path)
     except OSError:
@@ -87,7 +87,7 @@ def digest_of(path: Path) -> str:
 
 
 def first_ones(paths: Mapping[str, Path]) -> tuple[int, dict[str, str | None]]:
-    """The largest width at which all of these pictures have room, or else the smallest, and their data at it."""
+    """The largest width at which all of these pictures fit, or else the smallest, and their data at that width."""
     for width in WIDTHS:
         data: dict[str, str | None] = {}
         room = ROOM
@@ -102,7 +102,7 @@ def first_ones(paths: Mapping[str, Path]) -> tuple[int, dict[str, str | None]]:
 
 
 def encoded(path: Path, width: int) -> str | None:
-    """A picture as a JPEG that is at most so wide, and at most twice as high, as a URL; None if it cannot be read."""
+    """A picture as a JPEG data URL, at most `width` wide and twice as high; None if it cannot be read."""
     try:
         with Image.open(path) as image:
             if image.width * image.height > LARGEST:
@@ -112,7 +112,7 @@ def encoded(path: Path, width: int) -> str | None:
             opaque = Image.new("RGB", image.size, "white")
             coloured = image.convert("RGBA")
             opaque.paste(coloured, mask=coloured)
-    except Exception:  # a damaged file raises nearly anything
+    except Exception:  # a damaged file may raise nearly anything
         return None
     buffer = BytesIO()
     opaque.save(buffer, "JPEG", quality=QUALITY)

@@ -1,8 +1,8 @@
-"""Where a run stands in a table: which row and column, and in what it departs from them.
+"""The place of a run in a table: its row and column, and in what it departs from them.
 
-A run of a sweep says it itself; one that was started by hand, or for another table, stands in a cell if it is that
-cell: the same task, data set, attention and places of it, and whatever else tells the table's cells apart. All other
-options in which it differs are departures.
+A run of a sweep records its place. A run that was started by hand, or for another table, belongs to a cell if it has
+the cell's task, data set, attention with its locations, and everything else that distinguishes the table's cells. All
+other options in which it differs are departures.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ Cells = Mapping[tuple[str, str], Decisive]
 """The decisive options of each cell, by row and column."""
 
 NETWORK = ("model", "model.attention", "model.stages", "model.placement", "data")
-"""Options that a run must have as the cell has them, with all below `model.attention`."""
+"""Options in which a run must match the cell, in addition to all below `model.attention`."""
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Placed:
 
     Attributes:
         record: The run.
-        departures: The options in which it departs from the cell, with both values.
+        departures: The options in which it differs from the cell, with both values.
     """
 
     record: Record
@@ -41,13 +41,13 @@ class Placed:
 def place(
     records: Iterable[Record], sweep: str, cells: Cells, ledger: Ledger
 ) -> tuple[dict[tuple[str, str], list[Placed]], list[str]]:
-    """The runs in each cell of a table, and sentences on runs of the sweep that belong to no cell any more.
+    """Assign runs to the cells of a table; also return sentences on runs of the sweep that no longer belong to a cell.
 
     Args:
         records: Runs.
         sweep: Name of the sweep.
-        cells: Its cells, those known.
-        ledger: Its plan as it was launched.
+        cells: Its known cells.
+        ledger: Its plan when it was launched.
     """
     placed: dict[tuple[str, str], list[Placed]] = {}
     notes = []
@@ -79,12 +79,12 @@ def identity_of(cell: Decisive) -> str:
 
 
 def deciding(cells: Cells) -> set[str]:
-    """Names of the options that tell cells apart."""
+    """Names of the options that distinguish cells."""
     known = [cell for cell in cells.values() if cell]
     names = {name for cell in known for name in cell}
     return {name for name in names if any(cell.get(name) != known[0].get(name) for cell in known)}
 
 
 def is_network(name: str) -> bool:
-    """Whether an option is a part of what a cell is."""
+    """Whether an option is part of what defines a cell's network."""
     return name in NETWORK or name.startswith("model.attention.")

@@ -1,4 +1,4 @@
-"""The runs of a sweep: what each is, in which folder, and in what it departs from the sweep's file."""
+"""The runs of a sweep: their options, their folders, and in what they depart from the sweep's file."""
 
 import hashlib
 import json
@@ -17,13 +17,13 @@ from relattn.sweeps.layout import axis, key_of, label_of, layout_of, scores_of
 
 @dataclass(frozen=True)
 class Resolution:
-    """A command line as the command understands it.
+    """The meaning of a command line to the command.
 
     Attributes:
-        options: The options that decide the outcome, but for the seed.
-        places: Options that say where the data are, and what else is tested on.
-        problem: Why it cannot be run at all; empty if it can.
-        missing: Why its data cannot be read here; empty if they can.
+        options: The options that decide the outcome, without the seed.
+        places: Options for the location of the data, and for additional tests.
+        problem: Why it cannot run at all; empty if it can.
+        missing: Why its data cannot be read on this machine; empty if they can.
     """
 
     options: Decisive
@@ -33,12 +33,12 @@ class Resolution:
 
 
 Resolve = Callable[[Sequence[list[str]]], list[Resolution]]
-"""Resolves command lines of `relattn`, without `relattn` itself."""
+"""Resolves command lines of `relattn`, given without the word `relattn`."""
 
 
 @dataclass(frozen=True)
 class PlannedTest:
-    """A test of a run's network that follows it: the name of its folder inside the run's, and its command."""
+    """An additional test of a run's network after the run: the name of its folder in the run's, and its command."""
 
     name: str
     command: list[str]
@@ -50,20 +50,20 @@ class Planned:
 
     Attributes:
         sweep: Name of the sweep.
-        name: Name of the run: what varies in the sweep, the seed, and the beginning of its key.
-        folder: Its folder, in another sweep's place if that has the same run.
+        name: Name of the run: the parameters that vary in the sweep, the seed, and the beginning of its key.
+        folder: Its folder, in another sweep's folder if that contains the same run.
         parameters: The values of the sweep's parameters.
-        options: What they stand for on the command line, `--set` included.
-        command: What is run.
-        cell: Identity of the cell as the file has it, without `--set`.
-        cell_options: The decisive options behind `cell`.
-        key: What runs share that are the same but for their seed: decisive options and the places of data.
+        options: The command-line options that they stand for, including those of `--set`.
+        command: The command to run.
+        cell: Identity of the cell in the file, without `--set`.
+        cell_options: The decisive options that `cell` is computed from.
+        key: Shared by runs that are the same except for their seed: decisive options and locations of data.
         row: Key of its row in the table; empty without a table.
         column: Key of its column.
         labels: Their headings, by `row` and `column`.
-        departures: The decisive options in which it departs from the cell, with both values.
-        tests: What is tested after it.
-        missing: Why its data cannot be read here.
+        departures: The decisive options in which it differs from the cell, with both values.
+        tests: Additional tests after it.
+        missing: Why its data cannot be read on this machine.
     """
 
     sweep: str
@@ -89,20 +89,20 @@ class Planned:
 
     @property
     def state(self) -> run_folder.State:
-        """The state of the run; one whose tests have not all finished is interrupted."""
+        """The state of the run; if its tests have not all finished, it counts as interrupted."""
         state = run_folder.state_of(self.folder)
         if state != "finished" or all(run_folder.has_result(self.folder / test.name) for test in self.tests):
             return state
         return "running" if run_folder.is_locked(self.folder) else "interrupted"
 
     def entry(self) -> dict[str, Any]:
-        """What the run's folder keeps of the plan, in `sweep.json`."""
+        """The part of the plan that the run's folder keeps, in `sweep.json`."""
         names = ("sweep", "name", "parameters", "options", "command", "cell", "key", "row", "column", "labels")
         return {**{name: getattr(self, name) for name in names}, "seed": self.seed, "departures": self.departures}
 
 
 def plan(sweep: Sweep, place: Path, resolve: Resolve) -> list[Planned]:
-    """All runs of a sweep of method grid.
+    """All runs of a sweep with method grid.
 
     Args:
         sweep: The sweep.
@@ -110,7 +110,7 @@ def plan(sweep: Sweep, place: Path, resolve: Resolve) -> list[Planned]:
         resolve: Resolves command lines of `relattn fit`.
 
     Raises:
-        InputError: If a cell cannot be run, with all that is wrong, or its table names what the sweep does not have.
+        InputError: If a cell cannot run, with all problems, or its table names something the sweep does not have.
     """
     return plan_points(sweep, sweep.grid(), place, resolve)
 
@@ -159,7 +159,7 @@ def plan_points(sweep: Sweep, points: Sequence[dict[str, Any]], place: Path, res
 
 
 def problems_text(problems: dict[str, list[str]], total: int) -> str:
-    """A sentence on the cells that cannot be run, and what is wrong with them."""
+    """A sentence on the cells that cannot run, and their problems."""
     lines = []
     for problem, names in problems.items():
         cells = list(dict.fromkeys(names))
@@ -170,7 +170,7 @@ def problems_text(problems: dict[str, list[str]], total: int) -> str:
 
 
 def resolutions(commands: Iterable[list[str]], resolve: Resolve) -> dict[tuple[str, ...], Resolution]:
-    """What each distinct command, but for its seed, amounts to."""
+    """Resolve each distinct command, ignoring its seed."""
     found: dict[tuple[str, ...], Resolution] = {}
     fits: list[tuple[str, ...]] = []
     for command in commands:
@@ -192,7 +192,7 @@ def without_seed(command: Sequence[str]) -> tuple[str, ...]:
 
 
 def name_of(sweep: Sweep, point: dict[str, Any], key: str) -> tuple[str, list[str]]:
-    """The name of a run's folder, and what varies of it; a part of the sweep has the folders that all of it has."""
+    """The name of a run's folder, and the parts that vary; a partial sweep uses the same folders as the whole one."""
     entries = sweep.content["parameters"]
     varies = {name for name, values in sweep.parameters.items() if len(values) > 1}
     varies |= {name for name in entries if name in point and len(listed(entries[name])) != 1}
@@ -202,7 +202,7 @@ def name_of(sweep: Sweep, point: dict[str, Any], key: str) -> tuple[str, list[st
 
 
 def shown(name: str, value: Any) -> str:
-    """A parameter's value; one that is no word stands behind its name."""
+    """A parameter's value; a value that is not a word follows its name."""
     return text(value) if isinstance(value, str) else f"{name.rpartition('.')[2]} {text(value)}"
 
 
@@ -212,7 +212,7 @@ def slug(value: str) -> str:
 
 
 def tests_of(layout: dict[str, Any], folder: Path) -> tuple[PlannedTest, ...]:
-    """The tests that the scores of a table ask for beside the run's own."""
+    """The tests that a table's scores need in addition to the run's own."""
     tests = {}
     for score in scores_of(layout):
         if score.test:
@@ -222,10 +222,10 @@ def tests_of(layout: dict[str, Any], folder: Path) -> tuple[PlannedTest, ...]:
 
 
 def share(runs: Sequence[Planned], place: Path) -> list[Planned]:
-    """Give runs that are planned twice, or exist in another sweep's folder, one folder.
+    """Give runs that are planned twice, or exist in another sweep's folder, a single folder.
 
     Args:
-        runs: Of one or more sweeps.
+        runs: Runs of one or more sweeps.
         place: Folder of all sweeps.
     """
     known: dict[tuple[str, str], Path] = {}
@@ -244,12 +244,12 @@ def share(runs: Sequence[Planned], place: Path) -> list[Planned]:
 
 
 def moved(command: list[str], folder: Path) -> list[str]:
-    """The command of a test of the run in another folder."""
+    """The command of a run's test, for the run in another folder."""
     return [f"--ckpt_path={folder}" if part.startswith("--ckpt_path=") else part for part in command]
 
 
 def unique(runs: Iterable[Planned]) -> list[Planned]:
-    """The runs with each folder once, with the tests that any sweep asks for."""
+    """The runs, each folder once, with all tests that any sweep needs."""
     found: dict[Path, Planned] = {}
     for run in runs:
         if (before := found.get(run.folder)) is None:

@@ -1,4 +1,4 @@
-"""Runs of a sweep as tasks of Ray, over a cluster or this machine. Ray is imported when it is used."""
+"""Runs of a sweep as Ray tasks, on a cluster or this machine. Ray is imported only when it is used."""
 
 import time
 from dataclasses import dataclass, replace
@@ -12,11 +12,11 @@ from relattn.sweeps.plan import Planned
 from relattn.sweeps.run_process import RunProcess
 
 RETRIES = 3
-"""How often a run is started again when its machine is lost; it goes on from its checkpoint."""
+"""How often a run is restarted if its machine is lost; it resumes from its checkpoint."""
 
 
 def attend(planned: Planned) -> str:
-    """Run one in a worker of Ray, and wait for it; a task that is cancelled stops its process."""
+    """Execute a run in a Ray worker and wait for it; cancelling the task stops its process."""
     process = RunProcess(planned)
     try:
         while (state := process.poll()) == "running":
@@ -29,11 +29,11 @@ def attend(planned: Planned) -> str:
 
 @dataclass
 class Ray:
-    """The launcher of a cluster. Folders of runs, and data, must be where every machine sees them.
+    """The launcher for a cluster. Folders of runs, and data, must be accessible from every machine.
 
     Attributes:
-        cpus: Cores of each run.
-        gpus: GPUs of each run; Ray shows each run its own.
+        cpus: Cores per run.
+        gpus: GPUs per run; Ray shows each run only its own.
         address: Address of the cluster; by default `RAY_ADDRESS`, a cluster on this machine, or a new one.
     """
 
@@ -42,10 +42,10 @@ class Ray:
     address: str | None = None
 
     def launch(self, plan: list[Planned], watch: Watch) -> None:
-        """Run everything in `plan`; states go to `watch`.
+        """Run everything in `plan`; report states to `watch`.
 
         Raises:
-            InputError: If Ray is not installed, or has no machine with what a run needs.
+            InputError: If Ray is not installed, or no machine has the resources that a run needs.
         """
         try:
             import ray  # type: ignore[import-not-found, unused-ignore]
@@ -56,7 +56,7 @@ class Ray:
             self.check(ray.cluster_resources())
             options = {"num_cpus": self.cpus, "num_gpus": self.gpus, "max_retries": RETRIES}
             remote = ray.remote(**options)(attend)
-            # Workers have a working directory of their own.
+            # Workers have their own working directory.
             tasks = {remote.remote(replace(run, folder=run.folder.resolve())): run for run in plan}
             with terminated_as_interrupted():
                 try:
@@ -70,7 +70,7 @@ class Ray:
             ray.shutdown()
 
     def check(self, resources: dict[str, float]) -> None:
-        """Refuse what no machine can ever run: Ray would wait for one."""
+        """Refuse requirements that no machine can meet, because Ray would wait forever."""
         for name, wanted in (("CPU", self.cpus), ("GPU", self.gpus)):
             if wanted > resources.get(name, 0):
                 raise InputError(f"Each run is to have {wanted:g} {name}, and Ray has {resources.get(name, 0):g}.")
@@ -85,7 +85,7 @@ class Ray:
                 planned = tasks[task]
                 try:
                     seen[planned.folder] = ray.get(task)
-                except ray.exceptions.RayError:  # the worker died every time
+                except ray.exceptions.RayError:  # the worker died at every attempt
                     run_folder.record_failure(planned.folder, -1)
                     seen[planned.folder] = "failed"
             for task in unfinished:

@@ -1,4 +1,4 @@
-"""What run folders say: the run, its outcome, its curves and its pictures. A bad folder costs only itself."""
+"""The contents of run folders: the run, its outcome, curves and pictures. A damaged folder affects only itself."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,10 +24,10 @@ class Record:
 
     Attributes:
         folder: The folder.
-        sweep: What the sweep wrote before the run, empty if it was started by hand.
-        result: The outcome, None while there is none.
-        state: What became of the run.
-        damage: What of the folder cannot be used, and why.
+        sweep: The entry that the sweep wrote before the run; empty if the run was started by hand.
+        result: The outcome; None if there is none yet.
+        state: The state of the run.
+        damage: Parts of the folder that cannot be used, and why.
     """
 
     folder: Path
@@ -43,7 +43,7 @@ class Record:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The configuration, empty if there is none yet."""
+        """The configuration; empty if there is none yet."""
         return load_config(self.folder)
 
     @cached_property
@@ -65,7 +65,7 @@ class Record:
 
     @property
     def seed(self) -> Any:
-        """The seed, or the folder where there is none."""
+        """The seed, or the folder if there is none."""
         for found in (self.sweep.get("seed"), (self.result or {}).get("seed"), self.config.get(SEED)):
             if found is not None:
                 return found
@@ -73,41 +73,41 @@ class Record:
 
     @property
     def generated(self) -> bool:
-        """Whether the data are generated and not the genuine ones."""
+        """Whether the data are generated rather than genuine."""
         return (self.result or {}).get("genuine") is False
 
     @property
     def partial(self) -> str:
-        """Which part of its test set it was scored on; empty for all of it."""
+        """The part of its test set that it was scored on; empty for all of it."""
         parts = (self.result or {}).get("partial")
         return str(parts.get("test", "")) if isinstance(parts, Mapping) else ""
 
     @property
     def git(self) -> dict[str, Any]:
-        """The state of the code's checkout, as the run or else its sweep wrote it; empty if neither did."""
+        """The state of the code's checkout, as recorded by the run or else its sweep; empty if neither did."""
         found = (self.result or {}).get("git") or self.sweep.get("git")
         return found if isinstance(found, dict) else {}
 
     @property
     def weights(self) -> str:
-        """What the network began with."""
+        """The weights that the network began with."""
         return str((self.result or {}).get("weights", ""))
 
     @property
     def pictures(self) -> list[Path]:
-        """Example pictures, sorted; links that lead out of the folder, and pipes, are none."""
+        """Example pictures, sorted; links that lead out of the folder, and pipes, are ignored."""
         return [path for path in self.files_of_pictures if run_folder.contained(path, self.folder)]
 
     @cached_property
     def files_of_pictures(self) -> list[Path]:
-        """What is named as pictures are, sorted."""
+        """The files with names of pictures, sorted."""
         place = self.folder / "pictures"
-        if place.is_symlink():  # which may lead to all files that there are
+        if place.is_symlink():  # which could lead to all files of the machine
             return [place]
         return sorted(path for pattern in ("*.png", "*.jpg", "*.jpeg") for path in place.rglob(pattern))
 
     def value(self, metric: str, test: str = "") -> float | None:
-        """A score by its name, or, without a slash in it, an entry of the result such as `parameters`.
+        """A score by its name, or, if the name has no slash, an entry of the result such as `parameters`.
 
         Args:
             metric: The name.
@@ -124,7 +124,7 @@ class Record:
 
     @property
     def why(self) -> str:
-        """Why there is no result, where something went wrong; the first line that helps."""
+        """Why there is no result, if something went wrong; the first line that helps."""
         if self.damage:
             return in_one_line(" ".join(self.damage))
         if self.state == "failed":
@@ -140,7 +140,7 @@ class Records:
     """All runs under some places.
 
     Attributes:
-        runs: The oldest first.
+        runs: All runs, the oldest first.
         ledgers: Plans of sweeps, by their names.
     """
 
@@ -149,7 +149,7 @@ class Records:
 
 
 def read(places: Sequence[Path]) -> Records:
-    """The runs under some places, and those in other folders that sweeps there share."""
+    """The runs under some places, and runs in other folders that sweeps there share."""
     ledgers: dict[str, Ledger] = {}
     for file in sorted({path for place in places for path in place.rglob(ledger.FILE)}):
         ledgers[file.parent.name] = ledger.read(file.parent)
@@ -159,7 +159,7 @@ def read(places: Sequence[Path]) -> Records:
 
 
 def read_one(folder: Path) -> Record:
-    """The run of a folder; what cannot be read is said in `damage`."""
+    """The run of a folder; `damage` lists what cannot be read."""
     damage = []
     contents: dict[str, dict[str, Any] | None] = {}
     for name in ("sweep.json", "result.json"):
@@ -189,11 +189,11 @@ def read_one(folder: Path) -> Record:
 
 
 def modified(record: Record) -> float:
-    """When the outcome was written."""
+    """The time when the outcome was written."""
     path = record.folder / "result.json"
     return path.stat().st_mtime if run_folder.contained(path) else 0.0
 
 
 def seeds(records: Iterable[Record]) -> dict[Any, Record]:
-    """One run for each seed, the newest."""
+    """One run per seed, the newest."""
     return {record.seed: record for record in sorted(records, key=modified)}

@@ -19,23 +19,23 @@ from relattn.sweeps.grid import VARIABLE
 from relattn.sweeps.plan import Planned
 
 PATIENCE = 20.0
-"""Seconds that a process may take to end when it is asked to."""
+"""Seconds that a process may take to end after it is told to."""
 
 
 class RunProcess:
-    """A planned run that is worked on: its process, then those of its tests, one after the other."""
+    """A planned run in progress: its process, then those of its tests, one after the other."""
 
     def __init__(self, planned: Planned, environment: Mapping[str, str] | None = None) -> None:
-        """Start it, unless another process has it (`taken`).
+        """Start the process, unless another process works on the run (`taken`).
 
         Args:
-            planned: What to run.
-            environment: Variables beside those of this process.
+            planned: The run.
+            environment: Variables in addition to those of this process.
         """
         self.planned, self.environment = planned, dict(environment or {})
         self.process: subprocess.Popen[bytes] | None = None
         self.folder = planned.folder
-        """The folder that the current process writes its result into."""
+        """The folder into which the current process writes its result."""
         planned.folder.mkdir(parents=True, exist_ok=True)
         self.held = run_folder.lock(planned.folder)
         self.taken = self.held is None
@@ -43,7 +43,7 @@ class RunProcess:
             self.start_next()
 
     def start_next(self) -> bool:
-        """Start what has no result yet: the run, or a test; False if there is nothing."""
+        """Start the next part without a result, the run or a test; return False if there is none."""
         steps = [(self.planned.folder, self.planned.command)]
         steps += [(self.planned.folder / test.name, test.command) for test in self.planned.tests]
         for folder, command in steps:
@@ -56,7 +56,7 @@ class RunProcess:
         return False
 
     def start(self, command: list[str]) -> None:
-        """Start the process of a command, which writes its output into the log of its folder."""
+        """Start a command as a process that writes its output into the log of its folder."""
         assert self.held is not None
         (self.folder / "failed.json").unlink(missing_ok=True)
         if self.folder == self.planned.folder:
@@ -74,7 +74,7 @@ class RunProcess:
             with (self.folder / "log.txt").open("ab") as log:
                 log.write(f"$ {' '.join(hidden(command))}\n".encode())
                 log.flush()
-                # A group of its own: Ctrl-C in the terminal reaches the sweep alone, which then stops it.
+                # A process group of its own: Ctrl-C in the terminal reaches only the sweep, which then stops the run.
                 self.process = subprocess.Popen(  # noqa: S603, the command is the sweep's
                     with_variables(command),
                     stdin=subprocess.DEVNULL,
@@ -91,7 +91,7 @@ class RunProcess:
             self.let_go()
 
     def poll(self) -> run_folder.State:
-        """The run's state; a failure is written down when it is first seen, and a test that follows is started."""
+        """Return the run's state; on a new failure record it, and on success start the next test."""
         if self.process is None:
             return self.planned.state
         code = self.process.poll()
@@ -108,7 +108,7 @@ class RunProcess:
         return "failed"
 
     def stop(self, patience: float = PATIENCE) -> None:
-        """Ask the process and those it started to end; insist after `patience` seconds."""
+        """Ask the process and its children to end; kill them after `patience` seconds."""
         if self.process is not None and self.process.poll() is None:
             self.signal(signal.SIGINT)
             try:
@@ -125,25 +125,25 @@ class RunProcess:
             os.killpg(self.process.pid, number)
 
     def let_go(self) -> None:
-        """Give up the lock of this process; a child that lives keeps it."""
+        """Release the lock of this process; a child that is still alive keeps it."""
         if self.held is not None:
             os.close(self.held)
             self.held = None
 
 
 def with_variables(command: list[str]) -> list[str]:
-    """A command with the values of the environment's variables that its file names."""
+    """Replace references to environment variables in a command by their values."""
     found = ((part, VARIABLE.fullmatch(part)) for part in command)
     return [os.environ.get(variable[1], "") if variable else part for part, variable in found]
 
 
 def command_of(command: list[str], folder: Path) -> list[str]:
-    """The command, of this installation, with the checkpoint to go on from if there is one."""
+    """The command for this installation, with the checkpoint to resume from if there is one."""
     if command[0] != "relattn":
         return command
     going_on: list[str] = []
     if command[1] == "fit" and (folder / "checkpoints").is_dir():
-        # One that has none, or none that is whole, starts again.
+        # Without an intact checkpoint the run starts from the beginning.
         with contextlib.suppress(InputError):
             going_on = [f"--ckpt_path={newest_whole(folder.resolve())}"]
     return [sys.executable, "-P", "-m", "relattn", *command[1:], *going_on]

@@ -1,7 +1,7 @@
-"""What a run's record may hold: texts that can be shown, numbers, and nothing of another kind.
+"""Validation of run records: only printable texts, numbers, and entries of the expected types.
 
-Run folders may be somebody else's. What reports, plans and dashboards read of them passes through here, so that one odd
-folder costs only itself.
+Run folders may come from other people. Everything that reports, plans and dashboards read from them passes through
+here, so that a malformed folder affects only itself.
 """
 
 import math
@@ -17,15 +17,15 @@ SCALARS = (
 )
 DICTIONARIES = ("scores", "versions", "partial", "overrides", "git", "options", "parameters", "labels", "departures")
 LISTS = ("earlier", "columns")
-"""Entries of records by their kinds; the others are not read."""
+"""Entries of records by type; other entries are not read."""
 
 DEEPEST = 8
 
 
 def sound_record(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The content of `result.json` or `sweep.json`, and the names of what is left out: entries of another kind."""
+    """The content of `result.json` or `sweep.json`, and the names of dropped entries, which have the wrong type."""
     found = {in_one_line(name): plain(value) for name, value in content.items()}
-    # A plan's parameters are those of a sweep, a result's their number.
+    # In a plan, `parameters` are those of a sweep; in a result, their number.
     kinds: dict[str, Any] = {**dict.fromkeys(DICTIONARIES, is_dictionary), **dict.fromkeys(LISTS, is_list)}
     kinds |= {**dict.fromkeys(SCALARS, is_scalar), **dict.fromkeys(NUMBERS, is_number)}
     if "parameters" in found and is_dictionary(found["parameters"]):
@@ -41,7 +41,7 @@ def sound_record(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """A value of JSON in which every text can be shown in one line; what is nested deeper than records is text."""
+    """A JSON value with only printable single-line texts; values nested deeper than in records become text."""
     if isinstance(value, str) or depth > DEEPEST:
         return in_one_line(value)
     if isinstance(value, Mapping):
@@ -52,22 +52,22 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number that can be computed with; not-a-number is one, infinity and 10**400 are none."""
+    """Whether a value is a number to compute with: NaN is allowed, infinity and 10**400 are not."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return not math.isinf(value) and abs(value) < 1e300 if isinstance(value, float) else abs(value) < 2**63
 
 
 def is_scalar(value: Any) -> bool:
-    """Whether a value is one text, number or truth value."""
+    """Whether a value is a single text, number or truth value."""
     return isinstance(value, str | bool) or is_number(value)
 
 
 def is_dictionary(value: Any) -> bool:
-    """Whether a value has entries with names."""
+    """Whether a value is a dictionary with text keys."""
     return isinstance(value, dict)
 
 
 def is_list(value: Any) -> bool:
-    """Whether a value is a list of dictionaries, as the earlier starts of a run are."""
+    """Whether a value is a list of dictionaries, such as the earlier starts of a run."""
     return isinstance(value, list) and all(isinstance(part, dict) for part in value)

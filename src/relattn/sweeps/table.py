@@ -1,8 +1,8 @@
-"""A table of a paper, from a sweep file's `table` section and run folders: measured beside published.
+"""A table of a paper, from a sweep file's `table` section and run folders: measured next to published numbers.
 
 A cell is a row, a column and a score. Scores of one cell are averaged over seeds; runs that differ in anything else
-are never averaged together. Runs on generated data, and runs that depart from the table's recipe, are never compared
-with published numbers.
+are never averaged. Runs on generated data, and runs that depart from the table's recipe, are never compared with
+published numbers.
 """
 
 import statistics
@@ -24,13 +24,13 @@ class Cell:
 
     Attributes:
         score: The score.
-        values: Measured, by seed.
-        records: The runs they come from.
-        departure: In what these depart from the table's recipe, in a few words; empty if in nothing.
-        published: The papers' numbers, by source; the first one is compared with.
+        values: Measured values, by seed.
+        records: The runs that they come from.
+        departure: How these runs depart from the table's recipe, in a few words; empty if they do not.
+        published: The papers' numbers, by source; differences are to the first one.
         baseline: The cell of the row that others are compared with.
-        planned: Runs that the sweep has for this cell.
-        best: Whether its mean is the best among the cells of its column that it compares with.
+        planned: Number of runs that the sweep has for this cell.
+        best: Whether its mean is the best among the comparable cells of its column.
     """
 
     score: Score
@@ -54,26 +54,26 @@ class Cell:
 
     @property
     def spread(self) -> float | None:
-        """The standard deviation over seeds, of a sample; None for fewer than two, and for costs that seeds share."""
+        """The sample standard deviation over seeds; None for fewer than two, and for costs that seeds share."""
         if self.score.metric is not None and "/" not in self.score.metric and len(set(self.values.values())) == 1:
             return None
         return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
 
     @property
     def paper(self) -> float | None:
-        """The first source's number."""
+        """The number of the first source."""
         return next(iter(self.published.values()), None)
 
     @property
     def difference(self) -> float | None:
-        """Measured less published, where the run is the paper's: on genuine data, without departure."""
+        """Measured minus published value, if the run matches the paper's: on genuine data, without departure."""
         if self.mean is None or self.paper is None or self.generated or self.departure:
             return None
         return self.mean - self.paper
 
     @property
     def change(self) -> float | None:
-        """Measured less the baseline measured on the same data, with the same departures."""
+        """Measured value minus the baseline measured on the same data, with the same departures."""
         other = self.baseline
         if other is None or self.mean is None or other.mean is None or not self.compares_with(other):
             return None
@@ -81,7 +81,7 @@ class Cell:
 
     @property
     def paper_change(self) -> float | None:
-        """Published less the baseline that the same source has."""
+        """Published value minus the baseline from the same source."""
         if self.baseline is None or not self.published:
             return None
         source, value = next(iter(self.published.items()))
@@ -95,22 +95,22 @@ class Cell:
 
 @dataclass
 class Table:
-    """A table with what has been measured.
+    """A table with its measured values.
 
     Attributes:
         name: Its name, which its files have.
         title: Its title.
         rows: Keys of the rows, in order.
-        columns: Keys of the columns; one empty key where there are none.
+        columns: Keys of the columns; one empty key if there are none.
         scores: The scores of each column.
-        cells: By row, column and score.
+        cells: Cells by row, column and score.
         labels: Headings of rows and columns, by their keys.
         baseline: Key of the row that others are compared with.
-        sources: The papers' tables that numbers are from.
-        notes: What a reader must know.
-        missing: What has not been measured.
+        sources: The papers' tables that published numbers come from.
+        notes: Notes for the reader.
+        missing: Values that have not been measured.
         records: All runs that belong to it, measured or not.
-        differing: In what its runs differ that should be alike.
+        differing: Differences between its runs in properties that should be the same.
     """
 
     name: str
@@ -132,14 +132,14 @@ class Table:
         return self.labels.get(key, key)
 
     def heading(self, column: str, score: Score) -> str:
-        """The heading of a score under a column: the column's alone if there is one score."""
+        """The heading of a score under a column; only the column's if it has a single score."""
         if len(self.scores) == 1 and self.label(column):
             return self.label(column)
         return " ".join(part for part in (self.label(column), score.label) if part)
 
     @property
     def departures(self) -> list[str]:
-        """The departures of cells, each once, in order; their place is the mark that stands beside the numbers."""
+        """The departures of cells, each once; their order gives the marks that stand next to the numbers."""
         return list(dict.fromkeys(cell.departure for cell in self.cells.values() if cell.departure))
 
     def mark(self, cell: Cell) -> str:
@@ -148,7 +148,7 @@ class Table:
 
 
 def fill(sweep: Sweep, records: Records, cells: Cells | None = None) -> Table:
-    """Make the table of a sweep from runs; those that belong to none of its cells are left out.
+    """Build the table of a sweep from runs; runs that belong to none of its cells are left out.
 
     Args:
         sweep: The sweep.
@@ -196,7 +196,7 @@ def fill(sweep: Sweep, records: Records, cells: Cells | None = None) -> Table:
 
 
 def fill_cells(table: Table, row: str, column: str, placed: Sequence[Placed], planned: int) -> None:
-    """Make the cells of a place of a table from its runs."""
+    """Build the cells of a place in a table from its runs."""
     where = " / ".join(part for part in (table.label(row), table.label(column)) if part)
     finished = [one for one in placed if one.record.result is not None]
     chosen, notes = alike(finished)
@@ -214,7 +214,7 @@ def fill_cells(table: Table, row: str, column: str, placed: Sequence[Placed], pl
 
 
 def finish(table: Table, notes: Sequence[str] = ()) -> None:
-    """Compare the cells of a table with each other, and add what its reader must know."""
+    """Compare the cells of a table with each other, and add notes for its reader."""
     for (row, column, label), cell in table.cells.items():
         cell.baseline = table.cells.get((table.baseline or "", column, label)) if row != table.baseline else None
     for column in table.columns:
@@ -227,7 +227,7 @@ def finish(table: Table, notes: Sequence[str] = ()) -> None:
 
 
 def mark_best(cells: Sequence[Cell]) -> None:
-    """Mark the best of those cells of a column that compare with each other, where they differ; ties are all marked."""
+    """Mark the best of the comparable cells of a column, if their means differ; ties are all marked."""
     measured = [cell for cell in cells if cell.mean is not None and cell.records]
     groups = [[other for other in measured if other.compares_with(cell)] for cell in measured]
     largest = max(groups, key=len, default=[])
@@ -239,9 +239,9 @@ def mark_best(cells: Sequence[Cell]) -> None:
 
 
 def alike(placed: Sequence[Placed]) -> tuple[list[Placed], list[str]]:
-    """Those runs of a place that can be averaged, one for each seed, and sentences on what is left out.
+    """The runs of a place that can be averaged, one per seed, and sentences on those left out.
 
-    They depart from the cell as the newest one does, and are of the same data.
+    They have the same departures and the same data as the newest run.
     """
     notes = [
         f"{one.record.name} was tested on a part of the test set ({one.record.partial}), and is left out."
@@ -264,13 +264,13 @@ def alike(placed: Sequence[Placed]) -> tuple[list[Placed], list[str]]:
 
 
 def kind(placed: Placed) -> tuple[Any, ...]:
-    """What runs of a cell share that are averaged."""
+    """The key that runs must share to be averaged within a cell."""
     result = placed.record.result or {}
     return placed.departure, placed.record.generated, result.get("data"), result.get("fingerprint")
 
 
 def missing_runs(where: str, planned: int, found: Sequence[Record], chosen: int) -> list[str]:
-    """A sentence on runs of a place that are not there."""
+    """A sentence on missing runs of a place."""
     lacking = planned - chosen
     if lacking <= 0:
         return []
@@ -283,7 +283,7 @@ def missing_runs(where: str, planned: int, found: Sequence[Record], chosen: int)
 
 
 def reading_notes(table: Table, records: Sequence[Record]) -> list[str]:
-    """Sentences that the marks of a table's numbers need."""
+    """Sentences that explain the marks next to a table's numbers."""
     notes = []
     if any(record.generated for record in records):
         notes.append("† on generated data: not comparable with published numbers, so no difference is given.")

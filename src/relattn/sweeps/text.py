@@ -9,16 +9,16 @@ from relattn.printable import in_one_line
 from relattn.sweeps.table import Cell, Table
 
 MARKDOWN_MARK, LATEX_MARK = "<!-- written by relattn report -->", "% written by relattn report"
-"""Lines by which a file is known to be a report's."""
+"""Lines that mark a file as part of a report."""
 
 
 def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
-    """A number, or nothing."""
+    """Format a number; empty if there is none."""
     return "" if value is None else f"{value:{'+' if sign else ''}.{digits}f}"
 
 
 def measured(cell: Cell) -> str:
-    """Mean and spread; a dagger for generated data."""
+    """Mean and spread; with a dagger for generated data."""
     if cell.mean is None:
         return "-"
     digits = cell.score.digits
@@ -27,7 +27,7 @@ def measured(cell: Cell) -> str:
 
 
 def count(cell: Cell) -> str:
-    """The number of seeds, and of how many that are planned."""
+    """The number of seeds, and how many are planned."""
     if not cell.records:
         return ""
     planned = f" of {cell.planned}" if len(cell.values) < cell.planned else ""
@@ -35,12 +35,12 @@ def count(cell: Cell) -> str:
 
 
 def printed(value: float) -> str:
-    """A paper's number with as many decimal places as it has, and at least one."""
+    """A paper's number with its own number of decimal places, at least one."""
     return f"{value:.1f}" if value == round(value, 1) else f"{value:g}"
 
 
 def compared(table: Table, cell: Cell, between: str = "; ") -> str:
-    """Measured, number of seeds, then the paper's number with the difference to it, and the change to the baseline."""
+    """Measured value, number of seeds, the paper's number with the difference to it, and the change to the baseline."""
     mark = f" [{table.mark(cell)}]" if cell.departure and cell.mean is not None else ""
     parts = [" ".join(part for part in (measured(cell) + mark, count(cell)) if part)]
     if cell.paper is not None:
@@ -55,7 +55,7 @@ def compared(table: Table, cell: Cell, between: str = "; ") -> str:
 
 
 def explanation(table: Table) -> str:
-    """What the numbers of a table are."""
+    """Explain the numbers of a table."""
     what = "Measured: mean ± standard deviation over n seeds."
     if any(cell.best for cell in table.cells.values()):
         what += " The best of a column is marked."
@@ -67,12 +67,12 @@ def explanation(table: Table) -> str:
 
 
 def md(text: str) -> str:
-    """A text in which nothing is Markdown or HTML: no cell ends in it, and no link or picture begins."""
+    """Escape a text so that nothing in it is Markdown or HTML: it ends no cell and begins no link or picture."""
     return re.sub(r"([\\|\[\]*`])", r"\\\1", escape(text, quote=False))
 
 
 def markdown(table: Table) -> str:
-    """The table as Markdown, with everything that must be known to read it."""
+    """The table as Markdown, with all notes needed to read it."""
     places = [(column, score) for column in table.columns for score in table.scores]
     lines = [
         f"### {md(table.title)}",
@@ -93,13 +93,13 @@ def markdown(table: Table) -> str:
 
 
 def markdown_cell(table: Table, cell: Cell) -> str:
-    """A cell as Markdown, the best in bold."""
+    """A cell as Markdown, with the best in bold."""
     text = compared(table, cell)
     return f"**{measured(cell)}**{text.removeprefix(measured(cell))}" if cell.best else text
 
 
 def other_numbers(table: Table, source: str) -> str:
-    """Where another source differs from the first one."""
+    """The numbers in which another source differs from the first one."""
     differing = []
     for (row, column, label), cell in table.cells.items():
         value = cell.published.get(source)
@@ -110,7 +110,7 @@ def other_numbers(table: Table, source: str) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """The table as CSV, one line a cell and a published source."""
+    """The table as CSV, one line per cell and published source."""
     file = io.StringIO()
     names = [
         "row",
@@ -146,17 +146,17 @@ def comma_separated(table: Table) -> str:
 
 
 def no_formula(text: str) -> str:
-    """A text that spreadsheets do not compute: an apostrophe stands before what they take for a formula."""
+    """Keep spreadsheets from evaluating a text: put an apostrophe before anything that they take for a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def exact(value: float | None) -> str:
-    """A number for machines."""
+    """A number in full precision, for machines."""
     return "" if value is None else f"{value:.6g}"
 
 
 def latex(table: Table) -> str:
-    """The table as LaTeX (`booktabs`): mean and spread, the best in bold; notes are comments above it."""
+    """The table as LaTeX (`booktabs`): mean and spread, with the best in bold; notes are comments above it."""
     places = [(column, score) for column in table.columns for score in table.scores]
     lines = [LATEX_MARK]
     lines += [
@@ -190,6 +190,6 @@ def tex_cell(table: Table, cell: Cell) -> str:
 
 
 def tex(text: str) -> str:
-    """A text in which nothing is a command of LaTeX."""
+    """Escape a text so that nothing in it is a LaTeX command."""
     plain = re.sub(r"([&%$#_{}])", r"\\\1", text.replace("\\", r"\textbackslash "))
     return plain.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")

@@ -1,4 +1,4 @@
-"""The same file as a sweep on W&B, whose agents start the same runs in the same folders."""
+"""A sweep file as a sweep on W&B, whose agents start the same runs in the same folders."""
 
 import os
 import subprocess
@@ -11,11 +11,11 @@ from relattn.sweeps.grid import OWN_KEYS, Sweep
 
 
 def registered(sweep: Sweep, arguments: list[str]) -> dict[str, Any]:
-    """What W&B is given: the file without our sections, and a command that resolves what values stand for.
+    """The configuration for W&B: the file without our sections, and a command that resolves parameter values.
 
     Args:
         sweep: The sweep.
-        arguments: Options of `relattn sweep` that every run needs: where folders are, and overrides.
+        arguments: Options of `relattn sweep` that every run needs: locations of folders, and overrides.
     """
     content = {key: value for key, value in sweep.content.items() if key not in {*OWN_KEYS, "program"}}
     own = [sys.executable, "-P", "-m", "relattn", "sweep", str(sweep.path.resolve()), *arguments]
@@ -33,12 +33,12 @@ def registered(sweep: Sweep, arguments: list[str]) -> dict[str, Any]:
 
 
 def listing(values: list[Any]) -> dict[str, Any]:
-    """The entry of a parameter with some values."""
+    """The entry of a parameter with a list of values."""
     return {"value": values[0]} if len(values) == 1 else {"values": values}
 
 
 def check_online() -> None:
-    """Refuse where W&B cannot be reached, and say what can be done.
+    """Raise an error if W&B cannot be reached, and say what to do.
 
     Raises:
         InputError: If W&B is offline or there is no account.

@@ -1,1 +1,1 @@
-"""Rendered data sets, written to disk in the official layouts of the genuine ones: one file a family."""
+"""Rendered data sets, written to disk in the official layouts of the genuine ones."""

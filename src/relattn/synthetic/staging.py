@@ -1,4 +1,4 @@
-"""Where rendered data sets are written: all of one or nothing, with a file that says that they are rendered."""
+"""Writes rendered data sets completely or not at all, with a file that marks them as rendered."""
 
 import json
 import tempfile
@@ -9,22 +9,22 @@ from pathlib import Path
 from relattn.errors import InputError
 
 MARKER = "generated.json"
-"""The file in a data set's folder that says that this suite has rendered it."""
+"""The file in a data set's folder that marks it as rendered by this suite."""
 
 
 @contextmanager
 def staged(root: Path, name: str) -> Iterator[Path]:
-    """Write a data set's folder, which appears when it is complete.
+    """Write a data set's folder, which appears only when it is complete.
 
     Args:
-        root: Folder that holds data sets; made where it does not exist.
+        root: Folder that contains data sets; created if it does not exist.
         name: Name of the folder.
 
     Yields:
         An empty folder to write into.
 
     Raises:
-        InputError: If `root/name` is there already.
+        InputError: If `root/name` already exists.
     """
     if (root / name).exists():
         raise InputError(f"{root / name} exists and is not overwritten; remove it or write to another root.")
@@ -39,6 +39,6 @@ def staged(root: Path, name: str) -> Iterator[Path]:
 
 
 def is_generated(folder: Path) -> bool:
-    """Whether a folder, or one that it lies in, was rendered by this suite."""
+    """Whether a folder, or one that contains it, was rendered by this suite."""
     folder = folder.absolute()
     return any((place / MARKER).is_file() for place in (folder, *folder.parents))

@@ -1,4 +1,4 @@
-"""Whose code an error comes from, by the file that it was raised in."""
+"""Whose code an error comes from, determined by the file that raised it."""
 
 import sys
 import sysconfig

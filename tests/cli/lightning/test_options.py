@@ -51,7 +51,7 @@ class Late(Callback):
     def on_train_batch_end(self, *arguments):
         raise ValueError("a mistake in training")
 """
-"""A module of a user's."""
+"""A user's module."""
 
 
 def one(kind: str, **arguments: Any) -> str:
@@ -178,7 +178,7 @@ VALID: list[tuple[str, Callable[[Trainer], bool]]] = [
     ("--config stopping.yaml --best", has("BestCheckpoint")),
     ("--data CIFAR100", has("RunRecord")),
 ]
-"""Options, and what the trainer must then be."""
+"""Options, and the check that the trainer must then pass."""
 
 MISTAKES: list[tuple[str, str]] = [
     # Callbacks
@@ -310,12 +310,12 @@ MISTAKES: list[tuple[str, str]] = [
     ("--config section.yaml", r"--data is \[1\], expected a class_path and its init_args"),
     ("--best extra", r"'extra' is no option"),
 ]
-"""Options, and the one line that must be said."""
+"""Options, and the one-line message that they must cause."""
 
 
 @pytest.fixture(autouse=True)
 def files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module and configurations of a user's, in the current folder."""
+    """A user's module and configurations in the current folder."""
     Path("own_callbacks.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(Path.cwd()))
     monkeypatch.delitem(sys.modules, "own_callbacks", raising=False)
@@ -387,7 +387,7 @@ def test_no_message_repeats_a_secret(line: str) -> None:
 
 
 def fit(root: Path, line: str, name: str = "run") -> Path:
-    """Train the small classifier with some options; returns the run's folder."""
+    """Train the small classifier with some options; return the run's folder."""
     arguments = shlex.split(f"{SMALL} --data.batch_size 20 --data.root {root} --name {name} {line}")
     assert run(["fit", *arguments]) == 0
     return Path("runs/classification") / name

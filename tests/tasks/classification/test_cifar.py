@@ -1,4 +1,4 @@
-"""CIFAR's files: the original layout, and what is said when something is wrong with it."""
+"""CIFAR's files: the original layout, and the errors for files that deviate from it."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""Classification through the command line: what a run owns, how it is repeated, evaluated and continued."""
+"""Classification through the command line: the content of a run, repetition, evaluation and resuming."""
 
 import sys
 from collections.abc import Callable
@@ -116,7 +116,7 @@ def test_explicit_options_win_over_recipes(cifar: Path, capsys: pytest.CaptureFi
 def test_what_is_wrong_is_said_without_a_traceback(
     arguments: list[str], named: str, cifar: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Further mistakes are in the catalogue of bad inputs."""
+    """Further errors are in the catalogue of bad inputs."""
     line = [*RUNS["classification"], "--data.root", str(cifar), *arguments]
     monkeypatch.setattr(sys, "argv", ["relattn", *line])
     assert main() == 2

@@ -1,4 +1,4 @@
-"""Crops and flips on the device are, in distribution, the usual ones image by image."""
+"""Crops and flips on the device have the same distribution as the usual ones, image by image."""
 
 from collections import Counter
 
@@ -93,7 +93,7 @@ def test_processes_share_every_batch_and_see_no_image_twice(count: int) -> None:
 
     evaluated = [batches(images, rank=rank, world_size=2) for rank in (0, 1)]
     seen = sorted(index for loader in evaluated for batch in loader for index in batch["index"].tolist())
-    assert seen == list(range(count))  # evaluation leaves nothing out
+    assert seen == list(range(count))  # evaluation omits no image
     assert all(len(list(loader)) == len(loader) for loader in evaluated)
 
 

@@ -1,4 +1,4 @@
-"""Five-point alignment against transforms that are known, and against a general least squares solver."""
+"""Five-point alignment against known transforms, and against a general least-squares solver."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Training sets joined, verification sets found, and batches as the task is promised them."""
+"""Joined training sets, the search for verification sets, and batches in the form that the task expects."""
 
 import pickle
 import shutil
@@ -41,7 +41,7 @@ def faces(root: Path, **arguments: object) -> Faces:
 
 
 def folder(path: Path, people: dict[str, int]) -> Path:
-    """A training set: so many images of each identity, whose colour tells them."""
+    """A training set: the given number of images of each identity, recognisable by colour."""
     for number, (name, images) in enumerate(people.items()):
         (path / name).mkdir(parents=True)
         for image in range(images):

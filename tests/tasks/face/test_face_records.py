@@ -1,4 +1,4 @@
-"""RecordIO without MXNet: what is written is read, and damage is named with its place."""
+"""RecordIO without MXNet: written records are read back, and errors name the place of any damage."""
 
 import os
 import pickle
@@ -42,7 +42,7 @@ def test_records_that_contain_the_magic_number_are_split_and_joined(image: bytes
 
 
 def test_the_format_is_the_published_one() -> None:
-    """By hand from dmlc's recordio.h: magic, kind and length, payload, padding."""
+    """A record made by hand from dmlc's recordio.h: magic, kind and length, payload, padding."""
     assert framed(b"12345") == bytes.fromhex("0a23d7ce 05000000") + b"12345" + bytes(3)
     whole = bytes.fromhex("0a23d7ce 04000020") + b"1234" + bytes.fromhex("0a23d7ce 02000060") + b"56" + bytes(2)
     assert framed(b"1234" + MAGIC + b"56") == whole
@@ -73,7 +73,7 @@ def test_ranges_that_do_not_cover_the_images_are_not_relied_on(tmp_path: Path) -
 
 @pytest.mark.parametrize("first", [2**24 - 5, 2**24 - 4, 2**25 - 3, 2**25 + 2])
 def test_keys_that_headers_round_are_told_by_the_index_and_the_records(first: int, tmp_path: Path) -> None:
-    """A set of more than 2^24 images, of which only the last ones are there: their keys are the same."""
+    """A set of more than 2^24 images, of which only the last exist, with their original keys."""
     counts = {0: 3, 1: 1, 4: 4, 5: 2, 9: 1}
     images = [(label, b"image %d %d" % (label, number)) for label, count in counts.items() for number in range(count)]
     start, ranges = first, []

@@ -29,7 +29,7 @@ SIZE = (32, 32)
 
 
 def check_scores(folder: Path, sets: tuple[str, ...]) -> Face:
-    """What holds for the scores of every small run; returns its task."""
+    """Check the scores of a small run; return its task."""
     found = result(folder)
     scores = found["scores"]
     assert (found["steps"], found["identities"]) == (2, 8)
@@ -105,7 +105,7 @@ def test_recipes_are_the_papers(task: str, attention: str) -> None:
 
 @pytest.mark.slow
 def test_learning_beats_chance(faces: Path) -> None:
-    """Eight people are learned by heart in a minute's fraction."""
+    """A fraction of a minute suffices to memorise eight people."""
     options = ["--trainer.max_epochs", "8", "--trainer.check_val_every_n_epoch", "20", "--model.dropout", "0"]
     found = result(fit("face", faces, "--attention", "none", *options, "--data.flip", "0"))
     assert found["scores"]["train/error"] < 30  # chance: 87.5
@@ -124,7 +124,7 @@ def photographs(faces: Path) -> list[Path]:
 
 
 def features_by_hand(checkpoint: Path, files: list[Path]) -> np.ndarray:
-    """Concatenated features of length 1, by the network alone."""
+    """Concatenated features of length 1, computed by the network alone."""
     task, rows = load_task(checkpoint), []
     for file in files:
         pixels = (cv2.resize(read_image(file), SIZE[::-1], interpolation=cv2.INTER_AREA) - 127.5) / 128

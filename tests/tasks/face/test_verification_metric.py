@@ -1,4 +1,4 @@
-"""The verification metric: packs are scored apart and whole; order, repeats and processes change nothing."""
+"""The verification metric scores packs separately; order, repeats and processes change nothing."""
 
 import numpy as np
 import pytest

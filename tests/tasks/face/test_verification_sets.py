@@ -1,4 +1,4 @@
-"""Verification sets, as `.bin` files and as lists: what is published is read, and what is damaged is named."""
+"""Verification sets, as `.bin` files and as lists: published files are read, and damage is reported."""
 
 import io
 import pickle
@@ -37,7 +37,7 @@ def python2(images: list[bytes], same: list[bool]) -> bytes:
 
 
 def python2_arrays() -> bytes:
-    """Arrays as Python 2 writes them, in which NumPy's names of types and the pixels are `str`, opcodes U and T."""
+    """Arrays as Python 2 writes them: NumPy's type names and the pixels are `str`, opcodes U and T."""
     dtype = b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNN" + 2 * b"J\xff\xff\xff\xff" + b"K\x00tb"
     arrays = b""
     for image in IMAGES:
@@ -93,7 +93,7 @@ def test_images_are_rgb_and_brought_to_size(tmp_path: Path) -> None:
 
 
 def central(pixels: Pixels, size: tuple[int, int] = (112, 112)) -> Pixels:
-    """An image as evaluation cuts it out."""
+    """An image as evaluation crops it."""
     return Faces(image_size=size).preprocessing().resized(pixels)
 
 
@@ -154,7 +154,7 @@ def test_an_undecodable_image_is_named_when_it_is_read(tmp_path: Path) -> None:
 
 
 class Hostile:
-    """What an attacker's file holds: it asks for a function to be called while it is read."""
+    """The content of an attacker's file: it requests a function call while it is read."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -193,7 +193,7 @@ SEEDS = [python2(SMALL, SAME), pickle.dumps(([np.frombuffer(image, np.uint8) for
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_gives_an_error_or_a_sound_set(data: st.DataObject, tmp_path: Path) -> None:
-    """Bytes are changed, cut off or put in: nothing but InputError may come out, or a set that is one."""
+    """Bytes are changed, removed or inserted: only InputError may come out, or a valid set."""
     content = bytearray(data.draw(st.sampled_from(SEEDS)))
     for _ in range(data.draw(st.integers(1, 5))):
         place = data.draw(st.integers(0, len(content) - 1))

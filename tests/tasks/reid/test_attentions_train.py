@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is (not the published set|a re
 TINY = ["--backbone", "resnet14t", "--data.batch_size", "8"]
 
 QUICK = ("se", "stra")
-"""In blocks, and in place of convolutions; after stages there is one in every task's small run."""
+"""Attention in blocks, and in place of convolutions; every task's small run has attention after stages."""
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ SIZES = {"train_identities": 5, "test_identities": 6}
 
 @pytest.fixture(scope="module")
 def sets(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with all four sets; DukeMTMC-reID has no images to train with, and the table neither."""
+    """A root with all four sets; DukeMTMC-reID and the table have no training images."""
     root = tmp_path_factory.mktemp("sets")
     shutil.copytree(people / MARKET, root / MARKET)
     duke = write_dukemtmc(root, **SIZES)

@@ -32,7 +32,7 @@ def test_the_seed_decides_everything() -> None:
 
 
 def test_steps_are_independent_and_as_likely_as_asked() -> None:
-    """Seeding all steps alike, as albumentations' Compose does, would flip exactly the images that are erased."""
+    """If all steps had the same seed, as with albumentations' Compose, exactly the erased images would be flipped."""
     pixels = np.zeros((64, 32, 3), np.uint8)
     pixels[:, :16] = 255
     flip_erase = np.zeros((2, 2))

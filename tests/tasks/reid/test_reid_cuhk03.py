@@ -1,4 +1,4 @@
-"""CUHK03: the release in HDF5, its images extracted, both protocols. The release is tiny, of the genuine structure."""
+"""CUHK03: the HDF5 release, its extracted images, both protocols. The release is tiny but has the genuine structure."""
 
 import shutil
 from pathlib import Path
@@ -28,7 +28,7 @@ RELEASES = [("cuhk03_release", ""), ("cuhk03/cuhk03_release", "cuhk03")]
 
 
 def pixels(pair: int, person: int, column: int) -> np.ndarray:
-    """An image, 8 high and 4 wide, with colours of its own."""
+    """An image, 8 high and 4 wide, with unique colours."""
     rows, columns = np.mgrid[:8, :4]
     return np.stack([rows * 20 + pair, columns * 30 + person, rows * 0 + 200 + column], axis=2).astype(np.uint8)
 
@@ -64,7 +64,7 @@ def write_release(folder: Path) -> Path:
 
 
 def protocol() -> dict[str, Any]:
-    """The fields of a protocol: train on the people of even labels; labels are neither dense nor in order."""
+    """The fields of a protocol that trains on people with even labels; labels are neither dense nor in order."""
     labels = [2 + 7 * ((PEOPLE.index((int(name[0]), int(name[2:5]))) * 5) % 6) for name in NAMES]
     index = {name: position for position, name in enumerate(NAMES, start=1)}
     train = [index[name] for name, label in zip(NAMES, labels, strict=True) if label % 2 == 0]

@@ -1,4 +1,4 @@
-"""Market-1501's layout and MSMT17's: every nesting, and what is said when a tree is wrong. Trees are tiny."""
+"""Layouts of Market-1501 and MSMT17: every nesting, and the errors for wrong trees. The trees are tiny."""
 
 import warnings
 from collections.abc import Callable, Iterable
@@ -28,7 +28,7 @@ Reader = Callable[[Path], Splits]
 
 
 def draw(file: Path) -> None:
-    """Write an image of 8 x 4 pixels, the kind of file that its name says."""
+    """Write an image of 8 x 4 pixels in the format of its file name."""
     file.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(0).integers(0, 256, (8, 4, 3), np.uint8)
     PIL.Image.fromarray(pixels).save(file, "PNG" if file.suffix == ".png" else "JPEG")
@@ -42,7 +42,7 @@ def market(folder: Path, tree: dict[str, list[str]] = MARKET) -> Path:
 
 
 def msmt17(folder: Path, version: int = 1) -> Path:
-    """A tree of MSMT17: 2 identities to train on, the same numbers of others to search for."""
+    """A tree of MSMT17: 2 identities for training, and 2 others with the same numbers for the search."""
     train, test = (("train", "test"), ("mask_train_v2", "mask_test_v2"))[version - 1]
     lists = {
         "train": (train, ["0001/0001_002_15_0303noon_0001_0.jpg 1", "0000/0000_000_01_0303morning_0015_0.jpg 0"]),
@@ -159,7 +159,7 @@ def test_half_of_a_tree_is_an_error(tmp_path: Path) -> None:
     market(tmp_path / "market1501", {"bounding_box_train": ["0002_c1s1_000451_03.jpg"]})
     with pytest.raises(MissingFileError, match=r"incomplete: query, bounding_box_test missing\. Unpack"):
         read_market1501(tmp_path)
-    market(tmp_path / "Market-1501")  # one that is complete counts
+    market(tmp_path / "Market-1501")  # a complete one is used
     assert read_market1501(tmp_path).root == tmp_path / "Market-1501"
     for file in (tmp_path / "Market-1501" / "query").iterdir():
         file.unlink()
@@ -203,7 +203,7 @@ def test_msmt17_without_a_folder_of_its_own(tmp_path: Path) -> None:
     folder = msmt17(tmp_path / "anywhere")
     assert read_msmt17(folder).root == folder
     assert read_msmt17(msmt17(tmp_path / "data" / "msmt17").parent).root == tmp_path / "data" / "msmt17"
-    for name in ("train", "test"):  # somebody else's
+    for name in ("train", "test"):  # of another data set
         (tmp_path / name).mkdir()
     with pytest.raises(MissingFileError, match="was not found"):
         read_msmt17(tmp_path)

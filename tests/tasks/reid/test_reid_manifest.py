@@ -1,4 +1,4 @@
-"""Tables of one's own images, and the look at image files before a run."""
+"""Tables of the user's own images, and the check of image files before a run."""
 
 import random
 import warnings
@@ -79,7 +79,7 @@ def test_paths_may_be_relative_to_another_folder(tmp_path: Path, monkeypatch: py
     assert read_manifest(Path("tables/people.csv"), Path("images")).train == splits.train
     file.write_text(HEADER + ROWS.replace("shop/", "../images/shop/"))
     with pytest.raises(InputError, match=r"line 2: path is '\.\./images/shop/"):
-        read_manifest(Path("tables/people.csv"))  # another folder is the user's to name, not the table's
+        read_manifest(Path("tables/people.csv"))  # only the user, not the table, may name another folder
     file.write_text(HEADER + ROWS)
     with pytest.raises(MissingFileError, match=r"4 images are not in tables: shop/a/1\.jpg"):
         read_manifest(Path("tables/people.csv"))
@@ -158,7 +158,7 @@ def test_every_cut_is_noticed(kind: str, tmp_path: Path) -> None:
     for length in range(len(whole)):
         file.write_bytes(whole[:length])
         assert file_fault(str(file)), length
-        file.write_bytes(whole[:length] + bytes(len(whole) - length))  # as a download that was given its size at first
+        file.write_bytes(whole[:length] + bytes(len(whole) - length))  # as an incomplete, preallocated download
         assert file_fault(str(file)), length
     file.write_bytes(whole)
     assert file_fault(str(file)) is None

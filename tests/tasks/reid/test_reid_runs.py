@@ -36,7 +36,7 @@ def test_a_run_scores_the_retrieval(reid_run: Path) -> None:
 
 @pytest.mark.slow
 def test_learning_beats_chance(people: Path) -> None:
-    """Twelve people are learned by heart in a minute's fraction: the training error falls well below chance."""
+    """A fraction of a minute suffices to memorise twelve people: the training error falls well below chance."""
     options = ["--attention", "none", "--trainer.max_epochs", "6", "--trainer.limit_train_batches", "1.0"]
     rate = ["--model.schedule.init_args.warmup", "0", "--model.optimizer.init_args.lr", "0.005"]
     augmentation = ["--data.augmentation.erasing", "0", "--data.augmentation.translation", "0"]

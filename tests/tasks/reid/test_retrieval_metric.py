@@ -1,4 +1,4 @@
-"""The retrieval metric: batches, order, repeats and processes change nothing."""
+"""The retrieval metric does not depend on batches, order, repeats or processes."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The segmentation metric: its scores, the official evaluation on files, repeats and processes."""
+"""The segmentation metric: its scores, the official evaluation of files, repeats and processes."""
 
 import math
 
@@ -25,7 +25,7 @@ def evaluation_set(count: int = 7, classes: int = CLASSES) -> tuple[Tensor, Tens
 
 
 def slow_scores(predictions: Tensor, labels: Tensor, classes: int) -> dict[str, float]:
-    """From the sets of pixels."""
+    """Scores from sets of pixels."""
     valid = labels != 255
     ious, accuracies = [], []
     for label in range(classes):
@@ -113,7 +113,7 @@ def test_scores_are_the_official_ones_of_the_same_files(tmp_path) -> None:
             path.parent.mkdir(exist_ok=True)
             Image.fromarray(values.astype(np.uint8)).save(path)
             paths.append(str(path))
-    # With scores of instances, the evaluation calls what NumPy 2.4 has removed.
+    # To score instances, the evaluation calls a function that NumPy 2.4 has removed.
     official.args.evalInstLevelScore = official.args.evalPixelAccuracy = official.args.JSONOutput = False
     official.args.quiet = True
     expected = official.evaluateImgLists(*files, official.args)

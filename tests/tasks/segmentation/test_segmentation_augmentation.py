@@ -1,4 +1,4 @@
-"""The augmentation against its definition (resize all, pad, cut, flip), and its randomness."""
+"""The augmentation against its definition (resize all, pad, crop, flip), and its randomness."""
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ def scene(height: int = 60, width: int = 100) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("seed", range(25))
 def test_a_scaled_crop_is_a_part_of_the_resized_image(seed: int) -> None:
-    """Only the window is computed, and it is what resizing everything would have given."""
+    """Only the window is computed, and it equals the window of the fully resized image."""
     image, labels = scene()
     step = RandomScaledCrop((48, 64), (0.5, 2.1), 0.1)
     step.set_random_seed(seed)
@@ -32,7 +32,7 @@ def test_a_scaled_crop_is_a_part_of_the_resized_image(seed: int) -> None:
     assert (rows, columns) == (min(height, 48), min(width, 64))
     place = slice(top, top + rows), slice(left, left + columns)
     resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)[place]
-    # warpAffine interpolates between 32 places a pixel, resize between 2048.
+    # warpAffine interpolates at 32 positions per pixel, resize at 2048.
     difference = np.abs(found["image"].astype(int) - resized)
     assert difference.max() <= 6
     assert difference.mean() < 1
@@ -79,7 +79,7 @@ def test_padding_is_the_mean_colour_at_the_bottom_and_at_the_right() -> None:
 
 
 def test_image_and_labels_stay_together() -> None:
-    """The image is its labels' value: whatever happens, they must agree but at the edges."""
+    """The image's values are its labels': whatever happens, both must agree except at edges."""
     _, labels = scene()
     image = np.repeat(labels[..., None] * 10, 3, axis=2)
     for seed in range(20):

@@ -1,4 +1,4 @@
-"""Segmentation data: the official layouts read back, what is wrong with files, and what reaches the network."""
+"""Segmentation data: reading the official layouts, errors for wrong files, and the network's inputs."""
 
 import re
 import shutil
@@ -36,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(made: Path, tmp_path: Path) -> Path:
-    """A copy that a test may spoil."""
+    """A copy that a test may damage."""
     shutil.copytree(made, tmp_path / "cityscapes")
     return tmp_path
 

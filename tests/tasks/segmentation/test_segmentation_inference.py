@@ -1,4 +1,4 @@
-"""Whole images, windows, scales and mirrors against each other and against loops."""
+"""Whole images, windows, scales and mirrored images, against each other and against loops."""
 
 import pytest
 import torch
@@ -14,20 +14,20 @@ def images(size: tuple[int, int] = (20, 31), batch: int = 2) -> Tensor:
 
 
 def network(kernel: int = 1) -> nn.Module:
-    """A convolution: it sees one pixel, or its neighbours as well."""
+    """A convolution that sees one pixel, or its neighbours as well."""
     torch.manual_seed(0)
     return nn.Conv2d(3, 4, kernel, padding=kernel // 2).double()
 
 
 def symmetric() -> nn.Module:
-    """A network that gives the mirror image of its output for a mirrored image."""
+    """A network whose output for a mirrored image is the mirrored output."""
     module = network(5)
     module.weight.data = (module.weight + module.weight.flip(3)).detach()
     return module
 
 
 class Marker:
-    """Gives logits of its own to every call: the number of the call, at all pixels."""
+    """Returns different logits on every call: the number of the call, at all pixels."""
 
     def __init__(self) -> None:
         self.sizes: list[tuple[int, ...]] = []

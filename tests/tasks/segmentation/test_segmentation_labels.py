@@ -1,4 +1,4 @@
-"""The label table against the official one, and the translation both ways."""
+"""The label table against the official one, and the translation in both directions."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ OFFICIAL = {
     7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13, 27: 14, 28: 15,
     31: 16, 32: 17, 33: 18,
 }  # fmt: skip
-"""Of cityscapesScripts, id to train id."""
+"""cityscapesScripts' map from id to train id."""
 
 
 def test_every_id_of_cityscapes_has_the_official_train_id() -> None:

@@ -27,7 +27,7 @@ RECIPES = ["segmentation", "segmentation_ppm", "segmentation_aspp"]
 
 
 def check_scores(folder: Path, attention: str) -> None:
-    """What holds for the scores of every small run."""
+    """Check the scores of a small run."""
     found = result(folder)
     assert (found["data"], found["attention"], found["steps"], found["genuine"]) == ("Cityscapes", attention, 2, False)
     assert found["protocol"] == "whole"
@@ -159,7 +159,7 @@ def test_attention_is_built_where_it_belongs_and_learns(attention: str, argument
 
 
 def check_places(folder: Path, where: str) -> None:
-    """All attention of a run's network is inside the module of that name."""
+    """Check that all attention of a run's network is inside the module of that name."""
     task = load_task(checkpoint_of(folder))
     assert_places(task, where)
     with torch.no_grad():

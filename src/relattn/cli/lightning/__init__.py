@@ -1,1 +1,1 @@
-"""What stands around LightningCLI: recipes, checks, error messages, and the run of each command."""
+"""Code around LightningCLI: recipes, checks, error messages, and the execution of each command."""

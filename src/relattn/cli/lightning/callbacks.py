@@ -1,4 +1,4 @@
-"""Callbacks of the user's: which of them a command has, and where those that write checkpoints write them."""
+"""The user's callbacks: which of them a command uses, and where those that write checkpoints put them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,33 +28,33 @@ OF_TRAINING = (
     *(Checkpoint, EarlyStopping, Timer, GradientAccumulationScheduler, BatchSizeFinder, LearningRateFinder),
     *(StochasticWeightAveraging, WeightAveraging, ModelPruning, BaseFinetuning),
 )
-"""Callbacks that act on training; evaluation, whose network is the checkpoint's, has nothing for them to do."""
+"""Callbacks that act on training; evaluation leaves them out, since its network comes from the checkpoint."""
 
 RESERVED = {Path(name).stem for name in (LAST, PREVIOUS, BEST)}
-"""Names of checkpoints that runs write by themselves."""
+"""Names of checkpoints that runs write themselves."""
 
 
 def listed(value: Any) -> list[Any]:
-    """A list of what may be one, several or nothing."""
+    """A value that may be a single one, several or none, as a list."""
     if value is None or isinstance(value, bool):
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def for_evaluation(callbacks: Sequence[Callback]) -> list[Callback]:
-    """The callbacks that validation, test and prediction have."""
+    """The callbacks for validation, test and prediction."""
     return [callback for callback in callbacks if not isinstance(callback, OF_TRAINING)]
 
 
 def check_network(callbacks: Sequence[Callback], model: Any) -> None:
-    """Refuse callbacks that want another network.
+    """Refuse callbacks that require another network.
 
     Args:
-        callbacks: The user's.
+        callbacks: The user's callbacks.
         model: The task.
 
     Raises:
-        InputError: With the option.
+        InputError: If so; the message names the option.
     """
     if any(isinstance(one, BackboneFinetuning) for one in callbacks) and not isinstance(
         getattr(model, "backbone", None), nn.Module
@@ -70,10 +70,10 @@ def check_network(callbacks: Sequence[Callback], model: Any) -> None:
 
 
 def place_checkpoints(callbacks: Sequence[Callback], folder: Path) -> None:
-    """Let callbacks of the user's write their checkpoints beside the run's own, unless they say where.
+    """Let the user's callbacks write their checkpoints next to the run's own, unless they specify a folder.
 
     Raises:
-        InputError: If one of them would write over the run's own.
+        InputError: If one of them would overwrite the run's own.
     """
     place = (folder / "checkpoints").resolve()
     for callback in callbacks:
@@ -83,7 +83,7 @@ def place_checkpoints(callbacks: Sequence[Callback], folder: Path) -> None:
             callback.dirpath = str(place)
         if Path(callback.dirpath) != place:
             continue
-        callback.save_last = None  # the run's own last.ckpt is that
+        callback.save_last = None  # because the run writes its own last.ckpt
         if callback.filename in RESERVED and type(callback) is ModelCheckpoint:
             raise InputError(
                 f"ModelCheckpoint: filename is {callback.filename!r}, and {callback.filename}.ckpt is the run's own: "

@@ -1,4 +1,4 @@
-"""Checks of a configuration before a run begins: finite numbers, and a task and data that go together."""
+"""Checks of a configuration before a run begins: finite numbers, and a task and data that are compatible."""
 
 import math
 import re
@@ -13,20 +13,20 @@ from relattn.cli.lightning.recipes import imported
 from relattn.errors import InputError
 
 LARGEST_SEED = 2**32 - 1
-"""NumPy's."""
+"""The largest seed that NumPy accepts."""
 
 STARTED_LATE = ("_spawn", "_fork", "_notebook")
-"""Ends of the names of strategies whose processes are copies of the first."""
+"""Suffixes of strategies whose processes are copies of the first one."""
 
 SHARDING = ("fsdp", "deepspeed", "modelparallel", "xla", "single_xla")
-"""Beginnings of the names of strategies that divide a network among devices."""
+"""Prefixes of strategies that divide a network among devices."""
 
 LEAST = {
     **dict.fromkeys(("check_val_every_n_epoch", "accumulate_grad_batches", "log_every_n_steps", "num_nodes"), 1),
     **dict.fromkeys(("min_epochs", "min_steps", "reload_dataloaders_every_n_epochs"), 0),
     "num_sanity_val_steps": -1,
 }
-"""The smallest values of options of the trainer, which Lightning takes for others or stumbles over."""
+"""Minimum values of trainer options, below which Lightning misinterprets them or fails."""
 
 LEAST_OF_CALLBACKS: dict[str, dict[str, float]] = {
     "BatchSizeFinder": {"init_val": 1, "max_trials": 1, "steps_per_trial": 1},
@@ -34,23 +34,23 @@ LEAST_OF_CALLBACKS: dict[str, dict[str, float]] = {
     "EMAWeightAveraging": {"update_every_n_steps": 1},
     "LearningRateFinder": {"num_training_steps": 2, "min_lr": 1e-12},
 }
-"""The same of callbacks' arguments, by their classes."""
+"""Minimum values of callback arguments, by class."""
 
 DURATION = re.compile(r"\d+:\d+:\d+:\d+")
-"""Days, hours, minutes and seconds."""
+"""Days, hours, minutes and seconds, separated by colons."""
 
 UNITS = ("weeks", "days", "hours", "minutes", "seconds")
 
 
 def check_config(command: str, config: Any) -> None:
-    """Refuse a configuration that cannot be run, however it is spelt.
+    """Refuse a configuration that cannot run, however it is written.
 
     Args:
         command: `fit`, `validate`, `test` or `predict`.
         config: The command's configuration, parsed and not yet instantiated.
 
     Raises:
-        InputError: If a number is infinite, none or out of range, or the model and the data are of different tasks.
+        InputError: If a number is infinite, NaN or out of range, or the model and the data belong to different tasks.
     """
     for part in ("model", "data", "trainer"):
         for option, value in numbers(config[part], f"--{part}"):
@@ -77,10 +77,10 @@ def check_config(command: str, config: Any) -> None:
 
 
 def check_trainer(trainer: Any) -> None:
-    """Refuse what a run cannot have, since it keeps records in its folder.
+    """Refuse settings that conflict with a run keeping records in its folder.
 
     Raises:
-        InputError: With the option that does what is meant.
+        InputError: If so; the message has the option to use instead.
     """
     if trainer.get("default_root_dir") is not None:
         raise InputError("--trainer.default_root_dir: a run's folder is chosen with --runs and --name.")
@@ -94,7 +94,7 @@ def check_trainer(trainer: Any) -> None:
     for callback in listed(trainer.get("callbacks")):
         check_callback(callback)
     strategy = trainer.get("strategy")
-    if isinstance(strategy, str) and strategy.startswith(("{", "[")):  # it fits no class, and any text is a name
+    if isinstance(strategy, str) and strategy.startswith(("{", "[")):  # parsed as a name because it fits no class
         raise InputError(
             f"--trainer.strategy is {strategy}, which fits no class: expected a name such as ddp, or a class_path and "
             "the init_args that it has."
@@ -114,10 +114,10 @@ def check_trainer(trainer: Any) -> None:
 
 
 def check_duration(value: Any, option: str) -> None:
-    """Refuse a length of time that is none.
+    """Refuse an invalid length of time.
 
     Raises:
-        InputError: With the two ways of writing one.
+        InputError: If so; the message has the two valid forms.
     """
     is_text = isinstance(value, str) and DURATION.fullmatch(value)
     is_parts = isinstance(value, dict) and value and set(value) <= {*UNITS}
@@ -130,13 +130,13 @@ def check_duration(value: Any, option: str) -> None:
 
 
 def check_callback(callback: Any) -> None:
-    """Refuse arguments of Lightning's callbacks that they take, and cannot use.
+    """Refuse arguments of Lightning's callbacks that they accept but cannot use.
 
     Args:
-        callback: The configuration of one.
+        callback: Configuration of a callback.
 
     Raises:
-        InputError: With what is expected.
+        InputError: If so; the message says what is expected.
     """
     name = str(getattr(callback, "class_path", "")).rpartition(".")[2]
     arguments: Any = callback.get("init_args") or {} if hasattr(callback, "get") else {}
@@ -151,7 +151,7 @@ def check_callback(callback: Any) -> None:
 
 
 def numbers(value: Any, option: str) -> Iterator[tuple[str, float]]:
-    """All fractions of a configuration, with their options."""
+    """All floating-point numbers in a configuration, with their options."""
     if isinstance(value, float):
         yield option, value
     elif isinstance(value, list | tuple):
@@ -163,14 +163,14 @@ def numbers(value: Any, option: str) -> Iterator[tuple[str, float]]:
 
 
 def check_optimizer(optimizer: Any, channels_last: bool | None) -> None:
-    """Refuse what the optimizer refuses, which it else says when the data are read and the network is built.
+    """Refuse what the optimizer would refuse later, after the data are read and the network is built.
 
     Args:
         optimizer: Its configuration.
-        channels_last: Whether the network has that order of memory.
+        channels_last: Whether the network uses the channels-last memory format.
 
     Raises:
-        InputError: If it does not take its arguments.
+        InputError: If the optimizer does not accept its arguments.
     """
     import importlib
 
@@ -195,7 +195,7 @@ def check_optimizer(optimizer: Any, channels_last: bool | None) -> None:
 
 
 def check_composition(config: dict[str, Any]) -> None:
-    """Refuse a task with data of another, as far as recipes and files name both; raises as `check_data_of_task`."""
+    """Refuse a task with another task's data, if recipes and files name both; raises as `check_data_of_task` does."""
     sections = [config.get("model"), config.get("data")]
     model, data = (section.get("class_path") if isinstance(section, dict) else None for section in sections)
     if model and data:
@@ -203,14 +203,14 @@ def check_composition(config: dict[str, Any]) -> None:
 
 
 def check_data_of_task(model: str, data: str) -> None:
-    """Refuse data that the task cannot be trained on.
+    """Refuse data on which the task cannot be trained.
 
     Args:
         model: Class path of the task.
         data: Class path of the data.
 
     Raises:
-        InputError: With the data sets that the task has.
+        InputError: If so; the message has the task's data sets.
     """
     task, chosen = imported(model), imported(data)
     if task is None or chosen is None or issubclass(chosen, task.data_type):  # type: ignore[attr-defined]
@@ -231,11 +231,11 @@ def is_of(recipe: str, kind: type) -> bool:
 
 
 def misfit(error: Exception, checkpoint: str | None) -> InputError | None:
-    """What an error of Lightning's says of a checkpoint that it was given; None if it says nothing of it.
+    """Convert a Lightning error about a given checkpoint; None if the error has another cause.
 
     Args:
-        error: What was raised.
-        checkpoint: The checkpoint, if there was one.
+        error: The error.
+        checkpoint: The checkpoint, if there is one.
     """
     if checkpoint is None or isinstance(error, InputError):
         return None

@@ -1,8 +1,8 @@
-"""From a command line with short flags to one configuration and Lightning's own options.
+"""Turns a command line with short flags into one configuration and Lightning's own options.
 
 Recipes and the files of `--config` are merged in this order: the checkpoint's configuration, the task's recipe on its
 base, the user's files, overlays of the trainer and the logger, the recipe of the data set, the attention's recipe.
-Options that stand on the command line win over all of them, since the parser reads them last.
+Options on the command line override all of them, because the parser reads them last.
 """
 
 import json
@@ -32,28 +32,28 @@ from relattn.cli.lightning.recipes import (
 from relattn.errors import InputError
 
 SUITE_FLAGS = ("name", "runs", "test_data")
-"""Flags of the suite itself, which Lightning does not see."""
+"""Flags of the suite itself, which are not passed to Lightning."""
 
 RECIPE_FLAGS = ("task", "data", "attention", "trainer", "logger")
-"""Flags that name recipes, or files in their form."""
+"""Flags that name recipes, or files in the same form."""
 
 BEST_CHECKPOINT = "relattn.runs.best.BestCheckpoint"
 """The callback that `--best` adds."""
 
 CLASS_OPTIONS = ("model", "data", "model.attention", "model.optimizer", "model.schedule", "model.loss")
-"""Options that choose a class; its arguments are options below them."""
+"""Options that select a class, whose arguments are nested options."""
 
 
 @dataclass
 class CommandLine:
-    """A command line of Lightning's, and what the suite itself reads of it.
+    """A command line for Lightning, and the flags in it that belong to the suite.
 
     Attributes:
         config: The merged configuration of recipes and files.
-        options: Options for the parser, which win over `config`.
+        options: Options for the parser, which override `config`.
         recipes: Names of the recipes in `config`, by their flags.
         suite: Values of the suite's own flags.
-        dropped: Sentences on arguments of recipes that another class on the command line does not inherit.
+        dropped: Sentences on arguments of recipes that do not carry over to another class on the command line.
     """
 
     config: Config
@@ -67,13 +67,13 @@ class CommandLine:
         return [*as_argument(self.config), *self.options]
 
     def reference(self, backbone: str) -> list[str] | None:
-        """The arguments for the recipes alone, without any override, which departures are measured against.
+        """The arguments for the recipes alone, without overrides, as the reference for departures.
 
         Args:
             backbone: The network that the attention's recipe is fitted to.
 
         Returns:
-            None where the task's recipe is not known, or not there any more.
+            None if the task's recipe is unknown or no longer exists.
         """
         if "task" not in self.recipes:
             return None
@@ -87,12 +87,12 @@ class CommandLine:
 
 
 def kept_name(kind: str, name: str) -> str:
-    """A recipe's name, or the absolute path of a file, which means the same from any working directory."""
+    """A recipe's name, or the absolute path of a file, so that it means the same in any working directory."""
     return name if name in catalogue.recipes(kind) else str(recipe_file(kind, name).absolute())
 
 
 def as_argument(config: Config) -> list[str]:
-    """A configuration as an argument for the parser."""
+    """A configuration in the form of an argument for the parser."""
     return ["--config", yaml.safe_dump(config, sort_keys=False, allow_unicode=True)] if config else []
 
 
@@ -103,7 +103,7 @@ def value_of(arguments: list[str], flag: str) -> str | None:
     """The last value of `--flag value` or `--flag=value`, or None.
 
     Raises:
-        InputError: If the flag stands at the end, without a value.
+        InputError: If the flag is last and has no value.
     """
     value = None
     for position, argument in enumerate(arguments):
@@ -117,7 +117,7 @@ def value_of(arguments: list[str], flag: str) -> str | None:
 
 
 def values_of(arguments: list[str], flag: str) -> list[str]:
-    """All values of `--flag value` and `--flag=value`, in their order."""
+    """All values of `--flag value` and `--flag=value`, in order."""
     values = []
     for position, argument in enumerate(arguments):
         if argument == flag:
@@ -146,10 +146,10 @@ def without(arguments: list[str], flag: str) -> list[str]:
 
 
 def read_command_line(arguments: list[str], command: str = "fit") -> CommandLine:
-    """Merge what a command line of a trainer command names.
+    """Merge the recipes, files and options on the command line of a trainer command.
 
     Args:
-        arguments: What follows the command's name.
+        arguments: The arguments after the command's name.
         command: Its name.
 
     Raises:
@@ -201,7 +201,7 @@ def read_command_line(arguments: list[str], command: str = "fit") -> CommandLine
 
 
 def with_test_data(arguments: list[str], suite: dict[str, str]) -> list[str]:
-    """The arguments with the first of several data sets of `--data A,B,C`; the others are test sets."""
+    """Keep only the first of the data sets in `--data A,B,C`; the others become test sets."""
     value = value_of(arguments, "--data")
     if value is None or "," not in value or value.startswith("{"):
         return arguments
@@ -211,7 +211,7 @@ def with_test_data(arguments: list[str], suite: dict[str, str]) -> list[str]:
 
 
 def names_model(config: Config) -> bool:
-    """Whether a configuration says which task is run."""
+    """Whether a configuration specifies the task."""
     model = config.get("model")
     return isinstance(model, str) or (isinstance(model, dict) and "class_path" in model)
 
@@ -219,13 +219,13 @@ def names_model(config: Config) -> bool:
 def with_checkpoint(
     arguments: list[str], suite: dict[str, str], *, own_config: bool, to_train: bool
 ) -> tuple[list[str], Config]:
-    """The arguments with the path of the checkpoint that `--ckpt_path` means, and the configuration that it brings.
+    """The arguments with the path that `--ckpt_path` refers to, and the configuration in that checkpoint.
 
     Args:
-        arguments: Of the command.
-        suite: The suite's own flags; `last` takes the name out, since a run that goes on keeps its folder.
-        own_config: Whether the checkpoint's configuration is wanted: neither a recipe nor a file is named.
-        to_train: Whether training goes on from it.
+        arguments: Arguments of the command.
+        suite: The suite's own flags; `last` removes the name, since a resumed run keeps its folder.
+        own_config: Whether to use the checkpoint's configuration, because neither a recipe nor a file is named.
+        to_train: Whether training resumes from it.
     """
     asked = value_of(arguments, "--ckpt_path")
     if asked is None:
@@ -249,10 +249,10 @@ def with_checkpoint(
 
 
 def choose_data(line: CommandLine, name: str | None) -> None:
-    """Put the data set into the configuration: that of `--data`, or of the task's recipe, or none.
+    """Put the data set into the configuration: from `--data`, or from the task's recipe, or none.
 
-    The task's recipe says how its data sets are trained on (`data.init_args`), whichever it is; that holds for the data
-    sets of the task, and not for a class of another kind.
+    The task's recipe specifies how its data sets are used in training (`data.init_args`). This applies to all data sets
+    of the task, but not to classes of another kind.
     """
     section = line.config.get("data") or {}
     if not isinstance(section, dict):
@@ -271,7 +271,7 @@ def choose_data(line: CommandLine, name: str | None) -> None:
     else:
         line.recipes.pop("data", None)
         chosen = yaml.safe_load(name) if name.startswith("{") else {"class_path": name}
-    if name is not None:  # another one than the task's recipe has, or the run whose configuration it is
+    if name is not None:  # a different data set than that of the task's recipe, or of the run with this configuration
         before = section if recipe is None else yaml.safe_load(recipe_file("data", str(recipe)).read_text())
         asked, training = training, shared_arguments({**before, "init_args": training}, chosen)
         if left := {key: value for key, value in asked.items() if key not in training and key != "root"}:
@@ -280,7 +280,7 @@ def choose_data(line: CommandLine, name: str | None) -> None:
 
 
 def joined_sets(names: str) -> Config:
-    """The configuration of several data sets that are trained on at once, `A+B`.
+    """The configuration for training on several data sets at once, `A+B`.
 
     Raises:
         InputError: If a name is unknown, or the sets cannot be joined.
@@ -295,7 +295,7 @@ def joined_sets(names: str) -> Config:
 
 
 def choose_classes(line: CommandLine, arguments: list[str]) -> list[str]:
-    """Drop arguments of recipes where an option chooses another class; the option itself is left to the parser."""
+    """Drop arguments of recipes if an option selects another class; the option itself is left to the parser."""
     for option in CLASS_OPTIONS:
         value = value_of(arguments, f"--{option}")
         if value is not None and option == "model.attention":
@@ -326,14 +326,14 @@ def choose_classes(line: CommandLine, arguments: list[str]) -> list[str]:
 
 
 def starts_anew(choice: str, class_path: str, dropped: Config) -> str:
-    """The sentence on arguments of a recipe's class that another one does not inherit."""
+    """The sentence on arguments of a recipe's class that do not carry over to another one."""
     name = class_path.rpartition(".")[2]
     listed = ", ".join(f"{key} {value}" for key, value in dropped.items())
     return f"{choice} starts from its own defaults, without the recipe's {name} ({listed})."
 
 
 def dropped_by(before: Config, after: Config, file: str) -> list[str]:
-    """Sentences on arguments that went since a file chose another class."""
+    """Sentences on arguments that were dropped because a file selects another class."""
     sentences = []
     for option in CLASS_OPTIONS:
         was, now = (section_at(config, option) for config in (before, after))
@@ -347,7 +347,7 @@ def dropped_by(before: Config, after: Config, file: str) -> list[str]:
 
 
 def section_at(config: Config, option: str) -> Config:
-    """The class and arguments that an option of `CLASS_OPTIONS` has in a configuration; empty if it has none."""
+    """The class and arguments in a configuration for an option of `CLASS_OPTIONS`; empty if it has none."""
     section: Any = config
     for place, name in enumerate(option.split(".")):
         section = (section.get("init_args") or {}).get(name) if place else section.get(name)

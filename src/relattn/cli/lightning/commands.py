@@ -32,18 +32,18 @@ def main(command: str, arguments: list[str]) -> int:
 
 
 def trained(command: str, arguments: list[str], given: list[Any]) -> int:
-    """Run one of Lightning's commands.
+    """Run one of Lightning's commands, and collect its configuration.
 
     Args:
         command: Its name.
-        arguments: What follows it.
-        given: Takes the configuration that they lead to.
+        arguments: The arguments after it.
+        given: List to which the resulting configuration is added.
     """
     line = read_command_line(arguments, command)
     given += [line.options, line.config]
     for sentence in line.dropped:
         sys.stderr.write(f"relattn: {without_secrets(sentence, given)}\n")
-    sys.argv[1:] = [command, *arguments]  # the processes of a distributed run start from it
+    sys.argv[1:] = [command, *arguments]  # the other processes of a distributed run are started with these
     keep_freed_memory()
     quieten()
     from relattn.cli.lightning.checks import misfit
@@ -70,39 +70,39 @@ def trained(command: str, arguments: list[str], given: list[Any]) -> int:
 
 
 def quieten() -> None:
-    """Silence what Lightning and its like say to everybody, each with its reason."""
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for news when it is imported
+    """Silence messages of Lightning and similar packages that do not apply here, each for its own reason."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise importing it queries the network for updates
     os.environ.setdefault("WANDB_SILENT", "true")  # one line says where an offline run is; see suite.py
-    # Tips on other products, a list of devices that no one asked for, and the seed, which the configuration holds.
+    # Tips on other products, an unrequested list of devices, and the seed, which the configuration already has.
     for source in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(source).setLevel(logging.WARNING)
-    # The suite's loaders run on the device and have no workers to add.
+    # The suite's loaders may run on the device, without workers to add.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    # config.yaml is in the folder before the first metric is: that is no previous run.
+    # config.yaml is written before the first metric; it does not mean a previous run.
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty.*")
-    # Lightning 2.6 calls what torch 2.15 deprecates.
+    # Lightning 2.6 uses a function that torch 2.15 deprecates.
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    # CIFAR's 391 steps are logged by epoch.
+    # CIFAR's 391 steps per epoch are logged once per epoch.
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-    # It goes on with the right batches: `relattn.runs.interruption`.
+    # The run resumes with the right batches: `relattn.runs.interruption`.
     warnings.filterwarnings("ignore", message=".*resuming from a checkpoint that ended before the epoch ended.*")
-    # It is the folder of the run that goes on.
+    # It is the folder of the resumed run.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
-    # It is the network of one GPU in each process, built once: nothing of it is sharded.
+    # Each process builds its whole network on one GPU; nothing is sharded.
     warnings.filterwarnings("ignore", message=".*WeightAveraging callback with a model that overrides.*")
-    # SWA has its own schedule, by epochs, from where it begins.
+    # SWA has its own schedule, by epochs, from its start.
     warnings.filterwarnings("ignore", message=".*SWA is currently only supported every epoch.*")
-    # The test that ends a run has no callbacks of training; a tuner's trial has few steps.
+    # The test at the end of a run has no training callbacks; a tuner's trial has few steps.
     warnings.filterwarnings("ignore", message=".*You're using the WeightAveraging callback, but loading.*")
-    # `overfit_batches` is answered by the samplers themselves.
+    # The samplers themselves handle `overfit_batches`.
     warnings.filterwarnings("ignore", message=".*requested to overfit but enabled .* dataloader shuffling.*")
-    # Evaluating a checkpoint needs none of the callbacks that wrote it.
+    # Evaluating a checkpoint does not need the callbacks that wrote it.
     warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
     warnings.formatwarning = short
 
 
 def short(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
-    """Format a warning of the suite's for the person at the keyboard, others with their place as usual."""
+    """Format a warning of the suite for the user, and others with their location as usual."""
     ours = {catalogue.tasks_folder(), Path(catalogue.__file__).parents[1]}
     if ours & set(Path(filename).parents):
         return f"relattn: warning: {message}\n"
@@ -110,7 +110,7 @@ def short(message: Warning | str, category: type[Warning], filename: str, lineno
 
 
 def attention_name(config: Any, recipe: str | None) -> str:
-    """The short name of a configured attention: that of its recipe, or else its class's name."""
+    """The short name of the configured attention: its recipe's name, or else its class name."""
     if not config:
         return "none"
     if recipe:
@@ -120,10 +120,10 @@ def attention_name(config: Any, recipe: str | None) -> str:
 
 
 def name_of_run(name: str) -> str:
-    """The name of a run's folder, which lies in its task's.
+    """Check and return the name of a run's folder inside its task's folder.
 
     Raises:
-        InputError: If it leads elsewhere.
+        InputError: If the name leads elsewhere.
     """
     if not name.strip() or Path(name).is_absolute() or {".", ".."} & set(name.split("/")):
         raise InputError(f"--name is {name!r}, expected the name of a folder; another place is given with --runs.")
@@ -131,14 +131,14 @@ def name_of_run(name: str) -> str:
 
 
 def folder_of_run(claim: RunClaim, parent: Path, name: str, *, exact: bool) -> Path:
-    """Take a new folder for a run; processes that were started together share one.
+    """Take a new folder for a run; processes that were started together share it.
 
     Raises:
-        InputError: If `exact` and the name is taken, the folder cannot be made, or processes have no common name.
+        InputError: If `exact` and the name is taken, the folder cannot be created, or processes have no common name.
     """
     if os.environ.get(RUN_VARIABLE):
         return claim.new(parent, name, exact=exact)
-    # Processes started by torchrun or SLURM share no parent that could number the folder: their job does.
+    # Processes started by torchrun or SLURM have no common parent that could number the folder, so the job's id does.
     job = os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
     if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1:
         if not exact and job in (None, "none"):
@@ -148,7 +148,7 @@ def folder_of_run(claim: RunClaim, parent: Path, name: str, *, exact: bool) -> P
 
 
 def check_gpus(accelerator: str, devices: Any) -> None:
-    """Raise an InputError if GPUs are asked for that are not there, saying what was found."""
+    """Raise an InputError if requested GPUs do not exist, with the GPUs that were found."""
     import torch
 
     if accelerator not in ("gpu", "cuda"):
@@ -161,7 +161,7 @@ def check_gpus(accelerator: str, devices: Any) -> None:
             f"GPUs are asked for and none is to be seen: torch {torch.__version__} is {build} and finds no device. Use "
             "--gpus 0 to run on the CPU, or look at nvidia-smi and CUDA_VISIBLE_DEVICES."
         )
-    if isinstance(devices, str):  # what the command line gives
+    if isinstance(devices, str):  # as given on the command line
         devices = int(devices) if devices.lstrip("-").isdigit() else [int(part) for part in devices.split(",") if part]
     wanted = devices if isinstance(devices, list) else range(max(devices, 0))
     if any(index >= len(found) for index in wanted):

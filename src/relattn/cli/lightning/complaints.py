@@ -1,7 +1,7 @@
-"""What jsonargparse says of a wrong option, as one line: the option, its value, what is expected, the closest name.
+"""Turns jsonargparse's message about a wrong option into one line: option, value, expected values, closest name.
 
-For an argument of a class it prints the tree of all types that were tried, since the model and the data are classes of
-many possible ones. The tree is read here for its deepest entry, which is the one about the option.
+For an argument of a class, jsonargparse prints the tree of all types that it tried, since the model and the data may be
+one of many classes. This module finds the deepest entry of the tree, which is the one about the option.
 """
 
 import ast
@@ -18,7 +18,7 @@ from relattn.errors import InputError, suggest
 CLASS_OPTIONS = ("model", "data")
 
 BASES = ("lightning.Callback", "relattn.attention.Attention")
-"""Classes that arguments are tried with where none is chosen."""
+"""Classes that arguments are tried with if no class is selected."""
 
 USUAL = {
     "lr": "--model.optimizer.lr",
@@ -41,7 +41,7 @@ USUAL = {
     "checkpoint": "--ckpt_path",
     "pretrained": "--model.pretrained",
 }
-"""What is meant by names of other programs' options."""
+"""This suite's options for option names of other programs."""
 
 TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "NoneType": "null"}
 LISTS = dict.fromkeys(("list", "tuple", "Iterable"), "a list such as [1,2]") | {"dict": "a dictionary such as {a: 1}"}
@@ -62,7 +62,7 @@ NO_CLASS = re.compile(
     r"dot import path string: \S+"
 )
 REASONS = {"odule": "{}", "dot import": "there is no class of this short name"}
-"""What is said of a class, by what the message has; of others that they are of another kind."""
+"""What to say about a class, by a part of jsonargparse's message; other classes are of the wrong kind."""
 
 NAMES = {
     "callbacks": "lightning.pytorch.callbacks",
@@ -78,12 +78,12 @@ NO_FILE = re.compile(r"File does not exist: '(.+)'|Path is not a file: '(.+)'")
 
 
 def complaint(text: str, parser: Any, arguments: Sequence[str]) -> InputError:
-    """The error for what jsonargparse says.
+    """The error for a message of jsonargparse.
 
     Args:
-        text: Its message.
+        text: The message.
         parser: The parser of the command.
-        arguments: What it was given.
+        arguments: The arguments that it was given.
     """
     text = without_repeats(text)
     option = option_of(text)
@@ -99,11 +99,11 @@ def complaint(text: str, parser: Any, arguments: Sequence[str]) -> InputError:
     if found := NO_FILE.search(text):
         return InputError(f"{option or '--config'} {next(filter(None, found.groups()))}: there is no such file.")
     value = value_of(text)
-    number = option and "number" in expectation(text)  # an option may be a number or a tensor's class
+    number = option and "number" in expectation(text)  # an option may accept a number or a tensor's class
     if (found := NO_CLASS.search(text)) and not number:
         reason = next((said for part, said in REASONS.items() if part in found[0]), "it is another")
         if value.startswith(("{", "[")) and "dot import" in found[0]:
-            value = found[0].rpartition(" ")[2]  # of all that was given, the name of the class
+            value = found[0].rpartition(" ")[2]  # only the name of the class, out of all that was given
         closest = closest_class(option, value)
         return InputError(
             f"{option} is {value!r}, expected the path of a class of that kind: {reason.format(found[0])}.{closest}"
@@ -121,7 +121,7 @@ def complaint(text: str, parser: Any, arguments: Sequence[str]) -> InputError:
 
 
 def without_repeats(text: str) -> str:
-    """The message without what it says twice of one class, since it is tried alone and in a list, or of the base."""
+    """The message without repetitions about one class, tried alone and in a list, or about the base class."""
     tree, end, given = text.partition("\n  Given value type")
     before, *entries = re.split(r"\n(?=    - )", tree)
     kept = list(dict.fromkeys(entries))
@@ -131,7 +131,7 @@ def without_repeats(text: str) -> str:
 
 
 def closest_class(option: str, value: str) -> str:
-    """The usual classes of an option whose names are most like a value, as a sentence; empty if none is."""
+    """The usual classes of an option with the most similar names, as a sentence; empty if there are none."""
     module = NAMES.get(option.rpartition(".")[2])
     if module is None:
         return ""
@@ -141,10 +141,10 @@ def closest_class(option: str, value: str) -> str:
 
 
 def reason_of(text: str) -> str | None:
-    """Why a class could not be built, of all that was tried; None if the text is not of that kind.
+    """Why a class could not be built, out of all types that were tried; None for other kinds of messages.
 
     Args:
-        text: What jsonargparse says where a value does not fit any type of a union.
+        text: Message of jsonargparse for a value that fits no type of a union.
     """
     if "any of the Union subtypes" not in text:
         return None
@@ -158,7 +158,7 @@ def reason_of(text: str) -> str | None:
 
 
 def option_of(text: str, *, keys_alone: bool = False) -> str:
-    """The option that the deepest entry is about, as it is written on the command line; empty if there is none."""
+    """The option that the deepest entry is about, as written on the command line; empty if there is none."""
     keys = [key for key in KEY.findall(text) if not key.endswith(("init_args", "class_path"))]
     path: list[str] = []
     for key in keys:
@@ -200,7 +200,7 @@ def expectation(text: str) -> str:
         name = kind.strip("<>").removeprefix("class ").strip("'").rpartition(".")[2]
         words.append({**TYPES, **LISTS}.get(name, name))
     words = [word for word in dict.fromkeys(words) if word not in ("Tensor", "null")]
-    if len(words) > 1:  # it is tried where text of other forms is right
+    if len(words) > 1:  # a time is tried wherever text of another form is valid
         words = [word for word in words if word != TIME]
     if "a number" in words or any(word.isdigit() for word in words):
         words = [word for word in words if word != "a whole number"]
@@ -208,14 +208,14 @@ def expectation(text: str) -> str:
 
 
 def unknown(of: str, name: str, class_path: str, parser: Any, arguments: Sequence[str]) -> InputError:
-    """The error for an option that there is not, with those that are most like it.
+    """The error for an unknown option, with the most similar ones.
 
     Args:
         of: The option whose argument it would be; empty for an option of the command itself.
-        name: What was written.
-        class_path: The class that has no such argument, if one was asked.
+        name: The name that was given.
+        class_path: The class that has no such argument, if there is one.
         parser: The parser of the command.
-        arguments: What it was given.
+        arguments: The arguments that it was given.
     """
     if not of and name in arguments:
         return InputError(f"{name!r} is no option: options begin with --, and each has one value.")
@@ -239,10 +239,10 @@ def unknown(of: str, name: str, class_path: str, parser: Any, arguments: Sequenc
 
 
 def classes(arguments: Sequence[str]) -> dict[str, str]:
-    """The classes of the model and the data that a command line asks for, by their options."""
+    """The classes of the model and the data that a command line selects, by their options."""
     found: dict[str, str] = {}
     for flag, value in pairwise(arguments):
-        if flag == "--config":  # as text: `relattn.cli.lightning.command_line` has merged all files
+        if flag == "--config":  # in text form: `relattn.cli.lightning.command_line` has merged all files
             content = yaml.safe_load(value) or {}
             sections = {name: content.get(name) for name in CLASS_OPTIONS}
             found |= {
@@ -256,7 +256,7 @@ def classes(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def arguments_of(class_path: str) -> Iterable[str]:
-    """The names of a class's arguments, those that it hands on included."""
+    """The names of a class's arguments, including those that it passes on."""
     from jsonargparse import ArgumentParser
     from jsonargparse.typing import import_object  # type: ignore[attr-defined]
 

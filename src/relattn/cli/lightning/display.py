@@ -1,7 +1,7 @@
-"""What a run shows: what it is when it starts, a line an epoch, a live bar on a terminal, and its scores at the end.
+"""The display of a run: its description at the start, a line per epoch, a live bar on a terminal, and its scores.
 
-A terminal and a pipe see the same lines, on the standard error; the bar is a terminal's alone. Scores and the run's
-folder go to the standard output.
+A terminal and a pipe get the same lines, on standard error; only a terminal gets the bar. Scores and the run's folder
+go to standard output.
 """
 
 import contextlib
@@ -25,25 +25,25 @@ from relattn.tasks.base import Task, name_in_set
 from relattn.tasks.data import Data
 
 REFRESH = 0.25
-"""Seconds between two looks at the loss: a look waits for the device."""
+"""Seconds between readings of the loss; a reading waits for the device."""
 
 
 class Display(Callback):
-    """Shows how a run goes.
+    """Shows the progress of a run.
 
     Attributes:
-        console: Where lines go, the standard error.
-        quiet: Whether nothing is shown but errors.
+        console: Console for lines, on standard error.
+        quiet: Whether to show nothing but errors.
     """
 
     def __init__(self, facts: Mapping[str, Any], folder: Path, *, quiet: bool = False, bar: bool = True) -> None:
-        """Prepare it.
+        """Prepare the display.
 
         Args:
-            facts: Of the run's record.
-            folder: The run's.
+            facts: Entries of the run's record.
+            folder: The run's folder.
             quiet: Whether to show nothing.
-            bar: Whether a terminal has a live bar; not where the user has one of Lightning's.
+            bar: Whether to show a live bar on a terminal; False if the user has one of Lightning's.
         """
         super().__init__()
         self.facts, self.folder, self.quiet, self.with_bar = facts, folder, quiet, bar
@@ -57,14 +57,14 @@ class Display(Callback):
     # --- Training -----------------------------------------------------------------------------------------------------
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what is trained, on what, where."""
+        """Show what is trained, on which data, and where."""
         self.began, self.first_step = time.monotonic(), trainer.global_step
         if trainer.is_global_zero:
             for name, text in banner(trainer, cast(Task, pl_module), self.facts, self.folder).items():
                 self.line(f"{name:<9} {text}", indent=10)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin a bar."""
+        """Start a bar."""
         self.epoch_began, self.validated = time.monotonic(), {}
         if not (trainer.is_global_zero and self.with_bar and self.console.is_terminal and not self.quiet):
             return
@@ -83,7 +83,7 @@ class Display(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the bar on."""
+        """Advance the bar."""
         if self.bar is None or self.task is None:
             return
         now = time.monotonic()
@@ -100,7 +100,7 @@ class Display(Callback):
         self.bar.update(self.task, completed=batch_idx + 1, now="  ".join(parts))
 
     def left(self, trainer: Trainer) -> float | None:
-        """Seconds that training still needs, at the rate since it was started; None if that is not known."""
+        """Estimated seconds that training still needs, from its speed since the start; None if unknown."""
         total: float = trainer.estimated_stepping_batches
         done = trainer.global_step - self.first_step
         if math.isinf(total) or done <= 0:
@@ -115,7 +115,7 @@ class Display(Callback):
             self.validated = {name: float(values[key]) for name, key in wanted.items() if key in values}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the epoch's line: the loss and the rate, the scores of validation if they are new, and the time."""
+        """Write the epoch's line: loss, learning rate, the scores of validation if they are new, and time."""
         if not trainer.is_global_zero:
             return
         self.close()
@@ -130,7 +130,7 @@ class Display(Callback):
         self.line(f"{epoch_of(trainer)}  {'  '.join(parts)}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Take the bar away before an error is said."""
+        """Remove the bar before an error is shown."""
         self.close()
 
     def close(self) -> None:
@@ -140,12 +140,12 @@ class Display(Callback):
             self.bar = None
 
     def line(self, text: str, indent: int | None = 2) -> None:
-        """Write a line that stays; a terminal that is gone stops no training.
+        """Write a permanent line; a closed terminal does not stop training.
 
         Args:
-            text: What is said.
-            indent: Columns before what does not fit in the first line of a terminal; None for a command, which is
-                copied from there as one line.
+            text: The line.
+            indent: Indentation of continuation lines on a terminal; None for a command, which must stay in one line to
+                be copied.
         """
         if self.console.is_terminal and indent is not None:
             text = textwrap.fill(text, self.console.width, subsequent_indent=" " * indent, break_on_hyphens=False)
@@ -154,7 +154,7 @@ class Display(Callback):
 
 
 def epoch_of(trainer: Trainer) -> str:
-    """Number of the epoch, and of how many."""
+    """The number of the epoch, and the total."""
     epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
     return f"epoch {trainer.current_epoch + 1}/{epochs}"
 
@@ -165,13 +165,13 @@ def rate_of(trainer: Trainer) -> float | None:
 
 
 def images_in(batch: Any) -> int:
-    """Number of images of a batch; 0 if it does not say."""
+    """Number of images in a batch; 0 if unknown."""
     images = batch.get("image") if isinstance(batch, Mapping) else None
     return len(images) if images is not None else 0
 
 
 def duration(seconds: float | None) -> str:
-    """A time for people: 4.2 s, 45 s, 12 min, 3 h 05."""
+    """A duration in readable form: 4.2 s, 45 s, 12 min, 3 h 05."""
     if seconds is None:
         return ""
     if seconds < 90:
@@ -181,7 +181,7 @@ def duration(seconds: float | None) -> str:
 
 
 def banner(trainer: Trainer, task: Task, facts: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """What a run is, a line each by its heading."""
+    """The description of a run, one line per heading."""
     data = cast(Data, trainer.datamodule)  # type: ignore[attr-defined]
     description = data.describe()
     parameters = sum(parameter.numel() for parameter in task.parameters())
@@ -203,7 +203,7 @@ def banner(trainer: Trainer, task: Task, facts: Mapping[str, Any], folder: Path)
         "device": f"{device_name(device)}{processes}, {trainer.precision}",
         "run": str(folder),
     }
-    said = ("model.backbone", "trainer.max_epochs", "trainer.max_steps")  # above
+    said = ("model.backbone", "trainer.max_epochs", "trainer.max_steps")  # in the lines above
     if changed := [shown(name, value) for name, value in facts["overrides"].items() if name not in said]:
         lines["changed"] = ", ".join(changed)
     if task.beginning:
@@ -222,12 +222,12 @@ def device_name(device: Any) -> str:
 
 
 def show_scores(console: Console, scores: Mapping[str, float], families: Mapping[str, Any]) -> None:
-    """Print scores a line each, and those by class or set as tables.
+    """Print scores one per line, and those by class or set as tables.
 
     Args:
-        console: Where they go.
-        scores: By name.
-        families: Columns and rows of the tables, as `relattn.runs.wandb_logging.tables` gives them.
+        console: Console to print to.
+        scores: Scores by name.
+        families: Columns and rows of the tables, as from `relattn.runs.wandb_logging.tables`.
     """
     plain = {name: value for name, value in scores.items() if name.count("/") < 2}
     width = max(map(len, plain), default=0)
@@ -243,7 +243,7 @@ def show_scores(console: Console, scores: Mapping[str, float], families: Mapping
 
 
 def table_of_sets(task: type[Task], scores: Mapping[str, float], own: str, others: Iterable[str]) -> Table:
-    """A row for each test set, a column for each score of the task."""
+    """A table with a row for each test set and a column for each score of the task."""
     names = [score.name for score in task.scores() if "/" not in score.name]
     table = Table("test set", *names)
     rows = {own: {name: f"test/{name}" for name in names}}
@@ -255,7 +255,7 @@ def table_of_sets(task: type[Task], scores: Mapping[str, float], own: str, other
 
 
 def next_commands(command: str, folder: Path) -> list[str]:
-    """Commands that a user may want after training has ended well."""
+    """Commands that may be useful after training has succeeded."""
     run = shlex.quote(str(folder))
     if command != "fit":
         return []

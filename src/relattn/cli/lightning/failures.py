@@ -1,10 +1,10 @@
-"""Which errors of other people's classes are said in one line, and which keep their traceback.
+"""Decides which errors of other packages are shown in one line, and which keep their traceback.
 
-Until the first step is made, what Lightning, W&B, timm or another library raises says that an option does not fit: one
-line with the reason. So it does later, if it was raised by Lightning or W&B themselves, about a metric that a callback
-waits for, for example. An error within the user's own code keeps its traceback, unless the code refuses an argument
-during set-up, as by a ValueError. An error within this package is a mistake of ours, and keeps it too.
-`relattn --traceback ...` shows all in any case.
+Before the first step, errors raised by Lightning, W&B, timm or another library mean that an option does not fit; they
+are shown in one line with the reason. Later, this applies to errors that Lightning or W&B raise themselves, for example
+about a metric that a callback waits for. An error in the user's own code keeps its traceback, unless the code refuses
+an argument during set-up, for example with a ValueError. An error in this package is a bug and also keeps its
+traceback. `relattn --traceback ...` shows all tracebacks in any case.
 """
 
 import sysconfig
@@ -20,13 +20,13 @@ from relattn.errors import InputError
 Author = Literal["suite", "library", "user"]
 
 SPEAKING = ("lightning", "lightning_fabric", "pytorch_lightning", "wandb", "jsonargparse")
-"""Packages whose errors are about options at any time."""
+"""Packages whose errors concern options at any time."""
 
 WATCHERS = ("lightning.pytorch.callbacks.", "lightning.pytorch.loggers.", "lightning.pytorch.profilers.")
-"""Modules whose classes an option has chosen: what fails within them, in torch for example, is about that option."""
+"""Modules with classes selected by an option; errors inside their calls, such as in torch, concern that option."""
 
 REFUSALS = (ValueError, OSError, ImportError, NotImplementedError, RuntimeError)
-"""What the user's own code raises to refuse an argument; other errors in it are mistakes of programming."""
+"""Errors with which a user's code may refuse an argument; other errors in it are bugs."""
 
 STANDARD = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
 """Folders of Python's own modules."""
@@ -36,17 +36,17 @@ INSTALLED = {"site-packages", "dist-packages"}
 
 
 def in_one_line(error: Exception, *, setting_up: bool) -> InputError | None:
-    """What an error says, in one line; None if its traceback is wanted.
+    """The message of an error in one line; None if its traceback should be shown.
 
     Args:
-        error: What was raised.
-        setting_up: Whether no step has been made.
+        error: The error.
+        setting_up: Whether no step has been done yet.
     """
     if isinstance(error, InputError):
         return error
     cause = inner(error, InputError)
     if cause is not None and setting_up:
-        return cause  # jsonargparse and Lightning bury it under what they tried
+        return cause  # jsonargparse and Lightning wrap it in messages about what they tried
     frames = list(frames_of(root_of(error)))
     origin, authors = frames[-1] if frames else None, [author_of(frame) for frame in frames]
     by_user = "user" in authors
@@ -69,17 +69,17 @@ def in_one_line(error: Exception, *, setting_up: bool) -> InputError | None:
 
 
 def root_of(error: BaseException) -> BaseException:
-    """The error that others were raised from: a parser says what it tried, and the first one why it failed."""
+    """The first error of a chain: a parser's errors list what it tried, and the first one has the reason."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
 def said(error: BaseException, origin: FrameType) -> InputError:
-    """The message for an error that has none of ours: who raised it, and why."""
+    """The message for an error without one of ours: who raised it, and why."""
     owner = origin.f_locals.get("self")
     who = type(owner).__name__ if owner is not None else "_"
-    if who.startswith("_"):  # a function, or a class that nobody asks for by its name
+    if who.startswith("_"):  # a function, or a private class that no option selects
         who = package_of(origin) or Path(origin.f_code.co_filename).name
     if (reason := reason_of(str(error))) is not None and package_of(origin) == "jsonargparse":
         return InputError(f"{reason} (relattn --traceback ... shows where.)")
@@ -101,7 +101,7 @@ def frames_of(error: BaseException) -> Iterator[FrameType]:
 
 
 def author_of(frame: FrameType) -> Author:
-    """Whose code a frame runs."""
+    """The author of the code that a frame runs."""
     file = frame.f_code.co_filename
     if file.startswith("<"):
         return "library"
@@ -123,7 +123,7 @@ def package_of(frame: FrameType) -> str:
 
 
 def inner(error: BaseException, kind: type[InputError]) -> InputError | None:
-    """The first error of a kind that another was raised from."""
+    """The first error of a class among those that another was raised from."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, kind):
         cause = cause.__cause__ or cause.__context__
@@ -131,7 +131,7 @@ def inner(error: BaseException, kind: type[InputError]) -> InputError | None:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a device had not enough memory."""
+    """Whether a device ran out of memory."""
     import torch
 
     return isinstance(error, torch.cuda.OutOfMemoryError)

@@ -1,4 +1,4 @@
-"""Paths in a configuration: absolute, so that it means the same from any working directory."""
+"""Makes paths in a configuration absolute, so that they mean the same in any working directory."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -7,13 +7,13 @@ from relattn.cli.lightning.recipes import imported, parameters_of
 from relattn.runs.checkpoints import find_checkpoint
 
 PATH_NAMES = ("root", "manifest", "folder", "directory", "path", "file")
-"""Arguments of a user's own data set that are paths, whatever they are annotated with."""
+"""Arguments of a user's own data set that are paths, whatever their annotations."""
 
 
 def with_absolute_paths(config: Any) -> None:
     """Make the paths among the arguments of the data and the model of a command's configuration absolute.
 
-    Paths are arguments annotated with `Path`, arguments of the data with usual names, and files of weights; `~` is
+    These are arguments annotated with `Path`, arguments of the data with usual names, and files of weights; `~` is
     expanded.
     """
     for section in (config.data, config.model):
@@ -32,7 +32,7 @@ def with_absolute_paths(config: Any) -> None:
 
 
 def mentions_path(annotation: Any) -> bool:
-    """Whether an annotation admits a `Path`."""
+    """Whether an annotation allows a `Path`."""
     if isinstance(annotation, str):
         return "Path" in annotation
     return annotation is Path or any(mentions_path(part) for part in get_args(annotation))

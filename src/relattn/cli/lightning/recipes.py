@@ -1,7 +1,7 @@
-"""Recipes (`conf/<kind>/<name>.yaml`) and configuration files: how they are read, and how one is merged on another.
+"""Reads recipes (`conf/<kind>/<name>.yaml`) and configuration files, and merges one onto another.
 
-Where a later part chooses another class, arguments of the earlier class are dropped: nothing that a recipe says of one
-class is ever an argument of another.
+If a later part selects another class, arguments of the earlier class are dropped: arguments that a recipe sets for one
+class are never passed to another.
 """
 
 import copy
@@ -19,7 +19,7 @@ from relattn.cli import catalogue
 from relattn.errors import InputError, MissingFileError, suggest
 
 NONE = ("none", "null")
-"""Words for the plain network, and for nothing."""
+"""Words for the plain network, and for no value."""
 
 Config = dict[str, Any]
 
@@ -28,10 +28,10 @@ Config = dict[str, Any]
 
 
 def recipe_file(kind: str, name: str) -> Path:
-    """The recipe of a name, or the file of a path.
+    """The recipe with a name, or the file at a path.
 
     Raises:
-        InputError: If there is neither, with the closest names.
+        InputError: If neither exists; the message has the closest names.
     """
     file = catalogue.conf() / kind / f"{name}.yaml"
     if file.is_file():
@@ -46,11 +46,11 @@ def recipe_file(kind: str, name: str) -> Path:
 
 
 def read_config(file: Path) -> Config:
-    """The content of a configuration.
+    """Read a configuration file.
 
     Raises:
-        MissingFileError: If there is no such file.
-        InputError: If it is no YAML, or not a configuration of options by their names.
+        MissingFileError: If the file does not exist.
+        InputError: If it is not valid YAML, or not a dictionary of options.
     """
     if not file.is_file():
         raise MissingFileError(f"--config {file}: there is no such file.")
@@ -78,7 +78,7 @@ def read_config(file: Path) -> Config:
 
 
 def class_paths(content: Any) -> Iterator[Any]:
-    """What stands under `class_path` in a configuration, at any depth."""
+    """The values of all `class_path` keys in a configuration, at any depth."""
     if isinstance(content, dict):
         if "class_path" in content:
             yield content["class_path"]
@@ -90,7 +90,7 @@ def class_paths(content: Any) -> Iterator[Any]:
 
 
 def with_referenced_files(content: Config, file: Path) -> Config:
-    """A configuration whose `model`, `data` and `trainer` may be paths of files of their own, relative to it."""
+    """Load the files that `model`, `data` and `trainer` may refer to, by paths relative to the configuration."""
     for section in ("model", "data", "trainer"):
         value = content.get(section)
         if isinstance(value, str) and value.endswith((".yaml", ".yml")):
@@ -102,7 +102,7 @@ def task_recipe(name: str) -> Config:
     """The configuration of a task's recipe, merged on its base.
 
     Raises:
-        InputError: If there is no such recipe, or its bases go in a circle.
+        InputError: If the recipe does not exist, or its bases form a cycle.
     """
     file = recipe_file("task", name)
     content = read_config(file)
@@ -121,11 +121,11 @@ def task_recipe(name: str) -> Config:
 
 
 def merge(below: Any, above: Any) -> Any:
-    """Two configurations, `above` winning.
+    """Merge two configurations; `above` takes precedence.
 
-    Dictionaries are merged key by key, everything else is replaced. Arguments (`init_args`) of another class than the
-    one that `above` names are dropped, and `replace: true` in a dictionary drops all that is below it. A key that ends
-    in `+` appends to a list.
+    Dictionaries are merged key by key, everything else is replaced. If `above` names another class, the arguments
+    (`init_args`) of the class below are dropped. `replace: true` in a dictionary drops everything below it. A key that
+    ends in `+` appends to a list.
     """
     if not isinstance(below, Mapping) or not isinstance(above, Mapping):
         return copy.deepcopy(above)
@@ -146,12 +146,12 @@ def merge(below: Any, above: Any) -> Any:
 
 
 def as_list(value: Any) -> list[Any]:
-    """A list as it is, anything else as a list of one."""
+    """A list unchanged, anything else as a list of one."""
     return value if isinstance(value, list) else [value]
 
 
 def same_class(first: str, second: str) -> bool:
-    """Whether two class paths name one class; a short name is compared by itself."""
+    """Whether two class paths name the same class; a short name is compared with the last part."""
     if "." in first and "." in second:
         return first == second
     return first.rpartition(".")[2] == second.rpartition(".")[2]
@@ -164,7 +164,7 @@ def attention_config(name: str, backbone: str | None) -> Config | None:
     """The configuration of an attention recipe, fitted to the backbone's family; None for the plain network.
 
     Raises:
-        InputError: If there is no such recipe.
+        InputError: If the recipe does not exist.
     """
     if name in NONE:
         return None
@@ -176,7 +176,7 @@ def attention_config(name: str, backbone: str | None) -> Config | None:
 
 
 def family_of(backbone: str) -> str:
-    """The family of a backbone; only names that look like the papers' small networks need timm to tell."""
+    """The family of a backbone; timm is only needed for names that look like the papers' small networks."""
     if not re.match(r"(resnet|densenet)", backbone):
         return "timm"
     from relattn.backbones import family
@@ -185,7 +185,7 @@ def family_of(backbone: str) -> str:
 
 
 def is_class_path(text: str) -> bool:
-    """Whether a text is the path of a class, and not the name of a recipe or file."""
+    """Whether a text is the path of a class rather than the name of a recipe or file."""
     return bool(re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", text)) and not text.endswith((".yaml", ".yml"))
 
 
@@ -193,7 +193,7 @@ def is_class_path(text: str) -> bool:
 
 
 def imported(class_path: str) -> type | None:
-    """The class of a path; None if it cannot be imported, which the parser says."""
+    """The class at a path; None if it cannot be imported, which the parser will report."""
     module, _, name = class_path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name, None)
@@ -203,13 +203,13 @@ def imported(class_path: str) -> type | None:
 
 
 def is_subclass(path: str, base: str) -> bool:
-    """Whether a class derives from another, both by their paths."""
+    """Whether a class derives from another, both given by their paths."""
     first, second = imported(path), imported(base)
     return first is not None and second is not None and issubclass(first, second)
 
 
 def shared_arguments(before: Config, chosen: Config) -> Config:
-    """The arguments of a data set that hold for another one of the same kind as well; none for one of another kind."""
+    """The arguments of a data set that also apply to another one of the same kind; empty for another kind."""
     arguments = before.get("init_args") or {}
     if not arguments or "class_path" not in before or "class_path" not in chosen:
         return {}
@@ -228,7 +228,7 @@ def shared_arguments(before: Config, chosen: Config) -> Config:
 
 
 def parameters_of(kind: type) -> dict[str, Any]:
-    """The arguments of a class with their annotations, those that it hands on to its bases included."""
+    """The arguments of a class with their annotations, including those that it passes on to its bases."""
     annotations: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         if "__init__" in vars(base):
@@ -238,12 +238,12 @@ def parameters_of(kind: type) -> dict[str, Any]:
 
 
 def with_data_of(config: Config, above: Config) -> Config:
-    """The configuration without arguments of its data that do not hold for the data set that `above` chooses."""
+    """The configuration without data arguments that do not apply to the data set selected in `above`."""
     section, chosen = config.get("data"), above.get("data")
     if not isinstance(section, dict) or not isinstance(chosen, dict) or "class_path" not in chosen:
         return config
     if "recipe" not in section:
-        return config  # `merge` compares the classes
+        return config  # `merge` handles the change of class
     recipe = yaml.safe_load(recipe_file("data", str(section["recipe"])).read_text())
     training = shared_arguments({**recipe, "init_args": section.get("init_args")}, chosen)
     return {**config, "data": {"init_args": training}}

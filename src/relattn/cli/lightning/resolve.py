@@ -1,4 +1,4 @@
-"""Command lines of `relattn fit` checked and understood without a run: what a sweep asks before it starts."""
+"""Checks and interprets command lines of `relattn fit` without running them, for sweeps before they start."""
 
 import json
 import warnings
@@ -23,23 +23,23 @@ from relattn.sweeps.plan import Resolution
 from relattn.tasks.data import Data
 
 NETWORK = ("backbone", "attention", "stages", "placement", "backbone_options")
-"""Arguments of a task that say how its backbone is built."""
+"""Task arguments that define how its backbone is built."""
 
 PLACES = ("root", "manifest")
-"""Arguments of data that say where they are."""
+"""Data arguments that define their location."""
 
 
 class Resolver(SuiteCLI):
-    """Parses many command lines of `relattn fit` with one parser, and starts nothing."""
+    """Parses many command lines of `relattn fit` with one parser, without starting anything."""
 
     def __init__(self, lines: Sequence[list[str]], *, with_data: bool) -> None:
-        """Resolve `lines`, arguments after `fit`; `with_data` says whether their data are read and checked."""
+        """Resolve `lines`, the arguments after `fit`; `with_data` says whether to read and check their data."""
         self.lines, self.with_data = lines, with_data
         self.found: list[Resolution] = []
         self.missing: dict[str, str] = {}
-        """Why data cannot be read, by their configuration; empty if they can."""
+        """Why data cannot be read, by configuration; empty if they can."""
         self.built: set[str] = set()
-        """Networks that have been built, by what makes them."""
+        """Networks built so far, by the options that define them."""
         super().__init__("fit", read_command_line(["--help"]), RunClaim())
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -48,19 +48,19 @@ class Resolver(SuiteCLI):
         self.config = {"subcommand": None}
 
     def _set_seed(self) -> None:
-        """Nothing: there is no run."""
+        """Do nothing: there is no run."""
 
     def before_instantiate_classes(self) -> None:
-        """Nothing: there is no run."""
+        """Do nothing: there is no run."""
 
     def instantiate_classes(self) -> None:
-        """Nothing: there is no run."""
+        """Do nothing: there is no run."""
 
     def after_instantiate_classes(self) -> None:
-        """Nothing: there is no run."""
+        """Do nothing: there is no run."""
 
     def resolution(self, parser: LightningArgumentParser, line: list[str]) -> Resolution:
-        """What one line amounts to."""
+        """Resolve one line."""
         try:
             read = read_command_line(line)
             config = self.parsed(parser, ["fit", *read.arguments()])["fit"]
@@ -81,10 +81,10 @@ class Resolver(SuiteCLI):
         return Resolution(decisive(content), places, missing=missing)
 
     def check_network(self, config: Any, content: dict[str, Any]) -> Data:
-        """Build the backbone with its attention where nothing is computed; returns the data, which are not read.
+        """Build the backbone with its attention without computing anything; return the data, which are not read.
 
         Raises:
-            InputError: If the backbone, the attention or its place is refused.
+            InputError: If the backbone, the attention or its placement is refused.
         """
         try:
             made = self._parser("fit").instantiate_classes(Namespace(model=config.model, data=config.data))
@@ -102,23 +102,23 @@ class Resolver(SuiteCLI):
             raise
         except (ValueError, TypeError) as error:
             raise InputError(" ".join(str(error).split())) from error
-        except NotImplementedError:  # a module of the user's own that computes when it is built
+        except NotImplementedError:  # a user's own module that computes something when it is built
             pass
         data: Data = made.data
         return data
 
     def check_data(self, section: dict[str, Any], data: Data, stage: str) -> str:
-        """Read and check data, once for each configuration; returns why they are not there, empty if they are.
+        """Read and check data once per configuration; return why they are missing, empty if they are not.
 
         Raises:
-            InputError: If they are there and cannot be trained with.
+            InputError: If they exist but cannot be used for training.
         """
         key = json.dumps([section, stage], sort_keys=True, default=str)
         if key not in self.missing:
             self.missing[key] = ""
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # each run says it
+                    warnings.simplefilter("ignore")  # each run repeats the warnings
                     data.setup(stage)
                     data.check()
             except MissingFileError as error:
@@ -127,11 +127,11 @@ class Resolver(SuiteCLI):
 
 
 def resolve(lines: Sequence[list[str]], *, with_data: bool = True) -> list[Resolution]:
-    """What command lines of `relattn fit` amount to, or why they cannot be run.
+    """Resolve command lines of `relattn fit`, or say why they cannot run.
 
     Args:
-        lines: Arguments after `relattn`; those of other commands than `fit` are taken as they are.
-        with_data: Whether data are read and checked.
+        lines: Arguments after `relattn`; commands other than `fit` are taken as they are.
+        with_data: Whether to read and check data.
     """
     fits = [line[1:] for line in lines if line[:1] == ["fit"]]
     resolved = iter(Resolver(fits, with_data=with_data).found if fits else [])

@@ -46,11 +46,11 @@ from relattn.tasks.base import Task, name_in_set
 from relattn.tasks.data import Data
 
 LONGEST_NAME = 100
-"""Characters of a folder's default name; one with more overrides is cut, and its identity added."""
+"""Maximum length of a folder's default name; a longer one is cut, and the run's identity added."""
 
 
 class CompleteRun(Exception):  # noqa: N818 (no error)
-    """Raised where a run has nothing left to train; the message says so, and how to go on."""
+    """Raised if a run has nothing left to train; the message says so, and how to extend it."""
 
 
 class SuiteCLI(LightningCLI):
@@ -62,16 +62,16 @@ class SuiteCLI(LightningCLI):
         Args:
             command: `fit`, `validate`, `test` or `predict`.
             line: Its command line.
-            claim: Takes the run's folder.
+            claim: Object that takes the run's folder.
 
         Raises:
             CompleteRun: If the run has nothing left to train.
         """
         self.command, self.line, self.claim = command, line, claim
         self.resumed: dict[str, Any] | None = None
-        """The checkpoint that training goes on from."""
+        """The checkpoint that training resumes from."""
         self.stopped = False
-        """Whether a callback had ended that training."""
+        """Whether a callback had already ended that training."""
         with Signals() as self.signals:
             super().__init__(
                 Task,
@@ -88,27 +88,27 @@ class SuiteCLI(LightningCLI):
             )
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """The command that is run: building the parsers of all four takes longer than parsing does."""
+        """Only the command that runs: building the parsers of all four takes longer than parsing."""
         return {self.command: LightningCLI.subcommands()[self.command]}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse the command line, and find what it overrides of the recipes."""
+        """Parse the command line, and find its overrides of the recipes."""
         self.config = self.parsed(parser, args)
         check_config(self.command, self.config[self.command])
         self.options = decisive(self.content(self.config[self.command]))
         self.overrides = self.departures(parser)
 
     def parsed(self, parser: LightningArgumentParser, args: Any) -> Any:
-        """A parsed command line, without Lightning's warning that `sys.argv` has arguments too: they are the same.
+        """Parse a command line without Lightning's warning about `sys.argv`, which has the same arguments.
 
         Raises:
-            InputError: With the option that is wrong, and the closest ones.
+            InputError: If an option is wrong; the message names it, and the closest ones.
         """
         parser.exit_on_error = self._parser(self.command).exit_on_error = False
         try:
             return parser.parse_args(args)
         except ArgumentError as error:
-            check_composition(self.line.config)  # options of another data set are a consequence
+            check_composition(self.line.config)  # wrong options may be a consequence of another task's data set
             raise complaint(str(error), self._parser(self.command), args) from error
 
     def dumped(self, config: Any) -> str:
@@ -119,7 +119,7 @@ class SuiteCLI(LightningCLI):
         """A configuration of the command as plain dictionaries, lists, texts and numbers.
 
         Raises:
-            InputError: If a value is an object that no file can hold.
+            InputError: If a value is an object that cannot be stored in a file.
         """
         config = with_plain_texts(config)
         with warnings.catch_warnings():
@@ -135,7 +135,7 @@ class SuiteCLI(LightningCLI):
             return {}
         try:
             reference = self.parsed(parser, [self.command, *recipes])
-        except InputError:  # its data need an argument that has no default, the path of a table for example
+        except InputError:  # its data need an argument without a default, for example the path of a table
             data = json.dumps(self.content(self.config[self.command])["data"])
             reference = self.parsed(parser, [self.command, *recipes, "--data", data])
         before = decisive(self.content(reference[self.command]))
@@ -143,10 +143,10 @@ class SuiteCLI(LightningCLI):
         return found
 
     def _parse_ckpt_path(self) -> None:
-        """Take nothing from a checkpoint: Lightning would let what it holds override the command line."""
+        """Do nothing with a checkpoint: Lightning would let its contents override the command line."""
 
     def before_instantiate_classes(self) -> None:
-        """Check the devices and the run, and give it its folder."""
+        """Check the devices and the run, and assign its folder."""
         config = self.config[self.command]
         check_gpus(config.trainer.accelerator, config.trainer.devices)
         with_absolute_paths(config)
@@ -186,7 +186,7 @@ class SuiteCLI(LightningCLI):
             if getattr(logger, "class_path", "").endswith(".WandbLogger"):
                 wandb_logging.name_run(logger.init_args, folder, self.facts, self.command)
         if checkpoint is not None:
-            arguments.pretrained = False  # what it began with need not be at hand: the checkpoint has all weights
+            arguments.pretrained = False  # the initial weights may be missing: the checkpoint has all weights
 
     def facts_of_run(self, checkpoint: Path | None) -> dict[str, Any]:
         """The entries of the record that are known before a run starts."""
@@ -197,7 +197,7 @@ class SuiteCLI(LightningCLI):
         assert task is not None
         assert issubclass(task, Task)
         weights = "timm" if arguments.pretrained is True else arguments.pretrained or "random"
-        if self.command == "fit" and checkpoint is not None:  # a run that goes on began with what it began with
+        if self.command == "fit" and checkpoint is not None:  # a resumed run keeps its own initial weights
             weights = read_checkpoint(checkpoint).get("facts", {}).get("weights", weights)
         elif checkpoint is not None:
             weights = str(checkpoint)
@@ -216,7 +216,7 @@ class SuiteCLI(LightningCLI):
         }
 
     def check_resumed(self, run: Path, checkpoint: Path) -> None:
-        """Refuse to go on with a run under another name, as another run, or where nothing is left to train.
+        """Refuse to resume a run under another name, as a different run, or with nothing left to train.
 
         Raises:
             CompleteRun: If the run is complete.
@@ -238,10 +238,10 @@ class SuiteCLI(LightningCLI):
         self.resumed, self.stopped = content, has_stopped(content, before, now)
 
     def after_instantiate_classes(self) -> None:
-        """Let a checkpoint say what the network is, and check the test sets beside the run's own."""
+        """Load the network's specification from a checkpoint, and check the additional test sets."""
         config = self.config[self.command]
         if config.get("ckpt_path"):
-            self.model.pretrained = False  # all weights are the checkpoint's
+            self.model.pretrained = False  # all weights come from the checkpoint
             if self.command != "fit":
                 self.model.trained_for = dict(read_checkpoint(Path(config.ckpt_path))["specification"])
         entries = test_entries(self.line.suite)
@@ -283,19 +283,19 @@ class SuiteCLI(LightningCLI):
         callbacks += [self.display, self.record]
         plugins = [*listed(config["plugins"]), Checkpoints()]
         if SLURMEnvironment.detect() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
-            plugins.append(SLURMEnvironment(auto_requeue=False))  # `Interruption` does that, between two steps
+            plugins.append(SLURMEnvironment(auto_requeue=False))  # `Interruption` requeues, between two steps
         return super().instantiate_trainer(
             callbacks=callbacks, logger=[MetricsLogger(self.folder)], plugins=plugins, **kwargs
         )
 
     def fit(self, model: Task, **options: Any) -> None:
-        """Train; test the last epoch once; write down the outcome."""
+        """Train, test the last epoch once, and write the result."""
         try:
             self.trainer.fit(model, **options)
             self.interruption.stop_if_told(self.trainer)
         except Interrupted as interrupted:
             self.say_how_to_go_on(interrupted)
-            raise SystemExit(128 + interrupted.told) from None  # the shell's number for this signal
+            raise SystemExit(128 + interrupted.told) from None  # the shell's exit code for this signal
         finally:
             self.signals.training = False
         scores = self.record.kept_scores | logged_scores(self.trainer)
@@ -309,7 +309,7 @@ class SuiteCLI(LightningCLI):
         self.finish(scores | self.tested(model, **tested))
 
     def choose(self, options: dict[str, Any]) -> dict[str, Any] | None:
-        """Have the best checkpoint tested, and say which it is."""
+        """Select the best checkpoint for the test, and return its description."""
         best = best_of(self.trainer)
         if best is None:
             self.display.line("tests the last epoch: training has ended before any validation")
@@ -324,7 +324,7 @@ class SuiteCLI(LightningCLI):
         return chosen
 
     def note_tuned(self, found: Mapping[str, float]) -> None:
-        """Write down and say what Lightning's tuners have found."""
+        """Record and report the results of Lightning's tuners."""
         config = with_found(yaml.safe_load(str(self.record.config)), found)
         self.record.config = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         self.record.facts["tuned"] = dict(found)
@@ -332,7 +332,7 @@ class SuiteCLI(LightningCLI):
             self.display.line(f"tuned     --{option} {value:.4g}")
 
     def say_how_to_go_on(self, interrupted: Interrupted) -> None:
-        """Say where a run was stopped, and the command that continues it."""
+        """Report where a run was stopped, and the command that resumes it."""
         if self.trainer.is_global_zero:
             checkpoint = interrupted.checkpoint
             then = f"Go on with: relattn fit --ckpt_path {self.folder}" if checkpoint else "There is no checkpoint."
@@ -346,10 +346,10 @@ class SuiteCLI(LightningCLI):
         self.finish(self.tested(model, **options))
 
     def tested(self, model: Task, **options: Any) -> dict[str, float]:
-        """The scores of the run's own test set, then those of others, `test/<metric>/<name>`."""
+        """The scores of the run's own test set, then those of the others, `test/<metric>/<name>`."""
         self.trainer.test(model, **{**options, "verbose": False})
         scores = logged_scores(self.trainer)
-        for name in self.same_set:  # the run's own set stands in the table too
+        for name in self.same_set:  # so that the run's own set is in the table too
             own = {key: value for key, value in scores.items() if key.startswith("test/") and key != "test/score"}
             scores |= {f"test/{name_in_set(key.removeprefix('test/'), name)}": value for key, value in own.items()}
         for name, data in self.test_sets.items():
@@ -365,7 +365,7 @@ class SuiteCLI(LightningCLI):
         self.finish({})
 
     def finish(self, scores: dict[str, float]) -> None:
-        """Write the result and say where it is."""
+        """Write the result and report where it is."""
         if not self.trainer.is_global_zero:
             return
         result = None
@@ -390,7 +390,7 @@ class SuiteCLI(LightningCLI):
 
 
 def within_run(logger: Any, folder: Path) -> None:
-    """Put the run's folder into the arguments of a logger that name it, `{run}`."""
+    """Replace `{run}` in the arguments of a logger by the run's folder."""
     arguments = logger.get("init_args") if hasattr(logger, "get") else None
     for name, value in vars(arguments).items() if arguments is not None else ():
         if isinstance(value, str):
@@ -398,7 +398,7 @@ def within_run(logger: Any, folder: Path) -> None:
 
 
 def default_name(facts: dict[str, Any]) -> str:
-    """The name of a run's folder that has none of the user's: its recipes, its overrides and its seed."""
+    """The default name of a run's folder: its recipes, its overrides and its seed."""
     overrides = [shown(name, value) for name, value in facts["overrides"].items()]
     parts = [facts["data"].lower(), facts["backbone"], Path(facts["attention"]).stem, *overrides]
     name = re.sub(r"[^\w.,+-]+", "_", "-".join(parts).replace("w/o ", "no_")).strip("_.")

@@ -1,4 +1,4 @@
-"""Test sets beside the run's own, `--test_data`: Market-1501's network on DukeMTMC-reID and on a table of one's own."""
+"""Additional test sets, `--test_data`: Market-1501's network on DukeMTMC-reID and on the user's table, for example."""
 
 import inspect
 import re
@@ -38,12 +38,12 @@ def test_set(entry: str, run: Config, data_type: type) -> tuple[str, Config]:
     """Name and configuration of a test set.
 
     Args:
-        entry: A recipe, a file in the form of one, a class path, or a table of images.
-        run: Configuration of the run's own data set, whose folder and preparation of images it shares.
-        data_type: What the task is tested on.
+        entry: A recipe, a file in the form of a recipe, a class path, or a table of images.
+        run: Configuration of the run's own data set, whose folder and image preparation the test set shares.
+        data_type: Type of data that the task is tested on.
 
     Raises:
-        InputError: If there is no such data set, or the task cannot be tested on it.
+        InputError: If the data set does not exist, or the task cannot be tested on it.
     """
     if entry.lower().endswith(TABLES):
         if not Path(entry).is_file():
@@ -65,7 +65,7 @@ def test_set(entry: str, run: Config, data_type: type) -> tuple[str, Config]:
 
 
 def table_recipe(data_type: type) -> Config:
-    """The recipe of the data set that reads tables of images, of those that a task can be tested on.
+    """The recipe of the data set for tables of images that a task can be tested on.
 
     Raises:
         InputError: If there is none.
@@ -95,10 +95,10 @@ def build(config: Config) -> Data:
 
 
 def build_all(entries: Sequence[str], run: Config, data_type: type, stage: str = "test") -> dict[str, Data]:
-    """The test sets of a list, checked, by their names.
+    """Build and check the test sets of a list; return them by name.
 
     Raises:
-        InputError: If two have one name, or one is missing or cannot be scored on.
+        InputError: If two have the same name, or one is missing or cannot be scored.
     """
     sets: dict[str, Data] = {}
     for entry in entries:
@@ -113,6 +113,6 @@ def build_all(entries: Sequence[str], run: Config, data_type: type, stage: str =
 
 
 def named_like(config: Any, entry: str) -> bool:
-    """Whether the run's own data set is that of an entry: its scores are then known."""
+    """Whether the run's own data set is the one in an entry, so that its scores are already known."""
     kind = imported(catalogue.class_path("data", entry)) if entry in catalogue.recipes("data") else None
     return kind is not None and inspect.isclass(kind) and imported(str(config.get("class_path"))) is kind

@@ -1,4 +1,4 @@
-"""A parsed configuration as a file can hold it: what jsonargparse cannot write of what it reads."""
+"""A parsed configuration in a form that a file can hold, including values that jsonargparse reads but cannot write."""
 
 import inspect
 from enum import Enum
@@ -10,13 +10,13 @@ from relattn.cli.lightning.recipes import imported
 from relattn.errors import InputError
 
 OBJECT = "Unable to serialize instance"
-"""What jsonargparse writes in place of an object."""
+"""Placeholder that jsonargparse writes in place of an object."""
 
 PLAIN = (str, int, float, bool)
 
 
 def with_plain_texts(config: Any) -> Any:
-    """A copy of a configuration whose texts are no members of enumerations, which YAML does not know."""
+    """A copy of a configuration with plain texts in place of enumeration members, which YAML does not support."""
     if isinstance(config, Namespace):
         copy = Namespace()
         for name, value in vars(config).items():
@@ -28,19 +28,19 @@ def with_plain_texts(config: Any) -> Any:
 
 
 def written(content: Any, config: Any, option: str = "", kind: type | None = None) -> Any:
-    """What jsonargparse wrote of a configuration, without its placeholders for objects.
+    """The configuration as written by jsonargparse, without its placeholders for objects.
 
-    A text that it takes for an object is written as it is. An object that is the default of its argument is left out:
-    it is the default wherever the file is read.
+    A text that jsonargparse takes for an object is written as it is. An object that is the default of its argument is
+    left out, because it is the default wherever the file is read.
 
     Args:
-        content: What it wrote.
+        content: The output of jsonargparse.
         config: The configuration.
         option: Name of the option, for messages.
         kind: The class whose arguments these are.
 
     Raises:
-        InputError: If an object is no default.
+        InputError: If an object is not a default.
     """
     if isinstance(content, list) and isinstance(config, list):
         return [written(*pair, option) for pair in zip(content, config, strict=True)]
@@ -63,7 +63,7 @@ def written(content: Any, config: Any, option: str = "", kind: type | None = Non
 
 
 def is_default(kind: type | None, name: str, value: Any) -> bool:
-    """Whether a value is that of an argument which is not given."""
+    """Whether a value is the default of an argument, as if it were not given."""
     for base in kind.__mro__ if kind is not None else ():
         parameter = inspect.signature(base).parameters.get(name) if "__init__" in vars(base) else None
         if parameter is not None:

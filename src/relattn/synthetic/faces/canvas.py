@@ -1,4 +1,4 @@
-"""What drawn faces are drawn with (`relattn.synthetic.faces.render`): areas, lines and shades on a turned head."""
+"""Drawing operations for faces (`relattn.synthetic.faces.render`): areas, lines and shades on a turned head."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ HIDDEN = 0.06  # cosine below which a feature is on the other side
 
 
 def mixed(one: Colour, other: Colour, part: float) -> Colour:
-    """A colour between two."""
+    """A mixture of two colours; `part` is the share of the second."""
     return tuple((1 - part) * a + part * b for a, b in zip(one, other, strict=True))
 
 
@@ -30,7 +30,7 @@ def toned(colour: Colour, factor: float) -> Colour:
 
 
 class Canvas:
-    """A canvas of `size` x `size` pixels, whose fourth channel is where the body is.
+    """A canvas of `size` x `size` pixels, whose fourth channel marks the body.
 
     Shades and creases, at half the size, make it darker (below 128) or lighter.
     """
@@ -53,7 +53,7 @@ class Canvas:
         cv2.fillPoly(self.pixels, outlines, (*colour, 255), cv2.LINE_8, 4)
 
     def hull(self, points: Places, colour: Colour) -> None:
-        """Fill what points (N, 3) in space enclose."""
+        """Fill the convex hull of points (N, 3) in space."""
         cv2.fillConvexPoly(self.pixels, cv2.convexHull(self.head.seen(points)), (*colour, 255), cv2.LINE_8, 4)
 
     def strokes(self, lines: Sequence[Places], width: float, colour: Colour, *, closed: bool = False) -> None:
@@ -62,12 +62,12 @@ class Canvas:
         cv2.polylines(self.pixels, places, closed, (*colour, 255), max(round(width * self.thick), 1), cv2.LINE_8, 4)
 
     def soften(self, points: Places, tone: float) -> None:
-        """Make a part of the face darker (below 1) or lighter; its edges are blurred later."""
+        """Make an area of the face darker (below 1) or lighter; its edges are blurred later."""
         places = self.head.seen(points) // 2
         cv2.fillPoly(self.shade, [places], 128 * tone, cv2.LINE_8, 4)
 
     def crease(self, lines: Sequence[Sequence[tuple[float, float]]], tone: float, width: int = 1) -> None:
-        """Draw wrinkles, by x and y."""
+        """Draw wrinkles along lines of (x, y)."""
         places = [self.head.seen(self.on(*zip(*line, strict=True))) // 2 for line in lines]
         cv2.polylines(self.creases, places, False, 128 * tone, width, cv2.LINE_8, 4)
 
@@ -78,7 +78,7 @@ class Canvas:
     def band(
         self, x: npt.NDArray[np.float64], upper: npt.NDArray[np.float64], lower: npt.NDArray[np.float64], z: float = 0.0
     ) -> Places:
-        """The outline of what is between two curves on the face, or above it."""
+        """The outline of the area between two curves on the face, or above it."""
         return self.on(np.r_[x, x[::-1]], np.r_[upper, lower[::-1]], z)
 
     def disc(self, x: float, y: float, across: float, down: float, z: float = 0.0) -> Places:

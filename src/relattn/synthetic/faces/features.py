@@ -15,7 +15,7 @@ def face(canvas: Canvas) -> None:
     rings = np.repeat(levels, 21), np.tile(angles, len(levels))
     below = canvas.head.ring(*rings)
     below = below[rings[0] >= np.interp(rings[1], angles, edge)]
-    # Where the hairline bends in, the hull would cover hair: the forehead is filled by its own outline.
+    # Where the hairline bends inwards, the hull would cover hair, so the forehead is filled by its own outline.
     brow = canvas.head.ring(np.full(21, -6.0), angles)[::-1]
     canvas.hull(below, canvas.skin)
     canvas.fill(np.concatenate([outline, brow]), canvas.skin)
@@ -75,7 +75,7 @@ def eyebrow(canvas: Canvas, side: int) -> None:
 
 
 def nose(canvas: Canvas) -> None:
-    """The nose: its shape where it stands out in front of the rest, and the shades on its sides."""
+    """The nose: the silhouette of its protruding part, and the shades on its sides."""
     person, (tip, wide) = canvas.person, (canvas.head.nose, nose_width(canvas))
     out, bridge = person.nose_tip, person.bridge
     root = [(-bridge, -4, 0.5), (bridge, -4, 0.5), (-bridge, 0.45 * tip, 0.5 * out), (bridge, 0.45 * tip, 0.5 * out)]
@@ -180,7 +180,7 @@ def skin_marks(canvas: Canvas) -> None:
 
 
 def wrinkles(canvas: Canvas) -> None:
-    """Folds beside the mouth, and what age adds."""
+    """Folds beside the mouth, and the wrinkles of age."""
     look, (wide, y) = canvas.look, canvas.head.mouth
     nose = nose_width(canvas)
     fold = 0.12 * max(look.smile, 0) + 0.4 * look.age

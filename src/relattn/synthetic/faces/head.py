@@ -1,4 +1,4 @@
-"""The head of a drawn face: a surface, turned and brought to its place, for `render`; units as there."""
+"""The head of a drawn face: a surface, rotated and moved to its place, for `render`, in the same units."""
 
 import math
 
@@ -10,17 +10,17 @@ from relattn.synthetic.faces.people import Appearance, Identity
 PLACES = np.array([38.2946, 73.5318, 56.0252, 41.5493, 70.7299]) + 1j * np.array(
     [51.6963, 51.5014, 71.7366, 92.3655, 92.2041]
 )
-"""Where aligned faces have the five points, x + iy, in 112x112 pixels."""
+"""Positions of the five points in aligned faces, x + iy, in 112x112 pixels."""
 
 
 class Head:
-    """A head in some pose: where its surface is, and where that is seen."""
+    """A head in some pose: its surface in space, and its projection."""
 
     LEVELS = np.array([-62, -54, -42, -24, -4, 14, 32, 46, 56, 62], dtype=np.float64)
     """Heights of the ellipses, for a face that is 62 long."""
 
     def __init__(self, person: Identity, look: Appearance, scale: float) -> None:
-        """Find the transform that brings the five points to their places, times `scale`."""
+        """Find the transform that moves the five points to their positions, times `scale`."""
         self.scale = scale
         full = 1 + 0.035 * look.weight + 0.05 * look.age
         cheeks, jaw, chin = person.cheeks, (person.jaw + 3 * look.age) * full, person.chin * full
@@ -44,7 +44,7 @@ class Head:
         found = self.complex(self.on(np.array(points, dtype=np.float64)))
         found = found + np.array(look.shift[:5]) + 1j * np.array(look.shift[5:])
         centred, wanted = found - found.mean(), PLACES - PLACES.mean()
-        # The best similarity transform in the least squares' sense, in complex numbers: no reflection is one of these.
+        # The least-squares similarity transform in complex numbers, which cannot represent reflections.
         self.a = complex((centred.conj() @ wanted) / (centred.conj() @ centred)) * np.exp(1j * look.roll)
         self.b = complex(PLACES.mean() - self.a * found.mean())
 
@@ -64,22 +64,22 @@ class Head:
         return np.column_stack([grow * x, np.where(y < 0, grow, 1) * y, grow * z])
 
     def complex(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.complex128]:
-        """Where points (N, 3) in space are seen, x + iy."""
+        """Projections of points (N, 3) in space, x + iy."""
         seen = points @ self.turn[:2].T
         return self.a * (seen[:, 0] + 1j * seen[:, 1]) + self.b
 
     def seen(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
-        """Where points (N, 3) in space are seen, (N, 2), in 1/16 of a pixel of the canvas."""
+        """Projections of points (N, 3) in space, (N, 2), in 1/16 of a pixel of the canvas."""
         places = self.complex(points) * (16 * self.scale)
         return np.rint(np.column_stack([places.real, places.imag])).astype(np.int32)
 
     def visible(self, angles: npt.NDArray[np.float64], margin: float = 0.0) -> npt.NDArray[np.float64]:
-        """Angles around the head, limited to the side that is seen, less a margin."""
+        """Angles around the head, limited to the visible side minus a margin."""
         half = math.pi / 2 - margin
         return angles.clip(-half - self.yaw, half - self.yaw)
 
     def faces(self, x: float, y: float = 0.0) -> float:
-        """Cosine of the angle between the camera's axis and the surface's normal, about."""
+        """Approximate cosine of the angle between the camera's axis and the surface normal."""
         half, deep = np.interp(y, self.levels, self.widths), np.interp(y, self.levels, self.depths)
         sine = min(max(x / half, -1), 1)
         normal = np.array([sine / half, 0, math.sqrt(1 - sine**2) / deep])

@@ -1,8 +1,9 @@
-"""Drawn faces in the layouts that face verification reads: folders to train with, and five packs of pairs.
+"""Drawn faces in the layouts that face verification reads: folders for training, and five packs of pairs.
 
-The packs are named as the published ones and stress what those do: `lfw` photographs taken anywhere, `cplfw` pose,
-`calfw` age, `cfp_fp` frontal against profile, `agedb_30` a gap of thirty years. In `cplfw` and `calfw`, as there, the
-two people of a different pair are of one sex and look much alike. Nobody in a pack is trained on.
+The packs are named after the published ones and stress the same properties: `lfw` photographs taken anywhere, `cplfw`
+pose, `calfw` age, `cfp_fp` frontal against profile, `agedb_30` a gap of thirty years. As in the originals, the two
+people of a different pair in `cplfw` and `calfw` have the same sex and look alike. No person in a pack is used for
+training.
 """
 
 import math
@@ -39,8 +40,8 @@ def write_faces(
     """Draw faces and write them, all of them or nothing.
 
     `faces/train/<identity>/<n>.jpg` are for training. `faces/lfw.bin` and the other packs are pickles of (bins,
-    issame): encoded images, 2i and 2i+1 being pair i, and whether a pair is of one person. Each of ten folds lists its
-    same pairs, and then as many different ones.
+    issame): encoded images, of which 2i and 2i+1 are pair i, and whether a pair shows one person. Each of ten folds
+    lists its same pairs, and then as many different ones.
 
     Args:
         root: Folder to write to; made where it does not exist.
@@ -90,7 +91,7 @@ def encoded(image: Image) -> bytes:
 
 
 def training_appearance(rng: np.random.Generator, person: Identity) -> Appearance:
-    """A photograph to train with: of any age, and one in three in any pose."""
+    """A photograph for training: at any age, and in one of three cases in any pose."""
     fixed: dict[str, Any] = {"age": rng.random()}
     if rng.random() < 1 / 3:
         fixed["yaw"] = rng.uniform(-1.4, 1.4)
@@ -100,7 +101,7 @@ def training_appearance(rng: np.random.Generator, person: Identity) -> Appearanc
 def pack_pairs(
     name: str, pairs: int, seed: int
 ) -> Iterator[tuple[bool, tuple[tuple[Identity, Appearance], tuple[Identity, Appearance]]]]:
-    """The pairs of a pack in the official order: whether it is one person, and both with their appearances."""
+    """The pairs of a pack in the official order: whether it is one person, and both people with their appearances."""
     each = pairs // (2 * FOLDS)
     for number in range(pairs):
         rng = np.random.default_rng((seed, 2 + PACKS.index(name), number))
@@ -119,7 +120,7 @@ def pack_pairs(
 
 
 def draw_condition(name: str, rng: np.random.Generator, first: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What a pack fixes of a photograph, the `first` of a pair or the one that goes with it."""
+    """The properties that a pack fixes in a photograph, for the `first` of a pair or the other one."""
     if name in ("calfw", "agedb_30"):
         return draw_age(name, rng, first)
     age = rng.uniform(0, 0.75) if first is None else max(first["age"] + rng.uniform(-0.1, 0.1), 0)
@@ -133,7 +134,7 @@ def draw_condition(name: str, rng: np.random.Generator, first: dict[str, Any] | 
 
 
 def draw_age(name: str, rng: np.random.Generator, first: dict[str, Any] | None) -> dict[str, Any]:
-    """The ages that a pack fixes: of one photograph, and of the other of the pair."""
+    """The ages that a pack fixes, for one photograph and for the other of the pair."""
     if name == "calfw":
         return {"age": rng.uniform(0, 0.3) if first is None else rng.uniform(0.55, 1)}
     return {"age": rng.uniform(0, 1 - 30 / YEARS) if first is None else first["age"] + 30 / YEARS}

@@ -1,4 +1,4 @@
-"""Who is drawn (`Identity`) and how on one photograph (`Appearance`), for `render`; units as there."""
+"""Who is drawn (`Identity`) and how in one photograph (`Appearance`), for `render`, in the same units."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ GREY = (186, 186, 188)
 
 
 class Identity(NamedTuple):
-    """What somebody keeps."""
+    """The constant properties of a person."""
 
     woman: bool
     skin: Colour
@@ -63,7 +63,7 @@ class Identity(NamedTuple):
 
 
 class Appearance(NamedTuple):
-    """What varies between photographs of somebody."""
+    """The properties that vary between photographs of a person."""
 
     age: float = 0.3  # 0 for a young adult, 1 for a very old one
     yaw: float = 0.0  # positive turns the nose to the right in the image
@@ -99,9 +99,9 @@ def choose(rng: np.random.Generator, options: Sequence[Choice]) -> Choice:
 
 
 def draw_identity(rng: np.random.Generator, like: Identity | None = None) -> Identity:
-    """Draw what somebody keeps; `like` is somebody of the same sex, with much the same skin and hair."""
+    """Draw the constant properties of a person; `like` is a person of the same sex with similar skin and hair."""
 
-    def between(low: float, high: float) -> float:  # a hump, narrower than uniform
+    def between(low: float, high: float) -> float:  # bell-shaped, narrower than uniform
         return low + (high - low) * (rng.random() + rng.random()) / 2
 
     def vary(colour: Colour, by: float = 5) -> Colour:
@@ -131,7 +131,7 @@ def draw_identity(rng: np.random.Generator, like: Identity | None = None) -> Ide
 
 
 def draw_appearance(rng: np.random.Generator, person: Identity, **fixed: Any) -> Appearance:
-    """Draw what varies between photographs, for people who are seen anywhere; `fixed` is not drawn."""
+    """Draw the varying properties for photographs taken anywhere; those in `fixed` are not drawn."""
     azimuth, warmth = rng.uniform(-1.2, 1.2) * rng.random(), rng.uniform(-0.08, 0.08)
     styles = ("long", "bob", "side", "fringe", "tied") if person.woman else ("short", "crop", "side")
     covered, man = rng.random(), not person.woman

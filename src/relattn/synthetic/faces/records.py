@@ -1,4 +1,4 @@
-"""RecordIO files of labelled images, `.rec` with `.idx` and `property`, as insightface's training sets come."""
+"""RecordIO files of labelled images, `.rec` with `.idx` and `property`, the format of insightface's training sets."""
 
 import struct
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ def write_records(
     """Write a record file.
 
     Args:
-        prefix: What `.rec` and `.idx` are appended to; the folder is made where it does not exist.
+        prefix: Path without the suffixes `.rec` and `.idx`; the folder is created if it does not exist.
         images: Label and encoded image of each, sorted by label.
-        identities: Whether to write insightface's first record, which says where images end, and the records after
-            these that say which images an identity has. Without them, records are images alone.
+        identities: Whether to write insightface's first record, which says where images end, and the records after the
+            images that say which images an identity has. Without them, the file contains only images.
         size: Height and width for the file `property`.
 
     Returns:
@@ -59,7 +59,7 @@ def header(key: int, first: int, end: int) -> bytes:
 
 
 def framed(payload: bytes) -> bytes:
-    """A payload as one record, or, where the magic number is in it at a multiple of 4 bytes, as its parts."""
+    """A payload as one record or, if it contains the magic number at a multiple of 4 bytes, as several parts."""
     parts, start = [], 0
     for place in range(0, len(payload) // 4 * 4, 4):
         if payload[place : place + 4] == MAGIC:

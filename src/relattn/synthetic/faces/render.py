@@ -1,10 +1,9 @@
-"""Faces, drawn: what stands in for face verification (`relattn.synthetic.faces.layouts`).
+"""Drawn faces, the stand-ins for face verification data (`relattn.synthetic.faces.layouts`).
 
-An `Identity` fixes the bones, the skin, the features, the hair and the marks of somebody; an `Appearance` is what
+An `Identity` fixes the bones, the skin, the features, the hair and the marks of a person. An `Appearance` is what
 varies between photographs: age, pose, expression, light, what is worn, what is in front, and the camera. The head is a
-stack of ellipses; features lie on its surface, are turned with it, and drawn. As in
-the published sets, both eyes, the nose's tip and the mouth's corners are then brought to fixed places, not quite
-exactly, as a detector would find them.
+stack of ellipses; features lie on its surface and turn with it. As in the published sets, both eyes, the tip of the
+nose and the corners of the mouth are then moved to fixed positions, with small errors as from a detector.
 
 Lengths are in pixels of a frontal face in 112x112 pixels, angles in radians, colours in RGB, 0 to 255. Coordinates are
 x to the right in the image and y down, from between the eyes, and z towards the camera.
@@ -44,7 +43,7 @@ def render(person: Identity, look: Appearance, *, size: int = 112) -> Image:
 
 
 def light(head: Head, look: Appearance, body: npt.NDArray[np.float32], size: int) -> npt.NDArray[np.float32]:
-    """How much light falls on each pixel, 1 on average: on the head as if it were an ellipsoid."""
+    """The light on each pixel, 1 on average, computed as if the head were an ellipsoid."""
     centre, radius = head.complex(np.array([[0.0, 4.0, -4.0]]))[0] * (size / 112), abs(head.a) * size / 112
     ticks = np.arange(size, dtype=np.float32) + np.float32(0.5)
     x = (ticks - np.float32(centre.real)) / np.float32(48 * radius)

@@ -1,4 +1,4 @@
-"""What is around a drawn face and on it: background, neck, hair, ears, glasses, hats and hands."""
+"""Everything around a drawn face and on it: background, neck, hair, ears, glasses, hats and hands."""
 
 import numpy as np
 import numpy.typing as npt
@@ -114,7 +114,7 @@ def front_hair(canvas: Canvas) -> None:
 
 
 def glasses(canvas: Canvas) -> None:
-    """Glasses, which an appearance has or not."""
+    """Glasses, if the appearance has them."""
     kind = canvas.look.glasses
     if not kind:
         return

@@ -1,8 +1,8 @@
 """Rendered objects in the official layouts of CIFAR-10 and CIFAR-100.
 
-The layouts are those of https://www.cs.toronto.edu/~kriz/cifar.html (python version), so that a loader of the genuine
-sets reads these. Deviation: strings are pickled as text, not as Python 2's bytes. `encoding="latin1"`, which
-torchvision uses too, reads both alike.
+The layouts are those of https://www.cs.toronto.edu/~kriz/cifar.html (python version), so a loader for the genuine sets
+reads these. Deviation: strings are pickled as text, not as Python 2's bytes. `encoding="latin1"`, which torchvision
+also uses, reads both in the same way.
 """
 
 import pickle
@@ -23,9 +23,9 @@ def write_cifar(
     """Render a data set and write it in the official layout of CIFAR-10 or CIFAR-100, all of it or nothing.
 
     Args:
-        root: Folder to write to; made where it does not exist.
-        name: Whose layout and number of classes.
-        train: Training images, the same number of each class give or take one.
+        root: Folder to write to; created if it does not exist.
+        name: Data set with the layout and number of classes to use.
+        train: Training images, the same number for each class, give or take one.
         test: Test images, likewise, drawn independently of the training images.
         seed: The same seed gives the same images.
 
@@ -33,7 +33,7 @@ def write_cifar(
         The folder written: `root/cifar-10-batches-py` or `root/cifar-100-python`.
 
     Raises:
-        InputError: If that folder is there already, the name is another, the seed negative, or a class would have no
+        InputError: If that folder already exists, the name is unknown, the seed is negative, or a class would have no
             image.
     """
     if name not in ("cifar10", "cifar100"):
@@ -55,7 +55,7 @@ def write_cifar10(root: Path, *, train: int = 50_000, test: int = 10_000, seed: 
     """Objects of ten classes in the layout of CIFAR-10.
 
     Args:
-        root: Folder to write to; made where it does not exist.
+        root: Folder to write to; created if it does not exist.
         train: Training images.
         test: Test images.
         seed: The same seed gives the same images.
@@ -64,10 +64,10 @@ def write_cifar10(root: Path, *, train: int = 50_000, test: int = 10_000, seed: 
 
 
 def write_cifar100(root: Path, *, train: int = 50_000, test: int = 10_000, seed: int = 0) -> Path:
-    """Objects of a hundred classes in the layout of CIFAR-100; arguments as of `write_cifar10`.
+    """Objects of a hundred classes in the layout of CIFAR-100; arguments as in `write_cifar10`.
 
     Args:
-        root: Folder to write to; made where it does not exist.
+        root: Folder to write to; created if it does not exist.
         train: Training images.
         test: Test images.
         seed: The same seed gives the same images.

@@ -1,11 +1,11 @@
-"""Small labelled objects, rendered: what stands in for CIFAR-10 and CIFAR-100 (`relattn.synthetic.objects.layouts`).
+"""Small labelled objects, rendered as stand-ins for CIFAR-10 and CIFAR-100 (`relattn.synthetic.objects.layouts`).
 
-Each image shows one object, a shape with a surface pattern. CIFAR-100's 20 coarse classes are the
-20 shapes and its 100 fine classes the shapes in each of 5 patterns; CIFAR-10's classes are ten of the shapes in any
-pattern. The class fixes nothing else: colours, place, size, rotation, stretch, light, clutter behind, a stroke in
-front, blur and noise vary from image to image, which leaves little to nearest neighbours among raw pixels.
+Each image shows one object, a shape with a surface pattern. The 20 shapes are CIFAR-100's coarse classes, and the
+shapes in each of 5 patterns its 100 fine classes; CIFAR-10's classes are ten of the shapes in any pattern. The class
+fixes nothing else: colours, position, size, rotation, stretch, light, clutter behind, a stroke in front, blur and noise
+vary from image to image, which makes nearest neighbours among raw pixels of little use.
 
-Lengths are in half images: the image spans [-1, 1] in x (to the right) and in y (upwards), a pixel is 1/16.
+Lengths are in half images: the image spans [-1, 1] in x (to the right) and in y (upwards); a pixel is 1/16.
 """
 
 import math
@@ -20,7 +20,7 @@ from relattn.errors import InputError
 Array = npt.NDArray[np.floating[Any]]  # all of it is float32
 Labels = npt.NDArray[np.int64]
 Field = Callable[[Array, Array], Array]
-"""A function of the coordinates x and y, of equal shape; its value has that shape as well."""
+"""A function of the coordinates x and y, which have the same shape; its value has that shape as well."""
 
 SIDE = 32
 PIXEL = 2 / SIDE
@@ -36,7 +36,7 @@ def polygon(*corners: tuple[float, float]) -> Field:
             ex, ey, px, py = bx - ax, by - ay, x - ax, y - ay
             along = np.clip((px * ex + py * ey) / (ex * ex + ey * ey), 0, 1)
             nearest = np.minimum(nearest, (px - ex * along) ** 2 + (py - ey * along) ** 2)
-            if ey:  # a ray to the right of the point crosses the edge: in or out once more
+            if ey:  # a ray to the right of the point crosses the edge, which switches between inside and outside
                 outside ^= ((y >= ay) != (y >= by)) & ((ex * py > ey * px) == (ey < 0))
         return np.where(outside, np.sqrt(nearest), -np.sqrt(nearest))
 
@@ -49,12 +49,12 @@ def disc(radius: float, x0: float = 0, y0: float = 0) -> Field:
 
 
 def box(width: float, height: float, x0: float = 0, y0: float = 0) -> Field:
-    """Signed distance to a rectangle around (x0, y0) of the half sizes given, with mitred corners."""
+    """Signed distance to a rectangle around (x0, y0) with the given half sizes and mitred corners."""
     return lambda x, y: np.maximum(np.abs(x - x0) - width, np.abs(y - y0) - height)
 
 
 def union(*shapes: Field) -> Field:
-    """All that is inside one of the shapes."""
+    """The union of several shapes."""
     return lambda x, y: np.minimum.reduce([shape(x, y) for shape in shapes])
 
 
@@ -89,8 +89,8 @@ SHAPES: dict[str, Field] = {
     "tee": union(box(0.9, 0.28, 0, 0.57), box(0.28, 0.9, 0, -0.05)),
     "triangle": polygon((0, 0.95), (1, -0.75), (-1, -0.75)),
 }
-"""Signed distances, negative inside, of shapes that about fill the unit disc and differ even when turned by 30 degrees
-and stretched by a third. In alphabetical order, as the official names are."""
+"""Signed distances, negative inside, of shapes that roughly fill the unit disc and differ even after a rotation by 30
+degrees and a stretch by a third. In alphabetical order, like the official names."""
 
 PATTERNS: dict[str, Field] = {
     "checked": lambda x, y: 2 * np.sin(0.75 * x) * np.sin(0.75 * y),
@@ -102,11 +102,11 @@ PATTERNS: dict[str, Field] = {
 """Surfaces with a period of about 2 pi: positive where the accent colour shows. In alphabetical order."""
 
 OBJECTS = ("arrow", "crescent", "cross", "disc", "heart", "hourglass", "ring", "square", "star", "triangle")
-"""The shapes that are CIFAR-10's classes, in the order of its labels."""
+"""The shapes of CIFAR-10's classes, in the order of its labels."""
 
 
 class Scene(NamedTuple):
-    """What varies between N images and tells nothing of the class. Two axes of length 1 are left out, for pixels."""
+    """Properties of N images that do not depend on the class. Two axes of length 1 are left out, for pixels."""
 
     centre: Array  # (N, 2) of the object
     size: Array  # (N,) half the object's extent
@@ -123,12 +123,12 @@ class Scene(NamedTuple):
 
 
 def draw_scene(count: int, rng: np.random.Generator) -> Scene:
-    """Draw the nuisances of `count` images."""
+    """Draw the class-independent properties of `count` images."""
 
     def uniform(low: float, high: float, *shape: int) -> Array:
         return rng.uniform(low, high, (count, *shape, 1, 1)).astype(np.float32)
 
-    # A third of the range from one to the next, up or down and wrapped, channel by channel, keeps the colours apart.
+    # A step of about a third of the range, up or down and wrapped, channel by channel, keeps the colours apart.
     first, step = uniform(0, 1, 1, 3), uniform(0.25, 0.42, 2, 3) * np.sign(uniform(-1, 1, 1, 3))
     palette = np.concatenate((first, first + step[:, :1], first - step[:, 1:]), axis=1) % 1
     palette = np.concatenate((palette, palette[:, 2:] + uniform(-0.25, 0.25, 1, 3)), axis=1)
@@ -158,19 +158,19 @@ def draw_scene(count: int, rng: np.random.Generator) -> Scene:
 def render(
     shapes: npt.ArrayLike, patterns: npt.ArrayLike, rng: np.random.Generator, *, chunk: int = 64
 ) -> npt.NDArray[np.uint8]:
-    """Render one object an image.
+    """Render one object per image.
 
     Args:
-        shapes: (N,) places in `SHAPES`.
-        patterns: (N,) places in `PATTERNS`.
-        rng: Source of everything else.
+        shapes: (N,) indices into `SHAPES`.
+        patterns: (N,) indices into `PATTERNS`.
+        rng: Source of all other properties.
         chunk: Images rendered at a time; has no effect on them.
 
     Returns:
-        (N, 3, 32, 32) RGB images, planar as CIFAR keeps them.
+        (N, 3, 32, 32) RGB images, planar as in CIFAR.
 
     Raises:
-        InputError: If shapes and patterns are not two equally long rows of known places.
+        InputError: If shapes and patterns are not two equally long sequences of valid indices.
     """
     shapes, patterns = np.asarray(shapes, dtype=np.int64), np.asarray(patterns, dtype=np.int64)
     if shapes.ndim != 1 or shapes.shape != patterns.shape:
@@ -221,7 +221,7 @@ def _paint(shapes: Labels, patterns: Labels, scene: Scene) -> Array:
 
 
 def _choose(fields: dict[str, Field], places: Labels, x: Array, y: Array) -> Array:
-    """Evaluate, for each image (n,), the field in its place, at coordinates (n, 32, 32)."""
+    """Evaluate, for each image (n,), the field with its index, at coordinates (n, 32, 32)."""
     values = np.empty_like(x)
     for place, field in enumerate(fields.values()):
         rows = np.flatnonzero(places == place)
@@ -230,7 +230,7 @@ def _choose(fields: dict[str, Field], places: Labels, x: Array, y: Array) -> Arr
 
 
 def _turn(x: Array, y: Array, angle: Array) -> tuple[Array, Array]:
-    """Coordinates along axes that are turned by an angle."""
+    """Coordinates along axes rotated by an angle."""
     return np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
 
 

@@ -1,6 +1,6 @@
-"""Cameras that drawn people walk past: their scenes, light and colours, and what each sees of whom.
+"""Cameras that drawn people walk past: their scenes, light and colours, and their images of people.
 
-A `World` has the people and cameras of a data set; pixels, angles and colours are as in `people`.
+A `World` has the people and cameras of a data set; pixels, angles and colours are as in `render`.
 """
 
 import itertools
@@ -28,12 +28,12 @@ class World:
         return np.random.default_rng((*self.key, *purpose))
 
     def images(self, number: int, camera: int, count: int) -> list[Image]:
-        """What a camera, counted from 0, sees of a person: (128, 64, 3) each."""
+        """The images that a camera, counted from 0, takes of a person: (128, 64, 3) each."""
         eye, person = self.cameras[camera], draw_person(self.rng(1, number))
         return [render(person, eye, look) for look in draw_looks(eye, count, self.rng(2, number, camera))]
 
     def visits(self, number: int, mean: int, most: int = 6) -> Iterator[tuple[int, list[Image], np.random.Generator]]:
-        """The cameras that see a person, two to `most`, `mean` images of each, and a source for what else is drawn."""
+        """The cameras that see a person, two to `most`, about `mean` images from each, and a random generator."""
         rng, cameras = self.rng(3, number), len(self.cameras)
         seen = np.argsort(rng.random(cameras))[: rng.integers(min(2, most), min(most, cameras) + 1)]
         for camera in sorted(seen.tolist()):
@@ -41,7 +41,7 @@ class World:
 
 
 def draw_looks(camera: Camera, count: int, rng: np.random.Generator) -> Iterator[Look]:
-    """Draw the looks of somebody who walks past a camera once and is caught `count` times."""
+    """Draw the looks of a person who walks past a camera once and is recorded `count` times."""
     yaw = camera.yaw + math.pi * (rng.random() < 0.25) + rng.uniform(-0.4, 0.4)
     phase, place, speed = rng.uniform(0, 2 * math.pi), rng.uniform(0, 1), rng.uniform(-0.06, 0.06)
     stride, bend = choose(rng, (0.06, 0.3, 0.4, 0.5)), rng.uniform(0.1, 0.7)
@@ -54,7 +54,7 @@ def draw_looks(camera: Camera, count: int, rng: np.random.Generator) -> Iterator
 
 
 def draw_cameras(count: int, rng: np.random.Generator) -> Iterator[Camera]:
-    """Draw cameras whose directions, brightness and casts are spread out."""
+    """Draw cameras with well-spread directions, brightness and colour casts."""
     turns, levels, casts = ((np.argsort(rng.random(count)) + 0.5) / count for _ in range(3))
     for turn, level, cast in zip(turns.tolist(), levels.tolist(), casts.tolist(), strict=True):
         warm, green = 0.2 * cast - 0.1, rng.uniform(-0.04, 0.04)
@@ -74,7 +74,7 @@ def draw_cameras(count: int, rng: np.random.Generator) -> Iterator[Camera]:
 
 
 def _scene(rng: np.random.Generator) -> Image:
-    """Draw what is behind people: a wall, openings in it, shrubs before it, paved ground, and a texture."""
+    """Draw the scene behind people: a wall with openings, shrubs in front of it, paved ground, and a texture."""
     scene, foot = np.zeros((DEEP, WIDE, 4), dtype=np.uint8), rng.uniform(170, 330)
 
     def block(x: float, y: float, width: float, height: float, colour: Colour) -> None:

@@ -1,6 +1,6 @@
 """Drawn people in the official layouts of Market-1501, DukeMTMC-reID, CUHK03 and MSMT17.
 
-A loader of a genuine set reads these. People of training and test differ, and two to six cameras see each of them.
+A loader for the genuine set reads these. Training and test have different people, each seen by two to six cameras.
 """
 
 import itertools
@@ -31,7 +31,7 @@ BOXES = ((0.42, 0.0, 1.0), (-0.42, 0.1, 0.9), (0.1, 0.42, 0.8), (0.2, -0.3, 0.5)
 
 @contextmanager
 def _staged(root: Path, name: str, train: int, test: int, seed: int, **more: tuple[int, int, float]) -> Iterator[Path]:
-    """A folder that becomes `root/name` if all goes well; `more` numbers, (value, least, most), are checked before."""
+    """A folder that becomes `root/name` if no error occurs; the numbers in `more` are (value, least, most) to check."""
     numbers = {"train_identities": (train, 1, ANY), "test_identities": (test, 1, ANY), "seed": (seed, 0, ANY)}
     for what, (value, least, most) in (numbers | more).items():
         if not least <= value <= most:
@@ -47,9 +47,9 @@ def _save(file: Path, image: Image) -> None:
 
 
 def _boxes(world: World, train: int, test: int, alone: int, mean: int) -> Iterator[tuple[Any, ...]]:
-    """Split, place of the person, number from 1, camera from 1, time, and image; `alone` more people have one camera.
+    """Split, index of the person, number from 1, camera from 1, time, and image; `alone` more people have one camera.
 
-    Places below `train` are training's. Of everybody in test, one image by each camera is a query.
+    Indices below `train` are in training. Of every person in test, one image per camera is a query.
     """
     for place, number in enumerate((np.argsort(world.rng(4).random(train + test + alone)) + 1).tolist()):
         for camera, images, rng in world.visits(number, mean, 6 if place < train + test else 1):
@@ -73,20 +73,20 @@ def write_market1501(
     """Draw people and write them in the layout of Market-1501, all of them or nothing.
 
     Args:
-        root: Folder to write to; made where it does not exist.
-        train_identities: People to train with, 751 in the genuine set.
+        root: Folder to write to; created if it does not exist.
+        train_identities: People for training, 751 in the genuine set.
         test_identities: People to search for, 750 in the genuine set.
-        images_per_camera: Mean number of images of a person by each camera that sees them, at least 2.
-        cameras: 2 to 6.
-        junk: Gallery images of identity -1, badly cropped; 3,819 in the genuine set.
-        distractors: Gallery images of identity 0, strangers and nobody; 2,798 in the genuine set.
+        images_per_camera: Mean number of images of a person from each camera that sees them, at least 2.
+        cameras: Number of cameras, 2 to 6.
+        junk: Badly cropped gallery images with identity -1; 3,819 in the genuine set.
+        distractors: Gallery images with identity 0, of strangers or nobody; 2,798 in the genuine set.
         seed: The same seed gives the same images.
 
     Returns:
         The folder written, `root/Market-1501-v15.09.15`.
 
     Raises:
-        InputError: If that folder is there already, or a number is out of range.
+        InputError: If that folder already exists, or a number is out of range.
     """
     more = {"junk": (junk, 0, ANY), "distractors": (distractors, 0, ANY), "cameras": (cameras, 2, 6)}
     more["images_per_camera"] = (images_per_camera, 2, ANY)
@@ -152,7 +152,7 @@ def write_cuhk03(root: Path, *, train_identities: int = 150, test_identities: in
     """Draw people and write them in the layout of CUHK03, with both protocols, all of them or nothing.
 
     As `write_market1501`; 767 and 700 people in the genuine set. Each is seen by the two cameras of one of five pairs.
-    The boxes of `detected` are off by more than those of `labeled`, and a few are missing. Returns `root/cuhk03`.
+    The boxes in `detected` are less accurate than those in `labeled`, and a few are missing. Returns `root/cuhk03`.
     """
     people = train_identities + test_identities
     more = {"train_identities + test_identities": (people, 10, ANY)}
@@ -164,13 +164,13 @@ def write_cuhk03(root: Path, *, train_identities: int = 150, test_identities: in
         trained = set(np.argsort(world.rng(4).random(people))[:train_identities].tolist())
         with h5py.File(folder / "cuhk03_release" / "cuhk-03.mat", "w") as file:
 
-            def put(values: Any, kind: str = "cell", name: str = "") -> Any:  # reversed, as MATLAB does; a reference
+            def put(values: Any, kind: str = "cell", name: str = "") -> Any:  # transposed, as in MATLAB; a reference
                 values = np.array(values, dtype=h5py.ref_dtype if kind == "cell" else None).T
                 data = file.create_dataset(name or f"#refs#/{next(serial)}", data=values)
                 data.attrs["MATLAB_class"] = np.bytes_(kind)
                 return data.ref
 
-            empty = put(np.zeros(2, dtype=np.uint64), "double")  # what stands for no image
+            empty = put(np.zeros(2, dtype=np.uint64), "double")  # the placeholder for a missing image
             for boxes in ("labeled", "detected"):
                 cells: list[list[list[Any]]] = [[] for _ in PAIRS]
                 rows: list[tuple[str, int, int, str]] = []
@@ -194,7 +194,7 @@ def write_cuhk03(root: Path, *, train_identities: int = 150, test_identities: in
 
 
 def _ten(world: World, number: int, pair: int, detected: bool) -> list[Image | None]:
-    """The images of a person by both cameras of a pair, five columns each, None where there is no image."""
+    """The images of a person from both cameras of a pair, five columns each, None for missing images."""
     images: list[Image | None] = []
     for camera in (2 * pair, 2 * pair + 1):
         rng, person = world.rng(3, number, camera), draw_person(world.rng(1, number))
@@ -208,20 +208,20 @@ def _ten(world: World, number: int, pair: int, detected: bool) -> list[Image | N
 
 
 PREVIEWED = 8
-"""People on a contact sheet."""
+"""Number of people on a contact sheet."""
 
 
 def preview(name: str, file: Path, *, cameras: int | None = None, seed: int = 0, **counts: int) -> None:
     """Write a contact sheet with a row for each of the first people and a column for each camera.
 
-    Images that the set leaves out are drawn too.
+    Images that the set leaves out are also drawn.
 
     Args:
         name: The data set, as in `write_<name>`.
         file: The PNG to write.
-        cameras: Cameras of the set; by default as many as it has.
-        seed: Of the set.
-        counts: Other options of the set, which change no image.
+        cameras: Number of cameras of the set; by default its own.
+        seed: Seed of the set.
+        counts: Other options of the set, which do not change images.
 
     Raises:
         InputError: If the file cannot be written.

@@ -1,8 +1,8 @@
-"""People walking past cameras, drawn: what stands in for person re-identification (`relattn.synthetic.people.layouts`).
+"""Drawn people walking past cameras, the stand-ins for re-identification data (`relattn.synthetic.people.layouts`).
 
-A `Person` fixes build, skin, hair, clothes and bag; colours come from a small palette, so that many people are much
-alike. A `Camera` fixes the scene, the light, the colours, the point of view and the sharpness. A `Look` is what
-varies between one camera's images of one person: pose, place, the box around the body, and what stands in front of it.
+A `Person` fixes build, skin, hair, clothes and bag; colours come from a small palette, so that many people look alike.
+A `Camera` fixes the scene, the light, the colours, the point of view and the sharpness. A `Look` is what varies between
+one camera's images of one person: pose, position, the box around the body, and what is in front of it.
 
 Lengths are in body heights unless called pixels, angles in radians, colours in RGB, 0 to 255. Body coordinates are x to
 the person's left, y up from the ground, z forwards.
@@ -54,7 +54,7 @@ OBSTACLES: dict[str, tuple[float, list[list[Pixel]]]] = {  # in front of people:
 
 
 class Person(NamedTuple):
-    """What an identity fixes."""
+    """The properties that an identity fixes."""
 
     girth: float  # of trunk and limbs, 1 on average
     legs: float  # height of the hips
@@ -74,7 +74,7 @@ class Person(NamedTuple):
 
 
 class Camera(NamedTuple):
-    """What a camera fixes."""
+    """The properties that a camera fixes."""
 
     scene: Image  # (DEEP, WIDE, 4) pixels of its surroundings, the last channel 0
     yaw: float  # how people turn who walk the usual way: 0 towards the camera, pi/2 to the right in the image
@@ -87,7 +87,7 @@ class Camera(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What varies between one camera's images of one person."""
+    """The properties that vary between one camera's images of one person."""
 
     yaw: float
     phase: float  # of the walk
@@ -105,7 +105,7 @@ def choose(rng: np.random.Generator, options: Sequence[Choice]) -> Choice:
 
 
 def draw_person(rng: np.random.Generator) -> Person:
-    """Draw what an identity fixes."""
+    """Draw the properties that an identity fixes."""
 
     def vary(colour: Colour) -> Colour:
         tone = rng.uniform(0.92, 1.08)
@@ -133,7 +133,7 @@ def draw_person(rng: np.random.Generator) -> Person:
 
 
 def render(person: Person | None, camera: Camera, look: Look, *, size: tuple[int, int] = (128, 64)) -> Image:
-    """Render one image, (height, width, 3) in RGB, of a person, or of nobody, in `size` = (height, width) pixels."""
+    """Render one image, (height, width, 3) RGB, of a person or of nobody, with `size` = (height, width) in pixels."""
     rng = np.random.default_rng(look.grain)
     (height, width), (right, down, zoom) = size, look.box
     high, wide = round(1.08 * BODY * zoom), round(1.08 * BODY * zoom * width / height)
@@ -176,7 +176,7 @@ def fill(canvas: Image, corners: Sequence[Pixel], colour: Colour) -> None:
 
 
 class _Figure:
-    """A person on a canvas whose ground is at the pixel `spot`, in `scale` pixels a body height."""
+    """A person on a canvas whose ground is at the pixel `spot`, with `scale` pixels per body height."""
 
     def __init__(self, canvas: Image, person: Person, look: Look, elevation: float, spot: Pixel, scale: float) -> None:
         self.canvas, self.person, self.look, self.spot, self.scale = canvas, person, look, spot, scale
@@ -196,12 +196,12 @@ class _Figure:
         return across, self.spot[1] + self.tilt * self.depth(x, z) - self.rise * y
 
     def blob(self, centre: Point, width: float, height: float, colour: Colour) -> None:
-        """Draw an upright ellipse with these half axes; the canvas' last channel says that a body is there."""
+        """Draw an upright ellipse with these half axes; the canvas' last channel marks the body."""
         x, y, a, b = (round(16 * value) for value in (*self.at(*centre), width * self.scale, height * self.scale))
         cv2.ellipse(self.canvas, (x, y), (a, b), 0, 0, 360, (*colour, 255), -1, cv2.LINE_8, 4)
 
     def limb(self, start: Point, end: Point, thick: float, thin: float, colour: Colour) -> None:
-        """Draw a stroke with round ends of these half widths, darker the farther away it is."""
+        """Draw a stroke with round ends of these half widths, darker with distance."""
         tone = 1 + 0.5 * (self.depth(start[0], start[2]) + self.depth(end[0], end[2]))
         colour = tuple(min(tone * value, 255) for value in colour)
         (x, y), (u, v) = self.at(*start), self.at(*end)
@@ -214,9 +214,9 @@ class _Figure:
         self.blob(end, thin, thin, colour)
 
     def panel(self, rows: npt.NDArray[np.float64], around: Pixel, heights: Pixel, colour: Colour) -> None:
-        """Paint what is seen of a surface around the body, given by rows (height, half width, half depth).
+        """Paint the visible part of a surface around the body, given by rows (height, half width, half depth).
 
-        It reaches from one angle to another, 0 being the front and pi/2 the left, and between two heights.
+        It extends from one angle to another, with 0 at the front and pi/2 on the left, and between two heights.
         """
         middle = (around[0] + around[1]) / 2
         facing = middle + (math.pi - self.look.yaw - middle) % (2 * math.pi) - math.pi

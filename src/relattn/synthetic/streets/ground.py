@@ -1,4 +1,4 @@
-"""The plan of a street, its ground and the sky above: found pixel by pixel, from the ray through each."""
+"""The plan of a street, its ground and the sky, computed for each pixel from the ray through it."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ cv2 = Lazy("cv2", "suite")
 
 TILE = 256
 FAR = 130.0
-"""Where the street ends, in metres."""
+"""Distance at which the street ends, in metres."""
 
 STONES: tuple[Colour, ...] = (
     (122, 118, 114), (148, 140, 128), (170, 162, 148), (196, 186, 166), (138, 96, 78), (158, 128, 102), (112, 116, 122),
@@ -27,13 +27,13 @@ class Side(NamedTuple):
     """One side of a street, in stretches from near to far; (S,) unless said otherwise."""
 
     starts: Floats
-    """Where each stretch begins, in metres ahead."""
+    """Distance at which each stretch begins, in metres ahead."""
 
     heights: Floats
-    """Of the house or the trees, in metres; 0 where there are none."""
+    """Height of the house or the trees, in metres; 0 if there are none."""
 
     leafy: npt.NDArray[np.bool_]
-    """Whether they are trees."""
+    """Whether the stretch has trees."""
 
     colours: Floats
     """(S, 3), RGB."""
@@ -42,49 +42,49 @@ class Side(NamedTuple):
     """Height of a storey, in metres."""
 
     pitch: Floats
-    """From window to window, in metres."""
+    """Distance between windows, in metres."""
 
     low: npt.NDArray[np.uint8]
-    """The label of what stands along open stretches: a wall, a fence, a guard rail or a hedge; 0 for nothing."""
+    """The label of objects along open stretches: a wall, a fence, a guard rail or a hedge; 0 for none."""
 
     rises: Floats
-    """Its height, in metres."""
+    """The height of these objects, in metres."""
 
 
 class Layout(NamedTuple):
     """A street from above, in metres; pairs are of the left and the right side."""
 
     road: float
-    """Half its width."""
+    """Half the width of the road."""
 
     lanes: int
     track: float
-    """How far to the left a tram's track is; 0 without one."""
+    """Distance of a tram track to the left; 0 if there is none."""
 
     parked: tuple[bool, bool]
     bounds: tuple[float, ...]
-    """Where one kind of ground ends and the next begins, from left to right."""
+    """Boundaries between kinds of ground, from left to right."""
 
     ground: tuple[int, ...]
-    """The labels between the bounds."""
+    """The labels between the boundaries."""
 
     edges: tuple[float, float]
-    """Where the houses begin."""
+    """Distance at which the houses begin."""
 
     beyond: int
     """The label of the ground behind them."""
 
     crossings: tuple[tuple[float, float], ...]
     trees: float
-    """How many there are on each side, on average."""
+    """Average number on each side."""
 
     sides: tuple[Side, Side]
     colours: dict[int, Colour]
-    """Of the kinds of ground."""
+    """Colours of the kinds of ground."""
 
 
 def grain(rng: np.random.Generator) -> Floats:
-    """Noise between -1 and 1 that repeats, (TILE, TILE): coarse, middle and fine."""
+    """Periodic noise between -1 and 1, (TILE, TILE): coarse, middle and fine."""
     total = np.zeros((TILE, TILE), np.float32)
     for cells, strength in ((16, 0.5), (64, 0.7), (256, 0.6)):
         small = rng.random((cells, cells), dtype=np.float32) * 2 - 1
@@ -95,7 +95,7 @@ def grain(rng: np.random.Generator) -> Floats:
 
 
 def draw_layout(rng: np.random.Generator, rare: frozenset[str]) -> Layout:
-    """Draw a street that has the given ones of the rare kinds."""
+    """Draw a street with the given rare kinds."""
     road = float(rng.uniform(3.2, 5.6))
     track = road / 2 if "train" in rare else 0.0
     crossings = []
@@ -142,7 +142,7 @@ def draw_layout(rng: np.random.Generator, rare: frozenset[str]) -> Layout:
 
 
 def draw_side(rng: np.random.Generator, crossings: list[tuple[float, float]], low: set[str]) -> Side:
-    """Draw the houses and gaps along one side; gaps have a wall or a fence where `low` says so."""
+    """Draw the houses and gaps along one side; gaps have a wall or a fence if `low` contains one."""
     rows: list[tuple[float, float, bool, Colour, float, float, int, float]] = []
     urban, z = rng.uniform(0.45, 0.95), 0.0
     barrier = sorted(low)[int(rng.integers(len(low)))] if low and rng.random() < 0.85 else None
@@ -183,14 +183,14 @@ def pick_label(rng: np.random.Generator, names: tuple[str, ...]) -> int:
 
 
 def air(view: View, colour: Floats, depth: Floats) -> Floats:
-    """Colours (..., 3) as they are seen through `depth` metres of air."""
+    """Colours (..., 3) as seen through `depth` metres of air."""
     clear = np.exp(depth * np.float32(-1 / view.light.sight))[..., None]
     haze = np.array(view.light.sky[1], np.float32)
     return haze + (colour - haze) * clear
 
 
 def lookup(texture: Floats, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> Floats:
-    """The noise at places, which repeats every TILE."""
+    """The noise at some positions, with period TILE."""
     return texture[rows.astype(np.int32) & (TILE - 1), columns.astype(np.int32) & (TILE - 1)]
 
 
@@ -209,7 +209,7 @@ def draw_sky(view: View, rng: np.random.Generator, texture: Floats) -> None:
 
 
 def draw_ground(view: View, layout: Layout, texture: Floats) -> None:
-    """Draw road, pavement, grass and what is painted on them."""
+    """Draw road, pavement, grass and the markings on them."""
     first = int(view.y0) + 1
     ys = np.arange(first, view.height, dtype=np.float32) + np.float32(0.5)
     depth = (np.float32(view.focal * EYE) / (ys - np.float32(view.y0)))[:, None]
@@ -232,7 +232,7 @@ def draw_ground(view: View, layout: Layout, texture: Floats) -> None:
                 + 0.1 * lookup(texture, depth * np.float32(0.7), x * np.float32(2))) * near  # fmt: skip
     joints = (np.mod(x, np.float32(0.9)) < 0.05) | (np.mod(depth, np.float32(0.9)) < 0.06)
     tone -= 0.16 * near * (joints & (labels == ID["sidewalk"]))
-    if view.light.sun > 0.5:  # the houses on the sun's side throw their shadow over the street
+    if view.light.sun > 0.5:  # the houses on the sunny side cast their shadow on the street
         reach = np.float32(layout.road * (0.2 + 0.6 * (layout.lanes - 1)))
         tone *= np.where(x * view.light.side > reach + np.sin(depth * np.float32(0.35)) * 0.6, 0.62, 1.05)
     ground: Floats = colours[labels] * tone[..., None].astype(np.float32)

@@ -1,7 +1,7 @@
-"""The labels of Cityscapes: number, name and colour of each, as its official label images have them.
+"""The labels of Cityscapes: number, name and colour of each, as in its official label images.
 
 Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016, and cityscapesScripts'
-`labels.py`. A licence plate has number -1 there and is never drawn into label images, which have what is behind it.
+`labels.py`. A licence plate has number -1 there and is never drawn into label images, which show what is behind it.
 """
 
 from typing import NamedTuple
@@ -15,10 +15,10 @@ class Label(NamedTuple):
     """The value of its pixels in `*_gtFine_labelIds.png`."""
 
     train_id: int | None
-    """Its place among the 19 classes that are scored; None if it is ignored."""
+    """Index among the 19 classes that are scored; None if it is ignored."""
 
     has_instances: bool
-    """Whether `*_gtFine_instanceIds.png` tells one from another, as 1000 times the id plus a number."""
+    """Whether `*_gtFine_instanceIds.png` distinguishes instances, as 1000 times the id plus a number."""
 
     colour: tuple[int, int, int]
     """RGB in `*_gtFine_color.png`."""

@@ -1,8 +1,8 @@
-"""Drawn streets in the official layout of Cityscapes, which a loader of the genuine set reads.
+"""Drawn streets in the official layout of Cityscapes, which a loader for the genuine set reads.
 
 `leftImg8bit/{train,val,test}/<city>/<city>_<sequence>_<frame>_leftImg8bit.png` and, under `gtFine`, the same with
-`_gtFine_labelIds.png`, `_gtFine_instanceIds.png` and `_gtFine_color.png`. As in the genuine set the labels of test are
-void. Deviation: there is no `_gtFine_polygons.json`, since streets are drawn in pixels.
+`_gtFine_labelIds.png`, `_gtFine_instanceIds.png` and `_gtFine_color.png`. As in the genuine set, the test labels are
+void. Deviation: there is no `_gtFine_polygons.json`, because streets are drawn in pixels.
 """
 
 from pathlib import Path
@@ -38,22 +38,22 @@ def write_cityscapes(
 ) -> Path:
     """Draw streets and write them in the layout of Cityscapes, all of them or nothing.
 
-    Rare kinds are in fixed parts of a split's streets (`relattn.synthetic.streets.render.RARE`), and in one at least,
-    so that small sets too have every class in training and validation.
+    Rare kinds appear in fixed parts of a split's streets (`relattn.synthetic.streets.render.RARE`), and in at least
+    one, so that even small sets have every class in training and validation.
 
     Args:
-        root: Folder to write to; made where it does not exist.
-        train: Streets to train with, 2,975 in the genuine set.
-        val: Streets to validate with, 500 in the genuine set.
+        root: Folder to write to; created if it does not exist.
+        train: Streets for training, 2,975 in the genuine set.
+        val: Streets for validation, 500 in the genuine set.
         test: Streets without labels, 1,525 in the genuine set.
         size: Height and width, in pixels; 1024 x 2048 in the genuine set.
-        seed: The same seed gives the same streets, at whatever size.
+        seed: The same seed gives the same streets, at any size.
 
     Returns:
         The folder written, `root/cityscapes`.
 
     Raises:
-        InputError: If that folder is there already, or a number is out of range.
+        InputError: If that folder already exists, or a number is out of range.
     """
     for what, value, least in (
         ("train", train, 1), ("val", val, 1), ("test", test, 0), ("seed", seed, 0), ("size", min(size), 32),
@@ -79,7 +79,7 @@ def write_cityscapes(
 
 
 def _rare(count: int, rng: np.random.Generator) -> list[frozenset[str]]:
-    """Which of the rare kinds each of `count` streets has."""
+    """The rare kinds in each of `count` streets."""
     found: list[set[str]] = [set() for _ in range(count)]
     for kind, part in RARE.items():
         for street in np.argsort(rng.random(count), kind="stable")[: max(round(part * count), 1)]:

@@ -1,7 +1,7 @@
-"""What else stands and moves in a street: people, bicycles, trees, lamps, lights and signs.
+"""Other objects that stand and move in a street: people, bicycles, trees, lamps, lights and signs.
 
-Lengths are in metres. A thing's own coordinates are x to its right, y up from the ground, z ahead. A rider and a person
-are drawn alike, and told apart by what is under them.
+Lengths are in metres. An object's own coordinates are x to its right, y up from the ground, z ahead. A rider and a
+person are drawn alike, and differ only in what is under them.
 """
 
 import math

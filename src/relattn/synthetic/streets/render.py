@@ -1,9 +1,9 @@
-"""Streets seen from a car, drawn with their labels, as Cityscapes has them.
+"""Streets seen from a car, drawn with their labels, as in Cityscapes.
 
-A street is a plane with two walls of houses, trees and fences, whose pixels are found by casting a ray each
-(`street_ground`, `street_walls`), and things painted over it from far to near (`street_vehicles`, `street_objects`).
-Asphalt, pavement, walls and an overcast sky share their greys, grass and leaves their greens, all vehicles their
-paints: colour alone says little, and what a pixel is follows from where it is and what is around it.
+A street is a plane with two walls of houses, trees and fences, whose pixels are computed by casting a ray through each
+(`ground`, `walls`), and objects painted over it from far to near (`vehicles`, `objects`). Asphalt, pavement, walls and
+an overcast sky share their greys, grass and leaves their greens, and all vehicles their paints. So colour alone says
+little; the class of a pixel follows from its position and its surroundings.
 """
 
 import math
@@ -35,20 +35,20 @@ RARE = {
     "train": 0.06, "bus": 0.12, "truck": 0.15, "motorcycle": 0.15, "rider": 0.4, "wall": 0.35, "fence": 0.35,
     "traffic light": 0.45, "terrain": 0.6,
 }  # fmt: skip
-"""Kinds that not every street has, and the part of the streets that have them."""
+"""Kinds that not every street has, and the share of streets that have them."""
 
 ROUGH = {"sky": 0.0, "vegetation": 0.34, "terrain": 0.16, "road": 0.07, "sidewalk": 0.08, "building": 0.07, "wall": 0.1}
-"""How much the brightness of a class varies from pixel to pixel; 0.04 for others."""
+"""Variation in the brightness of a class from pixel to pixel; 0.04 for classes that are not listed."""
 
 
 class Scene(NamedTuple):
-    """A street and what is where."""
+    """A street and its labels."""
 
     image: Pixels
     """(H, W, 3), RGB."""
 
     labels: Pixels
-    """(H, W), ids of `street_labels`."""
+    """(H, W), label ids (`relattn.synthetic.streets.labels`)."""
 
     instances: npt.NDArray[np.uint16]
     """(H, W), ids of labels, and for single things 1000 times the id plus a number."""
@@ -58,8 +58,8 @@ def render(seed: int | tuple[int, ...], *, rare: frozenset[str] = frozenset(), s
     """Render a street.
 
     Args:
-        seed: The same seed gives the same street, at whatever size.
-        rare: Which of the kinds of `RARE` it has.
+        seed: The same seed gives the same street, at any size.
+        rare: The kinds of `RARE` that it has.
         size: Height and width of the image, in pixels.
     """
     rng = np.random.default_rng(seed)
@@ -103,7 +103,7 @@ def draw_light(rng: np.random.Generator) -> Light:
 def things(
     view: View, rng: np.random.Generator, layout: Layout, rare: frozenset[str]
 ) -> list[tuple[float, Callable[[], None]]]:
-    """What stands and moves in a street, each with its distance."""
+    """The objects that stand and move in a street, each with its distance."""
     found: list[tuple[float, Callable[[], None]]] = []
     taken: list[tuple[float, float, float]] = []  # x, z and half the length of vehicles
 
@@ -171,13 +171,13 @@ def things(
         for side in (-1, 1):
             for start, _ in layout.crossings or ((rng.uniform(12, 30), 0.0),):
                 put(Spot(side * (layout.road + 0.6), max(start - 0.5, 8.0)), draw_post, "light")
-    for _ in range(rng.poisson(0.7)):  # who crosses the street
+    for _ in range(rng.poisson(0.7)):  # people who cross the street
         put(Spot(rng.uniform(-wide, wide), rng.uniform(9, 40), pick(rng, (-1.5, 1.5))), draw_figure, "person")
     for kind, among in (("bicycle", "rider"), ("motorcycle", "motorcycle")):
         if among in rare:
             for _ in range(1 + rng.poisson(0.4)):
                 x = pick(rng, (-1, 1)) * rng.uniform(0.7, 0.92) * wide
-                z = 1.5 + 2.4 * abs(x) + rng.uniform(0, 9)  # from where it is in the image
+                z = 1.5 + 2.4 * abs(x) + rng.uniform(0, 9)  # from where it is visible in the image
                 while not free(x, z, 1.3, 1.2):
                     z += 1.5
                 yaw = rng.uniform(-0.5, 0.5) + (0 if x > 0 else math.pi)
@@ -201,7 +201,7 @@ def _car_ahead(view: View, rng: np.random.Generator) -> None:
 
 
 def _border(image: Pixels, marks: Pixels) -> None:
-    """Black out what undistorting leaves empty, and mark the border that nobody labelled."""
+    """Black out the area left empty by undistortion, and mark the unlabelled border."""
     edge = max(marks.shape[1] // 400, 1)
     marks[:, :edge] = marks[:, -edge:] = marks[-edge:] = ID["out of roi"]
     marks[: max(edge // 2, 1)] = ID["rectification border"]
@@ -209,11 +209,11 @@ def _border(image: Pixels, marks: Pixels) -> None:
 
 
 def finish(view: View, rng: np.random.Generator, texture: Floats, size: tuple[int, int]) -> Pixels:
-    """The image as the camera keeps it: with texture, a little blurred, shrunk, tinted and noisy."""
+    """The image as the camera stores it: with texture, slightly blurred, shrunk, tinted and noisy."""
     rough = np.full(256, 0.04, np.float32)
     for name, value in ROUGH.items():
         rough[ID[name]] = value
-    # Neighbouring pixels of the small image stay different: dots of one pixel would average out.
+    # Adjacent pixels of the small image must differ: dots of one pixel would average out.
     tile = cv2.resize(texture, None, fx=2 * view.width / 1024, fy=2 * view.width / 1024)
     tile = np.tile(
         tile, [-(-side // length) for side, length in zip((view.height, view.width), tile.shape, strict=True)]

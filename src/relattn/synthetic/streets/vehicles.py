@@ -1,7 +1,7 @@
-"""Vehicles with four wheels and more, or on rails: a side that is drawn, and stretched over the width.
+"""Vehicles with at least four wheels, or on rails: the outline of the side, extruded over the width.
 
-Lengths are in metres. A vehicle's own coordinates are x to its right, y up from the ground, z ahead. Paints are shared,
-and sizes overlap: a bus, a truck and a train are told apart by their shapes, windows and wheels.
+Lengths are in metres. A vehicle's own coordinates are x to its right, y up from the ground, z ahead. Paints are shared
+and sizes overlap, so a bus, a truck and a train differ only in their shapes, windows and wheels.
 """
 
 import math
@@ -26,7 +26,7 @@ Section = tuple[tuple[float, float], ...]
 
 
 class Body(NamedTuple):
-    """The shape of a vehicle: its side, drawn from the rear up, over and down the front, and what is on it."""
+    """The shape of a vehicle: its side, drawn from the rear up, over and down the front, and the parts on it."""
 
     side: Section  # (z, y)
     glass: tuple[int, ...]  # edges of the side that are windows across the width
@@ -44,7 +44,7 @@ def _row(start: float, stop: float, low: float, high: float, pitch: float) -> tu
 
 
 def _box(length: float, low: float, high: float, slope: float, glass: float) -> Section:
-    """The side of a long vehicle, whose ends have a window from the height `glass` on."""
+    """The side of a long vehicle, whose ends have a window above the height `glass`."""
     end = length / 2
     return ((-end, low), (-end, glass), (-end + slope / 3, high), (end - slope, high), (end, glass), (end, low))
 
@@ -74,9 +74,9 @@ TRAILER = Body(_box(3.0, 0.6, 1.7, 0.0, 1.5), (), 1.9, (), (0.0,), 0.34)
 
 
 def draw_body(view: View, spot: Spot, body: Body, paint: Colour, mark: int) -> None:
-    """Draw a vehicle, the faces that are seen, far ones first."""
+    """Draw the visible faces of a vehicle, far ones first."""
     half, light, ahead = body.width / 2, view.light, (math.sin(spot.yaw), math.cos(spot.yaw))
-    fine = view.pixels(0.3, spot.z) > 1.5  # whether details are seen at all
+    fine = view.pixels(0.3, spot.z) > 1.5  # whether details are visible at all
     for z in body.wheels:
         for x in (-half, half):
             tread = [(0.88 * x, 0.0, z), (0.88 * x, body.wheel, z), (0.62 * x, body.wheel, z), (0.62 * x, 0.0, z)]
@@ -122,7 +122,7 @@ def _middle(points: Sequence[Point]) -> Point:
 
 
 def _ends(view: View, spot: Spot, body: Body) -> None:
-    """Draw lamps and the plate of the end that is seen."""
+    """Draw lamps and the plate on the visible end."""
     half, (start, low), (stop, _) = body.width / 2, body.side[0], body.side[-1]
     for z, sign, colour in ((start - 0.02, -1, REAR), (stop + 0.02, 1, LAMP)):
         ((x, _, depth),) = spot.points([(0, 0, z)])

@@ -1,6 +1,6 @@
-"""A camera in a street: projection of metres to pixels, and what is painted into the image and its labels.
+"""A camera in a street: projection of metres to pixels, and painting into the image and its labels.
 
-Coordinates are x to the right of the camera's way, y up from the ground, z ahead, all in metres.
+Coordinates are x to the right of the driving direction, y up from the ground, z ahead, all in metres.
 """
 
 import math
@@ -25,7 +25,7 @@ EYE = 1.25
 """Height of the camera, in metres."""
 
 NEAR = 1.5
-"""Nothing is painted that is nearer, in metres."""
+"""Minimum distance of painted objects, in metres."""
 
 
 class Light(NamedTuple):
@@ -35,33 +35,33 @@ class Light(NamedTuple):
     """RGB at the top of the image and at the horizon, 0 to 255."""
 
     clouds: float
-    """How much the sky is covered, 0 to 1."""
+    """Cloud cover, 0 to 1."""
 
     sun: float
-    """How much brighter faces are that the sun shines on."""
+    """How much brighter sunlit faces are."""
 
     side: int
-    """Where the sun is: -1 on the left, 1 on the right."""
+    """Direction of the sun: -1 for left, 1 for right."""
 
     sight: float
-    """Metres after which 1 / e of the contrast is left."""
+    """Distance in metres after which 1 / e of the contrast is left."""
 
     tint: Colour
-    """What each channel is multiplied with, at the end."""
+    """Factor on each channel, applied at the end."""
 
     gamma: float
-    """Exponent of brightness, at the end; above 1 is darker."""
+    """Exponent of brightness, applied at the end; above 1 is darker."""
 
 
 class Spot(NamedTuple):
-    """Where a thing stands, and the way it looks: 0 is ahead, pi / 2 to the right."""
+    """Position of an object, and its direction: 0 is ahead, pi / 2 to the right."""
 
     x: float
     z: float
     yaw: float = 0.0
 
     def points(self, local: Iterable[Point]) -> list[Point]:
-        """Turn points of the thing into points of the street."""
+        """Convert points of the object to points of the street."""
         cos, sin = math.cos(self.yaw), math.sin(self.yaw)
         return [(self.x + x * cos + z * sin, y, self.z - x * sin + z * cos) for x, y, z in local]
 
@@ -69,12 +69,12 @@ class Spot(NamedTuple):
 class View:
     """The image of a street and its labels, painted from far to near.
 
-    `image` is (H, W, 3) RGB. `marks` is (H, W): up to 33 the id of a label, above it a thing, whose number in
-    instance images is `things[mark - 34]`.
+    `image` is (H, W, 3) RGB. `marks` is (H, W): values up to 33 are the id of a label, values above it an object, whose
+    number in instance images is `things[mark - 34]`.
     """
 
     def __init__(self, size: tuple[int, int], light: Light, vanishing: tuple[float, float]) -> None:
-        """Define an image of `size`, with its vanishing point at parts of width and height."""
+        """Define an image of `size`, with its vanishing point at fractions of width and height."""
         self.height, self.width = size
         self.light = light
         self.focal = 1.1 * self.width
@@ -84,14 +84,14 @@ class View:
         self.things: list[int] = []
 
     def thing(self, label: int) -> int:
-        """The mark of a new thing; beyond the most that there can be, that of a group of them."""
+        """The mark of a new object; beyond the maximum number of objects, that of a group of them."""
         if len(self.things) == 256 - len(LABELS):
             return label
         self.things.append(1000 * label + sum(known // 1000 == label for known in self.things))
         return len(LABELS) + len(self.things) - 1
 
     def seen(self, colour: Colour, depth: float, shade: float = 1.0) -> Colour:
-        """A colour as it is seen through `depth` metres of air."""
+        """A colour as seen through `depth` metres of air."""
         clear = math.exp(-depth / self.light.sight)
         red, green, blue = (
             min(shade * value, 255.0) * clear + air * (1 - clear)
@@ -100,7 +100,7 @@ class View:
         return red, green, blue
 
     def project(self, points: Iterable[Point]) -> list[tuple[int, int]]:
-        """Places of points in the image, in sixteenths of a pixel."""
+        """Positions of points in the image, in sixteenths of a pixel."""
         limit, scale = 16 * 16000, 16 * self.focal
         places = []
         for x, y, z in points:
@@ -109,11 +109,11 @@ class View:
         return places
 
     def pixels(self, length: float, depth: float) -> float:
-        """How many pixels a length is at a distance."""
+        """The size of a length in pixels at a distance."""
         return length * self.focal / depth
 
     def fill(self, points: Sequence[Point], colour: Colour | None, mark: int | None = None, shade: float = 1.0) -> None:
-        """Fill a polygon of the street; without a colour only the labels, without a mark only the image."""
+        """Fill a polygon of the street; without a colour only in the labels, without a mark only in the image."""
         if min(point[2] for point in points) < NEAR:
             return
         depth = sum(point[2] for point in points) / len(points)
@@ -146,7 +146,7 @@ class View:
             cv2.circle(self.marks, place, size, mark, -1, cv2.LINE_8, 4)
 
     def shadow(self, spot: Spot, half_width: float, half_length: float, dark: float = 0.5) -> None:
-        """Darken the ground under a thing, in the image only."""
+        """Darken the ground under an object, in the image only."""
         points = spot.points([(x * half_width, 0.0, z * half_length) for x, z in ((-1, -1), (1, -1), (1, 1), (-1, 1))])
         if min(point[2] for point in points) < NEAR:
             return
@@ -166,7 +166,7 @@ def pick(rng: np.random.Generator, options: Sequence[Choice]) -> Choice:
 
 
 def vary(rng: np.random.Generator, colours: Sequence[Colour], by: float = 0.12) -> Colour:
-    """Draw one of the colours, a little changed."""
+    """Draw one of the colours, with a small variation."""
     tone = rng.uniform(1 - by, 1 + by)
     red, green, blue = (min(max(tone * value + rng.uniform(-6, 6), 4), 250) for value in pick(rng, colours))
     return red, green, blue

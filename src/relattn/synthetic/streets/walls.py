@@ -1,4 +1,4 @@
-"""What stands along a street and at its end: houses, trees, walls and fences, found from the ray through each pixel."""
+"""Houses, trees, walls and fences along a street and at its end, computed for each pixel from the ray through it."""
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ def draw_walls(view: View, rng: np.random.Generator, layout: Layout, texture: Fl
         tall = side.heights > 0
         after = np.array([next((j for j in range(i, len(tall)) if tall[j]), len(tall) - 1) for i in range(len(tall))])
         standing = after[stretch]
-        front = standing != stretch  # the ray passes an opening and meets the next house's gable
+        front = standing != stretch  # the ray passes through an opening and meets the next house's gable
         depth = np.where(front, side.starts[standing], along)
         across = np.where(front, slope * depth, along)
         end = (along >= FAR) | ~tall[standing]
@@ -101,7 +101,7 @@ def _put(
     view: View, columns: npt.NDArray[np.int64], bottom: int, mask: npt.NDArray[np.bool_], colour: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.uint8],
 ) -> None:  # fmt: skip
-    """Put pixels of some columns, above the row `bottom`, where the mask is set."""
+    """Write pixels of some columns, above the row `bottom`, where the mask is set."""
     image, marks = view.image[:bottom, columns], view.marks[:bottom, columns]
     image[mask], marks[mask] = colour[mask], labels[mask]
     view.image[:bottom, columns], view.marks[:bottom, columns] = image, marks
