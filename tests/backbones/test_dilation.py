@@ -1,12 +1,13 @@
 """Dilated networks: their strides and dilations, weights, attention in them, and networks that cannot be dilated."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from relattn.attention import RGA, Attention
+from relattn.attention import RGA, Attention, FadeIn, StRA
 from relattn.backbones import build, dilated, stages_of
 from relattn.errors import InputError
 
@@ -117,6 +118,27 @@ def test_attention_in_place_of_convolutions_leaves_the_others_dilated() -> None:
     model = dilated("resnet18", attention=Double, placement="convolution", stages=[4], size=(64, 48)).eval()
     assert spatial(model, "layer4") == [(1, 4, 4)] * 2
     assert model.forward_features(images()).shape == (1, 512, 8, 6)
+
+
+@pytest.mark.parametrize("attention", [partial(StRA, heads=8), partial(FadeIn, attention=partial(StRA, heads=8))])
+def test_attention_may_take_the_place_of_every_convolution_that_had_a_stride(attention) -> None:
+    with torch.device("meta"):
+        model = dilated("resnet26", output_stride=16, attention=attention, stages=[4], size=(64, 48)).eval()
+        assert model.forward_features(torch.empty(1, 3, 64, 48)).shape == (1, 2048, 4, 3)
+
+
+def test_the_convolution_that_attention_fades_in_beside_is_dilated() -> None:
+    attention = partial(FadeIn, attention=partial(StRA, heads=8))
+    faded = dilated("test_efficientnet", output_stride=16, attention=attention, stages=[4], size=(64, 48)).eval()
+    plain = dilated("test_efficientnet", output_stride=16).eval()
+    modules = faded.named_modules()
+    weights = {f"{name}.base.": f"{name}." for name, module in modules if isinstance(module, FadeIn)}
+    assert weights
+    state = faded.state_dict()
+    for inner, outer in weights.items():
+        state |= {name.replace(inner, outer): value for name, value in state.items() if name.startswith(inner)}
+    plain.load_state_dict({name: value for name, value in state.items() if name in plain.state_dict()})
+    torch.testing.assert_close(faded.forward_features(images()), plain.forward_features(images()), rtol=0, atol=0)
 
 
 def test_building_leaves_the_random_state_and_weights_alone() -> None:

@@ -18,6 +18,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from relattn.attention.base import Attention
+from relattn.attention.fade_in import FadeIn
 from relattn.backbones.build import build, create, family
 from relattn.backbones.stages import entries_of
 from relattn.errors import InputError
@@ -89,12 +91,15 @@ def can_be_dilated(name: str, output_stride: int) -> bool:
 def dilate_first_blocks(model: nn.Module, plain: nn.Module, name: str) -> None:
     """Give the convolutions that lost their stride the dilation of the layers after them.
 
+    Attention in the place of such a convolution has no dilation and stays; the convolution that it fades in beside is
+    dilated.
+
     Args:
         model: The dilated network; changed in place.
         plain: The same network with its own strides.
         name: Name of the network in messages.
     """
-    changed = 0
+    changed = replaced = 0
     for key, before in plain.named_modules():
         if not isinstance(before, nn.Conv2d) or before.kernel_size == (1, 1) or before.stride == (1, 1):
             continue
@@ -102,6 +107,9 @@ def dilate_first_blocks(model: nn.Module, plain: nn.Module, name: str) -> None:
             module = model.get_submodule(key)
         except AttributeError:  # the dilated network has another layer here
             continue
+        if isinstance(module, Attention):
+            replaced += 1
+            module = module.base if isinstance(module, FadeIn) else module
         if not isinstance(module, nn.Conv2d) or module.stride != (1, 1):
             continue
         if any(kernel % 2 == 0 for kernel in module.kernel_size):
@@ -114,7 +122,7 @@ def dilate_first_blocks(model: nn.Module, plain: nn.Module, name: str) -> None:
         if not isinstance(module.padding, str):  # 0 stays 0: such layers compute padding from dilation
             module.padding = tuple(p * factor for p, factor in zip(module.padding, factors, strict=True))
         changed += 1
-    if not changed:
+    if not changed and not replaced:
         raise InputError(
             f"{name}: no convolution of the dilated stages had a stride, so first_dilation='full' has nothing to "
             "change; take --model.first_dilation previous."
