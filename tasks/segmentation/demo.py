@@ -1,4 +1,4 @@
-"""The demo of segmentation: a dilated ResNet-18 with PPM on streets in Cityscapes' layout."""
+"""The demo of segmentation: a dilated EfficientNet-Lite0 with PPM on streets in Cityscapes' layout."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -7,7 +7,7 @@ from relattn.tasks.demo import TaskDemo
 
 
 class Demo(TaskDemo):
-    """A dilated ResNet-18 with PPM on streets in Cityscapes' layout."""
+    """A dilated EfficientNet-Lite0 from ImageNet weights with PPM on streets in Cityscapes' layout."""
 
     title = "Generated streets in Cityscapes' layout"
     columns: ClassVar[dict[str, str]] = {"mIoU": "mIoU", "pixel accuracy": "pixel_accuracy"}
