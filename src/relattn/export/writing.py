@@ -82,7 +82,7 @@ def export(
         except AssertionError as error:  # a condition on sizes in the traced graph
             raise InputError(
                 f"The network as torch {torch.__version__} traces it does not take every size: {error}. A later "
-                f"release may (2.15 does){', or try --format onnx' if format == 'torch' else ''}."
+                f"release of torch may trace it{'; --format onnx has no such conditions' if format == 'torch' else ''}."
             ) from error
         with publishing(path) as stream, beside.open("rb") as content:
             shutil.copyfileobj(content, stream)
