@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
         if options.preview:
             importlib.import_module(standing.module).preview(options.name, options.preview, **chosen)
     files = sum(1 for path in folder.rglob("*") if path.is_file())
-    console.print(f"{folder}: {standing.summary}, {files:,} files", highlight=False, soft_wrap=True)
+    console.print(f"{folder}: rendered, {files:,} files", highlight=False, soft_wrap=True)
     if options.preview:
         console.print(f"{options.preview}: a contact sheet", highlight=False, soft_wrap=True)
     return 0

@@ -172,7 +172,8 @@ def dry_run(plans: "dict[str, tuple[Sweep, list[Planned]]]") -> int:
             print(f"  cannot run here: {run.missing}")  # noqa: T201
         seen.add(run.folder)
     places = ", ".join(sorted({str(run.folder.parent) for run in everything}))
-    print(f"{len(everything)} runs, {len(seen)} of them distinct, in {places}")  # noqa: T201
+    distinct = f", {len(seen)} of them distinct" if len(seen) < len(everything) else ""
+    print(f"{len(everything)} runs{distinct}, in {places}")  # noqa: T201
     return 0
 
 
