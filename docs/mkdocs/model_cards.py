@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 
 SCORES = 6
-"""Scores that a card lists, the first in the order of the result."""
+"""Number of scores that a card lists below the headline score, the first in the order of the result."""
 
 
 def model_cards() -> str:
@@ -64,7 +64,8 @@ def card(
         "command": f"`relattn sweep {Path(evidence['sweep']).stem}`, recipe `{evidence['recipe']}`",
         "made with": f"{versions}; commit {', '.join(commits)}",
     }
-    names = [name for name in first["scores"] if name != "test/score" and "@" not in name][:SCORES]
+    others = [name for name in first["scores"] if name != "test/score" and "@" not in name]
+    names = ["test/score", *others[:SCORES]]
     scores = [f"| {name} | {over_seeds([run['scores'][name] for run in runs])} |" for name in names]
     limits = (
         "Scores on a rendered stand-in say how networks compare on it, and nothing of genuine images."
@@ -75,7 +76,7 @@ def card(
         [
             f"### {label}\n\n| network | {facts.pop('network')} |\n|---|---|",
             *(f"| {name} | {text} |" for name, text in facts.items()),
-            f"\n| score, {len(runs)} seeds | mean ± standard deviation |\n|---|---|",
+            f"\n| score, {len(runs)} seed{'s' * (len(runs) > 1)} | mean ± standard deviation |\n|---|---|",
             *scores,
             f"\n{limits}",
         ]
