@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from relattn.runs.run_folder import read_json
-from relattn.sweeps.layout import scores_of
+from relattn.sweeps.layout import Score, scores_of
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -73,22 +73,25 @@ def table(evidence: dict[str, Any]) -> str:
     scores = scores_of(sweep_of(Path(evidence["sweep"]).stem)["table"])
     labels = list(dict.fromkeys(run["label"] for run in evidence["runs"]))
     runs = {label: [run for run in evidence["runs"] if run["label"] == label] for label in labels}
-    values = {
-        label: {score: [run["scores"][score.metric] for run in runs[label]] for score in scores} for label in labels
-    }
-    means = {score: {label: statistics.mean(values[label][score]) for label in labels} for score in scores}
-    best = {score: (min if score.lower else max)(labels, key=lambda label: means[score][label]) for score in scores}
+    columns = [column(score, runs) for score in scores]
     lines = [
         f"| network | seeds | parameters | MACs | {' | '.join(score.label for score in scores)} |",
         "|---|---|---|---|" + "---|" * len(scores),
     ]
     for label in labels:
         first = runs[label][0]
-        bold = {score: "**" if best[score] == label else "" for score in scores}
-        cells = [f"{bold[score]}{mean_and_spread(values[label][score])}{bold[score]}" for score in scores]
         costs = f"{first['parameters'] / 1e6:.2f} M | {first['macs'] / 1e6:.0f} M"
-        lines.append(f"| {label} | {len(runs[label])} | {costs} | {' | '.join(cells)} |")
+        cells = " | ".join(cells[label] for cells in columns)
+        lines.append(f"| {label} | {len(runs[label])} | {costs} | {cells} |")
     return "\n".join(lines)
+
+
+def column(score: Score, runs: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
+    """The cells of a score, by the label of their row; the best mean is bold."""
+    values = {label: [run["scores"][score.metric] for run in of_label] for label, of_label in runs.items()}
+    best = (min if score.lower else max)(values, key=lambda label: statistics.mean(values[label]))
+    cells = {label: mean_and_spread(numbers) for label, numbers in values.items()}
+    return cells | {best: f"**{cells[best]}**"}
 
 
 def mean_and_spread(values: list[float]) -> str:

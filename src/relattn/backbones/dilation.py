@@ -99,7 +99,7 @@ def dilate_first_blocks(model: nn.Module, plain: nn.Module, name: str) -> None:
         plain: The same network with its own strides.
         name: Name of the network in messages.
     """
-    changed = replaced = 0
+    found = False
     for key, before in plain.named_modules():
         if not isinstance(before, nn.Conv2d) or before.kernel_size == (1, 1) or before.stride == (1, 1):
             continue
@@ -108,7 +108,7 @@ def dilate_first_blocks(model: nn.Module, plain: nn.Module, name: str) -> None:
         except AttributeError:  # the dilated network has another layer here
             continue
         if isinstance(module, Attention):
-            replaced += 1
+            found = True
             module = module.base if isinstance(module, FadeIn) else module
         if not isinstance(module, nn.Conv2d) or module.stride != (1, 1):
             continue
@@ -121,8 +121,8 @@ def dilate_first_blocks(model: nn.Module, plain: nn.Module, name: str) -> None:
         module.dilation = tuple(d * factor for d, factor in zip(module.dilation, factors, strict=True))
         if not isinstance(module.padding, str):  # 0 stays 0: such layers compute padding from dilation
             module.padding = tuple(p * factor for p, factor in zip(module.padding, factors, strict=True))
-        changed += 1
-    if not changed and not replaced:
+        found = True
+    if not found:
         raise InputError(
             f"{name}: no convolution of the dilated stages had a stride, so first_dilation='full' has nothing to "
             "change; take --model.first_dilation previous."
