@@ -45,7 +45,7 @@ def apart(read: Callable[..., Any], file: Path, *arguments: Any) -> Any:
         process.join()
         code = process.exitcode or 0
         how = signal.strsignal(-code) if code < 0 else f"exit status {code}"
-        raise InputError(f"{file} is damaged: reading it has ended the process that read it ({how}).") from error
+        raise InputError(f"{file} is damaged: reading it ended the process that read it ({how}).") from error
     finally:
         receiver.close()
     process.join()

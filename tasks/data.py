@@ -142,5 +142,5 @@ class Data(LightningDataModule):
         total = self.count(split)
         if wrong := [index for index in indices if not 0 <= index < total]:
             raise InputError(
-                f"Image {wrong[0]} of the {split} set is asked for, and {type(self).__name__} has 0 to {total - 1}."
+                f"Image {wrong[0]} of the {split} set is requested, but {type(self).__name__} has 0 to {total - 1}."
             )

@@ -143,7 +143,7 @@ def checked_metadata(content: Any) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("root"), str) or "\0" in content["root"]:
         raise ValueError("it has no root")
     if wrong := [name for name in texts if not isinstance(content.get(name, ""), str)]:
-        raise ValueError(f"its {wrong[0]} is no text")
+        raise ValueError(f"its {wrong[0]} is not text")
     return content
 
 

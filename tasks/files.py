@@ -41,7 +41,7 @@ def content_of(file: Path) -> bytes:
     try:
         with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise InputError(f"{file} cannot be read: it is no regular file.")  # reading a pipe might never end
+                raise InputError(f"{file} cannot be read: it is not a regular file.")  # reading a pipe might never end
             return stream.read()
     except OSError as error:
         raise InputError(f"{file} cannot be read: {(error.strerror or str(error)).lower()}.") from error

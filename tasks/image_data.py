@@ -86,7 +86,7 @@ class ImageSet(Dataset[dict[str, Any]]):
         """
         content = self.encoded(index)
         if content is None:
-            raise InputError(f"{self.image_name(index)} is in no file, so that there is nothing to decode.")
+            raise InputError(f"{self.image_name(index)} is not in a file, so there is nothing to decode.")
         return decode_image(content, self.image_name(index))
 
     def decoded(self, index: int) -> Any:
@@ -217,7 +217,9 @@ class ImageData(Data):
         sizes = sorted({tuple(sample["image"].shape) for sample in samples})
         if len(sizes) > 1:
             listed = ", ".join(" x ".join(map(str, size)) for size in sizes)
-            raise InputError(f"Images of one figure have one size, and these have {listed}: draw them one at a time.")
+            raise InputError(
+                f"All images of a figure must have one size, and these have {listed}: draw them one at a time."
+            )
         return type(self).collate(samples)
 
     def sampler(self) -> Any:

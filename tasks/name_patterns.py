@@ -35,7 +35,7 @@ def label_reader(
     try:
         expression = re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:  # excessive numbers or nesting
-        raise InputError(f"{option} {pattern!r} is no regular expression: {error}.") from error
+        raise InputError(f"{option} {pattern!r} is not a regular expression: {error}.") from error
     if "identity" not in expression.groupindex:
         names = [*patterns, "none"]
         raise InputError(

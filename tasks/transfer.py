@@ -73,8 +73,9 @@ def start_from(module: nn.Module, trained: TrainedState, *, classifiers: Sequenc
     plain = {name for name in parameters if not name.startswith((*inside, *of_classes))}
     if len(plain & taken.keys()) < LEAST_PART * len(plain):
         raise InputError(
-            f"{len(plain & taken.keys()):,} of the network's {len(plain):,} tensors without attention have their like "
-            f"in it, by name and shape (missing: {some(sorted(plain - taken.keys()))}): expected the same backbone."
+            f"{len(plain & taken.keys()):,} of the network's {len(plain):,} tensors without attention have a "
+            f"counterpart in it, by name and shape (missing: {some(sorted(plain - taken.keys()))}): expected the same "
+            "backbone."
         )
     module.load_state_dict(taken, strict=False)
     left = [name for name in trained.weights if name not in taken and "." in name]

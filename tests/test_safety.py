@@ -352,7 +352,7 @@ def test_loops_of_links_and_pipes_in_folders_of_images_hang_nothing() -> None:
 def test_a_pipe_is_no_image() -> None:
     os.mkfifo("pipe.png")
     assert file_fault("pipe.png") == "no regular file"
-    with pytest.raises(InputError, match=r"pipe\.png cannot be read: it is no regular file"):
+    with pytest.raises(InputError, match=r"pipe\.png cannot be read: it is not a regular file"):
         read_image(Path("pipe.png"))
 
 

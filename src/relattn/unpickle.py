@@ -139,7 +139,7 @@ def scalar(kind: Any, content: Any) -> Any:
 def bytes_of(text: Any, code: Any = "latin1") -> bytes:
     """`codecs.encode`, with which Python 3 writes bytes in the protocols of Python 2."""
     if not isinstance(text, str) or code not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError("it encodes what is no text, or by another code than latin1")
+        raise pickle.UnpicklingError("it encodes something other than text, or with an encoding other than latin1")
     return text.encode("latin1")
 
 
@@ -198,14 +198,14 @@ class DataUnpickler(pickle._Unpickler):
         """Call the object for a name."""
         arguments = self.stack.pop()
         if not isinstance(self.stack[-1], Name) or not isinstance(arguments, tuple):
-            raise pickle.UnpicklingError("it calls what is no function")
+            raise pickle.UnpicklingError("it calls something that is not a function")
         self.stack[-1] = self.stack[-1].function(*arguments)
 
     def load_build(self) -> None:
         """Set the state of an array or a type."""
         state = self.stack.pop()
         if not isinstance(self.stack[-1], Array | NumberType):
-            raise pickle.UnpicklingError("it sets the state of what has none")
+            raise pickle.UnpicklingError("it sets the state of an object that has none")
         self.stack[-1].__setstate__(state)
 
     def load_bytes_to_change(self) -> None:

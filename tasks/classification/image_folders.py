@@ -151,7 +151,7 @@ class ImageFolders(ImageData):
             found = self.unlabelled(there)
         elif not names:
             raise InputError(
-                f"ImageFolders: {self.root} has no folder of a class. Expected {self.root}/<class>/ with images, or "
+                f"ImageFolders: {self.root} has no class folders. Expected {self.root}/<class>/ with images, or "
                 "such folders in train, val and test."
             )
         else:
@@ -211,7 +211,7 @@ class ImageFolders(ImageData):
             found.setdefault(split, found["test"])
         if not found["test"]:
             raise InputError(
-                f"ImageFolders: there is no image of test in {self.root}. Add a folder test, or hold a share out of "
+                f"ImageFolders: there are no test images in {self.root}. Add a folder test, or hold a share out of "
                 "training with --data.test, above 0."
             )
         return found
@@ -226,7 +226,7 @@ class ImageFolders(ImageData):
         others = SPLITS if not part else ()
         if strange := [name for name in folders_in(folder) if name not in names and name not in others]:
             raise InputError(
-                f"ImageFolders: {folder} has folders of no class of training: {some_of(strange)}. Expected "
+                f"ImageFolders: {folder} has folders that are not training classes: {some_of(strange)}. Expected "
                 f"{some_of(names)}; rename or remove them, or name all classes with --data.classes."
             )
         photos: list[Photo] = []
@@ -247,7 +247,7 @@ class ImageFolders(ImageData):
         names = self.class_names or []
         if missing := [name for label, name in enumerate(names) if not counts[label]]:
             raise InputError(
-                f"ImageFolders: no training image is of {some_of(missing)}. Add images to these folders of "
+                f"ImageFolders: no training image belongs to {some_of(missing)}. Add images to these folders of "
                 f"{self.root}, or remove them."
             )
         if alone := [name for label, name in enumerate(names) if counts[label] == 1]:
@@ -255,7 +255,7 @@ class ImageFolders(ImageData):
                 f"{len(alone)} classes of {self.root} have one training image: {some_of(alone)}.", stacklevel=2
             )
         if len(names) < 2:
-            raise InputError(f"ImageFolders: {self.root} has one class, {names[0]}: there is nothing to tell apart.")
+            raise InputError(f"ImageFolders: {self.root} has one class, {names[0]}, so there is nothing to classify.")
 
     def class_shares(self) -> dict[str, float]:
         """The share of each class in the training images."""

@@ -82,7 +82,7 @@ class Faces(FaceData):
             sets = [one for one in pairs if one is not None]
             names = [one.name for one in sets]
             if len(set(names)) < len(names):
-                raise InputError(f"Faces: verification_sets are {', '.join(names)}; each name may be there once.")
+                raise InputError(f"Faces: verification_sets are {', '.join(names)}; each name may appear once.")
             return sets
         sets = [one for name in OFFICIAL if (one := self.find_verification_set(name)) is not None]
         if not sets:

@@ -46,7 +46,7 @@ def read_landmarks(file: Path) -> dict[str, Points]:
             if missing := [name for name in COLUMNS if name not in header]:
                 raise InputError(f"{file}, line 1: no column {', '.join(missing)}. Expected {','.join(COLUMNS)}.")
             if twice := [name for name in COLUMNS if header.count(name) > 1]:
-                raise InputError(f"{file}, line 1: the column {twice[0]} is there twice.")
+                raise InputError(f"{file}, line 1: the column {twice[0]} appears twice.")
             for entries in lines:
                 if not any(entry.strip() for entry in entries):
                     continue
@@ -56,7 +56,7 @@ def read_landmarks(file: Path) -> dict[str, Points]:
                 row = {name: entry.strip() for name, entry in zip(header, entries, strict=True) if name}
                 path = inside(row["path"], where)
                 if path in found:
-                    raise InputError(f"{where}: {path} is there already. Each image has one row.")
+                    raise InputError(f"{where}: {path} is listed already. Each image has one row.")
                 found[path] = np.array([[number(row, name, axis, where) for axis in "xy"] for name in LANDMARKS])
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file} cannot be read as CSV in UTF-8: {error}. Save it as such.") from error

@@ -245,7 +245,9 @@ def read_index(path: Path, size: int) -> tuple[NDArray[np.int64], NDArray[np.int
             warnings.simplefilter("error", DeprecationWarning)
             keys, offsets = np.loadtxt(io.BytesIO(text), dtype=np.int64, comments=None, ndmin=2).T
     except (ValueError, DeprecationWarning) as error:
-        raise InputError(f"{path} is no index of records, with a key and an offset in each line: {error}.") from error
+        raise InputError(
+            f"{path} is not an index of records, with a key and an offset in each line: {error}."
+        ) from error
     for wrong, why in (
         (keys < 0, "a key below 0"),
         (offsets % 4 != 0, "an offset that is no multiple of 4"),

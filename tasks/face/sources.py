@@ -84,7 +84,9 @@ class Joined:
         """
         names = [source.name for source in sources]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise InputError(f"Several training sets are called {twice[0]}: rename a folder, so that lists can tell.")
+            raise InputError(
+                f"Several training sets are called {twice[0]}: rename a folder, so that lists can tell them apart."
+            )
         self.sources = list(sources)
         self.excluded = self.find_excluded(read_exclusions(exclude), exclude) if exclude else set()
         self.identities: list[str] = []

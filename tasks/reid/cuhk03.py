@@ -210,7 +210,7 @@ def read_classic(home: Path, boxes: Boxes, split: int) -> Splits:
     file = home / MAT
     if not file.is_file():
         raise MissingFileError(
-            f"CUHK03: {file} is missing, which alone says how the classic protocol splits. {SOURCE} "
+            f"CUHK03: {file} is missing, the only file with the splits of the classic protocol. {SOURCE} "
             "--data.protocol new does without it."
         )
     names: list[str] = apart(read_names, file, boxes)
@@ -219,7 +219,7 @@ def read_classic(home: Path, boxes: Boxes, split: int) -> Splits:
     numbers = {person: number for number, person in enumerate(sorted(set(people.values())), start=1)}
     if unknown := sorted(test - set(numbers)):
         raise InputError(
-            f"{file}: testsets names (pair, identity) {some_of(unknown)}, of whom {boxes} has no image. Unpack "
+            f"{file}: testsets names (pair, identity) {some_of(unknown)}, for whom {boxes} has no image. Unpack "
             "cuhk03_release again."
         )
     ensure_images(home, boxes, names, f"in {file}")

@@ -42,7 +42,7 @@ def held(content: h5py.File, key: Any) -> h5py.Dataset:
     """
     found = content[key]
     if not isinstance(found, h5py.Dataset):
-        raise InputError(f"{content.filename}: {found.name} is no array. Unpack cuhk03_release again.")
+        raise InputError(f"{content.filename}: {found.name} is not an array. Unpack cuhk03_release again.")
     if found.file.filename != content.filename or found.external or found.is_virtual:
         raise InputError(
             f"{content.filename} takes {found.name} from another file, as CUHK03's does not. Get it again."

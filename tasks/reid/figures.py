@@ -31,7 +31,7 @@ def ranks(task: "Task", data: Data, options: FigureOptions) -> MeasuredFigure:
     people = data.sets[options.split]
     chosen = options.indices if options.indices is not None else evenly_spread(people.queries, options.count)
     if not 1 <= len(chosen) <= 8 or not 0 <= min(chosen) <= max(chosen) < people.queries:
-        raise InputError(f"ranks: queries {chosen} are asked for, expected 1 to 8 of 0 to {people.queries - 1}.")
+        raise InputError(f"ranks: queries {chosen} are requested, expected 1 to 8 of 0 to {people.queries - 1}.")
     metric: Any = task.build_metric(data)
     assert isinstance(metric, RetrievalMetric)
     loader = data.evaluation_loader_alone(options.split)

@@ -123,7 +123,7 @@ def check_header(header: list[str], file: Path) -> None:
             "with commas; camera may be left out."
         )
     if twice := [name for name in COLUMNS if header.count(name) > 1]:
-        raise InputError(f"{file}, line 1: the column {twice[0]} is there twice in {found!r}. Remove one.")
+        raise InputError(f"{file}, line 1: the column {twice[0]} appears twice in {found!r}. Remove one.")
 
 
 def read_row(header: list[str], entries: list[str], file: Path, line: int) -> Row:

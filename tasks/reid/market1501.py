@@ -189,7 +189,7 @@ def read_folder(root: Path, split: str, layout: Layout) -> tuple[PersonImage, ..
         match = NAME.match(name)
         if match is None:
             raise InputError(
-                f"{file}: the name does not say who is on the image. Expected names like 0002_c1s1_000451_03.jpg: the "
+                f"{file}: the file name does not give the identity. Expected names like 0002_c1s1_000451_03.jpg: the "
                 "identity (or -1), _c and the camera. Rename or remove the file."
             )
         identity, camera = map(int, match.groups())

@@ -113,7 +113,7 @@ def find_version(root: Path, version: Version | None, *, training: bool = True) 
             complete.setdefault(found.version, found)
     if len(complete) > 1:
         raise InputError(
-            f"MSMT17 is there in both versions, {complete[1].folder} and {complete[2].folder}. Choose one with "
+            f"MSMT17 is present in both versions, {complete[1].folder} and {complete[2].folder}. Choose one with "
             "--data.version 1 or 2."
         )
     if complete:

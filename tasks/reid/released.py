@@ -41,7 +41,7 @@ def convert(
     found = read_released(released)
     if identities is None and "head.classifier.weight" not in found.state:
         name = found.sources["head.classifier.weight"][0]
-        raise InputError(f"{released} has no classifier ({name}): say with --identities how many it had.")
+        raise InputError(f"{released} has no classifier ({name}): give the number of identities with --identities.")
     data.num_classes = identities or len(found.state["head.classifier.weight"])
     specification = data.specification()
     task.assemble(specification)

@@ -23,7 +23,7 @@ def segmentation(task: "Task", data: Data, options: FigureOptions) -> MeasuredFi
     """Image, truth, prediction, errors; segmentation."""
     segment: Any = getattr(task, "segment", None)
     if segment is None:
-        raise InputError(f"segmentation draws networks that segment images, and this is one of {task.name}.")
+        raise InputError(f"segmentation draws segmentation networks, and this one belongs to the task {task.name}.")
     palette, names = np.array(task.specification["palette"], np.uint8), task.specification["class_names"]
     samples = []
     with torch.no_grad():

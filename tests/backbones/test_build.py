@@ -348,7 +348,7 @@ def test_a_last_stride_that_cannot_be_lifted_is_refused():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnte50", {}, r"No backbone is named 'resnte50'\. Closest: .*resnet50\b"),
+        ("resnte50", {}, r"There is no backbone named 'resnte50'\. Closest: .*resnet50\b"),
         ("resnet18.nosuch_in1k", {}, "nosuch_in1k.*resnet18"),
         ("densenet_bc10", {"stages": [0, 3, 4]}, r"densenet_bc10 has stages 1 to 3, .* in \[0, 4\]"),
         ("resnet18", {"stages": [5]}, r"resnet18 has stages 1 to 4, .* in \[5\]"),

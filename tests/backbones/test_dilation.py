@@ -165,5 +165,5 @@ def test_other_errors_say_what_to_do() -> None:
         dilated("resnet18", first_dilation="half")
     with pytest.raises(InputError, match="first_dilation='full' has nothing to change"):
         dilated("resnetblur50")
-    with pytest.raises(InputError, match="No backbone is named 'resnt18'"):
+    with pytest.raises(InputError, match="There is no backbone named 'resnt18'"):
         dilated("resnt18")

@@ -51,7 +51,7 @@ def test_a_converted_checkpoint_is_tested_and_embeds(network, released, people, 
     assert run(["embed", "--ckpt_path", out, "--images", photos, "--out", "found", "--gpus", "0"]) == 0
     said = json.loads(Path("found/embedding.json").read_text())
     assert (said["feature"], said["image_size"]) == ("after_norm", [64, 32])
-    with pytest.raises(InputError, match=f"{out} holds weights alone"):
+    with pytest.raises(InputError, match=f"{out} holds only weights"):
         run(["fit", "--ckpt_path", out, "--gpus", "0", "--data.root", str(people), "--data.workers", "0"])
 
 

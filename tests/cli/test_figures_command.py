@@ -215,7 +215,7 @@ def test_one_of_two_processes_draws(cifar: Path) -> None:
         (["--figure", "ranks", "--module", "stage 3"], "--module does not apply to ranks.*applies to grad-cam, masks"),
         (["--figure", "ranks", "--maps", "over"], "--maps does not apply to ranks"),
         (["--figure", "masks", "--set", "lfw"], "--set does not apply to masks.*no figure of this task has it"),
-        (["--figure", "grad-cam", "--module", "stage 9"], "stages 1 to 3, and stage 9 is none of them"),
+        (["--figure", "grad-cam", "--module", "stage 9"], "stages 1 to 3, and stage 9 is not one of them"),
         (["--figure", "grad-cam", "--module", "stag"], "--module is 'stag', expected a stage such as"),
         (["--figure", "grad-cam", "--module", "fc"], "grad-cam explains a map, and that module gives none"),
         (["--figure", "grad-cam", "--labels", "a", "b"], "--labels has 2 for 1 networks"),

@@ -171,7 +171,7 @@ def test_modes_are_those_that_stra_records() -> None:
     diversity = head_diversity(found)
     wanted = np.mean([slow_spread(values.flatten(1)) for values in found["gates"]])
     assert diversity["gates"] == pytest.approx(wanted, abs=1e-9)
-    with pytest.raises(InputError, match="as many heads: a has 4, b has 2"):
+    with pytest.raises(InputError, match="equal numbers of heads: a has 4, b has 2"):
         modes_figure(PIXELS[:2], {"a": found, "b": {kind: values[:, :2] for kind, values in found.items()}})
 
 

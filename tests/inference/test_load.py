@@ -230,7 +230,7 @@ def test_what_is_no_image_is_refused(image: object, message: str, checkpoints: d
     model = relattn.load(checkpoints["reid"])
     with pytest.raises(InputError, match=message):
         model(image)
-    with pytest.raises(InputError, match="There is no image"):
+    with pytest.raises(InputError, match="No image is given"):
         model()
 
 
@@ -238,7 +238,7 @@ def test_what_is_no_checkpoint_is_refused(checkpoints: dict[str, Path]) -> None:
     with pytest.raises(MissingFileError, match=r"none\.ckpt"):
         relattn.load("none.ckpt")
     torch.save({"state_dict": {}}, "other.ckpt")
-    with pytest.raises(InputError, match="is no checkpoint of `relattn fit`"):
+    with pytest.raises(InputError, match="is not a checkpoint of `relattn fit`"):
         relattn.load("other.ckpt")
     content = torch.load(checkpoints["segmentation"], weights_only=True)
     del content["specification"]["preprocessing"]["mean"]

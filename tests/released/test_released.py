@@ -163,9 +163,9 @@ def test_wrong_files_are_named(content, message):
 
 
 def test_a_release_is_not_taken_for_the_other(network, stra):
-    with pytest.raises(InputError, match=r"No StRA .* found backbone.conv1.weight"):
+    with pytest.raises(InputError, match=r"not StRA .* found backbone.conv1.weight"):
         convert_stra(network.state_dict())
-    with pytest.raises(InputError, match=r"No RGA .* found conv1.weight"):
+    with pytest.raises(InputError, match=r"not RGA .* found conv1.weight"):
         convert_rga(stra.state_dict())
 
 
@@ -231,5 +231,5 @@ def test_a_file_tells_the_ratios_of_its_attention(ratio: int) -> None:
     found = convert_rga(state)
     assert found.arguments == {"embedding_ratio": ratio, "reduction_ratio": ratio if ratio < 16 else 8}
     state["backbone.rga_att1.theta_channel.0.weight"] = torch.zeros(3, 128, 1, 1)
-    with pytest.raises(InputError, match=r"no one embedding_ratio.*128 to 3"):
+    with pytest.raises(InputError, match=r"share one embedding_ratio.*128 to 3"):
         convert_rga(state)

@@ -203,7 +203,7 @@ WRITE = torch.save
 
 MOMENTS: dict[str, tuple[Any, str, Callable[..., None]]] = {
     "when its configuration is written": (publish, "sync_folder", kill),
-    "amid an epoch": (Interruption, "on_train_batch_start", kill_at_step),
+    "within an epoch": (Interruption, "on_train_batch_start", kill_at_step),
     "in validation": (Classification, "on_validation_epoch_end", kill),
     "while a checkpoint is written": (torch, "save", kill_amid_second_checkpoint),
     "before a checkpoint takes its place": (publish, "keep", kill),

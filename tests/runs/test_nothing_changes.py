@@ -97,7 +97,7 @@ def test_a_run_that_another_process_works_on_is_left_alone(
     before = digest(Path.cwd())
     held = run_folder.lock(folder)
     assert held is not None
-    with pytest.raises(InputError, match="Another process works on"):
+    with pytest.raises(InputError, match="Another process is working on"):
         run(["fit", "--ckpt_path", str(folder), *LONGER])
     os.close(held)
     assert digest(Path.cwd()) == before

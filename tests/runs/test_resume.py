@@ -182,7 +182,7 @@ SGD = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ("seed_everything", 1, "--seed_everything is 1, and RUN has 0: a run that goes on keeps it"),
+        ("seed_everything", 1, "--seed_everything is 1, and RUN has 0: a resumed run keeps it"),
         ("model.backbone", "resnet14t", "--model.backbone is resnet14t, and RUN has resnet8"),
         ("model.attention", None, "--model.attention is null, and RUN has relattn.attention.RGA"),
         ("model.attention.init_args.relation", False, "--model.attention.relation is false, and RUN has true"),
@@ -205,7 +205,7 @@ def test_what_an_epoch_is_made_of_changes_between_epochs_alone(path: str, value:
     if path == "data.root":
         check_same_run(Path("RUN"), BEFORE, now(path, value), Progress(2, 9, within_epoch=True))
         return
-    with pytest.raises(InputError, match=f"--{path} is {value}, and RUN was stopped amid an epoch with"):
+    with pytest.raises(InputError, match=f"--{path} is {value}, and RUN was stopped within an epoch with"):
         check_same_run(Path("RUN"), BEFORE, now(path, value), Progress(2, 9, within_epoch=True))
 
 

@@ -62,7 +62,7 @@ def test_one_process_works_on_a_run_and_another_one_is_told(tmp_path: Path, monk
     before = [*tmp_path.rglob("*")]
     monkeypatch.setenv(RUN_VARIABLE, "")
     for _ in range(2):
-        with pytest.raises(InputError, match=r"Another process works on .*/run: wait for it, or stop it\."):
+        with pytest.raises(InputError, match=r"Another process is working on .*/run: wait for it, or stop it\."):
             RunClaim().existing(tmp_path / "run")
     assert [*tmp_path.rglob("*")] == before, "a lock is no file"
     first.started = True

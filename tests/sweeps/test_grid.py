@@ -71,8 +71,8 @@ def test_overrides_win_everywhere_and_lists_are_values(tmp_path: Path) -> None:
         ({"parameters": {"a": {"min": 0, "max": 1}}}, "Parameter a"),
         ({"parameters": {"a": {"values": []}}}, "not empty"),
         ({"tabel": {}}, "table"),
-        ({"options": {"d": {}}}, "no parameter"),
-        ({"options": {"a": {"w": {}}}}, "none of its values"),
+        ({"options": {"d": {}}}, "not a parameter"),
+        ({"options": {"a": {"w": {}}}}, "not one of its values"),
         ({"name": "../../elsewhere"}, "name of a folder"),
     ],
 )

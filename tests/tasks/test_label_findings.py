@@ -86,7 +86,7 @@ def test_a_class_without_a_training_image_is_refused_and_one_of_one_image_named(
         data = checked(ImageFolders("photos"))
     assert data.class_shares() == {"ant": 2 / 3, "bee": 1 / 3}
     Path("photos/cat").mkdir()
-    with pytest.raises(InputError, match="no training image is of cat"):
+    with pytest.raises(InputError, match="no training image belongs to cat"):
         checked(ImageFolders("photos"))
 
 

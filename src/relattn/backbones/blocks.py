@@ -155,7 +155,7 @@ def block_outputs(
         found += [(block, view) for view in views if view is not None][:1]
     if not found or len(found) < len(blocks_of(model, stage)):
         raise InputError(
-            f"{name}: stage {stage} has no residual blocks that give maps; place attention after it "
+            f"{name}: stage {stage} has no residual blocks that output maps; place attention after it "
             "(--model.placement stage)."
         )
     return found

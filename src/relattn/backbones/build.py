@@ -106,7 +106,7 @@ def check_name(name: str) -> None:
     import timm
 
     if not is_timm(name):
-        raise InputError(f"No backbone is named {name!r}. {suggest(name, [*CIFAR_NAMES, *timm.list_models()])}")
+        raise InputError(f"There is no backbone named {name!r}. {suggest(name, [*CIFAR_NAMES, *timm.list_models()])}")
     network, _, tag = name.partition(".")
     if tag and ":" not in name and name not in timm.list_models(f"{network}.*", pretrained=True):
         tags = timm.list_models(f"{network}.*", pretrained=True)

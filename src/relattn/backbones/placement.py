@@ -57,7 +57,7 @@ def place(
         default = belongs.stages
     chosen = sorted(set(default if stages is None else stages))
     if unknown := [stage for stage in chosen if not 1 <= stage <= count]:
-        raise InputError(f"{name} has stages 1 to {count}, and attention is asked for in {unknown}.")
+        raise InputError(f"{name} has stages 1 to {count}, and attention is requested in {unknown}.")
     if placement == "convolution":
         for stage in chosen:
             replace_convolutions(model, attention, stage, name, found.shapes)
@@ -119,7 +119,7 @@ def attended_end(stages: Stages, stage: int, end: StageMap) -> StageMap:
         if view is not None and view.channels == end.view.channels:
             return StageMap(blocks[-1], view)
     raise InputError(
-        f"{stages.name} reads its class token alone after stage {stage}, whose attention would change nothing: take "
+        f"{stages.name} reads only its class token after stage {stage}, whose attention would change nothing: take "
         f"earlier stages, for example --model.stages [{stage - 1}]."
     )
 
@@ -139,7 +139,7 @@ def last_map(model: nn.Module, size: tuple[int, int], in_chans: int = 3, *, stag
     stages = Stages(model, type(model).__name__, size, in_chans)
     stage = len(stages.names) if stage is None else stage
     if not 1 <= stage <= len(stages.names):
-        raise InputError(f"{stages.name} has stages 1 to {len(stages.names)}, and stage {stage} is none of them.")
+        raise InputError(f"{stages.name} has stages 1 to {len(stages.names)}, and stage {stage} is not one of them.")
     end = stages.end(stage)
     return attended_end(stages, stage, end) if is_unread(model, stage, end.view) else end
 

@@ -198,9 +198,9 @@ class Stages:
         """
         if why := WITHOUT_MAPS.get(type(self.model).__name__):
             raise InputError(
-                f"{self.name} {why}, so attention cannot follow its stages. It trains without; with attention, take a "
-                "network that hands on one map, for example vit_small_patch16_224, swin_tiny_patch4_window7_224 or "
-                "resnet50."
+                f"{self.name} {why}, so attention cannot follow its stages. It trains without attention; with "
+                "attention, take a network that passes on one map, for example vit_small_patch16_224, "
+                "swin_tiny_patch4_window7_224 or resnet50."
             )
         index = stage_indices(self.model)[stage - 1]
         entry = entries_of(self.model)[index]

@@ -156,7 +156,7 @@ def renamed(published: dict[str, Tensor], network: str) -> dict[str, Tensor]:
     try:
         state = {timm_name(key, blocks): value for key, value in published.items()}
     except KeyError as error:
-        raise InputError(f"The weights for {network} have a layer that it has not: {error}.") from error
+        raise InputError(f"The weights for {network} have a layer that it lacks: {error}.") from error
     wrong = sorted(
         key
         for key in {*state, *expected}

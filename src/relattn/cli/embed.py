@@ -51,7 +51,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     check_numbers(options, "batch_size")
     if options.manifest and options.pattern:
-        raise InputError("--manifest and --pattern both say who is on the images. Give one of them.")
+        raise InputError("--manifest and --pattern both give the identities. Use one of them.")
     return options
 
 

@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
         return 0
     if options.kind == "placements":
         if options.backbone is None:
-            raise InputError("relattn list placements: say of which network, for example --backbone resnet50.")
+            raise InputError("relattn list placements: name the network, for example --backbone resnet50.")
         print_placements(options.backbone, options.size)
         return 0
     if options.kind == "backbones":

@@ -54,7 +54,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if options.expansion < 0:
         raise InputError(f"--expansion is {options.expansion}, expected at least 0.")
     if options.matrix and (options.rerank or options.expansion):
-        raise InputError("--rerank and --expansion need features, and with --matrix there are distances alone.")
+        raise InputError("--rerank and --expansion need features, and --matrix gives only distances.")
     if options.out is not None and options.out.exists():
         raise InputError(f"--out {options.out} exists, and nothing is overwritten. Choose another --out, or remove it.")
     return options

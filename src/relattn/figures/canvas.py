@@ -119,7 +119,7 @@ class Grid:
             if self.width < NARROWEST:
                 needed = math.ceil(10 * (across * (NARROWEST + GAP) + around)) / 10
                 raise InputError(
-                    f"--width {full:g} has no room for the {across} pictures of a line: give at least {needed:g}, or "
+                    f"--width {full:g} is too narrow for the {across} pictures of a row: give at least {needed:g}, or "
                     "fewer networks, modules or --columns."
                 )
             height = self.width / aspect

@@ -62,7 +62,9 @@ def grad_cam(
     finally:
         handle.remove()
     if gradient is None:
-        raise InputError("grad-cam explains a map that the score depends on, and it does not depend on that module's.")
+        raise InputError(
+            "grad-cam explains a map that the score depends on, and the score does not depend on that module's map."
+        )
     if view is not None:
         single = replace(view, index=None)
         values, gradient = single.map_of(values), single.map_of(gradient)

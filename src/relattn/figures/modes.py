@@ -73,7 +73,7 @@ def modes_figure(
     numbers = {name: next(iter(maps.values())).shape[1] for name, maps in found.items()}
     if len(set(numbers.values())) > 1:
         listed = ", ".join(f"{name} has {heads}" for name, heads in numbers.items())
-        raise InputError(f"modes compares networks with as many heads: {listed}.")
+        raise InputError(f"modes compares networks with equal numbers of heads: {listed}.")
     heads = next(iter(numbers.values()))
     height, width = pixels[0].shape[:2]
     measured = "; ".join(

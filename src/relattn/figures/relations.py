@@ -115,7 +115,7 @@ def relations(
     found = {name: one for name, one in modules_of(network).items() if has_relations(one)}
     if not found:
         raise InputError(
-            "relations draws what stands between positions, which RGA with a spatial mask (rga_s, rga_sc, rga_cs, "
+            "relations draws relations between positions, which RGA with a spatial mask (rga_s, rga_sc, rga_cs, "
             f"rga_parallel), NonLocal (nl) and SimplifiedNonLocal (snl) have. The network has {present(network)}."
         )
     named = chosen_modules(network, found, module, "what relates positions")

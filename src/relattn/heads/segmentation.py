@@ -154,7 +154,7 @@ def stage_channels(backbone: nn.Module, indices: Sequence[int] | None) -> tuple[
     entries = list(info.info if hasattr(info, "info") else info or [])
     if len(entries) < 2 or not hasattr(backbone, "forward_intermediates"):
         raise InputError(
-            f"{type(backbone).__name__} cannot be segmented with: it does not report two stages and give their "
+            f"{type(backbone).__name__} cannot be used for segmentation: it does not report two stages and give their "
             "features (feature_info, forward_intermediates), as timm's networks do. Take a timm CNN, for example "
             "resnet50."
         )

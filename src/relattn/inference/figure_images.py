@@ -43,6 +43,8 @@ def images_of_files(data: Data, files: Sequence[Path]) -> FigureImages:
     sizes = sorted({(sample.shape[1], sample.shape[2]) for sample in samples})
     if len(sizes) > 1:
         listed = ", ".join(f"{height} x {width}" for height, width in sizes)
-        raise InputError(f"The images of one figure have one size, and these have {listed}: draw them one at a time.")
+        raise InputError(
+            f"All images of a figure must have one size, and these have {listed}: draw them one at a time."
+        )
     images = torch.stack(samples)
     return FigureImages(images, data.preprocessing().restored(images), [file.name for file in files])

@@ -45,7 +45,7 @@ def load_task(checkpoint: Path | str) -> Task:
         raise InputError(f"{checkpoint}: its network cannot be built: {error or type(error).__name__}") from error
     state = content["state_dict"]
     if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
-        raise InputError(f"{checkpoint}: its state_dict has other entries than tensors with names.")
+        raise InputError(f"{checkpoint}: its state_dict has entries that are not named tensors.")
     state = dict(state)
     fill_unused(task, state, task.training_only())
     try:

@@ -176,7 +176,7 @@ def check_header(header: list[str], file: Path) -> list[str]:
             "with commas; camera and split may be left out."
         )
     if twice := [name for name in COLUMNS if columns.count(name) > 1]:
-        raise InputError(f"{file}, line 1: the column {twice[0]} is there twice in {found!r}. Remove one.")
+        raise InputError(f"{file}, line 1: the column {twice[0]} appears twice in {found!r}. Remove one.")
     return columns
 
 

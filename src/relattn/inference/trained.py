@@ -49,7 +49,7 @@ class Trained:
             InputError: If there is no image, or one is of another kind.
         """
         if not images:
-            raise InputError("There is no image to answer for: give one or more.")
+            raise InputError("No image is given: give one or more.")
         device = next(self.network.parameters()).device
         pixels = [pixels_of(image) for image in images]
         with torch.inference_mode():

@@ -156,7 +156,7 @@ def as_matrix(matrix: Any) -> Tensor:
 def check_exact(largest: int) -> None:
     """Refuse whole numbers so large that different ones would rank as equal."""
     if largest > 2**53:
-        raise InputError(f"Distances go to {largest:,}, and beyond 2**53 float64 does not keep whole numbers apart.")
+        raise InputError(f"Distances go to {largest:,}, and beyond 2**53 float64 cannot tell whole numbers apart.")
 
 
 def check_features(query: Tensor, gallery: Tensor) -> None:

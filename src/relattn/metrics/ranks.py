@@ -207,7 +207,7 @@ def as_numbers(query: Any, gallery: Any, name: str) -> tuple[Tensor, Tensor]:
         kinds.append("U" if kind == "U" else "i")
         found.append(values)
     if kinds[0] != kinds[1]:
-        raise InputError(f"The {name} of one side are numbers and those of the other text: give both as the same.")
+        raise InputError(f"The {name} of one side are numbers and those of the other text: give both as the same type.")
     if kinds[0] == "U":
         numbers = {str(JUNK): JUNK}
         found = [np.array([numbers.setdefault(text, len(numbers)) for text in values.tolist()]) for values in found]

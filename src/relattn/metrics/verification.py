@@ -153,7 +153,7 @@ def check(distances: Floats, same: NDArray[np.bool_], folds: int, fars: Sequence
         raise InputError(f"{int(np.isnan(distances).sum())} of {len(distances)} distances are NaN.")
     if same.all() or not same.any():
         kind = "one person" if same.all() else "two people"
-        raise InputError(f"All {len(same)} pairs show {kind}, so that no threshold can be told: both kinds are needed.")
+        raise InputError(f"All {len(same)} pairs show {kind}, so no threshold can be chosen: both kinds are needed.")
     cut = np.split(same, np.cumsum(fold_sizes(len(same), folds))[:-1])
     if lopsided := [number for number, part in enumerate(cut, start=1) if part.all() or not part.any()]:
         named = ", ".join(map(str, lopsided))

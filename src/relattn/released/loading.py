@@ -42,7 +42,7 @@ def read_released(path: Path | str) -> Converted:
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
     raise InputError(
-        f"{file} is of no release that is known: expected backbone.rga_att1.* of RGA or layer4.0.conv2.mask_conv.* of "
+        f"{file} is from no known release: expected backbone.rga_att1.* of RGA or layer4.0.conv2.mask_conv.* of "
         f"StRA, and found {some(state)}."
     )
 

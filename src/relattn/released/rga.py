@@ -53,7 +53,9 @@ def convert_rga(state_dict: Mapping[str, Any]) -> Converted:
     state = unwrap(state_dict)
     halves = [half for half in ("spatial", "channel") if any(f".gg_{half}." in name for name in state)]
     if not halves:
-        raise InputError(f"No RGA of the released code: expected backbone.rga_att1.*, and found {some(state)}.")
+        raise InputError(
+            f"This is not RGA of the released code: expected backbone.rga_att1.*, and found {some(state)}."
+        )
     sources = trunk("backbone.")
     for stage in range(1, len(BLOCKS) + 1):
         for half in halves:
@@ -97,6 +99,6 @@ def ratio_of(name: str, widths: list[tuple[int, int]]) -> int:
             return ratio
     listed = ", ".join(f"{before} to {after}" for before, after in dict.fromkeys(widths))
     raise InputError(
-        f"The weights have no one {name}, with which RGA could be built: widths go from {listed}. Expected one ratio "
+        f"The weights do not share one {name}, which RGA needs: widths go from {listed}. Expected one ratio "
         "for channels and positions, as in the paper."
     )

@@ -29,7 +29,9 @@ def convert_stra(state_dict: Mapping[str, Any]) -> Converted:
     """
     state = unwrap(state_dict)
     if not is_stra(state):
-        raise InputError(f"No StRA of the released code: expected layer4.0.conv2.mask_conv.*, and found {some(state)}.")
+        raise InputError(
+            f"This is not StRA of the released code: expected layer4.0.conv2.mask_conv.*, and found {some(state)}."
+        )
     sources = trunk("", spatial=lambda stage: stage < len(BLOCKS))
     for block in range(BLOCKS[-1]):
         name = f"layer4.{block}.conv2"

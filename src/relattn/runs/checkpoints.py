@@ -97,7 +97,9 @@ def read_checkpoint(checkpoint: Path | str) -> dict[str, Any]:
     content = read_file(path)
     kinds = {"config": str, "specification": dict, "state_dict": dict}
     if not isinstance(content, dict) or not all(isinstance(content.get(name), kind) for name, kind in kinds.items()):
-        raise InputError(f"{path} is no checkpoint of `relattn fit`, which hold config, specification and state_dict.")
+        raise InputError(
+            f"{path} is not a checkpoint of `relattn fit`, which holds config, specification and state_dict."
+        )
     return content
 
 
@@ -137,7 +139,7 @@ def find_checkpoint(
     path = Path(asked)
     if str(asked) == "last":
         if name is None:
-            raise InputError("--ckpt_path last goes on with a named run: give --name, or the path of a checkpoint.")
+            raise InputError("--ckpt_path last resumes a named run: give --name, or the path of a checkpoint.")
         parent = Path(runs or "runs")
         folders = sorted(task / name for task in parent.iterdir() if (task / name).is_dir()) if parent.is_dir() else []
         if len(folders) != 1:

@@ -81,7 +81,7 @@ def check_same_run(run: Path, before: Mapping[str, Any], now: Mapping[str, Any],
     if differing:
         option, (was, is_now) = next(iter(differing.items()))
         raise InputError(
-            f"--{option} is {written(is_now)}, and {run} has {written(was)}: a run that goes on keeps it. Start a new "
+            f"--{option} is {written(is_now)}, and {run} has {written(was)}: a resumed run keeps it. Start a new "
             f"run, from the weights of this one with --model.pretrained {run} if they fit."
         )
     optimizers = [at(config, ("model", "init_args", "optimizer", "class_path")) for config in (before, now)]
@@ -96,7 +96,7 @@ def check_same_run(run: Path, before: Mapping[str, Any], now: Mapping[str, Any],
             if was != is_now:
                 name = ".".join(part for part in path if part != "init_args")
                 raise InputError(
-                    f"--{name} is {is_now}, and {run} was stopped amid an epoch with {was}: it can change when "
+                    f"--{name} is {is_now}, and {run} was stopped within an epoch with {was}: it can change when "
                     "that epoch is over. Go on without the option first."
                 )
 
@@ -171,8 +171,8 @@ class ResumedRun(Callback):
         now = trainer.datamodule.describe()  # type: ignore[attr-defined]
         if "fingerprint" in self.before and self.before["fingerprint"] != now.get("fingerprint"):
             raise InputError(
-                f"The data are others than the run's: {now.get('data')} with fingerprint {now.get('fingerprint')}, not "
-                f"{self.before.get('data')} with {self.before['fingerprint']}. A run that goes on keeps its data; to "
+                f"The data differ from the run's: {now.get('data')} with fingerprint {now.get('fingerprint')}, not "
+                f"{self.before.get('data')} with {self.before['fingerprint']}. A resumed run keeps its data; to "
                 "train its network on others, start a new run with --model.pretrained RUN."
             )
 

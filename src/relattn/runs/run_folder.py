@@ -223,7 +223,7 @@ class RunClaim:
         """Lock a folder and announce it to the processes that this one starts."""
         self.descriptor = lock(folder)
         if self.descriptor is None:
-            raise InputError(f"Another process works on {folder}: wait for it, or stop it.")
+            raise InputError(f"Another process is working on {folder}: wait for it, or stop it.")
         self.folder = folder
         os.environ[RUN_VARIABLE] = str(folder)
         return folder

@@ -133,9 +133,7 @@ def check_classes(config: Any, source: str, *, known: Collection[Any] = (), kind
         raise InputError(f"{source}: its configuration has {MOST:,} values or more.")
     for key, value in found:
         if key == "__path__":
-            raise InputError(
-                f"{source}: its configuration goes on in the file {value}, and may not name files of its own."
-            )
+            raise InputError(f"{source}: its configuration refers to the file {value}, and may not name files.")
         if isinstance(value, str) and (key.endswith("class_path") or importable(value)):
             if value not in known:
                 check_class(value, source, kinds)

@@ -152,7 +152,7 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> Sweep:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as YAML: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
-        raise InputError(f"{path} is no sweep: it needs `method: grid` and `parameters`.")
+        raise InputError(f"{path} is not a sweep: it needs `method: grid` and `parameters`.")
     for key in content:
         if key not in WANDB_KEYS | OWN_KEYS:
             raise InputError(f"{path} has {key!r}, which is not known. {suggest(key, WANDB_KEYS | OWN_KEYS)}")
@@ -164,10 +164,10 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> Sweep:
     for name, named in content.get("options", {}).items():
         if name not in content["parameters"]:
             known = suggest(name, content["parameters"])
-            raise InputError(f"{path}: options describes {name!r}, which is no parameter. {known}")
+            raise InputError(f"{path}: options describes {name!r}, which is not a parameter. {known}")
         unused = [value for value in named if value not in listed(content["parameters"][name])]
         if unused:
-            raise InputError(f"{path}: options describes {name} {unused[0]!r}, which is none of its values.")
+            raise InputError(f"{path}: options describes {name} {unused[0]!r}, which is not one of its values.")
     name = str(content.get("name") or path.stem)
     if name in (".", "..") or Path(name).name != name:
         raise InputError(f"{path}: name is {name!r}, expected the name of a folder: its runs' folder has it.")

@@ -60,7 +60,9 @@ def layout_of(sweep: Sweep) -> dict[str, Any]:
     parameters = sweep.content["parameters"]
     for name in axis(layout, "rows") + axis(layout, "columns"):
         if name not in parameters:
-            raise InputError(f"{sweep.path}: table names {name!r}, which is no parameter. {suggest(name, parameters)}")
+            raise InputError(
+                f"{sweep.path}: table names {name!r}, which is not a parameter. {suggest(name, parameters)}"
+            )
     rows, columns = keys_of(sweep, "rows"), keys_of(sweep, "columns")
     check_keys(f"{sweep.path}: table, labels", layout.get("labels", {}), {*rows, *columns, *layout.get("given", {})})
     for source, entries in layout.get("published", {}).items():

@@ -73,7 +73,7 @@ class Ray:
         """Refuse requirements that no machine can meet, because Ray would wait forever."""
         for name, wanted in (("CPU", self.cpus), ("GPU", self.gpus)):
             if wanted > resources.get(name, 0):
-                raise InputError(f"Each run is to have {wanted:g} {name}, and Ray has {resources.get(name, 0):g}.")
+                raise InputError(f"Each run needs {wanted:g} {name}, and Ray has {resources.get(name, 0):g}.")
 
     def wait(self, ray: Any, tasks: dict[Any, Planned], watch: Watch) -> None:
         """Wait for all tasks."""

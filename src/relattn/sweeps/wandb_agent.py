@@ -46,7 +46,7 @@ def check_online() -> None:
     instead = "Offline, run the same file with --launcher local --set logger=wandb, and `wandb sync` its runs later."
     mode = os.environ.get("WANDB_MODE", "online")
     if mode != "online":
-        raise InputError(f"A W&B sweep needs its server, and WANDB_MODE is {mode}. {instead}")
+        raise InputError(f"A W&B sweep needs W&B's server, and WANDB_MODE is {mode}. {instead}")
     netrc = Path.home() / ".netrc"
     if "WANDB_API_KEY" not in os.environ and not (netrc.is_file() and "wandb" in netrc.read_text()):
         raise InputError(f"A W&B sweep needs an account: wandb login, or WANDB_API_KEY. {instead}")

@@ -254,7 +254,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("--trainer.limit_val_batches -1", r"limit_val_batches"),
     ("--trainer.limit_val_batches 1.5", r"limit_val_batches"),
     ("--trainer.overfit_batches -1", r"overfit_batches"),
-    ("--trainer.val_check_interval 0", r"val_check_interval is 0, expected a part of an epoch"),
+    ("--trainer.val_check_interval 0", r"val_check_interval is 0, expected a fraction of an epoch"),
     ("--trainer.val_check_interval 1.5", r"val_check_interval"),
     ("--trainer.check_val_every_n_epoch 0", r"check_val_every_n_epoch is 0, expected at least 1"),
     ("--trainer.check_val_every_n_epoch null --trainer.val_check_interval 0.5", r"val_check_interval"),

@@ -228,7 +228,7 @@ def test_a_folder_s_name_says_the_recipes_the_overrides_and_the_seed() -> None:
 def test_gpus_that_are_not_there_are_an_error_that_says_what_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     check_gpus("auto", 1)
-    with pytest.raises(InputError, match="none is to be seen"):
+    with pytest.raises(InputError, match="none is visible"):
         check_gpus("gpu", 1)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"Card {index}")

@@ -77,7 +77,7 @@ def test_a_run_goes_on_from_its_checkpoint_in_its_folder(
     folder = copy_of(classification_run)
     for options, named in (
         (["--name", "other"], "keeps its folder"),
-        (["--backbone", "resnet14"], "--model.backbone is resnet14, and .* has resnet8: a run that goes on keeps it"),
+        (["--backbone", "resnet14"], "--model.backbone is resnet14, and .* has resnet8: a resumed run keeps it"),
     ):
         with pytest.raises(ValueError, match=named):
             run(["fit", "--ckpt_path", str(folder), *options])

@@ -151,9 +151,9 @@ def test_damage_inside_is_named_when_it_is_read(tmp_path: Path) -> None:
     ("index", "message"),
     [
         ("", r"train\.idx is empty"),
-        ("0\t0\n1\n", r"train\.idx is no index"),
-        ("0\tzero\n", r"train\.idx is no index"),
-        ("0\t99999999999999999999999\n", r"train\.idx is no index"),
+        ("0\t0\n1\n", r"train\.idx is not an index"),
+        ("0\tzero\n", r"train\.idx is not an index"),
+        ("0\t99999999999999999999999\n", r"train\.idx is not an index"),
         ("0\t0\n1\t4000\n", r"line 2: key 1, offset 4000: an offset outside"),
         ("0\t0\n1\t-4\n", r"line 2: key 1, offset -4: an offset outside"),
         ("0\t0\n1\t2\n", r"line 2: key 1, offset 2: an offset that is no multiple of 4"),

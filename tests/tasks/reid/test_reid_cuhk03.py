@@ -153,7 +153,7 @@ def test_images_are_extracted_once(root: Path) -> None:
     assert (root / "images_detected" / NAMES[0]).read_bytes() == b"as another program wrote it"
     shutil.rmtree(root / "cuhk03_release")
     assert read_cuhk03(root) == first
-    with pytest.raises(MissingFileError, match="alone says how the classic protocol splits"):
+    with pytest.raises(MissingFileError, match="the only file with the splits"):
         read_cuhk03(root, protocol="classic")
 
 

@@ -131,8 +131,8 @@ def test_other_files_are_ignored(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("folder", "name", "said"),
     [
-        ("query", "person.jpg", ("does not say who", "0002_c1s1_000451_03.jpg", "Rename or remove")),
-        ("bounding_box_test", "-5_c1s1_000001_00.jpg", ("does not say who",)),
+        ("query", "person.jpg", ("does not give the identity", "0002_c1s1_000451_03.jpg", "Rename or remove")),
+        ("bounding_box_test", "-5_c1s1_000001_00.jpg", ("does not give the identity",)),
         ("bounding_box_train", "0002_c7s1_000001_00.jpg", ("camera is 7", "cameras 1 to 6")),
         ("bounding_box_train", "0002_c0s1_000001_00.jpg", ("camera is 0",)),
         ("query", "0002_c12s1_000001_00.jpg", ("camera is 12",)),

@@ -91,7 +91,7 @@ def test_paths_may_be_relative_to_another_folder(tmp_path: Path, monkeypatch: py
         ("", "line 1: no column path, identity, split, but 'nothing'"),
         ("path;identity;split\n", "line 1: no column .*'path;identity;split'.*with commas"),
         ("path,person,split\n", "line 1: no column identity, but 'path,person,split'"),
-        ("path,identity,split,split\n", "the column split is there twice"),
+        ("path,identity,split,split\n", "the column split appears twice"),
         (HEADER + ROWS + "shop/a/2.jpg,anna,till,test\n", "line 6: split is 'test', expected train, query, gallery"),
         (HEADER + ROWS + "shop/a/2.jpg,anna,till,galery\n", "Closest: gallery"),
         (HEADER + ROWS + "shop/a/2.jpg,,till,train\n", "line 6: identity is empty. Fill it in"),

@@ -65,7 +65,7 @@ def check_network(callbacks: Sequence[Callback], model: Any) -> None:
         )
     if getattr(model, "channels_last", False) and any(isinstance(one, ModelPruning) for one in callbacks):
         raise InputError(
-            "ModelPruning: torch prunes weights of the usual order of memory only. Give --model.channels_last false."
+            "ModelPruning: torch prunes only weights in the default memory format. Give --model.channels_last false."
         )
 
 

@@ -64,7 +64,7 @@ def check_config(command: str, config: Any) -> None:
         if (value := trainer.get(name)) is not None and value < least:
             raise InputError(f"--trainer.{name} is {value}, expected at least {least}.")
     if trainer.get("val_check_interval") is not None and trainer.val_check_interval == 0:
-        raise InputError("--trainer.val_check_interval is 0, expected a part of an epoch, or a number of steps from 1.")
+        raise InputError("--trainer.val_check_interval is 0, expected a fraction of an epoch, or at least 1 step.")
     if (clip := trainer.get("gradient_clip_val")) is not None and clip < 0:
         raise InputError(f"--trainer.gradient_clip_val is {clip}, expected 0 or more; leave it out not to clip.")
     check_trainer(trainer)
@@ -103,8 +103,8 @@ def check_trainer(trainer: Any) -> None:
     start = (strategy.get("init_args") or {}).get("start_method") if isinstance(strategy, Namespace) else None
     if kind.endswith(STARTED_LATE) or start in ("spawn", "fork", "forkserver"):
         raise InputError(
-            f"--trainer.strategy {start or kind}: processes that start when all is built do not bring the run's scores "
-            "back. Give --trainer.strategy ddp."
+            f"--trainer.strategy {start or kind}: processes that start after the network is built do not return the "
+            "run's scores. Give --trainer.strategy ddp."
         )
     if kind.lower().startswith(SHARDING):
         raise InputError(
@@ -182,7 +182,7 @@ def check_optimizer(optimizer: Any, channels_last: bool | None) -> None:
     kind = getattr(importlib.import_module(module), name)
     if channels_last and isinstance(kind, type) and issubclass(kind, torch.optim.LBFGS):
         raise InputError(
-            "--model.optimizer LBFGS: torch flattens gradients of the usual order of memory only. Give "
+            "--model.optimizer LBFGS: torch flattens only gradients in the default memory format. Give "
             "--model.channels_last false."
         )
     arguments = vars(optimizer.get("init_args") or {}) if hasattr(optimizer.get("init_args"), "__dict__") else {}

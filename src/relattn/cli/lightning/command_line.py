@@ -402,7 +402,7 @@ def gpus(value: str) -> list[str]:
     """Lightning's options for `--gpus`: a count, a list of indices, or `all`.
 
     Raises:
-        InputError: If it is none of them.
+        InputError: If it is not one of them.
     """
     if value == "all":
         devices = "-1"

@@ -126,7 +126,7 @@ def name_of_run(name: str) -> str:
         InputError: If the name leads elsewhere.
     """
     if not name.strip() or Path(name).is_absolute() or {".", ".."} & set(name.split("/")):
-        raise InputError(f"--name is {name!r}, expected the name of a folder; another place is given with --runs.")
+        raise InputError(f"--name is {name!r}, expected the name of a folder; give another place with --runs.")
     return name
 
 
@@ -142,7 +142,7 @@ def folder_of_run(claim: RunClaim, parent: Path, name: str, *, exact: bool) -> P
     job = os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
     if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1:
         if not exact and job in (None, "none"):
-            raise InputError("Processes that were started together need a name for their run: give it with --name.")
+            raise InputError("Processes that are launched together need a common name for their run: give --name.")
         return claim.shared(parent / (name if exact else f"{name}-{job}"))
     return claim.new(parent, name, exact=exact)
 
@@ -158,11 +158,11 @@ def check_gpus(accelerator: str, devices: Any) -> None:
     if not found:
         build = "a build without CUDA" if torch.version.cuda is None else f"a build for CUDA {torch.version.cuda}"
         raise InputError(
-            f"GPUs are asked for and none is to be seen: torch {torch.__version__} is {build} and finds no device. Use "
+            f"GPUs are requested, but none is visible: torch {torch.__version__} is {build} and finds no device. Use "
             "--gpus 0 to run on the CPU, or look at nvidia-smi and CUDA_VISIBLE_DEVICES."
         )
     if isinstance(devices, str):  # as given on the command line
         devices = int(devices) if devices.lstrip("-").isdigit() else [int(part) for part in devices.split(",") if part]
     wanted = devices if isinstance(devices, list) else range(max(devices, 0))
     if any(index >= len(found) for index in wanted):
-        raise InputError(f"GPUs {list(wanted)} are asked for, and there are {len(found)} ({listed}).")
+        raise InputError(f"GPUs {list(wanted)} are requested, but there are {len(found)} ({listed}).")

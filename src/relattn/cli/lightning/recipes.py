@@ -61,17 +61,19 @@ def read_config(file: Path) -> Config:
     if not isinstance(content, dict):
         kind = "empty" if content is None else f"a {type(content).__name__}"
         raise InputError(
-            f"--config {file} is {kind}, expected options by their names, as a run's config.yaml has them."
+            f"--config {file} is {kind}, expected names of options with their values, as in a run's config.yaml."
         )
     if (odd := next((name for name in content if not isinstance(name, str)), "")) != "":
         raise InputError(f"--config {file} has the option {odd!r}, expected a name such as trainer.")
     for section in ("trainer", "recipes"):
         if section in content and not isinstance(content[section], dict | str):
-            raise InputError(f"--config {file}: {section} is {content[section]!r}, expected options by their names.")
+            raise InputError(
+                f"--config {file}: {section} is {content[section]!r}, expected names of options with their values."
+            )
     try:
         json.dumps(content, default=str)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"--config {file} has an alias of what it stands in, which has no end.") from error
+        raise InputError(f"--config {file} has a YAML alias to one of its own parents, which never ends.") from error
     if (wrong := next((one for one in class_paths(content) if not isinstance(one, str)), None)) is not None:
         raise InputError(f"--config {file}: class_path is {wrong!r}, expected the path of a class.")
     return with_referenced_files(content, file)

@@ -222,12 +222,12 @@ class SuiteCLI(LightningCLI):
             CompleteRun: If the run is complete.
         """
         if "name" in self.line.suite and run_of(checkpoint) is not None:
-            raise InputError(f"--name is given, but a run that goes on keeps its folder, {run}: leave one of them out.")
+            raise InputError(f"--name is given, but a resumed run keeps its folder, {run}: leave one of them out.")
         content = read_checkpoint(checkpoint)
         if "optimizer_states" not in content:
             raise InputError(
-                f"{checkpoint} holds weights alone, as `relattn convert` writes them, and no training to go on with: "
-                "use it with relattn test, predict or embed."
+                f"{checkpoint} holds only weights, as `relattn convert` writes them, and no state of "
+                "training to resume from: use it with relattn test, predict or embed."
             )
         now = self.content(self.config[self.command])
         before, done = yaml.safe_load(content["config"]), progress_of(content)
