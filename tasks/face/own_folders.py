@@ -34,7 +34,7 @@ Pair = tuple[str, str, str, str]
 
 
 class FaceFolders(FaceData):
-    """Your own faces: a folder for each person, with pairs.txt or with pairs that are drawn and written there."""
+    """Your own faces: a folder for each person, with pairs.txt or with pairs drawn at random and saved there."""
 
     def __init__(
         self,

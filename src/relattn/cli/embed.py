@@ -36,7 +36,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(
         prog="relattn embed",
-        description="Write the features of all images of a folder, for `relattn search` and programs of one's own:\n"
+        description="Write the features of all images of a folder, for `relattn search` and your own programs:\n"
         "features.npy (images, dimensions), manifest.csv with a row for each, and embedding.json.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -81,7 +81,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     known = {**GENERAL, **figures_of_tasks()}
     parser = argparse.ArgumentParser(
         prog="relattn figures",
-        description="Draw figures of a trained network, as PNG and PDF; those of an earlier call are written over.\n\n"
+        description="Draw figures of a trained network, as PNG and PDF; those of an earlier call are overwritten.\n\n"
         "figures:\n" + "\n".join(f"  {name:<13} {text}" for name, text in known.items()),
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -98,7 +98,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--count", type=int, help="how many images, if --images does not say which; default 4")
     parser.add_argument("--out", type=Path, default=Path("figures"), help="folder to write, by default figures")
     parser.add_argument("--root", type=Path, help="where the run's data are, if they have moved")
-    parser.add_argument("--targets", nargs="+", type=target, metavar="Y,X", help="relations: parts of height and width")
+    parser.add_argument(
+        "--targets", nargs="+", type=target, metavar="Y,X", help="relations: fractions of height and width"
+    )
     parser.add_argument(
         "--weights",
         choices=["relations", "connecting"],

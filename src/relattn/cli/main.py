@@ -17,20 +17,20 @@ TRAINER_COMMANDS = {
 
 COMMANDS = {
     "align": ("relattn.cli.align", "cut faces out of photographs and align them by five landmarks"),
-    "benchmark": ("relattn.cli.costs", "parameters, MACs, time and memory of attention, side by side"),
-    "convert": ("relattn.cli.convert", "a released checkpoint of the papers' authors, as one of the suite's"),
-    "dashboard": ("relattn.cli.dashboard", "a W&B workspace for what all tasks log"),
+    "benchmark": ("relattn.cli.costs", "measure parameters, MACs, time and memory of attention, side by side"),
+    "convert": ("relattn.cli.convert", "turn a released checkpoint of the papers' authors into one of the suite's"),
+    "dashboard": ("relattn.cli.dashboard", "create a W&B workspace for what all tasks log"),
     "data": ("relattn.cli.data", "generate stand-ins for data sets, or check every image of a set"),
-    "demo": ("relattn.cli.demo", "the suite in small: trains with and without attention on generated data"),
-    "embed": ("relattn.cli.embed", "write the features of a folder's images, by a network of people or faces"),
-    "export": ("relattn.cli.export", "a trained network as ONNX or torch.export, with all that its use needs"),
+    "demo": ("relattn.cli.demo", "run the suite in miniature: train with and without attention on generated data"),
+    "embed": ("relattn.cli.embed", "write the features of a folder's images, from a network for people or faces"),
+    "export": ("relattn.cli.export", "write a trained network as ONNX or torch.export, ready for use"),
     "figures": ("relattn.cli.figures", "draw what a trained network looks at, and how it is built"),
     "list": ("relattn.cli.list", "list tasks, attention modules, data sets or backbones"),
-    "parameters": ("relattn.cli.parameters", "parameters with each attention, beside the paper's table"),
-    "report": ("relattn.cli.report", "tables in the papers' layout from run folders, with curves and costs"),
-    "score": ("relattn.cli.score", "score features of people that were made elsewhere, as test does"),
+    "parameters": ("relattn.cli.parameters", "count parameters with each attention, beside the paper's table"),
+    "report": ("relattn.cli.report", "write tables in the papers' layout from run folders, with curves and costs"),
+    "score": ("relattn.cli.score", "score features of people from another program, as test does"),
     "search": ("relattn.cli.search", "rank a gallery for each query, and draw the nearest images"),
-    "sweep": ("relattn.cli.sweep", "run all of a sweep file, such as a table of the papers"),
+    "sweep": ("relattn.cli.sweep", "run a sweep file, such as a table of the papers"),
     "verify": ("relattn.cli.verify", "tell whether two images of faces show one person"),
 }
 
@@ -60,7 +60,7 @@ all work as well, and win over recipes:
 
 FLAGS = {
     "--task NAME": "a recipe: the task, its training and its data",
-    "--task NAME --help": "the options of a task, those that are changed most before the rest",
+    "--task NAME --help": "the options of a task, the most used first",
     "--data NAME": "a data set (--data.root, --data.batch_size, ...)",
     "--backbone NAME": "a network (--model.backbone; --model.stages, --model.pretrained)",
     "--attention NAME": "an attention module, or none (--model.attention, --model.attention.<argument>)",

@@ -22,7 +22,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(
         prog="relattn score",
-        description="Score features that were made elsewhere, by the protocol of `relattn test` and `relattn search`:\n"
+        description="Score features from another program by the protocol of `relattn test` and `relattn search`:\n"
         "images of the query's identity by its camera, the query's own file and identity -1 are left out.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -48,7 +48,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="images of the query's identity by its camera: left out, or matches as any other",
     )
     parser.add_argument("--rerank", action="store_true", help="score k-reciprocal re-ranking as well")
-    parser.add_argument("--expansion", type=int, default=0, help="score query expansion by so many neighbours as well")
+    parser.add_argument(
+        "--expansion", type=int, default=0, help="score query expansion by this many neighbours as well"
+    )
     parser.add_argument("--out", type=Path, help="a JSON file to write the scores to as well")
     options = parser.parse_args(arguments)
     if options.expansion < 0:

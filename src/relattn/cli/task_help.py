@@ -17,7 +17,7 @@ USAGE = """usage: relattn {command} --task {task} [options]
 
 {summary}
 
-changed most, with what the recipe has:
+most used, with the recipe's values:
 {most}
 
 the rest of the task, {model}:
@@ -36,7 +36,7 @@ RUN = {
     "--figures masks,...": "figures after every epoch (relattn figures --help)",
     "--seed_everything N": "{seed}",
     "--runs FOLDER": FLAGS["--runs FOLDER"],
-    "--ckpt_path FILE": "go on from a checkpoint, a run's folder, or last (with --name)",
+    "--ckpt_path FILE": "resume from a checkpoint, a run's folder, or last (with --name)",
     **{flag: FLAGS[flag] for flag in ("--config FILE", "--print_config")},
     "--help_all": "every option of Lightning's trainer",
 }
@@ -77,7 +77,7 @@ def task_usage(command: str, task: str, data: str | None) -> str:
         "--model.optimizer NAME": optimizer.get("class_path", ""),
         "--gpus N | 0,2 | all": "GPUs: a count, indices, or all; 0 for the CPU",
         "--data.workers N": "processes that read images",
-        "--name NAME": "the run's folder, runs/TASK/NAME; by default made of what is asked for",
+        "--name NAME": "the run's folder, runs/TASK/NAME; by default made from the choices above",
     }
     overlays = {f"{kind}s": ", ".join(catalogue.recipes(kind)) for kind in ("trainer", "logger")}
     run = {flag: text.format(seed=config.get("seed_everything", 0), **overlays) for flag, text in RUN.items()}

@@ -42,7 +42,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--landmarks",
         type=Path,
         metavar="FILE.csv",
-        help="five points of each face, as of relattn align",
+        help="five points of each face, in the format of relattn align",
     )
     add_gpus(parser)
     options = parser.parse_args(arguments)
