@@ -359,7 +359,7 @@ def test_a_figure_has_the_width_font_and_columns_that_are_chosen(tmp_path: Path)
     assert not drawn[-3:].any()
     for _, found in zip(range(4), shown(figure), strict=False):
         assert any(np.allclose(found, mask[0]) for mask in masks["one"]["attention.stage1"])
-    with pytest.raises(InputError, match="no room for the 16 pictures of a line: give at least"):
+    with pytest.raises(InputError, match="too narrow for the 16 pictures of a row: give at least"):
         masks_figure(PIXELS, {"one": {"x": torch.rand(8, 1, 8, 4)}}, style=Style(width=3, columns=8))
 
 
