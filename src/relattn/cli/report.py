@@ -226,6 +226,7 @@ def print_table(filled: "Table", console: "Console") -> None:
         shown.add_row(escape(filled.label(row)), *texts)
     console.print(filled.title, style="bold", markup=False, highlight=False)
     console.print(shown)
-    lacking = [f"{len(filled.missing)} cells lack runs"] if filled.missing else []
+    count = len(filled.missing)
+    lacking = [f"{count} {'cell lacks' if count == 1 else 'cells lack'} runs."] if count else []
     for note in (*filled.notes, *filled.differing, *lacking):
         console.print(note, markup=False, highlight=False, soft_wrap=True)

@@ -3,6 +3,7 @@
 import math
 import re
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ MARK = '<meta name="generator" content="relattn report">'
 CURVES = ("train/loss", "val/score")
 COSTS = {
     "parameters": ("parameters, millions", 1e-6),
-    "macs": ("multiply-accumulates of an image, billions", 1e-9),
+    "macs": ("multiply-accumulates of an image, millions", 1e-6),
     "seconds_per_step": ("milliseconds a step", 1e3),
 }
-"""Costs of a network, by name in `result.json`: display name and scale."""
+"""Costs of a network, by name in `result.json`: display name and scale; from 1,000 millions on they are billions."""
 
 LOWER_IS_BETTER, NEITHER = {"eer", "error", "loss"}, {"threshold", "std"}
 """Scores by class or set, in lower case, for which lower is better, or for which there is no best value."""
@@ -132,12 +133,12 @@ def row_curves(table: Table) -> list[dict[str, Any]]:
     return groups
 
 
-def costs(table: Table) -> list[dict[str, str]]:
+def costs(table: Table) -> list[dict[str, Any]]:
     """The costs of each row against the first score of each column; costs that no run records are listed as missing."""
-    found = []
+    found: list[dict[str, Any]] = []
     scores = [score for score in table.scores if score.metric and "/" in score.metric]
     for column in table.columns:
-        for name, (label, scale) in COSTS.items():
+        for name, (unit, scale) in COSTS.items():
             if not scores:
                 continue
             dots = []
@@ -146,9 +147,15 @@ def costs(table: Table) -> list[dict[str, str]]:
                 values = [value for record in cell.records if (value := record.value(name)) is not None]
                 if values and cell.mean is not None:
                     dots.append(charts.Dot(statistics.fmean(values) * scale, cell.mean, table.label(row), cell.spread))
+            if unit.endswith("millions") and max((dot.x for dot in dots), default=0) >= 1000:
+                dots = [replace(dot, x=dot.x / 1000) for dot in dots]
+                label = unit.replace("millions", "billions")
+            else:
+                label = unit
             heading = f"{table.heading(column, scores[0])} against {label}"
             if dots:
-                found.append({"heading": heading, "chart": charts.scatter(dots, heading, label)})
+                bars = any(dot.spread is not None for dot in dots)
+                found.append({"heading": heading, "chart": charts.scatter(dots, heading, label), "bars": bars})
             elif any(table.cells[row, column, scores[0].label].records for row in table.rows):
                 found.append({"heading": heading, "chart": "", "missing": f"No run has recorded {name}."})
     return found
