@@ -22,6 +22,7 @@ from relattn.backbones.placement import AttentionFactory, place
 from relattn.backbones.resnet_cifar import ResNetCIFAR
 from relattn.backbones.sizes import REFUSALS, refusal, size_arguments
 from relattn.backbones.stages import SizeError, probe
+from relattn.backbones.strided import subsample_strided
 from relattn.backbones.weights import distribution, published_weights
 from relattn.errors import InputError, MissingFileError, suggest
 
@@ -256,4 +257,5 @@ def build(
             probe(model, [], size, in_chans)
     except SizeError as error:
         raise refusal(name, size, error.__cause__ or error, in_chans, **arguments) from error
+    subsample_strided(model)
     return model
