@@ -7,6 +7,7 @@ supplement A. `LocalAttention` lists the decisions taken where the text leaves d
 implements what the published code does instead.
 """
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -23,33 +24,58 @@ def hidden_width(channels: int, heads: int, reduction: int) -> int:
     return heads * max(1, channels // (heads * reduction))
 
 
+def products(x: Tensor, convolutions: Sequence[nn.Conv2d]) -> list[Tensor]:
+    """Apply 1x1 convolutions with one group per head to the same features.
+
+    One batched matrix product does the work of all of them, so that the features are read once, which takes less time
+    on a CPU than oneDNN's grouped convolutions (`docs/speed.md`).
+
+    Args:
+        x: Features `(B, C, H, W)`.
+        convolutions: Convolutions of C channels, all with the same number of groups.
+
+    Returns:
+        Their outputs, contiguous: sums over neighbourhoods read this format fastest.
+    """
+    if torch.compiler.is_exporting():
+        return [convolution(x) for convolution in convolutions]
+    heads = convolutions[0].groups
+    sizes = [one.out_channels // heads for one in convolutions]
+    weights = torch.cat([one.weight.reshape(heads, -1, x.shape[1] // heads) for one in convolutions], dim=1)
+    batch, inside = x.shape[0], (heads, -1)
+    if x.is_contiguous():
+        outputs = weights @ x.flatten(2).unflatten(1, inside)  # (B, G, outputs of a head, N)
+        parts = outputs.split(sizes, dim=2)
+    else:  # channels last, as are the gradients of x
+        rows = x.permute(0, 2, 3, 1).flatten(0, 2).unflatten(1, inside).transpose(0, 1)  # (G, B N, C / G)
+        outputs = (rows @ weights.mT).unflatten(1, (batch, -1))
+        parts = [part.permute(1, 0, 3, 2) for part in outputs.split(sizes, dim=3)]
+    maps = [part.reshape(batch, -1, *x.shape[2:]) for part in parts]
+    return [
+        one if convolution.bias is None else one + convolution.bias.view(-1, 1, 1).to(one.dtype)
+        for one, convolution in zip(maps, convolutions, strict=True)
+    ]
+
+
 class Grouped(nn.Sequential):
     """A 1x1 convolution with one group per head, and the batch norm that follows it "by default" (supplement A)."""
 
-    def __init__(self, inputs: int, outputs: int, heads: int, *, contiguous: bool = False, bias: bool = False) -> None:
-        """Build the convolution and the batch norm.
-
-        Args:
-            inputs: Channels of the input.
-            outputs: Channels of the output.
-            heads: Groups.
-            contiguous: Whether to make the output contiguous, the format that sums over neighbourhoods read fastest.
-                The copy comes before the batch norm, so that the batch norm's gradient has the format of its input;
-                otherwise a batch norm on a CPU takes many times as long.
-            bias: Whether the convolution has a bias, which the batch norm cancels.
-        """
+    def __init__(self, inputs: int, outputs: int, heads: int, *, bias: bool = False) -> None:
+        """Build the convolution, with a bias if asked, which the batch norm cancels, and the batch norm."""
         super().__init__(nn.Conv2d(inputs, outputs, 1, groups=heads, bias=bias), nn.BatchNorm2d(outputs))
-        self.contiguous = contiguous
+
+    @property
+    def convolution(self) -> nn.Conv2d:
+        """The convolution."""
+        return cast(nn.Conv2d, self[0])
+
+    def finish(self, y: Tensor, nonlinearity: nn.Module) -> Tensor:
+        """Apply the batch norm and a nonlinearity to the output of the convolution, `(B, outputs, H, W)`."""
+        return norm_and(nonlinearity, self[1], y)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(B, inputs, H, W)` to `(B, outputs, H, W)`."""
-        return self.activate(x, nn.Identity())
-
-    def activate(self, x: Tensor, nonlinearity: nn.Module) -> Tensor:
-        """Map `(B, inputs, H, W)` to `(B, outputs, H, W)` and apply a nonlinearity."""
-        convolution, norm = self
-        y = convolution(x)
-        return norm_and(nonlinearity, norm, y.contiguous() if self.contiguous else y)
+        """Map `(B, inputs, H, W)` to `(B, outputs, H, W)`, contiguous."""
+        return self.finish(products(x, [self.convolution])[0], nn.Identity())
 
 
 class TwoLayers(nn.Sequential):
@@ -59,14 +85,23 @@ class TwoLayers(nn.Sequential):
         self, inputs: int, hidden: int, outputs: int, heads: int, nonlinearity: nn.Module, *, bias: bool = False
     ) -> None:
         first = Grouped(inputs, hidden, heads, bias=bias)
-        second = Grouped(hidden, outputs, heads, contiguous=True, bias=bias)
+        second = Grouped(hidden, outputs, heads, bias=bias)
         super().__init__(first, nonlinearity, second)
+
+    @property
+    def first(self) -> nn.Conv2d:
+        """The convolution of the first layer."""
+        return cast(Grouped, self[0]).convolution
+
+    def finish(self, y: Tensor) -> Tensor:
+        """Apply the rest to the output of the first convolution, `(B, hidden, H, W)`."""
+        first, nonlinearity, second = self
+        z: Tensor = second(cast(Grouped, first).finish(y, nonlinearity))
+        return z
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, inputs, H, W)` to `(B, outputs, H, W)`."""
-        first, nonlinearity, second = self
-        y: Tensor = second(cast(Grouped, first).activate(x, nonlinearity))
-        return y
+        return self.finish(products(x, [self.first])[0])
 
 
 def initialise_as_released(module: nn.Module) -> None:
@@ -81,32 +116,25 @@ def initialise_as_released(module: nn.Module) -> None:
 class Neighbours(nn.Module):
     """Eq. (4), given omega, nu and u."""
 
-    values: nn.Module
-    """u: maps `(B, C, H, W)` to the same shape."""
-
     def __init__(self, kernel: int, heads: int) -> None:
-        """Keep K and G; a subclass adds `values`."""
+        """Keep K and G."""
         super().__init__()
         self.neighbourhood = Neighbourhood(kernel, heads)
 
-    def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Omega, `(B, G K K, H, W)`, and nu, `(B, G, H, W)`, of `(B, C, H, W)`."""
+    def terms(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Omega, `(B, G K K, H, W)`, nu, `(B, G, H, W)`, and u, like `x`, of `(B, C, H, W)`."""
         raise NotImplementedError
 
-    def affinity(self, x: Tensor) -> Tensor:
-        """The weights a_ij of the neighbours of every position of `(B, C, H, W)`: `(B, G, K K, H, W)`."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return s, `(B, C, H, W)` and contiguous, and the weights of the neighbours a, `(B, G, K K, H, W)`."""
+        omega, nu, values = self.terms(x)
         kernel = self.neighbourhood.kernel
-        omega, nu = self.terms(x)
         if torch.compiler.is_exporting():
             around = neighbours(nu, kernel).flatten(1, 2)
-        else:  # (B, G K K, H W): one value a head
+        else:  # (B, G K K, H, W): one value a head
             around = F.unfold(nu, kernel, padding=kernel // 2).unflatten(2, x.shape[2:])
-        return self.neighbourhood.split(omega + around).softmax(dim=2)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return s, `(B, C, H, W)` and contiguous, and the weights of the neighbours, `(B, G, K K, H, W)`."""
-        affinity = self.affinity(x)
-        return self.neighbourhood.weighted_sum(self.values(x), affinity), affinity
+        affinity = self.neighbourhood.split(omega + around).softmax(dim=2)
+        return self.neighbourhood.weighted_sum(values, affinity), affinity
 
 
 class LocalAttention(Neighbours):
@@ -137,11 +165,12 @@ class LocalAttention(Neighbours):
         hidden = hidden_width(channels, heads, reduction)
         self.omega = TwoLayers(channels, hidden, heads * kernel**2, heads, nn.ReLU(inplace=True))
         self.nu = TwoLayers(channels, hidden, heads, heads, nn.ReLU(inplace=True))
-        self.values = Grouped(channels, channels, heads, contiguous=True)  # u
+        self.values = Grouped(channels, channels, heads)  # u
 
-    def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Omega and nu, each from its own branch."""
-        return self.omega(x), self.nu(x)
+    def terms(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Omega, nu and u, each from its own branch."""
+        omega, nu, values = products(x, [self.omega.first, self.nu.first, self.values.convolution])
+        return self.omega.finish(omega), self.nu.finish(nu), self.values.finish(values, nn.Identity())
 
 
 class ReleasedLocalAttention(Neighbours):
@@ -162,8 +191,8 @@ class ReleasedLocalAttention(Neighbours):
         self.values = nn.Conv2d(channels, channels, 1, groups=heads, bias=False)  # u
         initialise_as_released(self)
 
-    def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Omega and nu, split from the same maps."""
-        maps = self.logits(x)
-        heads = self.neighbourhood.heads
-        return maps[:, heads:], maps[:, :heads]
+    def terms(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Omega and nu, split from the same maps, and u."""
+        hidden, values = products(x, [self.logits.first, self.values])
+        maps, heads = self.logits.finish(hidden), self.neighbourhood.heads
+        return maps[:, heads:], maps[:, :heads], values
