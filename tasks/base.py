@@ -5,7 +5,6 @@ Code that serves all tasks (runs, prediction, figures, export, reports, dashboar
 defaults suffice for an image classifier.
 """
 
-import math
 import re
 import warnings
 from abc import abstractmethod
@@ -26,10 +25,11 @@ from relattn.backbones import AttentionFactory, EarlyStages, build
 from relattn.errors import InputError
 from relattn.tasks.data import Data
 from relattn.tasks.figure import TaskFigure
+from relattn.tasks.plan import move_schedule, options_of, steps_done
 from relattn.tasks.predictions import ClassPredictions
 from relattn.tasks.predictor import Predictor, classifier, names_for
 from relattn.tasks.schedules import Constant, Schedule
-from relattn.tasks.score import Score
+from relattn.tasks.score import Score, name_in_set
 from relattn.tasks.transfer import TrainedState, fill_unused, start_from, trained_state
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
@@ -94,7 +94,7 @@ class Task(LightningModule):
             pretrained: True for timm's weights of the backbone, the path of a weights file, such as torchvision's, or a
                 checkpoint of this suite, from which the backbone, attention and all other matching weights are taken.
             frozen_epochs: Number of first epochs during which all backbone stages but the last keep their weights and
-                statistics.
+                statistics, and on one device have no backward pass.
             optimizer: Optimizer class, called with the parameters.
             schedule: Learning-rate schedule; by default constant.
             channels_last: Whether the network keeps its feature maps in channels-last order, which is usually faster.
@@ -266,7 +266,7 @@ class Task(LightningModule):
     def configure_optimizers(self) -> Any:
         """Build the optimizer over all trainable parameters, and its schedule, which advances at every step."""
         optimizer = self.optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
-        self.optimizer_options = [without_parameters(group) for group in optimizer.param_groups]
+        self.optimizer_options = [options_of(group) for group in optimizer.param_groups]
         self.plan_steps()
         if (adaptation := self.schedule.adaptation(self.planned_steps)) and self.trainer.is_global_zero:
             warnings.warn(adaptation, stacklevel=1)
@@ -322,49 +322,28 @@ class Task(LightningModule):
         A checkpoint restores the options and step count of the run as it was planned before; one of Lightning's tuners
         leaves those of its trial.
         """
-        trainer: Any = self.trainer
-        position = self.steps_done()
-        configs = trainer.lr_scheduler_configs
-        for optimizer, config in zip(trainer.optimizers, configs, strict=False):
-            scheduler = config.scheduler
-            if not isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR):
-                continue
-            for group, options in zip(optimizer.param_groups, self.optimizer_options, strict=True):
-                group.update(options, initial_lr=options["lr"])
-            scheduler.base_lrs = [options["lr"] for options in self.optimizer_options]
-            scheduler.last_epoch = position
-            rates = [
-                rate * factor(position) for rate, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
-            ]
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate
-            scheduler._last_lr = rates
-
-    def steps_done(self) -> int:
-        """Number of steps that correspond to this position in the run as it is now planned.
-
-        If the plan has not changed, this is the number of steps made.
-        """
-        trainer: Any = self.trainer
-        per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
-        in_epochs = trainer.max_epochs is not None and trainer.max_epochs > 0
-        if not in_epochs or (trainer.max_steps > 0 and trainer.max_steps <= trainer.max_epochs * per_epoch):
-            return int(trainer.global_step)
-        # Between two epochs the loop still counts the batches of the last one, which may have been more or fewer.
-        loop = trainer.fit_loop
-        batches = loop.epoch_loop.batch_progress.current.ready if loop.restarted_mid_epoch else 0
-        return int(trainer.current_epoch * per_epoch + batches // trainer.accumulate_grad_batches)
+        position = steps_done(self.trainer)
+        for config in self.trainer.lr_scheduler_configs:
+            move_schedule(config.scheduler, position, self.optimizer_options)
 
     def on_train_epoch_start(self) -> None:
         """Freeze or thaw the early stages."""
-        self.frozen = []
+        self.on_train_end()
         if self.frozen_epochs:
             early, frozen = EarlyStages(self.trunk()), self.current_epoch < self.frozen_epochs
             early.train(not frozen)
-            self.frozen = early.parameters if frozen else []
+            self.frozen = [parameter for parameter in early.parameters if frozen and parameter.requires_grad]
+            for parameter in self.frozen:  # distributed runs expect a gradient of each
+                parameter.requires_grad_(self.trainer.world_size > 1)
+
+    def on_train_end(self) -> None:
+        """Thaw what was frozen, so that the next optimizer, for example after a tuner's trial, has all weights."""
+        for parameter in self.frozen:
+            parameter.requires_grad_()
+        self.frozen = []
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Exclude frozen weights from the step. They have gradients because distributed runs expect one for each."""
+        """Exclude frozen weights from the step."""
         for parameter in self.frozen:
             parameter.grad = None
 
@@ -494,11 +473,6 @@ class Task(LightningModule):
         self.predictions.write(self.trainer)
 
 
-def without_parameters(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of an optimizer's parameter group, without its parameters."""
-    return {name: value for name, value in group.items() if name not in ("params", "param_names")}
-
-
 def specification_of(data: Data) -> dict[str, Any]:
     """Return the specification of the data that a network is built for.
 
@@ -511,9 +485,3 @@ def specification_of(data: Data) -> dict[str, Any]:
             "training images say how many classes there are."
         )
     return data.specification()
-
-
-def name_in_set(name: str, extra_set: str) -> str:
-    """Name a score on an additional test set: `mAP/<set>`, or `accuracy/<set>.lfw` for `accuracy/lfw`."""
-    family, slash, member = name.partition("/")
-    return f"{family}/{extra_set}.{member}" if slash else f"{name}/{extra_set}"

@@ -15,3 +15,9 @@ class Score(NamedTuple):
     def heading(self) -> str:
         """The label, or else the name."""
         return self.label or self.name
+
+
+def name_in_set(name: str, extra_set: str) -> str:
+    """Name a score on an additional test set: `mAP/<set>`, or `accuracy/<set>.lfw` for `accuracy/lfw`."""
+    family, slash, member = name.partition("/")
+    return f"{family}/{extra_set}.{member}" if slash else f"{name}/{extra_set}"

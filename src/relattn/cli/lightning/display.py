@@ -21,8 +21,9 @@ from rich.table import Table
 
 from relattn.cli import catalogue
 from relattn.runs.identity import shown
-from relattn.tasks.base import Task, name_in_set
+from relattn.tasks.base import Task
 from relattn.tasks.data import Data
+from relattn.tasks.score import name_in_set
 
 REFRESH = 0.25
 """Seconds between readings of the loss; a reading waits for the device."""

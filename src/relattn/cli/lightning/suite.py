@@ -42,8 +42,9 @@ from relattn.runs.resume import ResumedRun, check_length, check_same_run, has_st
 from relattn.runs.run_folder import RunClaim, read_json
 from relattn.runs.secrets import hidden
 from relattn.runs.tuning import Tuned, has_tuners, with_found
-from relattn.tasks.base import Task, name_in_set
+from relattn.tasks.base import Task
 from relattn.tasks.data import Data
+from relattn.tasks.score import name_in_set
 
 LONGEST_NAME = 100
 """Maximum length of a folder's default name; a longer one is cut, and the run's identity added."""
