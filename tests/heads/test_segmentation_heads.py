@@ -1,5 +1,6 @@
 """Segmentation heads: the sources' parameter counts, definitions, networks of any image size, export."""
 
+import re
 from functools import partial
 
 import pytest
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relattn.attention import FC, RGA, Attention, FixedSize, NonLocal, SqueezeExcitation
-from relattn.backbones import dilated
+from relattn.backbones import build, dilated
 from relattn.errors import InputError
 from relattn.heads import ASPP, FCN, PPM, AuxiliaryHead, RelationContext, SegmentationNetwork
 
@@ -245,6 +246,20 @@ def test_every_weight_of_any_backbone_is_trained(name) -> None:
     assert [key for key, p in model.named_parameters() if p.grad is None] == []
 
 
+@pytest.mark.parametrize(("auxiliary", "read"), [(True, "[3,4]"), (False, "[4]")])
+def test_weights_that_no_head_depends_on_rest(auxiliary: bool, read: str) -> None:
+    options = {"num_classes": 2, "width": 8, "crop": (64, 64), "auxiliary": auxiliary}
+    network = SegmentationNetwork(build("hrnet_w18_small", size=(64, 64)), **options).train()  # its stages are parallel
+    logits, others = network.scores(torch.randn(2, 3, 64, 64))
+    (logits.sum() + (0 if others is None else others.sum())).backward()
+    trained = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+    assert [name for name, weight in trained.items() if weight.grad is None] == []
+    assert {"backbone.stage4.0.fuse_layers.3.0.0.0.weight", "classifier.weight"} <= {*trained}
+    attended = build("hrnet_w18_small", attention=SqueezeExcitation, placement="stage", size=(64, 64))
+    with pytest.raises(InputError, match=re.escape(f"such as --model.stages {read}, or --model.attention_at context")):
+        SegmentationNetwork(attended, **options)
+
+
 def test_what_cannot_be_is_an_error_that_says_so() -> None:
     with pytest.raises(InputError, match="head is 'unet', expected 'fcn', 'ppm' or 'aspp'"):
         network("unet")
@@ -256,5 +271,5 @@ def test_what_cannot_be_is_an_error_that_says_so() -> None:
         PPM(4, bins=())
     with pytest.raises(InputError, match=r"rates is \(0,\)"):
         ASPP(4, rates=(0,))
-    with pytest.raises(InputError, match="Sequential cannot be segmented with"):
+    with pytest.raises(InputError, match="Sequential cannot be used for segmentation"):
         SegmentationNetwork(nn.Sequential())

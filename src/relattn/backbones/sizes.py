@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from relattn.backbones.stages import reason
+from relattn.backbones.stages import reason, without_weights
 from relattn.errors import InputError
 
 STEPS = (1, 2, 4, 7, 8, 12, 14, 16, 24, 28, 32, 48, 56, 64, 112, 128, 224)
@@ -68,9 +68,9 @@ def takes(name: str, size: tuple[int, int], in_chans: int = 3, *, any_size: bool
     """Whether a network of timm, built for images of a size, accepts them; arguments as in `size_arguments`."""
     try:
         fitted = size_arguments(name, size, any_size=any_size)
-        model: Any = skeleton(name, in_chans=in_chans, **fitted, **arguments).eval()
-        with torch.no_grad(), torch.device("meta"):
-            model.forward_features(torch.empty(1, in_chans, *size, device="meta"))
+        model, device = without_weights(skeleton(name, in_chans=in_chans, **fitted, **arguments))
+        with torch.no_grad(), torch.device(device):
+            model.forward_features(torch.empty(1, in_chans, *size))
     except REFUSALS:
         return False
     return True

@@ -94,13 +94,26 @@ def shape_of(value: Any) -> torch.Size | None:
     return value.shape if isinstance(value, Tensor) else None
 
 
+COMPUTED = ("MultiScaleVit",)
+"""Networks that look up relative positions by index, which the meta device does not check against their tables."""
+
+
+def without_weights(model: nn.Module) -> tuple[Any, str]:
+    """A copy of a network to be called for shapes alone, and its device: meta, where nothing is computed, or the CPU.
+
+    The weights of the copy have no values, or arbitrary ones.
+    """
+    device = "cpu" if type(model).__name__ in COMPUTED else "meta"
+    return copy.deepcopy(model).to("meta").eval().to_empty(device=device), device
+
+
 def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chans: int) -> dict[str, Shapes]:
-    """Shapes at the named modules for one image of `size`, without computing anything (meta device).
+    """Shapes at the named modules for one image of `size`.
 
     Modules come in the order in which they finish; modules that do not run are left out.
     """
     shapes: dict[str, Shapes] = {}
-    skeleton = copy.deepcopy(model).to("meta").eval()
+    skeleton, device = without_weights(model)
 
     def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_module: nn.Module, inputs: Any, output: Any) -> None:
@@ -117,9 +130,9 @@ def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chan
                 f"{type(model).__name__} reports stage {name!r} but has no module of that name, so it cannot be used."
             ) from error
     try:
-        with torch.no_grad(), torch.device("meta"):
-            skeleton.forward_features(torch.empty(1, in_chans, *size, device="meta"))  # type: ignore[operator]
-    except (RuntimeError, AssertionError, ValueError, TypeError) as error:  # the ways networks refuse a size
+        with torch.no_grad(), torch.device(device):
+            skeleton.forward_features(torch.empty(1, in_chans, *size))
+    except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:  # the ways to refuse a size
         raise SizeError(
             f"{type(model).__name__} cannot take images {in_chans}x{size[0]}x{size[1]}: {reason(error)}"
         ) from error

@@ -5,6 +5,7 @@ with RGA-SC on the last features before the classifier.
 """
 
 import copy
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relattn.attention.base import Attention
+from relattn.attention.base import Attention, outermost
 from relattn.errors import InputError
 from relattn.heads.aspp import ASPP
 from relattn.heads.convolution import Activation
@@ -55,7 +56,8 @@ class SegmentationNetwork(nn.Module):
 
         Args:
             backbone: A network with timm's `feature_info` and `forward_intermediates`, with or without attention. It is
-                pruned: layers after its last stage are removed, so that every weight gets a gradient.
+                pruned: layers after its last stage are removed, and other weights that the heads do not depend on are
+                not trained, so that every weight that is trained gets a gradient.
             num_classes: Number of classes.
             head: `"fcn"`, a 3x3 convolution; `"ppm"`, pyramid pooling; `"aspp"`, atrous spatial pyramid pooling.
             context: Factory of the attention module whose output is concatenated with the head's features, called as
@@ -74,7 +76,8 @@ class SegmentationNetwork(nn.Module):
             indices: Indices of the two reported features to read; by default the last two.
 
         Raises:
-            InputError: If the backbone does not report its stages, `head` is unknown, or the context cannot be built.
+            InputError: If the backbone does not report its stages, its attention does not act on the features that the
+                heads read, `head` is unknown, or the context cannot be built.
         """
         super().__init__()
         self.indices, stages = stage_channels(backbone, indices)
@@ -85,6 +88,7 @@ class SegmentationNetwork(nn.Module):
         prune = getattr(backbone, "prune_intermediate_layers", None)
         if prune is not None:
             prune(self.indices, prune_norm=False, prune_head=True)
+        rest_where_unread(backbone, self.indices if auxiliary else self.indices[-1:], crop, self.options)
         self.backbone, self.align_corners = backbone, align_corners
         common: dict[str, Any] = {"width": width, "activation": activation}
         if context is not None:
@@ -178,12 +182,66 @@ def intermediates(backbone: Any, images: Tensor, indices: list[int], options: di
     return features
 
 
+def shapes_of_features(
+    backbone: nn.Module, indices: list[int], crop: tuple[int, int], options: dict[str, Any]
+) -> tuple[nn.Module, list[Tensor]]:
+    """A copy of the backbone and its features of a crop, on the meta device, where nothing is computed."""
+    skeleton: Any = copy.deepcopy(backbone).to("meta").eval()
+    channels = next(module.in_channels for module in backbone.modules() if isinstance(module, nn.Conv2d))
+    with torch.device("meta"):
+        return skeleton, intermediates(skeleton, torch.empty(1, channels, *crop), indices, options)
+
+
 def feature_size(
     backbone: nn.Module, indices: list[int], crop: tuple[int, int], options: dict[str, Any]
 ) -> tuple[int, int]:
-    """Height and width of the last stage's features of a crop, without computing them (meta device)."""
-    skeleton: Any = copy.deepcopy(backbone).to("meta").eval()
-    channels = next(module.in_channels for module in backbone.modules() if isinstance(module, nn.Conv2d))
-    with torch.no_grad(), torch.device("meta"):
-        features = intermediates(skeleton, torch.empty(1, channels, *crop, device="meta"), indices, options)
+    """Height and width of the last stage's features of a crop."""
+    _, features = shapes_of_features(backbone, indices, crop, options)
     return features[-1].shape[2], features[-1].shape[3]
+
+
+def rest_where_unread(backbone: nn.Module, indices: list[int], crop: tuple[int, int], options: dict[str, Any]) -> None:
+    """Let the weights of a backbone rest that the features do not depend on.
+
+    The stages of HRNet are branches side by side, so its first stages do not lead to the last.
+
+    Raises:
+        InputError: If the features do not depend on an attention module.
+    """
+    try:
+        skeleton, features = shapes_of_features(backbone, indices, crop, options)
+    except (InputError, RuntimeError):  # a backbone for another size, which refuses images of this one when they come
+        return
+    read = leaves(features)
+    unread = {name for name, weight in skeleton.named_parameters() if weight.requires_grad and id(weight) not in read}
+    attention = set(outermost(skeleton))
+    idle: list[str] = []
+    active: list[str] = []
+    for place, module in skeleton.named_modules():
+        if module in attention:
+            weights = {f"{place}.{name}" for name, _ in module.named_parameters()}
+            (idle if weights and weights <= unread else active).append(place)
+    if idle:
+        stages = sorted(int(match[1]) for place in active if (match := re.search(r"stage(\d+)$", place)))
+        others = f"other stages, such as --model.stages [{','.join(map(str, stages))}], or " if stages else ""
+        raise InputError(
+            f"{type(backbone).__name__}: the heads do not read what attention changes in {', '.join(idle)}. Take "
+            f"{others}--model.attention_at context."
+        )
+    for name in unread:
+        backbone.get_parameter(name).requires_grad_(False)
+
+
+def leaves(outputs: Sequence[Tensor]) -> set[int]:
+    """The ids of the leaf tensors, such as weights, that outputs depend on in the graph of autograd."""
+    found, seen = set(), set()
+    waiting = [output.grad_fn for output in outputs]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        waiting.extend(following for following, _ in node.next_functions)
+    return found
