@@ -182,7 +182,7 @@ def test_attention_after_a_block_sees_the_sum_with_its_shortcut():
     assert list(attended.attention) == ["stage2_block1"]
     before, after = (stage_outputs(model, images())[1] for model in (plain, attended))
     torch.testing.assert_close(after, 2 * before)
-    with torch.device("meta"), pytest.raises(InputError, match="stage 1 has no residual blocks that give maps"):
+    with torch.device("meta"), pytest.raises(InputError, match="stage 1 has no residual blocks that output maps"):
         build("vgg11_bn", attention=Double, size=SMALL, placement="after_block", stages=[1])
 
 

@@ -141,7 +141,8 @@ def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chan
 
 def reason(error: BaseException) -> str:
     """The message of a network that refuses an input, in one line."""
-    return " ".join(str(error).split())[:200] or "its layers do not fit that size."
+    said = " ".join(str(error).split())[:200] or "its layers do not fit that size"
+    return said if said.endswith((".", "!", "?")) else f"{said}."
 
 
 def reported_maps(model: nn.Module, size: tuple[int, int], in_chans: int) -> dict[int, tuple[int, int, int]]:
