@@ -298,7 +298,7 @@ def test_specifications_and_weights_that_do_not_fit_are_one_message() -> None:
     file = save(Path("odd.ckpt"), "classification")
     content = torch.load(file, weights_only=True)
     torch.save({**content, "specification": [1]}, file)
-    with pytest.raises(InputError, match="no checkpoint of `relattn fit`"):
+    with pytest.raises(InputError, match="not a checkpoint of `relattn fit`"):
         load_task(file)
     torch.save({**content, "state_dict": {}}, file)
     with pytest.raises(InputError, match=r"odd\.ckpt: its weights are not those of its network"):

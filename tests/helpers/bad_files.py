@@ -19,7 +19,7 @@ DATA = (
     Case("labels not unpacked", "{S} --data.root data", r"has leftImg8bit and no gtFine", "no_labels"),
     Case("an image without labels", "{S} --data.root data", r"1 of 8 images have no labels: ", "one_label_less"),
     Case("empty query", R_COPY, r"there is no query image", "empty_queries"),
-    Case("name without an identity", R_COPY, r"portrait.jpg: the name does not say who is on", "unnamed"),
+    Case("name without an identity", R_COPY, r"portrait.jpg: the file name does not give the identity", "unnamed"),
     Case("camera that there is not", R_COPY, r"the camera is 9, but Market-1501 has cameras 1 to 6", "ninth_camera"),
     Case(
         "identity of one image",
@@ -122,7 +122,7 @@ CHECKPOINTS = (
     Case(
         "of something else",
         "export --ckpt_path a.ckpt --format torch",
-        r"a.ckpt is no checkpoint of `relattn f",
+        r"a.ckpt is not a checkpoint of `relattn f",
         "weights",
     ),
     Case(
@@ -134,7 +134,7 @@ CHECKPOINTS = (
     Case(
         "of another program",
         "test --task classification --data CIFAR10 --data.root {cifar} --ckpt_path a.ckpt",
-        r"a.ckpt is no checkpoint of `relattn f",
+        r"a.ckpt is not a checkpoint of `relattn f",
         "classifier",
     ),
     Case(

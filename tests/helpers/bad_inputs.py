@@ -143,7 +143,7 @@ NUMBERS = (
 )
 
 DEVICES = (
-    Case("more GPUs than there are", "{C} --gpus 99", r"GPUs.*(none is to be seen|there are \d)"),
+    Case("more GPUs than there are", "{C} --gpus 99", r"GPUs.*(none is visible|there are \d)"),
     Case("GPUs in words", "{C} --gpus x", r"--gpus is 'x', expected a count such as 2"),
     Case("no device", "{C} --trainer.devices 0", r"devices='0'"),
     Case("unknown accelerator", "{C} --trainer.accelerator gpuu", r"accelerator='gpuu'.*cpu"),

@@ -197,7 +197,7 @@ def test_classes_are_training_s_in_every_split() -> None:
     assert data.class_names == ["ant", "bee", "cat"]
     assert {split: len(part) for split, part in data.sets.items()} == {"train": 9, "val": 6, "test": 6}
     picture(Path("photos/val/dog/1.png"))
-    with pytest.raises(InputError, match="folders of no class of training: dog"):
+    with pytest.raises(InputError, match="folders that are not training classes: dog"):
         ImageFolders("photos").setup("fit")
 
 

@@ -305,8 +305,8 @@ MISTAKES: list[tuple[str, str]] = [
     ("--config longer.yaml --config misspelt.yaml", r"no option --trainer.max_epoch. Closest"),
     ("--config tab.yaml", r"tab.yaml cannot be read as YAML: .*line 2, column 1"),
     ("--config number.yaml", r"number.yaml: class_path is 3, expected the path of a class"),
-    ("--config nothing.yaml", r"nothing.yaml: trainer is None, expected options by their names"),
-    ("--config endless.yaml", r"endless.yaml has an alias of what it stands in"),
+    ("--config nothing.yaml", r"nothing.yaml: trainer is None, expected names of options"),
+    ("--config endless.yaml", r"endless.yaml has a YAML alias to one of its own parents"),
     ("--config section.yaml", r"--data is \[1\], expected a class_path and its init_args"),
     ("--best extra", r"'extra' is no option"),
 ]
