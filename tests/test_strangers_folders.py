@@ -51,8 +51,8 @@ def test_links_out_of_a_folder_and_pipes_are_not_read(capsys: pytest.CaptureFixt
     page, said = report(), capsys.readouterr().out
     assert page.count("data:image/jpeg") == 1
     assert "77.77" not in page + said
-    assert "bad: 2 of its pictures are no files of this folder" in said
-    assert "linked: 1 of its pictures are no files of this folder" in said
+    assert "bad: 2 of its pictures are not files of this folder" in said
+    assert "linked: 1 of its pictures are not files of this folder" in said
     assert "odd: sweep.json is damaged, or no file of this folder. result.json is damaged" in said
 
 

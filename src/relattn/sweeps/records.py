@@ -184,7 +184,7 @@ def read_one(folder: Path) -> Record:
             damage.append(str(error).replace(f"{folder}/", "").replace(str(folder), "the run"))
     record = Record(folder, sweep or {}, result, state, damage)
     if elsewhere := len(record.files_of_pictures) - len(record.pictures):
-        damage.append(f"{elsewhere:,} of its pictures are no files of this folder, and are not looked at.")
+        damage.append(f"{elsewhere:,} of its pictures are not files of this folder, and are left out.")
     return record
 
 

@@ -240,7 +240,7 @@ def misfit(error: Exception, checkpoint: str | None) -> InputError | None:
     if checkpoint is None or isinstance(error, InputError):
         return None
     if isinstance(error, KeyError) and error.args == ("pytorch-lightning_version",):
-        return InputError(f"{checkpoint} is no checkpoint of `relattn fit`, but of another program's.")
+        return InputError(f"{checkpoint} is not a checkpoint of `relattn fit` but of another program.")
     if "loading state_dict" in str(error):
         found = [line.strip() for line in str(error).splitlines()[1:]]
         more = f" and {len(found) - 1:,} more such lines" if len(found) > 1 else ""
