@@ -200,7 +200,7 @@ def check_class(path: str, source: str, kinds: tuple[type, ...] = KINDS) -> None
     layer = layer or getattr(found, "__module__", "").startswith("relattn.losses.")
     if not layer and not (isinstance(found, type) and issubclass(found, kinds) and found is not LambdaCallback):
         raise InputError(
-            f"{source}: its configuration names {path}, which is not a task, data set, attention, schedule, optimizer or "
-            f"layer known here, so it is not used. If it is your own, import {module.partition('.')[0]} before "
+            f"{source}: its configuration names {path}, which is not a task, data set, attention, schedule, optimizer "
+            f"or layer known here, so it is not used. If it is your own, import {module.partition('.')[0]} before "
             f"relattn.load, or start the command with {TRUSTED}={module.partition('.')[0]}."
         )
