@@ -69,7 +69,7 @@ def collect(name: str, runs: Path, device: str, earlier: list[dict[str, Any]]) -
 
 
 def table(evidence: dict[str, Any]) -> str:
-    """The table in Markdown; the best mean of each score is bold."""
+    """The table in Markdown; of several rows the best mean of each score is bold."""
     scores = scores_of(sweep_of(Path(evidence["sweep"]).stem)["table"])
     labels = list(dict.fromkeys(run["label"] for run in evidence["runs"]))
     runs = {label: [run for run in evidence["runs"] if run["label"] == label] for label in labels}
@@ -87,11 +87,11 @@ def table(evidence: dict[str, Any]) -> str:
 
 
 def column(score: Score, runs: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
-    """The cells of a score, by the label of their row; the best mean is bold."""
+    """The cells of a score, by the label of their row; of several the best mean is bold."""
     values = {label: [run["scores"][score.metric] for run in of_label] for label, of_label in runs.items()}
     best = (min if score.lower else max)(values, key=lambda label: statistics.mean(values[label]))
     cells = {label: mean_and_spread(numbers) for label, numbers in values.items()}
-    return cells | {best: f"**{cells[best]}**"}
+    return cells | {best: f"**{cells[best]}**"} if len(cells) > 1 else cells
 
 
 def mean_and_spread(values: list[float]) -> str:
