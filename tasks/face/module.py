@@ -27,6 +27,7 @@ from relattn.tasks.face.verification_sets import OFFICIAL
 from relattn.tasks.figure import TaskFigure
 from relattn.tasks.predictor import Pixels
 from relattn.tasks.score import Score
+from relattn.unread import rest_unread
 
 Flip = Literal["concatenate", "sum", "none"]
 
@@ -123,6 +124,7 @@ class Face(EmbeddingTask):
         embedding = FaceEmbedding(view.channels, view.size, dimensions=self.dimensions, dropout=self.dropout)
         self.head = self.loss(self.dimensions, specification["num_classes"])
         self.register_buffer("threshold", torch.tensor(torch.nan))
+        rest_unread(backbone, "forward_features" if pools else "forward", size)
         return FaceNetwork(backbone, embedding, view=view, pools=pools)
 
     def classifiers(self) -> list[str]:

@@ -168,7 +168,7 @@ def step(task: Task, device: str) -> None:
     """Make one training step without an optimizer, on random images; without computation, only the forward pass.
 
     Raises:
-        ValueError: If the loss is not finite, or a weight of attention has no gradient.
+        ValueError: If the loss is not finite, or a trained weight has no gradient, which distributed runs refuse.
     """
     batch = 4
     task.train()
@@ -188,9 +188,11 @@ def step(task: Task, device: str) -> None:
     loss.backward()
     if not loss.isfinite():
         raise ValueError(f"the loss is {loss.item()}")
-    for attention in task.attentions:
-        if without := [name for name, weight in attention.named_parameters() if weight.grad is None]:
-            raise ValueError(f"attention has weights without a gradient: {', '.join(without[:3])}")
+    trained = {name: weight for name, weight in task.named_parameters() if weight.requires_grad}
+    if without := [name for name, weight in trained.items() if weight.grad is None]:
+        raise ValueError(f"weights have no gradient: {', '.join(without[:3])}")
+    if any(weight.grad is None for attention in task.attentions for weight in attention.parameters()):
+        raise ValueError("attention has weights that are not trained")
 
 
 ADVICE = re.compile(r"--model\.(?P<option>last_stride|stem|first_dilation|stages) (?P<value>\[[\d,]+\]|\w+)")

@@ -20,6 +20,7 @@ from relattn.heads.convolution import Activation
 from relattn.heads.fcn import FCN, AuxiliaryHead
 from relattn.heads.ppm import PPM
 from relattn.heads.relation_context import ContextMode, RelationContext
+from relattn.unread import unread
 
 Head = Literal["fcn", "ppm", "aspp"]
 
@@ -212,15 +213,14 @@ def rest_where_unread(backbone: nn.Module, indices: list[int], crop: tuple[int, 
         skeleton, features = shapes_of_features(backbone, indices, crop, options)
     except (InputError, RuntimeError):  # a backbone for another size, which refuses images of this one when they come
         return
-    read = leaves(features)
-    unread = {name for name, weight in skeleton.named_parameters() if weight.requires_grad and id(weight) not in read}
+    names = unread(skeleton, features)
     attention = set(outermost(skeleton))
     idle: list[str] = []
     active: list[str] = []
     for place, module in skeleton.named_modules():
         if module in attention:
             weights = {f"{place}.{name}" for name, _ in module.named_parameters()}
-            (idle if weights and weights <= unread else active).append(place)
+            (idle if weights and weights <= names else active).append(place)
     if idle:
         stages = sorted(int(match[1]) for place in active if (match := re.search(r"stage(\d+)$", place)))
         others = f"other stages, such as --model.stages [{','.join(map(str, stages))}], or " if stages else ""
@@ -228,20 +228,5 @@ def rest_where_unread(backbone: nn.Module, indices: list[int], crop: tuple[int, 
             f"{type(backbone).__name__}: the heads do not read what attention changes in {', '.join(idle)}. Take "
             f"{others}--model.attention_at context."
         )
-    for name in unread:
+    for name in names:
         backbone.get_parameter(name).requires_grad_(False)
-
-
-def leaves(outputs: Sequence[Tensor]) -> set[int]:
-    """The ids of the leaf tensors, such as weights, that outputs depend on in the graph of autograd."""
-    found, seen = set(), set()
-    waiting = [output.grad_fn for output in outputs]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            found.add(id(node.variable))
-        waiting.extend(following for following, _ in node.next_functions)
-    return found
