@@ -328,7 +328,7 @@ class Task(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Freeze or thaw the early stages."""
-        self.on_train_end()
+        self.thaw()
         if self.frozen_epochs:
             early, frozen = EarlyStages(self.trunk()), self.current_epoch < self.frozen_epochs
             early.train(not frozen)
@@ -337,7 +337,11 @@ class Task(LightningModule):
                 parameter.requires_grad_(self.trainer.world_size > 1)
 
     def on_train_end(self) -> None:
-        """Thaw what was frozen, so that the next optimizer, for example after a tuner's trial, has all weights."""
+        """Thaw the early stages, so that the next optimizer, for example after a tuner's trial, has all weights."""
+        self.thaw()
+
+    def thaw(self) -> None:
+        """Train again what was frozen."""
         for parameter in self.frozen:
             parameter.requires_grad_()
         self.frozen = []

@@ -61,3 +61,15 @@ def test_weights_that_the_task_itself_has_frozen_stay_so(cifar: Any) -> None:
 
     watch = trained(Own("resnet8", frozen_epochs=1), cifar, 2)
     assert watch.changed == [(False, False, True), (False, True, True)]
+
+
+def test_a_hook_of_the_task_s_own_is_called_when_training_ends_and_not_before(cifar: Any) -> None:
+    class Own(Classification):
+        ends = 0
+
+        def on_train_end(self) -> None:
+            self.ends += 1
+
+    task = Own("resnet8", frozen_epochs=1)
+    assert trained(task, cifar, 2).changed == [(False, False, True), (True, True, True)]
+    assert task.ends == 1
