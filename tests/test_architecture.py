@@ -33,7 +33,7 @@ MAY_IMPORT = {
 DOORS = ("relattn", "relattn.__main__")
 """The package's own files, which are the entry points."""
 
-BESIDE = ("errors", "extras", "cores", "preprocessing", "printable", "publish", "unpickle", "unread")
+BESIDE = ("errors", "extras", "cores", "preprocessing", "printable", "publish", "skeleton", "unpickle", "unread")
 """Modules beside the packages, which import only each other."""
 
 

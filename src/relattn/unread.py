@@ -3,11 +3,11 @@
 They get no gradient, and distributed training waits for one of each weight that is trained.
 """
 
-import copy
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
+
+from relattn.skeleton import empty_image, skeleton_of
 
 
 def rest_unread(network: nn.Module, method: str, size: tuple[int, int], in_chans: int = 3) -> None:
@@ -19,9 +19,9 @@ def rest_unread(network: nn.Module, method: str, size: tuple[int, int], in_chans
         size: Height and width of the images in pixels.
         in_chans: Channels of the images.
     """
-    skeleton = copy.deepcopy(network).to("meta").eval()
-    with torch.device("meta"):
-        output = getattr(skeleton, method)(torch.empty(1, in_chans, *size))
+    skeleton = skeleton_of(network)
+    with empty_image(skeleton, size, in_chans) as image:
+        output = getattr(skeleton, method)(image)
     for name in unread(skeleton, [output]):
         network.get_parameter(name).requires_grad_(False)
 

@@ -84,7 +84,6 @@ class Segmentation(Task):
             pool: Height and width of the grid.
             output_stride: Ratio of the image's size to that of the last features. A network that cannot be dilated
                 keeps its own strides, and a warning says so.
-                its own strides, which a warning says.
             first_dilation: Dilation of a dilated stage's first block: its own (`full`, OCNet) or that of the stage
                 before (`previous`, timm and torchvision).
             activation: Activation of the heads.

@@ -15,12 +15,12 @@ The first block of a dilated stage has two interpretations, with the same weight
 import warnings
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from relattn.attention.base import Attention
 from relattn.attention.fade_in import FadeIn
-from relattn.backbones.build import build, create, family
+from relattn.backbones.build import build, check_name, family
+from relattn.backbones.sizes import unbuilt
 from relattn.backbones.stages import entries_of
 from relattn.errors import InputError
 
@@ -65,25 +65,18 @@ def dilated(
         return build(name, **arguments)
     model = build(name, output_stride=output_stride, **arguments)
     if first_dilation == "full":
-        dilate_first_blocks(model, skeleton(name), name)
+        dilate_first_blocks(model, unbuilt(name), name)
     return model
-
-
-def skeleton(name: str, **arguments: Any) -> nn.Module:
-    """A network without weights, for inspecting its layers."""
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return create(name, num_classes=0, in_chans=3, pretrained=False, **arguments)
 
 
 def can_be_dilated(name: str, output_stride: int) -> bool:
     """Whether timm can build a network with this output stride."""
     if family(name) != "timm":
         return False
+    check_name(name)
     try:
-        return (
-            max(entry["reduction"] for entry in entries_of(skeleton(name, output_stride=output_stride)))
-            == output_stride
-        )
+        entries = entries_of(unbuilt(name, output_stride=output_stride))
+        return max(entry["reduction"] for entry in entries) == output_stride
     except (TypeError, AssertionError, NotImplementedError):  # the ways networks reject the argument
         return False
 

@@ -1,15 +1,16 @@
 """The last map of a network, for heads that read a map and not a pooled feature."""
 
-import copy
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from relattn.backbones.build import family
 from relattn.backbones.maps import MapView, view_of
-from relattn.backbones.sizes import REFUSALS, is_fixed, on_meta, size_arguments, skeleton
+from relattn.backbones.sizes import REFUSALS, is_fixed, size_arguments, unbuilt
 from relattn.backbones.stages import has_channels_last, reported_maps, stage_indices
 from relattn.errors import InputError
+from relattn.skeleton import empty_image, skeleton_of
 
 
 def unpooled(name: str, size: tuple[int, int], **arguments: Any) -> dict[str, Any]:
@@ -23,8 +24,10 @@ def unpooled(name: str, size: tuple[int, int], **arguments: Any) -> dict[str, An
     if family(name) != "timm":
         return {}
     try:
-        model = skeleton(name, global_pool="", **size_arguments(name, size), **arguments).eval()
-        output = on_meta(model, (2 * size[0], 2 * size[1]) if not is_fixed(name) else size, 3)
+        model = unbuilt(name, global_pool="", **size_arguments(name, size), **arguments).eval()
+        larger = size if is_fixed(name) else (2 * size[0], 2 * size[1])
+        with torch.no_grad(), empty_image(model, larger) as image:
+            output = model(image)
     except REFUSALS:
         return {}
     maps = isinstance(output, Tensor) and output.ndim == 4 and not has_channels_last(model)
@@ -43,8 +46,9 @@ def map_view(model: nn.Module, size: tuple[int, int], *, pools: bool = False, in
     Raises:
         InputError: If the network does not return a map.
     """
-    skeleton: Any = copy.deepcopy(model).to("meta").eval()
-    output = on_meta(skeleton.forward_features if pools else skeleton, size, in_chans)
+    skeleton = skeleton_of(model)
+    with torch.no_grad(), empty_image(skeleton, size, in_chans) as image:
+        output = skeleton.forward_features(image) if pools else skeleton(image)
     shape = output.shape if isinstance(output, Tensor) else None
     view = None
     if shape is not None and len(shape) == 4 and not has_channels_last(model):

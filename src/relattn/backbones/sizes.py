@@ -5,16 +5,16 @@ another size (`img_size`), and fits pretrained weights to it. Some ViTs and Swin
 their patches, if asked to (`dynamic_img_size`, `strict_img_size`).
 """
 
-import copy
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from relattn.backbones.stages import reason, without_weights
+from relattn.backbones.stages import reason
 from relattn.errors import InputError
+from relattn.skeleton import empty_image, skeleton_of
 
 STEPS = (1, 2, 4, 7, 8, 12, 14, 16, 24, 28, 32, 48, 56, 64, 112, 128, 224)
 """Candidate divisors of the sides of images."""
@@ -48,7 +48,7 @@ def size_arguments(name: str, size: tuple[int, int], *, any_size: bool = False) 
         return {}
     found: dict[str, Any] = {} if tuple(config.input_size[1:]) == tuple(size) else {"img_size": tuple(size)}
     if any_size:
-        accepted = inspect.signature(type(skeleton(name)).__init__).parameters
+        accepted = inspect.signature(type(unbuilt(name)).__init__).parameters
         if "strict_img_size" in accepted:
             found["strict_img_size"] = False
         if "dynamic_img_size" in accepted:
@@ -56,8 +56,8 @@ def size_arguments(name: str, size: tuple[int, int], *, any_size: bool = False) 
     return found
 
 
-def skeleton(name: str, **arguments: Any) -> nn.Module:
-    """A network of timm without weights (meta device), for inspection."""
+def unbuilt(name: str, **arguments: Any) -> nn.Module:
+    """A network of timm on the meta device, without weights, for inspection."""
     import timm
 
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -68,9 +68,9 @@ def takes(name: str, size: tuple[int, int], in_chans: int = 3, *, any_size: bool
     """Whether a network of timm, built for images of a size, accepts them; arguments as in `size_arguments`."""
     try:
         fitted = size_arguments(name, size, any_size=any_size)
-        model, device = without_weights(skeleton(name, in_chans=in_chans, **fitted, **arguments))
-        with torch.no_grad(), torch.device(device):
-            model.forward_features(torch.empty(1, in_chans, *size))
+        model = skeleton_of(unbuilt(name, in_chans=in_chans, **fitted, **arguments))
+        with torch.no_grad(), empty_image(model, size, in_chans) as image:
+            model.forward_features(image)
     except REFUSALS:
         return False
     return True
@@ -135,7 +135,7 @@ def padded(size: tuple[int, int], step: int) -> tuple[int, int]:
 
 
 def pooled_width(model: nn.Module, size: tuple[int, int], in_chans: int = 3) -> int:
-    """Length of the feature that a network without a classifier returns for an image (meta device).
+    """Length of the feature that a network without a classifier returns for an image.
 
     timm's `num_features` is the width of the last map; MobileNetV3, VGG and others have layers between it and their
     classifier, only some of which report their width in `head_hidden_size`.
@@ -143,8 +143,9 @@ def pooled_width(model: nn.Module, size: tuple[int, int], in_chans: int = 3) -> 
     Raises:
         InputError: If the network does not return one feature for each image.
     """
-    twin: Any = copy.deepcopy(model).to("meta").eval()
-    output = on_meta(twin, size, in_chans)
+    skeleton = skeleton_of(model)
+    with torch.no_grad(), empty_image(skeleton, size, in_chans) as image:
+        output = skeleton(image)
     if not isinstance(output, Tensor) or output.ndim != 2:
         given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise InputError(
@@ -152,9 +153,3 @@ def pooled_width(model: nn.Module, size: tuple[int, int], in_chans: int = 3) -> 
             "image classifier, for example resnet50."
         )
     return output.shape[1]
-
-
-def on_meta(call: Callable[[Tensor], Any], size: tuple[int, int], in_chans: int) -> Any:
-    """The output of a network for one image, on the meta device, which computes nothing."""
-    with torch.no_grad(), torch.device("meta"):
-        return call(torch.empty(1, in_chans, *size, device="meta"))

@@ -1,6 +1,5 @@
 """The stages of a network: their names, their modules, and the maps at their ends."""
 
-import copy
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from relattn.backbones.densenet_cifar import DenseNetCIFAR
 from relattn.backbones.maps import MapView, view_of
 from relattn.backbones.resnet_cifar import ResNetCIFAR
 from relattn.errors import InputError
+from relattn.skeleton import empty_image, skeleton_of
 
 GROUPS = 4
 """Number of equal stages that the blocks of a network with a single map size are divided into. In ViT-B they end after
@@ -94,26 +94,13 @@ def shape_of(value: Any) -> torch.Size | None:
     return value.shape if isinstance(value, Tensor) else None
 
 
-COMPUTED = ("MultiScaleVit",)
-"""Networks that look up relative positions by index, which the meta device does not check against their tables."""
-
-
-def without_weights(model: nn.Module) -> tuple[Any, str]:
-    """A copy of a network to be called for shapes alone, and its device: meta, where nothing is computed, or the CPU.
-
-    The weights of the copy have no values, or arbitrary ones.
-    """
-    device = "cpu" if type(model).__name__ in COMPUTED else "meta"
-    return copy.deepcopy(model).to("meta").eval().to_empty(device=device), device
-
-
 def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chans: int) -> dict[str, Shapes]:
     """Shapes at the named modules for one image of `size`.
 
     Modules come in the order in which they finish; modules that do not run are left out.
     """
     shapes: dict[str, Shapes] = {}
-    skeleton, device = without_weights(model)
+    skeleton = skeleton_of(model)
 
     def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_module: nn.Module, inputs: Any, output: Any) -> None:
@@ -130,8 +117,8 @@ def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chan
                 f"{type(model).__name__} reports stage {name!r} but has no module of that name, so it cannot be used."
             ) from error
     try:
-        with torch.no_grad(), torch.device(device):
-            skeleton.forward_features(torch.empty(1, in_chans, *size))
+        with torch.no_grad(), empty_image(skeleton, size, in_chans) as image:
+            skeleton.forward_features(image)
     except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:  # the ways to refuse a size
         raise SizeError(
             f"{type(model).__name__} cannot take images {in_chans}x{size[0]}x{size[1]}: {reason(error)}"
@@ -146,18 +133,16 @@ def reason(error: BaseException) -> str:
 
 
 def reported_maps(model: nn.Module, size: tuple[int, int], in_chans: int) -> dict[int, tuple[int, int, int]]:
-    """Channels, height and width of the maps at the ends of the stages, as the network reports them (meta device).
+    """Channels, height and width of the maps at the ends of the stages, as the network reports them.
 
     Returns:
         By index of the entry; computed from the network's strides if its `forward_intermediates` fails.
     """
     entries, indices = entries_of(model), stage_indices(model)
-    skeleton: Any = copy.deepcopy(model).to("meta").eval()
+    skeleton = skeleton_of(model)
     try:
-        with torch.no_grad(), torch.device("meta"):
-            features = skeleton.forward_intermediates(
-                torch.empty(1, in_chans, *size, device="meta"), indices=indices, intermediates_only=True
-            )
+        with torch.no_grad(), empty_image(skeleton, size, in_chans) as image:
+            features = skeleton.forward_intermediates(image, indices=indices, intermediates_only=True)
         return {index: tuple(one.shape[1:]) for index, one in zip(indices, features, strict=True)}
     except (AttributeError, RuntimeError):  # it has none, or it reads values, which the meta device does not have
         pass

@@ -4,7 +4,6 @@ arXiv 1904.02998, section 4.2 and Table 6: ResNet-101 at output stride 8, plain,
 with RGA-SC on the last features before the classifier.
 """
 
-import copy
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from relattn.heads.convolution import Activation
 from relattn.heads.fcn import FCN, AuxiliaryHead
 from relattn.heads.ppm import PPM
 from relattn.heads.relation_context import ContextMode, RelationContext
+from relattn.skeleton import empty_image, skeleton_of
 from relattn.unread import unread
 
 Head = Literal["fcn", "ppm", "aspp"]
@@ -186,11 +186,11 @@ def intermediates(backbone: Any, images: Tensor, indices: list[int], options: di
 def shapes_of_features(
     backbone: nn.Module, indices: list[int], crop: tuple[int, int], options: dict[str, Any]
 ) -> tuple[nn.Module, list[Tensor]]:
-    """A copy of the backbone and its features of a crop, on the meta device, where nothing is computed."""
-    skeleton: Any = copy.deepcopy(backbone).to("meta").eval()
+    """A copy of the backbone without weights and its features of a crop, which have shapes and a graph alone."""
+    skeleton = skeleton_of(backbone)
     channels = next(module.in_channels for module in backbone.modules() if isinstance(module, nn.Conv2d))
-    with torch.device("meta"):
-        return skeleton, intermediates(skeleton, torch.empty(1, channels, *crop), indices, options)
+    with empty_image(skeleton, crop, channels) as image:
+        return skeleton, intermediates(skeleton, image, indices, options)
 
 
 def feature_size(
