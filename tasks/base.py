@@ -28,6 +28,7 @@ from relattn.tasks.figure import TaskFigure
 from relattn.tasks.plan import move_schedule, options_of, steps_done
 from relattn.tasks.predictions import ClassPredictions
 from relattn.tasks.predictor import Predictor, classifier, names_for
+from relattn.tasks.run_outputs import rehearses
 from relattn.tasks.schedules import Constant, Schedule
 from relattn.tasks.score import Score, name_in_set
 from relattn.tasks.transfer import TrainedState, fill_unused, start_from, trained_state
@@ -414,7 +415,7 @@ class Task(LightningModule):
             return
         metric: Any = self.metrics[stage]
         trainer: Any = self.trainer
-        rehearsal = trainer.fast_dev_run and getattr(metric, "needs_all_images", False)
+        rehearsal = rehearses(trainer) and getattr(metric, "needs_all_images", False)
         if not trainer.sanity_checking and not rehearsal:
             scores = metric.compute()
             self.after_scoring(metric, stage, scores)

@@ -70,13 +70,14 @@ class EmbeddingTask(Task):
         """The preprocessing that the training data used for evaluation images."""
         return Preprocessing.from_json(self.specification["preprocessing"])
 
-    def aligned(self, pixels: Pixels, landmarks: Path, path: Path) -> Pixels:
+    def aligned(self, pixels: Pixels, landmarks: Path, path: Path, template: str | None = None) -> Pixels:
         """Align an image by its landmarks as the training images are aligned.
 
         Args:
             pixels: The image, `(h, w, 3)`.
             landmarks: A table of landmarks.
             path: The image's file, which the table lists by this path or its name.
+            template: Height and width to align to, such as `112x112`; by default those of the training images.
 
         Raises:
             InputError: If images of this task have no landmarks, or the table lacks the image.

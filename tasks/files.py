@@ -91,7 +91,9 @@ def inside(entry: str, where: str, folder: str = "the folder of images") -> str:
     return normal
 
 
-def origin(name: str, root: Path, counts: Mapping[str, int], published: Mapping[str, int]) -> dict[str, bool]:
+def origin(
+    name: str, root: Path, counts: Mapping[str, int], published: Mapping[str, int], parts: Sequence[Path] = ()
+) -> dict[str, bool]:
     """The entry on a data set's origin for the run's record; warns if it is not the published set.
 
     Args:
@@ -99,12 +101,13 @@ def origin(name: str, root: Path, counts: Mapping[str, int], published: Mapping[
         root: Its folder.
         counts: Its numbers of images, people and so on.
         published: The same numbers of the published set; empty for a set of the user's own.
+        parts: The folders of the sets that it was joined from, if it was.
 
     Returns:
         `genuine`, whether the set was not rendered by this suite, and, if there are published counts, `as_published`,
         whether all counts match them.
     """
-    genuine = not is_generated(root)
+    genuine = not any(map(is_generated, parts or [root]))
     if not genuine:
         warnings.warn(
             f"{name} in {root} is a rendered stand-in: do not compare its scores with published ones.", stacklevel=2

@@ -8,7 +8,7 @@ import os
 import posixpath
 import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,9 @@ from relattn.tasks.image_formats import is_image_name
 
 UNUSABLE = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
 """Characters that no image path may contain: Python reads a byte that is not UTF-8 as a surrogate."""
+
+OTHER_NAMES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
+"""Common names of folders of splits, and the names that are read."""
 
 OF_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx")
 
@@ -41,10 +44,10 @@ def images_below(root: Path, folder: str = ".", *, deep: bool = True) -> FoundIm
         deep: Whether to search its subfolders as well.
 
     Raises:
-        InputError: If an image has a name that a table of images cannot have.
+        InputError: If an image has a name that a table of images cannot have, or a folder cannot be read.
     """
     found, visited = FoundImages(), set()
-    for parent, folders, names in os.walk(root / folder, followlinks=True):
+    for parent, folders, names in os.walk(root / folder, onerror=refuse, followlinks=True):
         real = os.path.realpath(parent)
         folders[:] = [] if real in visited or not deep else sorted(filter(is_visible, folders))
         if real not in visited:
@@ -63,6 +66,14 @@ def images_below(root: Path, folder: str = ".", *, deep: bool = True) -> FoundIm
     return found
 
 
+def refuse(error: OSError) -> None:
+    """Refuse a folder that exists and cannot be listed, whose images would be missing in silence."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise InputError(
+            f"{error.filename} cannot be read: {error.strerror}. Permit it, or remove the folder."
+        ) from error
+
+
 def is_visible(name: str) -> bool:
     """Whether a file or folder is neither hidden nor one of the operating system's."""
     return not name.startswith(".") and name.lower() not in OF_SYSTEMS
@@ -74,6 +85,31 @@ def folders_in(folder: Path) -> list[str]:
         return []
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and is_visible(entry.name))
+
+
+def check_split_folders(folder: Path, splits: Sequence[str], name: str) -> None:
+    """Refuse folders of splits under other names than those that are read, and warn of other folders beside them.
+
+    Args:
+        folder: The folder that may contain folders of splits.
+        splits: The names that are read.
+        name: Name of the data set in messages.
+
+    Raises:
+        InputError: If there are such folders; the message has the name to give the first.
+    """
+    there = folders_in(folder)
+    others = [one for one in there if one not in splits]
+    meant = {one: OTHER_NAMES.get(one.lower(), one.lower()) for one in others}
+    renamed = [one for one in others if meant[one] in splits]
+    separated = len(others) < len(there)
+    if renamed and (separated or renamed == there):
+        raise InputError(
+            f"{name}: {folder / renamed[0]} would not be read, since folders of splits are called {', '.join(splits)}. "
+            f"Rename it to {meant[renamed[0]]}."
+        )
+    if separated and others:
+        warnings.warn(f"{folder}: folders beside those of the splits are not read: {some_of(others)}.", stacklevel=2)
 
 
 def say_left_out(root: Path, left_out: Collection[str], why: str = "no images by their names") -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from relattn.publish import publish_text
 from relattn.tasks.predictor import names_for
+from relattn.tasks.run_outputs import rehearses
 
 COLUMNS = ("index", "path", "predicted", "probability", "label")
 """These columns are followed by the probabilities of all classes, each under `p(<name of the class>)`."""
@@ -52,6 +53,8 @@ class ClassPredictions:
         Raises:
             InputError: If the file cannot be written.
         """
+        if rehearses(trainer):
+            return
         rows = self.rows
         if trainer.world_size > 1:
             gathered: list[Any] = [None] * trainer.world_size

@@ -9,8 +9,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def rehearses(trainer: Trainer) -> bool:
+    """Whether a few batches are run as a trial, with `fast_dev_run`, of which nothing is written."""
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
+
+
 def save_picture(trainer: Trainer, figure: "Figure", stage: str, name: str, caption: str = "") -> None:
     """Write a figure as `pictures/<stage>_<name>.jpg`, and pass it to loggers that accept images, such as W&B's."""
+    if rehearses(trainer):
+        return
     from relattn.figures.files import as_image
     from relattn.publish import publishing
 

@@ -71,7 +71,7 @@ class BatchSampler(DistributedSampler[SampleIndex], SequentialSampler):
         """Iterate over this process's part of every batch."""
         epoch = 0 if self.repeats else self.epoch
         plan = self.plan(np.random.default_rng((self.seed, epoch)))
-        first = (self.seed * 1_000_003 + epoch) * 2**32
+        first = (self.seed * 1_000_003 + epoch) % 2**31 * 2**32  # below 2**63: torch takes no larger seed
         first_step, self.first_step = self.first_step, 0
         for step in range(first_step, len(plan)):
             start = self.rank * self.per_process

@@ -1,6 +1,8 @@
 """Random splits of a data set by shares, for data without folders for training and test."""
 
+import warnings
 from collections.abc import Hashable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -11,7 +13,7 @@ Item = TypeVar("Item")
 
 
 def check_shares(name: str, **shares: float) -> None:
-    """Refuse shares that leave nothing to train with.
+    """Refuse shares that leave nothing to train with, except for `test` 1, with which data are scored alone.
 
     Args:
         name: Name of the data set in messages.
@@ -21,11 +23,32 @@ def check_shares(name: str, **shares: float) -> None:
         InputError: If a share is out of range, or all shares together leave nothing.
     """
     for option, share in shares.items():
-        if not 0 <= share < 1:
-            raise InputError(f"{name}: {option} is {share}, expected a share of the images, from 0 to below 1.")
-    if sum(shares.values()) >= 1:
+        if not (0 <= share < 1 or (option, share) == ("test", 1)):
+            alone = ", or 1 to score all of them" if option == "test" else ""
+            raise InputError(f"{name}: {option} is {share}, expected a share of the images, from 0 to below 1{alone}.")
+    if sum(shares.values()) >= 1 and not shares.get("test") == sum(shares.values()) == 1:
         named = " and ".join(f"{option} {share}" for option, share in shares.items())
         raise InputError(f"{name}: {named} leave no image to train with.")
+
+
+def check_trainable(name: str, test: float | None) -> None:
+    """Raise an InputError if all data are held out for the test, and training needs some."""
+    if test == 1:
+        raise InputError(
+            f"{name}: --data.test 1 holds everything out, and nothing is left to train with. It is for scoring data "
+            "that the network was not trained on."
+        )
+
+
+def say_not_scored(root: Path, left_out: int, total: int, share: float) -> None:
+    """Warn that only the share held out for the test is used, where no training images were asked for."""
+    if left_out:
+        warnings.warn(
+            f"{root}: {left_out:,} of {total:,} images are left out, because a share of {share:g} is held out for the "
+            "test and the rest is for training. To use all, of data that the network was not trained on: --data.test "
+            "1.",
+            stacklevel=2,
+        )
 
 
 def split_by_shares(
@@ -37,7 +60,7 @@ def split_by_shares(
         items: The items to split.
         groups: The group of each item, such as its class.
         shares: The share of each part. From every group, each part gets `round(share * number)` items, at least one if
-            the share is above 0, but at least one item of each group remains.
+            the share is above 0, but at least one item of each group remains unless the share is 1.
         seed: Seed of the draw.
 
     Returns:
@@ -51,7 +74,8 @@ def split_by_shares(
     for indices in members.values():
         drawn = random.permutation(indices).tolist()
         for part, share in zip(parts, shares, strict=False):
-            count = min(max(round(share * len(indices)), 1) if share else 0, len(drawn) - 1)
+            most = len(drawn) - (share < 1)
+            count = min(max(round(share * len(indices)), 1) if share else 0, most)
             part += drawn[:count]
             drawn = drawn[count:]
         parts[-1] += drawn

@@ -22,9 +22,9 @@ from relattn.tasks.decoding import Pixels
 from relattn.tasks.files import check_files, content_of, origin, some_of
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet, Unvaried
-from relattn.tasks.image_folders import folders_in, images_below, say_left_out
+from relattn.tasks.image_folders import check_split_folders, folders_in, images_below, say_left_out
 from relattn.tasks.samplers import SampleIndex
-from relattn.tasks.shares import check_shares, split_by_shares
+from relattn.tasks.shares import check_shares, check_trainable, say_not_scored, split_by_shares
 
 SPLITS = ("train", "val", "test", "predict")
 """Folders that determine the split of an image."""
@@ -113,7 +113,8 @@ class ImageFolders(ImageData):
             validation: Without `val`, the share of each class in training that is held out for validation. With 0, the
                 curves of a run are drawn on the test set; nothing is chosen by them.
             test: Without `test`, the share of each class in training that is held out for the test; by default 0.2, or
-                0 if there is `val`, which then serves as the test set.
+                0 if there is `val`, which then serves as the test set. With 1, all images are scored or predicted, and
+                none can be trained on.
             split_seed: Seed of the split into these shares. It is independent of the run's seed, so that runs with
                 different seeds have the same test set.
             image_size: Height and width in pixels: images are resized to cover it, and their centre is cropped.
@@ -143,11 +144,15 @@ class ImageFolders(ImageData):
     def read(self, splits: Sequence[str]) -> None:
         if not self.root.is_dir():
             raise MissingFileError(f"ImageFolders: there is no folder {self.root}. Name it with --data.root.")
+        check_split_folders(self.root, SPLITS, "ImageFolders")
+        if "train" in splits:
+            check_trainable("ImageFolders", self.test)
         there = [split for split in SPLITS if (self.root / split).is_dir()]
         parts = [split for split in there if split != "predict"]
         names = self.names_of_classes(parts)
         loose = not parts and bool(images_below(self.root, deep=False).paths)
-        if tuple(splits) == ("predict",) and ("predict" in there or loose or not names):
+        unsorted = not parts and not self.are_classes(names)
+        if tuple(splits) == ("predict",) and ("predict" in there or loose or unsorted):
             found = self.unlabelled(there)
         elif not names:
             raise InputError(
@@ -156,6 +161,8 @@ class ImageFolders(ImageData):
             )
         else:
             found = self.labelled(parts, names)
+            if "train" not in splits and not parts:
+                self.say_not_scored(found)
             if "train" in splits and "train" not in found:
                 raise MissingFileError(
                     f"ImageFolders: {self.root} has {', '.join(parts)} and no train. Expected train/<class>/ beside "
@@ -179,6 +186,19 @@ class ImageFolders(ImageData):
         if parts:
             return folders_in(self.root / ("train" if "train" in parts else parts[0]))
         return [name for name in folders_in(self.root) if name != "predict"]
+
+    def are_classes(self, names: Sequence[str]) -> bool:
+        """Whether folders are classes of the network that is used, and not, for example, years of unsorted photos."""
+        task: Any = getattr(self.trainer, "lightning_module", None)
+        trained_for: Any = getattr(task, "trained_for", None)
+        known = None if trained_for is None else trained_for.get("class_names")
+        return bool(names) and (known is None or {*names} <= {*known})
+
+    def say_not_scored(self, found: dict[str, list[Photo]]) -> None:
+        """Warn of images that are left out as those of training."""
+        used = {photo.path for split in ("val", "test") for photo in found[split]}
+        rest = sum(photo.path not in used for photo in found["train"])
+        say_not_scored(self.root, rest, rest + len(used), TEST_SHARE if self.test is None else self.test)
 
     def unlabelled(self, there: Sequence[str]) -> dict[str, list[Photo]]:
         """Find the images without labels, for prediction.

@@ -5,7 +5,7 @@ import io
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from relattn.publish import publish_text
 from relattn.tasks.base import Stage
 from relattn.tasks.data import Data
 from relattn.tasks.embedding_task import EmbeddingTask
-from relattn.tasks.face.alignment import align
+from relattn.tasks.face.alignment import TEMPLATES, Template, align
 from relattn.tasks.face.data import FaceData
 from relattn.tasks.face.figures import FIGURES
 from relattn.tasks.face.landmarks import fault_of, read_landmarks
@@ -26,6 +26,7 @@ from relattn.tasks.face.verification_metric import VerificationMetric
 from relattn.tasks.face.verification_sets import OFFICIAL
 from relattn.tasks.figure import TaskFigure
 from relattn.tasks.predictor import Pixels
+from relattn.tasks.run_outputs import rehearses
 from relattn.tasks.score import Score
 from relattn.unread import rest_unread
 
@@ -200,17 +201,29 @@ class Face(EmbeddingTask):
         threshold = float(self.threshold)  # type: ignore[arg-type]
         return None if math.isnan(threshold) else threshold
 
-    def aligned(self, pixels: Pixels, landmarks: Path, path: Path) -> Pixels:
+    def aligned(self, pixels: Pixels, landmarks: Path, path: Path, template: str | None = None) -> Pixels:
         table = read_landmarks(landmarks)
         points = table.get(path.as_posix(), table.get(path.name))
         if points is None:
             raise InputError(f"{landmarks} has no row of {path}, by this path or its name. Add its five points.")
         if fault := fault_of(points, pixels.shape[:2]):
             raise InputError(f"{landmarks}: the landmarks of {path} are wrong: {fault}.")
-        return align(pixels, points)
+        own = "x".join(map(str, self.specification["image_size"]))
+        return align(pixels, points, cast(Template, template or (own if own in TEMPLATES else "112x112")))
 
     def on_predict_start(self) -> None:
-        """Start collecting the features of the images of all pairs."""
+        """Start collecting the features of the images of all pairs.
+
+        Raises:
+            InputError: If `limit_predict_batches` leaves out images, without which pairs are incomplete.
+        """
+        limit: Any = self.trainer.limit_predict_batches  # type: ignore[attr-defined]
+        batches = len(self.trainer.datamodule.predict_dataloader())  # type: ignore[attr-defined]
+        if not rehearses(self.trainer) and (limit < 1 if isinstance(limit, float) else limit < batches):
+            raise InputError(
+                f"--trainer.limit_predict_batches is {limit}, and pairs need the images of all {batches} batches: "
+                "leave it out."
+            )
         self.pairs = self.build_metric(self.trainer.datamodule)  # type: ignore[attr-defined]
         self.pairs.to(self.device)
 
@@ -222,6 +235,8 @@ class Face(EmbeddingTask):
 
     def on_predict_end(self) -> None:
         """Write `pairs.csv`: each pair's set and number, distance, whether it shows one person, and the decision."""
+        if rehearses(self.trainer):
+            return
         metric = self.pairs
         metric.compute()
         if not self.trainer.is_global_zero:

@@ -21,6 +21,8 @@ from relattn.tasks.face.folders import LISTS, IdentityFolders
 from relattn.tasks.face.pairs import people_of, read_pairs
 from relattn.tasks.face.sources import Joined
 from relattn.tasks.face.verification_sets import VerificationSet
+from relattn.tasks.image_folders import check_split_folders
+from relattn.tasks.shares import check_trainable
 
 PAIRS = LISTS[0]
 FOLDS = 10
@@ -52,7 +54,8 @@ class FaceFolders(FaceData):
             root: The folder that contains a folder for each person, or `train` and `test` with such folders.
             pairs: The list of pairs; by default `pairs.txt` in `root`, or in its `test`. It is written if it does not
                 exist.
-            test: The share of the people from whom pairs are drawn if there is neither a list nor `test`.
+            test: The share of the people from whom pairs are drawn if there is neither a list nor `test`;
+                1 for all of them, to verify people that the network was not trained on.
             split_seed: Seed of the choice of people and pairs. It is independent of the run's seed, so that all runs
                 have the same pairs.
             min_images: Training identities with fewer images are left out.
@@ -63,9 +66,18 @@ class FaceFolders(FaceData):
         """
         super().__init__(root, **arguments)
         self.expect(split_seed=(split_seed, 0), min_images=(min_images, 1))
-        if not 0 < test < 1:
-            raise InputError(f"FaceFolders: test is {test}, expected a share of the people, between 0 and 1.")
+        if not 0 < test <= 1:
+            raise InputError(
+                f"FaceFolders: test is {test}, expected a share of the people, above 0 and at most 1, which "
+                "verifies all of them."
+            )
         self.pairs, self.test, self.split_seed, self.min_images = pairs, test, split_seed, min_images
+
+    def read(self, splits: Sequence[str]) -> None:
+        if "train" in splits:
+            check_trainable("FaceFolders", self.test)
+        check_split_folders(self.root, ("train", "test"), "FaceFolders")
+        super().read(splits)
 
     def folders(self) -> tuple[Path, Path]:
         """The folders of the people to train on and of those to verify; the same folder if they are not separated."""
@@ -99,6 +111,11 @@ class FaceFolders(FaceData):
 
     def read_train(self) -> Joined:
         train, test = self.folders()
+        if train == self.root and test != train:
+            raise MissingFileError(
+                f"FaceFolders: {self.root} has test and no train. Put the folders of the people to train with into "
+                f"{self.root / 'train'}."
+            )
         listed = self.list_of_pairs()
         verified = people_of(listed) if train == test and listed.is_file() else set()
         people = IdentityFolders(train, without=verified)
@@ -126,6 +143,8 @@ def share_of(people: dict[str, list[str]], share: float, seed: int, root: Path) 
     """
     eligible = sorted(name for name, images in people.items() if len(images) > 1)
     count = max(round(share * len(people)), 2)
+    if share == 1:
+        return people
     if len(eligible) < count or len(people) - count < 2:
         raise InputError(
             f"FaceFolders: --data.test {share} of {len(people)} people in {root} are {count} to verify, and "

@@ -88,7 +88,14 @@ def explained(images: Sequence[PersonImage], queries: int, unmatched: Sequence[i
 
 
 def warn_of_labels(
-    train: Sequence[PersonImage], images: Sequence[PersonImage], files: Sequence[int], queries: int, *, shuffled: bool
+    train: Sequence[PersonImage],
+    images: Sequence[PersonImage],
+    files: Sequence[int],
+    queries: int,
+    *,
+    shuffled: bool,
+    metric_loss: bool = True,
+    same_camera: SameCamera = "junk",
 ) -> None:
     """Warn of problems that the labels reveal before training.
 
@@ -98,23 +105,24 @@ def warn_of_labels(
         files: As in `unmatched_queries`.
         queries: The number of queries.
         shuffled: Whether batches are shuffled images rather than identities with several images each.
+        metric_loss: Whether a loss compares images of one identity.
+        same_camera: As in `relattn.metrics.retrieval`.
     """
     alone = [number for number, count in Counter(image.identity for image in train).items() if count == 1]
-    if shuffled and alone:
+    if shuffled and metric_loss and alone:
         warnings.warn(
             f"{len(alone):,} training identities have one image, which never has a positive in a batch.", stacklevel=3
         )
-    if shuffled and train:
+    if shuffled and metric_loss and train:
         warnings.warn(
             "Batches are shuffled (images_per_identity null): hardly an anchor of a triplet loss has a positive.",
             stacklevel=3,
         )
-    cameras = {image.camera for image in images}
-    if len(cameras) == 1:
+    if same_camera == "junk" and len({image.camera for image in images}) == 1:
         warnings.warn(
             "All images of the test are of one camera, and those of the query's own camera are junk: only "
             "--model.same_camera match can score them.",
             stacklevel=3,
         )
-    elif unmatched := unmatched_queries(images, files, queries, "junk"):
-        warnings.warn(explained(images, queries, unmatched, "junk"), stacklevel=3)
+    elif unmatched := unmatched_queries(images, files, queries, same_camera):
+        warnings.warn(explained(images, queries, unmatched, same_camera), stacklevel=3)

@@ -42,6 +42,7 @@ class ReIDImages(ImageSet):
         labels: dict[int, int] | None = None,
         queries: int = 0,
         identity_names: Mapping[int, str] | None = None,
+        camera_names: Mapping[int, str] | None = None,
     ) -> None:
         """Keep the images.
 
@@ -52,9 +53,11 @@ class ReIDImages(ImageSet):
             labels: The training class of each identity.
             queries: The number of queries, which are the first images.
             identity_names: Names of identities, if the data set has names other than their numbers.
+            camera_names: Names of cameras, likewise.
         """
         self.root, self.images, self.prepare = root, images, prepare
-        self.labels, self.queries, self.identity_names = labels or {}, queries, identity_names or {}
+        self.labels, self.queries = labels or {}, queries
+        self.identity_names, self.camera_names = identity_names or {}, camera_names or {}
         # A table may list a file as both query and gallery: it must not match itself.
         self.files = file_numbers(root, [image.path for image in images]) if queries else list(range(len(images)))
 
@@ -80,10 +83,11 @@ class ReIDImages(ImageSet):
         return self.identity_names.get(identity, str(identity))
 
     def entry(self, index: int) -> Entry:
-        """The row of an embedding that describes an image."""
+        """The row of an embedding that describes an image, with names as the data set writes them."""
         image = self.images[index]
+        camera = self.camera_names.get(image.camera, str(image.camera))
         split = "query" if index < self.queries else "gallery"
-        return Entry(image.path, str(image.identity), str(image.camera), split)
+        return Entry(image.path, self.display_name(index), camera, split)
 
     def __getitem__(self, request: SampleIndex) -> dict[str, Any]:
         """Read and prepare an image."""
@@ -186,24 +190,25 @@ class ReIDData(ImageData):
         found = self.read_splits(training=training)
         counts = found.counts()
         published = {name: number for name, number in found.published.items() if training or name in counts}
-        self.origin = origin(type(self).__name__, found.root, counts, published)
+        self.origin = origin(type(self).__name__, found.root, counts, published, found.parts)
         if self.check_files:
             check_images(found)
-        plain, names = Unvaried(self.preprocessing()), found.identity_names
+        plain = Unvaried(self.preprocessing())
+        names = {"identity_names": found.identity_names, "camera_names": found.camera_names}
         query, gallery = list(found.query), list(found.gallery)
-        test = ReIDImages(found.root, query + gallery, plain, queries=len(query), identity_names=names)
+        test = ReIDImages(found.root, query + gallery, plain, queries=len(query), **names)
         self.sets = {"test": test, "predict": test, **({} if self.validation else {"val": test})}
         if not training:
             return
         train, (query, gallery) = self.hold_out(self.with_positives(list(found.train)))
         self.identities = sorted({image.identity for image in train})
         self.num_classes = len(self.identities)
-        self.class_names = [names.get(number, str(number)) for number in self.identities]
+        self.class_names = [found.identity_names.get(number, str(number)) for number in self.identities]
         labels = {identity: label for label, identity in enumerate(self.identities)}
         varied = Pipeline(self.image_size, self.augmentation, self.interpolation)
-        held_out = ReIDImages(found.root, query + gallery, plain, queries=len(query), identity_names=names)
+        held_out = ReIDImages(found.root, query + gallery, plain, queries=len(query), **names)
         self.sets |= {
-            "train": ReIDImages(found.root, train, varied, labels, identity_names=names),
+            "train": ReIDImages(found.root, train, varied, labels, **names),
             "val": held_out if self.validation else test,
         }
 
@@ -266,7 +271,16 @@ class ReIDData(ImageData):
     def check(self) -> None:
         train = self.sets["train"].images if "train" in self.sets else []
         test = self.sets["test"]
-        warn_of_labels(train, test.images, test.files, test.queries, shuffled=self.images_per_identity is None)
+        task: Any = getattr(self.trainer, "lightning_module", None)  # none where only data are checked
+        warn_of_labels(
+            train,
+            test.images,
+            test.files,
+            test.queries,
+            shuffled=self.images_per_identity is None,
+            metric_loss=getattr(task, "loss_weight", 1.0) > 0,
+            same_camera=getattr(task, "metric_arguments", {}).get("same_camera", "junk"),
+        )
 
     def describe(self) -> dict[str, Any]:
         test = self.sets["test"]

@@ -139,7 +139,7 @@ class PeopleFolders(ReIDData):
                 searched for in an image's path relative to `root` or to the folder of its split; by default the first
                 folder is the identity. Without cameras give `--model.same_camera match`.
             test: If there are no folders of splits, the share of the identities held out for the test, each with one
-                query per camera.
+                query per camera. With 1, all are scored, and none can be trained on.
             split_seed: Seed of the choice of these identities. It is independent of the run's seed, so that runs with
                 different seeds are tested on the same people.
             arguments: Arguments shared by all re-identification data sets, see `ReIDData`.
@@ -149,8 +149,11 @@ class PeopleFolders(ReIDData):
         """
         super().__init__(root, **arguments)
         self.expect(split_seed=(split_seed, 0))
-        if not 0 < test < 1:
-            raise InputError(f"PeopleFolders: test is {test}, expected a share of the identities, between 0 and 1.")
+        if not 0 < test <= 1:
+            raise InputError(
+                f"PeopleFolders: test is {test}, expected a share of the identities, above 0 and at most 1, which "
+                "scores all of them."
+            )
         self.pattern, self.test, self.split_seed = pattern, test, split_seed
 
     def read_splits(self, *, training: bool) -> Splits:

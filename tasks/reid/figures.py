@@ -37,7 +37,7 @@ def ranks(task: "Task", data: Data, options: FigureOptions) -> MeasuredFigure:
     loader = data.evaluation_loader_alone(options.split)
     with torch.inference_mode():
         for batch in loader:
-            labels = (batch[name] for name in ("identity", "camera", "query", "index"))
+            labels = (batch[name] for name in ("identity", "camera", "query", "index", "file"))
             metric.update(task(batch["image"].to(task.device)).cpu(), *labels)
     scores = metric.compute()
     measures = {name: float(scores[name]) for name in ("rank1", "mAP")}

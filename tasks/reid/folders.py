@@ -13,11 +13,12 @@ import numpy as np
 
 from relattn.errors import InputError, MissingFileError
 from relattn.tasks.files import some_of
-from relattn.tasks.image_folders import images_below, say_left_out
+from relattn.tasks.image_folders import check_split_folders, images_below, say_left_out
 from relattn.tasks.name_patterns import label_reader
 from relattn.tasks.reid.checks import check_splits
-from relattn.tasks.reid.manifest import numbering
+from relattn.tasks.reid.manifest import NO_ONE, names_of, numbering
 from relattn.tasks.reid.splits import PersonImage, Splits, queries_and_gallery, searchable
+from relattn.tasks.shares import check_trainable, say_not_scored
 
 FOLDER_PER_IDENTITY = "^(?P<identity>[^/]+)/"
 """The first folder of a path is the identity."""
@@ -35,7 +36,7 @@ def read_people(
         root: The folder of the images.
         pattern: A regular expression with the group `identity` and, if names contain it, `camera`. It is searched for
             in the path relative to `root` or to the folder of the split. Without cameras, all images are of camera 0.
-        test: The share of the identities held out for the test if there are no folders of splits.
+        test: The share of the identities held out for the test if there are no folders of splits; 1 for all of them.
         split_seed: Seed of the choice of these identities.
         training: Whether training images are needed.
 
@@ -45,6 +46,9 @@ def read_people(
     """
     if not root.is_dir():
         raise MissingFileError(f"PeopleFolders: there is no folder {root}. Name it with --data.root.")
+    if training:
+        check_trainable("PeopleFolders", test)
+    check_split_folders(root, sorted({*LAYOUTS[0], *LAYOUTS[1]}), "PeopleFolders")
     parts = splits_in(root, training=training)
     read = label_reader(pattern, {}, "--data.pattern")
     found: dict[str, list[tuple[str, str, str]]] = {}
@@ -55,7 +59,10 @@ def read_people(
         say_left_out(
             root, [path for path, identity, _ in labelled if not identity], "names that do not fit the pattern"
         )
-        found[split] = [entry for entry in labelled if entry[1]]
+        say_left_out(
+            root, [path for path, identity, _ in labelled if identity == NO_ONE], f"of identity {NO_ONE}, no one"
+        )
+        found[split] = [entry for entry in labelled if entry[1] not in ("", NO_ONE)]
         if not found[split]:
             example = f", such as {listed.paths[0]}" if listed.paths else ""
             raise InputError(
@@ -70,14 +77,18 @@ def read_people(
         split: sorted(PersonImage(path, identities[person], cameras[camera or "0"]) for path, person, camera in part)
         for split, part in found.items()
     }
-    if "" in images:
+    if "" in images and test == 1:
+        train, (query, gallery) = [], queries_of_test(images[""])
+    elif "" in images:
         train, held_out = hold_out(root, images[""], test, split_seed)
         query, gallery = queries_and_gallery(held_out)
+        if not training:
+            say_not_scored(root, len(train), len(images[""]), test)
     else:
         train = images.get("train", [])
         query, gallery = queries_of_test(images["test"]) if "test" in images else (images["query"], images["gallery"])
-    names = {number: name for name, number in identities.items()}
-    splits = Splits(root, train if training else [], query, gallery, identity_names=names)
+    names = {"identity_names": names_of(identities), "camera_names": names_of(cameras)}
+    splits = Splits(root, train if training else [], query, gallery, **names)
     check_splits(splits, "PeopleFolders", training=training)
     return splits
 

@@ -67,7 +67,15 @@ class Joint(ReIDData):
         place = os.path.relpath(first.root.absolute(), root)
         numbers = {number: index for index, number in enumerate(distinct(first))}
         query, gallery = ([moved(image, place, numbers, 0) for image in part] for part in (first.query, first.gallery))
-        return Splits(root, train, query, gallery, identity_names=names)
+        return Splits(
+            root,
+            train,
+            query,
+            gallery,
+            identity_names=names,
+            camera_names=first.camera_names,
+            parts=[part.root for part in parts],
+        )
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "joined": [type(data).__name__ for data in self.joined]}

@@ -81,8 +81,7 @@ def read_manifest(file: Path, root: Path | None = None, *, training: bool = True
         tuple(sorted(PersonImage(row.path, identities[row.identity], cameras[row.camera]) for row in part))
         for part in parts.values()
     )
-    names = {number: name for name, number in identities.items()}
-    splits = Splits(root, train, query, gallery, identity_names=names)
+    splits = Splits(root, train, query, gallery, identity_names=names_of(identities), camera_names=names_of(cameras))
     check_splits(splits, f"The set of {file}", training=training)
     return splits
 
@@ -156,3 +155,8 @@ def numbering(names: Iterable[str]) -> dict[str, int]:
         keys = {name: int(name) for name in distinct}
     order = {key: number for number, key in enumerate(sorted(set(keys.values())))}
     return {name: order[key] for name, key in keys.items()}
+
+
+def names_of(numbers: dict[str, int]) -> dict[int, str]:
+    """The name of each number; of several, such as `007` and `7`, the last in sorted order."""
+    return {number: name for name, number in sorted(numbers.items())}

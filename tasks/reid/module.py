@@ -25,7 +25,7 @@ from relattn.tasks.reid.data import ReIDData, ReIDImages
 from relattn.tasks.reid.figures import FIGURES
 from relattn.tasks.reid.ranked_lists import ranked_lists
 from relattn.tasks.reid.retrieval_metric import RetrievalMetric
-from relattn.tasks.run_outputs import save_picture
+from relattn.tasks.run_outputs import rehearses, save_picture
 from relattn.tasks.score import Score
 
 
@@ -154,7 +154,8 @@ class ReID(EmbeddingTask):
     def forward(self, images: Tensor) -> Tensor:
         """Map images `(B, 3, H, W)` to the features `(B, D)` that are compared, not normalised."""
         feature = self.embed(images)
-        return feature + self.embed(images.flip(3)) if self.flip_test else feature
+        # The clone is for CUDA graphs, whose next run overwrites the output of this one.
+        return feature.clone() + self.embed(images.flip(3)) if self.flip_test else feature
 
     def embed(self, images: Tensor) -> Tensor:
         """Compute the feature of the images without flipping."""
@@ -230,11 +231,13 @@ class ReID(EmbeddingTask):
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the features `(B, D)`, and keep them for the embedding written at the end."""
         features: Tensor = self(batch["image"])
-        self.features.append((batch["index"], features.float()))
+        self.features.append((batch["index"], features.to(torch.float32, copy=True)))
         return features
 
     def on_predict_end(self) -> None:
         """Write the embedding of queries and gallery, which `relattn search` reads."""
+        if rehearses(self.trainer):
+            return
         indices, features = (torch.cat(parts) for parts in zip(*self.features, strict=True))
         if self.trainer.world_size > 1:
             indices, features = (torch.cat(gather_all_tensors(part)) for part in (indices, features))

@@ -111,7 +111,7 @@ class RetrievalMetric(Metric):
             indices: (B,) int64, the image's position in the evaluation set.
             files: (B,) int64, a number for each file; by default no query's file is in the gallery.
         """
-        self.features.append(features.detach().float())
+        self.features.append(features.detach().to(torch.float32, copy=True))  # CUDA graphs overwrite their outputs
         self.identities.append(identities)
         self.cameras.append(cameras)
         self.in_query.append(in_query)

@@ -1,5 +1,6 @@
 """The common form of all re-identification data sets: images with known identity and camera, in three splits."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,12 @@ class Splits:
     identity_names: Mapping[int, str] = field(default_factory=dict)
     """Names of identities, if the data set has names other than their numbers."""
 
+    camera_names: Mapping[int, str] = field(default_factory=dict)
+    """Names of cameras, likewise."""
+
+    parts: Sequence[Path] = ()
+    """The folders of the sets that it was joined from, if it was."""
+
     def counts(self) -> dict[str, int]:
         """The numbers of images and of identities of each non-empty split: `{"train images": ..., ...}`."""
         found = {}
@@ -61,6 +68,20 @@ def searchable(images: Sequence[PersonImage]) -> list[int]:
 
 
 def queries_and_gallery(images: Sequence[PersonImage]) -> tuple[list[PersonImage], list[PersonImage]]:
-    """The first image of each identity and camera, and all others, both sorted."""
+    """The first image of each identity and camera, and all others, both sorted.
+
+    An image without a match among the others is one of them instead, so that one image per identity and camera gives a
+    query of the first camera and a gallery of the rest.
+    """
     queries = {(image.identity, image.camera): image for image in reversed(images)}
-    return sorted(queries.values()), [image for image in images if queries[image[1:]] is not image]
+    others = Counter((image.identity, image.camera) for image in images)
+    others.subtract(queries.keys())
+    several = len({image.camera for image in images}) > 1
+    found = Counter(identity for identity, _ in others.elements())
+    for identity, camera in sorted(queries, reverse=True):
+        if found[identity] == (others[identity, camera] if several else 0):
+            del queries[identity, camera]
+            others[identity, camera] += 1
+            found[identity] += 1
+    chosen = set(queries.values())
+    return sorted(chosen), [image for image in images if image not in chosen]

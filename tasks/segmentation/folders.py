@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from relattn.errors import InputError, MissingFileError
-from relattn.tasks.image_folders import say_left_out
+from relattn.tasks.image_folders import check_split_folders, say_left_out
 from relattn.tasks.segmentation.data import SegmentationData
 from relattn.tasks.segmentation.labels import own_labels
 from relattn.tasks.segmentation.pairs import LabelledImage, by_keys, images_in, matched
-from relattn.tasks.shares import check_shares, split_by_shares
+from relattn.tasks.shares import check_shares, check_trainable, say_not_scored, split_by_shares
 
 SPLITS = ("train", "val", "test")
 
@@ -62,7 +62,8 @@ class Folders(SegmentationData):
             validation: Without `val`, the share of the training images that is held out for validation. With 0, the
                 curves of a run are drawn on the test set; nothing is chosen by them.
             test: Without `test`, the share of the training images that is held out for the test; by default 0.2, or 0
-                if there is `val`, which then serves as the test set.
+                if there is `val`, which then serves as the test set. With 1, all images are scored or predicted, and
+                none can be trained on.
             split_seed: Seed of the split into these shares. It is independent of the run's seed, so that runs with
                 different seeds have the same test set.
             arguments: Arguments shared by all segmentation data sets, see `SegmentationData`.
@@ -90,6 +91,9 @@ class Folders(SegmentationData):
                 f"Folders: {images} is missing. Expected {self.places['images']} and {self.places['labels']} in "
                 f"{self.root}; name another place with --data.root, --data.images and --data.labels."
             )
+        check_split_folders(images, (*SPLITS, "predict"), "Folders")
+        if "train" in splits:
+            check_trainable("Folders", self.test)
         if tuple(splits) == ("predict",):
             parts = [part for part in ("predict", "test", "val") if (images / part).is_dir()]
             flat = not (images / "train").is_dir()
@@ -121,6 +125,8 @@ class Folders(SegmentationData):
             train = found["train"]
             *parts, found["train"] = split_by_shares(train, [0] * len(train), list(shares.values()), self.split_seed)
             found |= {split: part for split, part in zip(shares, parts, strict=True) if shares[split]}
+            if "train" not in splits and not there:
+                say_not_scored(self.root, len(found["train"]), len(train), share)
         return found
 
     def files(self, kind: str, split: str) -> list[tuple[str, str]]:

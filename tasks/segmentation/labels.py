@@ -41,10 +41,12 @@ class LabelMap:
             name: Name of the set in messages.
 
         Raises:
-            InputError: If there are no classes or more than 254, or an id has two meanings.
+            InputError: If there are no classes or more than 254, two have one name, or an id has two meanings.
         """
         if not 1 <= len(classes) <= UNKNOWN:
             raise InputError(f"{name}: there are {len(classes)} classes, expected 1 to {UNKNOWN}.")
+        if len(set(classes)) < len(classes):
+            raise InputError(f"{name}: classes are {list(classes)}, expected each of them once.")
         if len({*ids, *ignored}) < len(ids) + len(ignored) or len(ids) != len(classes):
             raise InputError(f"{name}: each of the {len(classes)} classes needs one id of its own, got {list(ids)}.")
         self.classes, self.palette, self.name = list(classes), np.array(palette, np.uint8), name

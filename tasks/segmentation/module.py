@@ -26,7 +26,7 @@ from relattn.tasks.data import Data
 from relattn.tasks.decoding import read_image
 from relattn.tasks.figure import TaskFigure
 from relattn.tasks.predictor import Pixels, Predictor
-from relattn.tasks.run_outputs import save_picture
+from relattn.tasks.run_outputs import rehearses, save_picture
 from relattn.tasks.score import Score
 from relattn.tasks.segmentation.confusion_metric import ConfusionMetric
 from relattn.tasks.segmentation.data import SegmentationData, SegmentationImages
@@ -292,6 +292,9 @@ class Segmentation(Task):
         Raises:
             InputError: If a file cannot be written.
         """
+        if rehearses(self.trainer):
+            self.segment(batch["image"])
+            return
         images, folder = self.images_of("predict"), Path(self.trainer.default_root_dir)
         for index, prediction in zip(batch["index"].tolist(), self.segment(batch["image"]).cpu().numpy(), strict=True):
             image = read_image(images.root / images.paths[index])

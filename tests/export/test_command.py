@@ -61,7 +61,7 @@ def test_segmentation_takes_another_size(capsys: pytest.CaptureFixture[str]) -> 
             "--ckpt_path CKPT --format torch --out a.pt2 --images none",
             "--images none: there is no such image or folder",
         ),
-        ("--ckpt_path CKPT --format torch --out a.pt2 --images empty", "--images empty has no images"),
+        ("--ckpt_path CKPT --format torch --out a.pt2 --images empty", "empty holds no images"),
         ("--ckpt_path CKPT --format torch --out there.pt2/a.pt2", "there.pt2/a.pt2 cannot be written: "),
     ],
 )

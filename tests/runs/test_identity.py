@@ -88,6 +88,7 @@ def test_seeds_places_and_speed_are_the_same_experiment(path: str, value: Any) -
     [
         ("trainer.max_epochs", 7),
         ("trainer.limit_train_batches", 3),
+        ("trainer.max_time", "00:01:00:00"),
         ("trainer.precision", "bf16-mixed"),
         ("data.init_args.boxes", "labeled"),
         ("model.init_args.optimizer.init_args.lr", 0.2),

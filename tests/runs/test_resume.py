@@ -214,7 +214,7 @@ def test_a_run_is_complete_or_goes_on_and_never_becomes_shorter() -> None:
     folder.mkdir()
     half, whole = Progress(3, 12, within_epoch=False), Progress(6, 24, within_epoch=False)
 
-    def length(done: Progress, **trainer: int) -> str | None:
+    def length(done: Progress, **trainer: Any) -> str | None:
         return check_length(folder, BEFORE, {**BEFORE, "trainer": {**BEFORE["trainer"], **trainer}}, done)
 
     assert length(half) is length(half, max_epochs=4) is length(whole, max_epochs=7) is None
@@ -229,6 +229,8 @@ def test_a_run_is_complete_or_goes_on_and_never_becomes_shorter() -> None:
     (folder / "result.json").write_text("{}")
     assert length(half) == "RUN has ended after 3 epochs and 12 steps. To go on, plan more: --trainer.max_epochs 12."
     assert length(half, max_epochs=12) is None
+    assert length(half, max_time="00:02:00:00") is None, "time may have ended it"
+    assert length(half, callbacks=[]) is None, "a callback may have ended it"
 
 
 def test_other_data_are_refused() -> None:

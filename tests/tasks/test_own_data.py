@@ -1,10 +1,12 @@
 """The five ways to start in docs/own_data.md, each with a folder of 40 pictures and the page's own commands."""
 
 import itertools
+import os
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -154,6 +156,7 @@ def test_shares_are_of_each_group_and_nothing_is_lost() -> None:
     assert [[groups[item] for item in parts[0]].count(group) for group in range(3)] == [2, 2, 2]
     assert parts != split_by_shares(items, groups, [0.2, 0.1], 1)
     assert split_by_shares(["alone"], [0], [0.5], 0) == [[], ["alone"]]
+    assert split_by_shares(["alone"], [0], [1.0], 0) == [["alone"], []]
 
 
 def test_held_out_people_are_the_same_in_training_and_in_test() -> None:
@@ -223,3 +226,95 @@ def test_label_images_of_other_kinds_hold_the_same(kind: str, tmp_path: Path) ->
     assert [len(data.sets[split]) for split in ("train", "test")] == [1, 1]
     np.testing.assert_array_equal(data.sets["train"].labels(0), truth)
     np.testing.assert_array_equal(read_labels(file), np.asarray(stored))
+
+
+def test_splits_under_other_names_are_refused_and_folders_beside_them_named() -> None:
+    for name in ("train/ant/1", "train/bee/1", "val/ant/1", "notes/1"):
+        picture(Path(f"photos/{name}.png"))
+    with pytest.warns(UserWarning, match="photos: folders beside those of the splits are not read: notes"):
+        ImageFolders("photos").setup("fit")
+    Path("photos/val").rename("photos/valid")
+    with pytest.raises(InputError, match=r"photos/valid would not be read.*Rename it to val\."):
+        ImageFolders("photos").setup("fit")
+    Path("photos/train").rename("photos/Training")
+    Path("photos/notes").rename("notes")
+    with pytest.raises(InputError, match=r"photos/Training would not be read.*Rename it to train\."):
+        ImageFolders("photos").setup("fit")
+    picture(Path("masks/images/train/1.png"))
+    picture(Path("masks/images/validation/1.png"))
+    with pytest.raises(InputError, match=r"masks/images/validation would not be read.*Rename it to val\."):
+        Folders("masks", ["a", "b"]).setup("fit")
+    for kind, data in (("people", PeopleFolders), ("faces", FaceFolders)):
+        picture(Path(f"{kind}/train/a/1.png"))
+        picture(Path(f"{kind}/testing/b/1.png"))
+        with pytest.raises(InputError, match=rf"{kind}/testing would not be read.*Rename it to test\."):
+            data(kind).setup("fit")
+
+
+def test_new_data_are_scored_as_a_whole_where_that_is_asked_for() -> None:
+    for number in range(40):
+        picture(Path(f"photos/{'cat' if number % 2 else 'dog'}/{number}.png"))
+        picture(Path(f"people/p{number // 4}/c{number % 2}/{number}.png"))
+        picture(Path(f"masks/images/{number}.png"))
+        cv2.imwrite(str(picture(Path(f"masks/labels/{number}.png"))), np.zeros((40, 36), np.uint8))
+    pattern = "(?P<identity>p[0-9])/c(?P<camera>[01])"
+    sets = {
+        "ImageFolders": (lambda **options: ImageFolders("photos", **options), 8),
+        "PeopleFolders": (lambda **options: PeopleFolders("people", pattern=pattern, **options), 20),
+        "Folders": (lambda **options: Folders("masks", ["a", "b"], **options), 8),
+    }
+    for name, (make, held_out) in sets.items():
+        data = make()
+        with pytest.warns(UserWarning, match=f"{40 - held_out} of 40 images are left out.*--data.test 1"):
+            data.setup("test")
+        assert len(data.sets["test"]) == held_out
+        data = make(test=1)
+        data.setup("test")
+        assert len(data.sets["test"]) == 40
+        with pytest.raises(InputError, match=f"{name}: --data.test 1 holds everything out"):
+            data.setup("fit")
+    faces = FaceFolders("people", test=1)
+    with pytest.raises(InputError, match=r"FaceFolders: --data\.test 1 holds everything out"):
+        faces.setup("fit")
+    assert not Path("people/pairs.txt").exists()
+    with pytest.warns(UserWarning, match="pairs of 10 people were drawn"):
+        faces.setup("test")
+
+
+def test_folders_that_are_not_the_network_s_classes_are_predicted_without_labels() -> None:
+    for name in ("2023/a", "2024/b", "2024/c"):
+        picture(Path(f"new/{name}.png"))
+    data = ImageFolders("new")
+    network = SimpleNamespace(trained_for={"class_names": ["cat", "dog"]})
+    data.trainer = SimpleNamespace(lightning_module=network)  # type: ignore[assignment]
+    data.setup("predict")
+    assert [photo.label for photo in data.sets["predict"].photos] == [-1, -1, -1]
+    assert not hasattr(data, "num_classes")
+
+
+def test_people_to_verify_are_not_trained_on() -> None:
+    for name in ("ann/1", "ben/1", "test/cat/1", "test/cat/2", "test/dan/1"):
+        picture(Path(f"faces/{name}.png"))
+    Path("faces/test/pairs.txt").write_text("cat 1 2\ncat 1 dan 1\n")
+    with pytest.raises(InputError, match=r"faces has test and no train.*into faces/train"):
+        FaceFolders("faces").setup("fit")
+
+
+def test_a_folder_that_cannot_be_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ant/1", "ant/old/1", "bee/1"):
+        picture(Path(f"photos/{name}.png"))
+    scan = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path).name == "old":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match=r"photos/ant/old cannot be read: Permission denied"):
+        ImageFolders("photos").setup("fit")
+
+
+def test_classes_of_one_name_are_refused() -> None:
+    with pytest.raises(InputError, match=r"classes are \['road', 'road'\], expected each of them once"):
+        Folders("masks", ["road", "road"])

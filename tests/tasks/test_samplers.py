@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -84,6 +85,13 @@ def test_epochs_differ_and_come_again() -> None:
     sampler.set_epoch(0)
     assert list(sampler) == first != second
     assert len({draw.seed for draw in first + second}) == len(first + second)
+
+
+def test_seeds_of_augmentation_are_those_that_torch_takes() -> None:
+    for seed in (0, 12_345, 2**32 - 1):
+        sampler = Shuffled(50, batch_size=16, seed=seed)
+        sampler.set_epoch(1_000)
+        assert len({torch.Generator().manual_seed(draw.seed).initial_seed() for draw in sampler}) == 48
 
 
 def test_shuffling_sees_every_image_once() -> None:

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from relattn.inference.trained import Trained
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
-
 EXAMPLES = """examples:
   relattn export --ckpt_path runs/classification/NAME --format onnx
   relattn export --ckpt_path last.ckpt --format torch --out faces.pt2
@@ -75,17 +73,17 @@ def real_images(options: argparse.Namespace, trained: "Trained", size: tuple[int
     """Up to three given images as batches of one; images of another size are cropped or padded to `size`."""
     from torch.nn.functional import pad
 
+    from relattn.inference.image_folder import find_images
+
     if options.images is None:
         return {}
-    files = [options.images]
+    root, paths = options.images.parent, [options.images.name]
     if options.images.is_dir():
-        files = sorted(file for file in options.images.rglob("*") if file.suffix.lower() in IMAGES)[:3]
-        if not files:
-            raise InputError(f"--images {options.images} has no images ({', '.join(IMAGES)}).")
+        root, paths = options.images, [entry.path for entry in find_images(options.images)][:3]
     found = {}
-    for file in files:
-        image = trained.transform(file)[None, :, : size[0], : size[1]]
-        found[file.name] = pad(image, (0, size[1] - image.shape[3], 0, size[0] - image.shape[2]))
+    for path in paths:
+        image = trained.transform(root / path)[None, :, : size[0], : size[1]]
+        found[path] = pad(image, (0, size[1] - image.shape[3], 0, size[0] - image.shape[2]))
     return found
 
 

@@ -44,6 +44,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         metavar="FILE.csv",
         help="five points of each face, in the format of relattn align",
     )
+    parser.add_argument(
+        "--template",
+        choices=["112x112", "112x96", "128x128"],
+        help="height and width to which --landmarks align, as in relattn align; by default the network's image size if "
+        "it is one of them, otherwise 112x112",
+    )
     add_gpus(parser)
     options = parser.parse_args(arguments)
     if options.threshold is not None and not 0 <= options.threshold <= 4:
@@ -71,16 +77,19 @@ def threshold_of(task: "EmbeddingTask", options: argparse.Namespace) -> tuple[fl
     return threshold, "mean of the folds and verification sets of the last validation"
 
 
-def features_of(task: "EmbeddingTask", images: list[Path], landmarks: Path | None) -> "Tensor":
-    """The features of images, `(N, D)`, aligned by a table of landmarks if one is given."""
+def features_of(task: "EmbeddingTask", options: argparse.Namespace) -> "Tensor":
+    """The features of the two images, `(2, D)`, aligned by a table of landmarks if one is given."""
     import torch
 
     from relattn.tasks.decoding import read_image
 
     preprocessing = task.preprocessing()
-    read = [read_image(image) for image in images]
-    if landmarks is not None:
-        read = [task.aligned(picture, landmarks, image) for picture, image in zip(read, images, strict=True)]
+    read = [read_image(image) for image in options.images]
+    if options.landmarks is not None:
+        read = [
+            task.aligned(picture, options.landmarks, image, options.template)
+            for picture, image in zip(read, options.images, strict=True)
+        ]
     pixels = torch.stack([torch.from_numpy(preprocessing(picture)) for picture in read])
     with torch.inference_mode():
         features: Tensor = task(pixels.permute(0, 3, 1, 2).to(task.device))
@@ -96,7 +105,7 @@ def main(arguments: list[str]) -> int:
     from relattn.metrics.verification import pair_distances
 
     threshold, source = threshold_of(task, options)
-    distance = float(pair_distances(features_of(task, options.images, options.landmarks))[0])
+    distance = float(pair_distances(features_of(task, options))[0])
     console = Console()
     say(console, f"distance   {distance:.4f} (squared, between features of length 1)")
     say(console, f"threshold  {threshold:.4f} ({source})")

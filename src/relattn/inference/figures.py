@@ -19,6 +19,7 @@ from relattn.inference.figure_images import FigureImages, images_of_data
 from relattn.tasks.base import Task
 from relattn.tasks.data import Data
 from relattn.tasks.figure import FigureOptions, MeasuredFigure, evenly_spread
+from relattn.tasks.run_outputs import rehearses
 
 GENERAL = ("architecture", "grad-cam", "masks", "modes", "relations")
 """Figures for networks of any task; `Task.figures` has those for a single task."""
@@ -237,7 +238,7 @@ class FiguresDuringTraining(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, save and log."""
         epoch = trainer.current_epoch + 1
-        if not trainer.is_global_zero or (epoch % self.every and epoch != trainer.max_epochs):
+        if not trainer.is_global_zero or rehearses(trainer) or (epoch % self.every and epoch != trainer.max_epochs):
             return
         from relattn.figures.files import as_image, save
 

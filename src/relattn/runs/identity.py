@@ -18,7 +18,7 @@ INCIDENTAL = {
         *("log_every_n_steps", "profiler", "detect_anomaly", "num_sanity_val_steps", "benchmark", "deterministic"),
         *("check_val_every_n_epoch", "val_check_interval", "limit_val_batches", "limit_test_batches"),
         *("limit_predict_batches", "fast_dev_run", "inference_mode", "enable_autolog_hparams", "model_registry"),
-        *("max_time", "reload_dataloaders_every_n_epochs"),
+        "reload_dataloaders_every_n_epochs",
     },
     "data": {"root", "workers", "check_files", "cache", "eval_batch_size", "seed"},
     "model": {"channels_last", "compile_mode", "recompute_attention"},
@@ -30,7 +30,7 @@ OPTIMIZER_IMPLEMENTATION = {"fused", "foreach", "capturable", "differentiable"}
 
 WATCHING_CALLBACKS = {
     *("ModelCheckpoint", "LearningRateMonitor", "RichProgressBar", "TQDMProgressBar", "RichModelSummary"),
-    *("ModelSummary", "DeviceStatsMonitor", "Timer", "ThroughputMonitor", "FiguresDuringTraining"),
+    *("ModelSummary", "DeviceStatsMonitor", "ThroughputMonitor", "FiguresDuringTraining"),
 }
 """Callbacks that observe training without changing it."""
 

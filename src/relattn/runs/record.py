@@ -28,6 +28,7 @@ from relattn.runs.run_folder import RunClaim, read_json
 from relattn.runs.secrets import hidden, hidden_in_yaml
 from relattn.tasks.base import Task
 from relattn.tasks.data import Data
+from relattn.tasks.run_outputs import rehearses
 
 
 class RunRecord(Callback):
@@ -209,11 +210,6 @@ def begin_loggers(trainer: Trainer) -> None:
     if trainer.is_global_zero:
         for logger in trainer.loggers:
             getattr(logger, "experiment", None)
-
-
-def rehearses(trainer: Trainer) -> bool:
-    """Whether only a few batches are run as a trial."""
-    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
 
 
 def logged_scores(trainer: Trainer) -> dict[str, float]:

@@ -22,6 +22,9 @@ from relattn.tasks.base import Task
 SAME = ("model", "model.backbone", "model.attention", "model.stages", "model.placement", "data")
 """Options that define the run and may not be visible in the shapes of its weights."""
 
+ENDING = ("max_time", "callbacks")
+"""Options of the trainer that may end a run before the planned epochs and steps."""
+
 SAME_WITHIN_EPOCH = (("data", "init_args", "batch_size"), ("trainer", "accumulate_grad_batches"))
 """Options that decide which images each step of an epoch gets."""
 
@@ -114,7 +117,7 @@ def written(value: Any) -> str:
 
 def has_stopped(checkpoint: Mapping[str, Any], before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Whether a callback such as EarlyStopping ended the training of a checkpoint, and the plan has not changed."""
-    plan = ("max_epochs", "max_steps", "max_time", "callbacks")
+    plan = ("max_epochs", "max_steps", *ENDING)
     return bool(checkpoint.get("stopped")) and all(at(before, ("trainer", n)) == at(now, ("trainer", n)) for n in plan)
 
 
@@ -144,8 +147,9 @@ def check_length(run: Path, before: Mapping[str, Any], now: Mapping[str, Any], d
             return (
                 f"{run} is complete: {number} of {limit} {unit}. To go on, plan more: --trainer.max_{unit} {2 * limit}."
             )
-    if asked == planned and read_json(run / "result.json") is not None:
-        # Something else ended the run, such as EarlyStopping or --trainer.max_time.
+    same_plan = asked == planned and all(at(before, ("trainer", n)) == at(now, ("trainer", n)) for n in ENDING)
+    if same_plan and read_json(run / "result.json") is not None:
+        # Something else ended the run, such as EarlyStopping or --trainer.max_time, and would end it again.
         unit = "epochs" if (asked["epochs"] or -1) > 0 else "steps"
         return (
             f"{run} has ended after {done.epochs} epochs and {done.steps} steps. To go on, plan more: "

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import BatchSizeFinder, Callback, LearningRateF
 
 from relattn.errors import InputError
 from relattn.tasks.base import Task
+from relattn.tasks.run_outputs import rehearses
 
 TUNERS = (LearningRateFinder, BatchSizeFinder)
 
@@ -32,7 +33,7 @@ class Tuned(Callback):
         """
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         tuners = [callback for callback in callbacks if isinstance(callback, TUNERS)]
-        if not tuners or trainer.fast_dev_run or not isinstance(pl_module, Task):  # type: ignore[attr-defined]
+        if not tuners or rehearses(trainer) or not isinstance(pl_module, Task):
             return
         found: dict[str, float] = {}
         for tuner in tuners:

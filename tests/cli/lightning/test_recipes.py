@@ -232,7 +232,7 @@ def test_gpus_that_are_not_there_are_an_error_that_says_what_is(monkeypatch: pyt
         check_gpus("gpu", 1)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"Card {index}")
-    for devices in (2, [1], -1, "2", "-1", "1,"):
+    for devices in (2, [1], -1, "2", "-1", "1,", "auto"):
         check_gpus("gpu", devices)
     for devices in (3, [2], "3"):
         with pytest.raises(InputError, match=r"there are 2 \(0: Card 0, 1: Card 1\)"):

@@ -161,6 +161,8 @@ def check_gpus(accelerator: str, devices: Any) -> None:
             f"GPUs are requested, but none is visible: torch {torch.__version__} is {build} and finds no device. Use "
             "--gpus 0 to run on the CPU, or look at nvidia-smi and CUDA_VISIBLE_DEVICES."
         )
+    if devices == "auto":
+        return
     if isinstance(devices, str):  # as given on the command line
         devices = int(devices) if devices.lstrip("-").isdigit() else [int(part) for part in devices.split(",") if part]
     wanted = devices if isinstance(devices, list) else range(max(devices, 0))

@@ -37,13 +37,14 @@ from relattn.runs.interruption import Interrupted, Interruption, Signals
 from relattn.runs.last import LastCheckpoint
 from relattn.runs.metrics import MetricsLogger
 from relattn.runs.preflight import Preflight
-from relattn.runs.record import RunRecord, logged_scores, rehearses
+from relattn.runs.record import RunRecord, logged_scores
 from relattn.runs.resume import ResumedRun, check_length, check_same_run, has_stopped, progress_of
 from relattn.runs.run_folder import RunClaim, read_json
 from relattn.runs.secrets import hidden
 from relattn.runs.tuning import Tuned, has_tuners, with_found
 from relattn.tasks.base import Task
 from relattn.tasks.data import Data
+from relattn.tasks.run_outputs import rehearses
 from relattn.tasks.score import name_in_set
 
 LONGEST_NAME = 100
