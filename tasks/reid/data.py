@@ -85,7 +85,7 @@ class ReIDImages(ImageSet):
     def entry(self, index: int) -> Entry:
         """The row of an embedding that describes an image, with names as the data set writes them."""
         image = self.images[index]
-        camera = self.camera_names.get(image.camera, str(image.camera))
+        camera = self.camera_names.get(image.camera) or str(image.camera)
         split = "query" if index < self.queries else "gallery"
         return Entry(image.path, self.display_name(index), camera, split)
 

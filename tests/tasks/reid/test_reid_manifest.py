@@ -45,6 +45,7 @@ def test_a_table_is_read(tmp_path: Path) -> None:
         query=(PersonImage("shop/b/1.jpg", 2, 0),),
         gallery=(PersonImage("shop/b/2.jpg", 2, 1),),
         identity_names={0: "Dee, jr.", 1: "anna", 2: "ben"},
+        camera_names={0: "entrance", 1: "till"},
     )
     lines = ROWS.splitlines()
     random.Random(1).shuffle(lines)
