@@ -17,8 +17,12 @@ def skeleton_of(network: nn.Module) -> Any:
 
     Networks of `COMPUTED` are copied to the CPU, with weights of arbitrary values.
     """
-    device = "cpu" if type(network).__name__ in COMPUTED else "meta"
-    return copy.deepcopy(network).to("meta").eval().to_empty(device=device)
+    # Weights are given as copied already, so that none is.
+    copied: dict[int, Any] = {id(buffer): torch.empty_like(buffer, device="meta") for buffer in network.buffers()}
+    for weight in network.parameters():
+        copied[id(weight)] = nn.Parameter(torch.empty_like(weight, device="meta"), weight.requires_grad)
+    skeleton = copy.deepcopy(network, copied).eval()
+    return skeleton.to_empty(device="cpu") if type(network).__name__ in COMPUTED else skeleton
 
 
 @contextmanager

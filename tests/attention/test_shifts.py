@@ -26,6 +26,8 @@ def test_sums_equal_unfolding_and_pass_gradcheck(kernel, size, form_of_sums):
     assert_near(Comparison.apply(others, maps, window), (around * others[:, :, :, None]).sum(2))
     assert torch.autograd.gradcheck(lambda x, a: WeightedSum.apply(x, a, window), (maps, weights), fast_mode=True)
     assert torch.autograd.gradcheck(lambda q, k: Comparison.apply(q, k, window), (others, maps), fast_mode=True)
+    assert torch.autograd.gradgradcheck(lambda x, a: WeightedSum.apply(x, a, window), (maps, weights), fast_mode=True)
+    assert torch.autograd.gradgradcheck(lambda q, k: Comparison.apply(q, k, window), (others, maps), fast_mode=True)
 
 
 def test_half_precision_sums_are_accumulated_in_single(form_of_sums):

@@ -300,6 +300,15 @@ def test_weights_of_another_classifier_are_left_out(tmp_path):
     assert torch.equal(model.layer4[0].conv2.weight, plain.layer4[0].conv2.weight)
 
 
+def test_both_classifiers_of_a_distilled_network_are_left_out(tmp_path):
+    name = "deit_tiny_distilled_patch16_224"
+    plain = build(name, num_classes=5, size=(32, 32), depth=1)
+    torch.save(plain.state_dict(), tmp_path / "weights.pth")
+    model = build(name, num_classes=7, size=(32, 32), depth=1, pretrained=str(tmp_path / "weights.pth"))
+    assert (model.head.out_features, model.head_dist.out_features) == (7, 7)
+    assert torch.equal(model.blocks[0].mlp.fc1.weight, plain.blocks[0].mlp.fc1.weight)
+
+
 def test_weights_of_another_network_are_refused(tmp_path):
     torch.save(build("resnet8").state_dict(), tmp_path / "weights.pth")
     with pytest.raises(ValueError, match=r"weights.pth.* does not hold the weights of test_resnet"):
@@ -353,6 +362,9 @@ def test_a_last_stride_that_cannot_be_lifted_is_refused():
         ("densenet_bc10", {"stages": [0, 3, 4]}, r"densenet_bc10 has stages 1 to 3, .* in \[0, 4\]"),
         ("resnet18", {"stages": [5]}, r"resnet18 has stages 1 to 4, .* in \[5\]"),
         ("resnet18", {"last_stride": 3}, "last_stride is 3, expected 1 .* or 2"),
+        ("resnet18", {"stages": []}, "stages is empty"),
+        ("resnet18", {"placement": "after_stage"}, "placement is 'after_stage', expected one of stage, block"),
+        ("resnet20_k24", {}, "resnet20_k24: only DenseNets have a form bc and a growth rate; take resnet20"),
         ("resnet20", {"pretrained": True}, "No pretrained weights are published for resnet20"),
         pytest.param("densenet121", {"size": (8, 8)}, "cannot take images 3x8x8", marks=pytest.mark.slow),
         (

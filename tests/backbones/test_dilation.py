@@ -141,6 +141,13 @@ def test_the_convolution_that_attention_fades_in_beside_is_dilated() -> None:
     torch.testing.assert_close(faded.forward_features(images()), plain.forward_features(images()), rtol=0, atol=0)
 
 
+def test_the_stem_of_faces_is_not_dilated() -> None:
+    with torch.device("meta"):
+        model = dilated("resnet18", stem="face", size=(112, 112))
+    assert (model.conv1.stride, model.conv1.dilation) == ((1, 1), (1, 1))
+    assert spatial(model, "layer4") == [(1, 4, 4)] * 4
+
+
 def test_building_leaves_the_random_state_and_weights_alone() -> None:
     torch.manual_seed(0)
     model = dilated("resnet10t", first_dilation="full")

@@ -1,10 +1,12 @@
 """Where attention goes: after stages, at the ends of blocks, in place of convolutions."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from relattn.attention import RGA
+from relattn.attention import RGA, FadeIn
 from relattn.attention.base import Attention
 from relattn.backbones import build
 from relattn.errors import InputError
@@ -124,8 +126,24 @@ def test_weights_of_what_stays_keep_their_names() -> None:
     [
         ("densenet_bc22", Scale, "do not end in a normalisation"),
         ("densenet_bc22", Instead, "no block with a spatial convolution that keeps its channels"),
+        ("inception_v4", Instead, r"changes the map from \(17, 17\) to \(8, 8\) by its padding"),
+        ("inception_v4", partial(FadeIn, attention=Instead), r"changes the map from \(17, 17\) to \(8, 8\) by its"),
     ],
+    ids=str,
 )
 def test_what_has_no_place_is_refused(name: str, factory: type, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        build(name, attention=factory, size=(32, 32))
+    size = (299, 299) if name == "inception_v4" else (32, 32)
+    with torch.device("meta"), pytest.raises(InputError, match=message):
+        build(name, attention=factory, size=size)
+
+
+def test_a_module_reads_its_placement_at_the_channels_of_a_channels_last_network() -> None:
+    seen: list[int] = []
+
+    def factory(channels: int, *, size: tuple[int, int]) -> Attention:
+        seen.append(channels)
+        return Scale(channels, size=size)
+
+    with torch.device("meta"):
+        build("swin_tiny_patch4_window7_224", attention=factory, placement="stage", size=(224, 224))
+    assert seen == [768, 96, 192, 384, 768]

@@ -271,5 +271,7 @@ def test_what_cannot_be_is_an_error_that_says_so() -> None:
         PPM(4, bins=())
     with pytest.raises(InputError, match=r"rates is \(0,\)"):
         ASPP(4, rates=(0,))
+    with pytest.raises(InputError, match=r"RGA was built for inputs \(B, 64, 8, 8\) and got \(1, 64, 16, 16\)"):
+        SegmentationNetwork(build("resnet18", attention=RGA, size=(32, 32)), crop=(64, 64))
     with pytest.raises(InputError, match="Sequential cannot be used for segmentation"):
         SegmentationNetwork(nn.Sequential())

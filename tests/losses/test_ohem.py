@@ -51,6 +51,12 @@ def test_cross_entropy_is_torch_s_mean(weight) -> None:
     check(segmentation_cross_entropy(logits, labels, weight=weight), reference(logits, labels, 1, 0, weight), logits)
     expected = F.cross_entropy(logits, labels, weight, ignore_index=255)
     torch.testing.assert_close(segmentation_cross_entropy(logits, labels, weight=weight), expected)
+    torch.use_deterministic_algorithms(True)
+    try:  # another form, since torch's is not deterministic on a GPU
+        again = segmentation_cross_entropy(logits, labels, weight=weight)
+        check(again, reference(logits, labels, 1, 0, weight), logits)
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 @each_weight

@@ -69,6 +69,14 @@ def test_the_product_stays_in_float32_inside_autocast() -> None:
     assert all(torch.equal(a, b) for a, b in zip(plain, mixed, strict=True))
 
 
+def test_equal_features_are_at_no_negative_distance() -> None:
+    same = features(200, 0, 64)
+    distances = FeatureDistances(same, same)
+    rows = distances.rows(0, 200).diagonal()
+    assert rows.min() < 0, "rounding"
+    assert distances.display(rows).min() == 0
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e30])
 @pytest.mark.parametrize("name", ["query", "gallery"])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])

@@ -210,7 +210,7 @@ def test_queries_without_a_match_are_explained() -> None:
     found = retrieval(torch.rand(3, 3), labels([1, 2, 9], [0, 0, 0]), gallery)
     assert found.unmatched.tolist() == [0, 2]
     assert found.first_ranks.tolist()[0] == found.first_ranks.tolist()[2] == 0
-    with pytest.raises(InputError, match=r"of 1 the gallery has no image.*of 1 it has images from the query's own cam"):
+    with pytest.raises(InputError, match=r"for 1, the gallery has no image.*for 1, it has images from"):
         retrieval(torch.rand(2, 3), labels([1, 9], [0, 0]), gallery)
 
 
@@ -226,7 +226,7 @@ def test_a_set_that_is_query_and_gallery_does_not_find_itself() -> None:
     assert found.scores()["rank1"] == pytest.approx(100 * float(expected))
     assert found.scores()["rank1"] < 60
     single = Labels([1, 2], [0, 0], [0, 1])
-    with pytest.raises(InputError, match="of 2 it has the query's own file only"):
+    with pytest.raises(InputError, match="for 2, it has the query's own file only"):
         retrieval(torch.rand(2, 2), single, single, same_camera="match")
     with pytest.raises(InputError, match="1 show no one"):
         retrieval(torch.rand(1, 2), Labels([-1], [0]), Labels([-1, 1], [1, 1]))

@@ -1,6 +1,7 @@
 """How the masks of attention modules begin.
 
-A mask is the sigmoid of a last layer with a scale and a bias: in RGA and CBAM a batch norm, in FC a linear layer. As
+A mask is the sigmoid of a last layer: in RGA and CBAM's spatial mask a batch norm, in FC a linear layer, in CBAM's
+channel mask one without a bias. As
 released, the batch norm begins with scale 1, so the logits have unit variance: masks begin as noise with a standard
 deviation of 0.2, and the features of a trained network are multiplied by such noise; with RGA-SC after four stages,
 eight times.

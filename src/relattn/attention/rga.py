@@ -214,8 +214,8 @@ class RGA(Attention):
             reduction_ratio: s2, ratio of the inputs to the outputs of W1.
             kernel: Side of the convolutions psi and varphi of the spatial mask; the arXiv version allows 3.
             fusion: How the parallel mode joins its branches, which the paper leaves open: the mean of both modulated
-                maps (`"average"`), both masks multiplied (`"product"`), or a 1x1 convolution over both maps
-                (`"convolution"`).
+                maps (`"average"`), both masks multiplied (`"product"`), or a 1x1 convolution with batch
+                norm and ReLU over both maps (`"convolution"`), which changes the features whatever the masks are.
             mask_init: How masks begin: as `"released"` by the authors, or as `"half"` or `"open"`, which this suite
                 adds (`mask_init`).
 

@@ -169,8 +169,10 @@ def correlate(maps: Tensor, padded: Tensor, window: Window) -> Tensor:
     products = rows.new_empty(*rows.shape[:2], window.kernel**2, rows.shape[-1])
     buffer = torch.empty_like(rows)  # shared by all neighbours: on a CPU fresh memory costs more than the products
     for index, offset in enumerate(window.offsets):
-        torch.mul(rows, values[..., offset : offset + rows.shape[-1]], out=buffer)
-        products[:, :, index] = buffer.sum(dim=2)
+        neighbours = values[..., offset : offset + rows.shape[-1]]
+        # The gradient of a gradient needs every product, which the buffer does not keep.
+        product = rows * neighbours if torch.is_grad_enabled() else torch.mul(rows, neighbours, out=buffer)
+        products[:, :, index] = product.sum(dim=2)
     return window.narrow(products).to(maps.dtype)
 
 
@@ -235,9 +237,11 @@ class Neighbourhood(nn.Module):
         """
         super().__init__()
         if kernel < 3 or kernel % 2 == 0:
-            raise InputError(f"kernel is {kernel}, expected an odd size of at least 3, such as 3, 5 or 7.")
+            raise InputError(
+                f"Neighbourhood: kernel is {kernel}, expected an odd size of at least 3, such as 3, 5 or 7."
+            )
         if heads < 1:
-            raise InputError(f"heads is {heads}, expected at least 1.")
+            raise InputError(f"Neighbourhood: heads is {heads}, expected at least 1.")
         self.kernel, self.heads = kernel, heads
 
     def extra_repr(self) -> str:

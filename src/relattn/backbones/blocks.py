@@ -93,8 +93,10 @@ def branch_end(
     """
     module = model.get_submodule(block)
     order = [name.removeprefix(f"{block}.") for name in shapes if name.startswith(f"{block}.")]
-    norms = [name for name in order if name in set(branch(module, NORMS))]
-    weighted = [name for name in order if name in set(branch(module, WEIGHTED))]
+    norms, weighted = (
+        [name for name in order if name in inside]
+        for inside in (set(branch(module, NORMS)), set(branch(module, WEIGHTED)))
+    )
     last = has_channels_last(model)
     if norms and weighted and order.index(norms[-1]) > order.index(weighted[-1]):
         end = f"{block}.{norms[-1]}"

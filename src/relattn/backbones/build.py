@@ -86,6 +86,8 @@ def create(
         raise InputError(f"No pretrained weights are published for {name}: pass a path to a file, or pretrained=False.")
     model: nn.Module
     if kind == "resnet_cifar":
+        if match["bc"] or match["growth"]:
+            raise InputError(f"{name}: only DenseNets have a form bc and a growth rate; take resnet{depth}.")
         model = ResNetCIFAR(depth, **common)
     else:
         per_layer = 6 if match["bc"] else 3
@@ -172,8 +174,9 @@ def load_weights(model: nn.Module, name: str, path: str) -> None:
     expected = model.state_dict()
     if fit := fitting(model, state, expected):
         state = fit(state, model)
-    cfg = getattr(model, "pretrained_cfg", {})
-    classifier = tuple(f"{part}." for part in {"fc", "classifier", "head", str(cfg.get("classifier", "fc"))})
+    named = getattr(model, "pretrained_cfg", {}).get("classifier") or ()
+    named = (named,) if isinstance(named, str) else tuple(named)  # distilled networks have two
+    classifier = tuple(f"{part}." for part in {"fc", "classifier", "head", *named})
     fits = {key: value for key, value in state.items() if key in expected and value.shape == expected[key].shape}
     wrong = sorted(key for key in {*state, *expected} - fits.keys() if not key.startswith(classifier))
     if wrong:
@@ -235,13 +238,17 @@ def build(
 
     Raises:
         InputError: If the name or a stage is unknown, the network does not report stages or does not give maps
-            `(B, C, H, W)`, `last_stride` is not None, 1 or 2, or `stem` is unknown.
+            `(B, C, H, W)`, `last_stride` is not None, 1 or 2, `stem` or `placement` is unknown, or `stages` is empty.
         MissingFileError: If `pretrained` names a file that does not exist.
     """
     if last_stride not in (None, 1, 2):
         raise InputError(f"last_stride is {last_stride}, expected 1 (no down-sampling in the last stage) or 2.")
     if stem not in get_args(Stem):
         raise InputError(f"stem is {stem!r}, expected one of {', '.join(get_args(Stem))}.")
+    if placement is not None and placement not in get_args(Placement):
+        raise InputError(f"placement is {placement!r}, expected one of {', '.join(get_args(Placement))}.")
+    if attention is not None and stages is not None and not stages:
+        raise InputError("stages is empty, expected at least one stage for attention, or None for the default.")
     common: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_chans, "pretrained": pretrained}
     model = create(name, size=(size[0], size[1]), any_size=any_size, **common, **arguments)
     small = family(name) != "timm"

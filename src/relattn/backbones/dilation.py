@@ -20,6 +20,7 @@ from torch import nn
 from relattn.attention.base import Attention
 from relattn.attention.fade_in import FadeIn
 from relattn.backbones.build import build, check_name, family
+from relattn.backbones.face import use_face_stem
 from relattn.backbones.sizes import unbuilt
 from relattn.backbones.stages import entries_of
 from relattn.errors import InputError
@@ -65,7 +66,10 @@ def dilated(
         return build(name, **arguments)
     model = build(name, output_stride=output_stride, **arguments)
     if first_dilation == "full":
-        dilate_first_blocks(model, unbuilt(name), name)
+        plain = unbuilt(name)
+        if arguments.get("stem") == "face":  # its convolution has lost its stride, but is not dilated
+            use_face_stem(plain, name, arguments.get("size", (256, 128)))
+        dilate_first_blocks(model, plain, name)
     return model
 
 

@@ -12,7 +12,7 @@ from relattn.attention.base import Attention, Placement
 from relattn.attention.fade_in import FadeIn
 from relattn.backbones.blocks import block_outputs, blocks_of, branch_ends, spatial_convolutions
 from relattn.backbones.maps import ImageSize, MapView, view_of
-from relattn.backbones.stages import Shapes, StageMap, Stages, map_size, stages_of
+from relattn.backbones.stages import Shapes, StageMap, Stages, has_channels_last, map_size, stages_of
 from relattn.errors import InputError
 
 AttentionFactory = Callable[..., Attention]
@@ -50,6 +50,8 @@ def place(
     sample = found.shapes.get(found.names[-1], Shapes(None, None)).output
     # Only its placement is read: the last stage's map may be too small for a module that goes into earlier stages.
     channels, *where = sample[1:] if sample is not None and len(sample) == 4 else (2048, 8, 8)
+    if has_channels_last(model):
+        channels, *where = (where[-1], channels, where[0])
     belongs = specimen(attention, channels, (max(where[0], 8), max(where[1], 8)))
     placement = placement or belongs.placement
     default: Sequence[int] = [count] if placement == "convolution" else [1] if small else range(1, count + 1)
@@ -178,7 +180,7 @@ def replace_convolutions(
     section 3.2.
 
     Raises:
-        InputError: If there is no such convolution.
+        InputError: If there is no such convolution, or its padding changes the size of the map.
     """
     found = spatial_convolutions(model, stage, shapes)
     if not found:
@@ -190,16 +192,16 @@ def replace_convolutions(
         convolution: nn.Conv2d = model.get_submodule(layer)  # type: ignore[assignment]
         shape, after = shapes[layer].input, map_size(shapes[layer])
         assert shape is not None
+        if after != tuple(-(-side // stride) for side, stride in zip(shape[2:], convolution.stride, strict=True)):
+            raise InputError(
+                f"{name}: convolution {layer} of stage {stage} changes the map from {tuple(shape[2:])} to {after} by "
+                "its padding, so attention cannot take its place; place it after the stage (--model.placement stage)."
+            )
         new: nn.Module = attention(shape[1], size=(shape[2], shape[3]))
         if isinstance(new, FadeIn):
             new.take_place_of(convolution)
         elif max(convolution.stride) > 1:
             new = nn.Sequential(new, nn.AvgPool2d(convolution.stride, ceil_mode=True))  # type: ignore[arg-type]
-        elif after != tuple(shape[2:]):
-            raise InputError(
-                f"{name}: convolution {layer} of stage {stage} changes the map from {tuple(shape[2:])} to {after} by "
-                "its padding, so attention cannot take its place; place it after the stage (--model.placement stage)."
-            )
         parent, _, child = layer.rpartition(".")
         setattr(model.get_submodule(parent), child, new)
 

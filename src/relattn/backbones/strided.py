@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 BLOCK = 16
-"""oneDNN's largest block of input channels, with AVX-512 (8 with AVX2); convolutions with fewer are concerned."""
+"""oneDNN's largest block of input channels, with AVX-512 (8 with AVX2); convolutions with fewer are affected."""
 
 
 class Subsampled(nn.Conv2d):
@@ -24,7 +24,7 @@ class Subsampled(nn.Conv2d):
 
 
 def subsample_strided(network: nn.Module) -> None:
-    """Make the 1x1 convolutions of a network that are concerned `Subsampled`; weights and results stay the same."""
+    """Make the affected 1x1 convolutions of a network `Subsampled`; weights and results stay the same."""
     for module in network.modules():
         if (
             type(module) is nn.Conv2d

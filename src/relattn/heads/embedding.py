@@ -15,7 +15,7 @@ class FaceEmbedding(nn.Module):
 
     The last norm's scale is fixed at 1, as in ArcFace's published code, so all dimensions have the same weight. The
     fully connected layer has no bias, because the norm after it would cancel one. As in that code, it is computed in
-    float32 even under autocast.
+    the precision of its weights even under autocast.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class FaceEmbedding(nn.Module):
         self.channels, self.size = channels, tuple(size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(B, channels, H, W)` to embeddings `(B, dimensions)`, at least float32, not normalised.
+        """Map `(B, channels, H, W)` to embeddings `(B, dimensions)` in the precision of the weights, not normalised.
 
         Raises:
             InputError: If the map is not of the size that the head was built for.

@@ -63,7 +63,7 @@ class CosineClassifier(IdentityClassifier):
     """Scaled cosines between features and the identities' weight vectors; a subclass defines the margin."""
 
     def __init__(self, features: int, identities: int, *, s: float = 20.0) -> None:
-        """Build the classifier, with weights from N(0, 0.01), as in ArcFace's published code.
+        """Build the classifier, with normal weights of standard deviation 0.01, as in ArcFace's published code.
 
         Args:
             features: Length of a feature.

@@ -202,16 +202,18 @@ def feature_size(
 
 
 def rest_where_unread(backbone: nn.Module, indices: list[int], crop: tuple[int, int], options: dict[str, Any]) -> None:
-    """Let the weights of a backbone rest that the features do not depend on.
+    """Stop training the weights of a backbone that the features do not depend on.
 
     The stages of HRNet are branches side by side, so its first stages do not lead to the last.
 
     Raises:
-        InputError: If the features do not depend on an attention module.
+        InputError: If the features do not depend on an attention module, or attention was built for another size.
     """
     try:
         skeleton, features = shapes_of_features(backbone, indices, crop, options)
     except (InputError, RuntimeError):  # a backbone for another size, which refuses images of this one when they come
+        if outermost(backbone):
+            raise
         return
     names = unread(skeleton, features)
     attention = set(outermost(skeleton))

@@ -127,7 +127,7 @@ class Search:
             entry = self.gallery.entries[index]
             people = mine.identity not in ("", NO_ONE) and entry.identity
             match = mine.identity == entry.identity if people else None
-            results.append({"rank": rank, **known(entry), "distance": max(0.0, round(distance, 6)), "match": match})
+            results.append({"rank": rank, **known(entry), "distance": round(distance, 6), "match": match})
         return {**known(mine), "left_out": found.left_out, "ranking": results}
 
 

@@ -4,6 +4,7 @@ The mean is over the labelled pixels, as in torch. torch's mean is NaN if there 
 crops, and one such batch would ruin a whole run; here it is 0.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -28,8 +29,11 @@ def segmentation_cross_entropy(
 
 def pixel_losses(logits: Tensor, labels: Tensor, ignore: int) -> tuple[Tensor, Tensor]:
     """The cross entropy of every pixel, 0 for unlabelled ones, and whether it has a label, both `(B, H, W)`."""
-    logits = logits if logits.element_size() >= 4 else logits.float()
-    return F.cross_entropy(logits, labels, ignore_index=ignore, reduction="none"), labels != ignore
+    logits, valid = logits if logits.element_size() >= 4 else logits.float(), labels != ignore
+    if torch.are_deterministic_algorithms_enabled():  # torch's own loss of maps is not, on a GPU
+        found = F.log_softmax(logits, dim=1).gather(1, labels.where(valid, 0).unsqueeze(1)).squeeze(1)
+        return torch.where(valid, -found, 0), valid
+    return F.cross_entropy(logits, labels, ignore_index=ignore, reduction="none"), valid
 
 
 def weighted_mean(losses: Tensor, labels: Tensor, counted: Tensor, weight: Tensor | None) -> Tensor:

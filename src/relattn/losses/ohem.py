@@ -43,11 +43,7 @@ def ohem_cross_entropy(
     Raises:
         InputError: If `threshold` is not in [0, 1] or `min_kept` is negative.
     """
-    if not 0 <= threshold <= 1 or min_kept < 0:
-        raise InputError(
-            f"ohem_cross_entropy: threshold is {threshold} and min_kept is {min_kept}, expected a probability and a "
-            "number of pixels."
-        )
+    check_options("ohem_cross_entropy", threshold, min_kept)
     losses, valid = pixel_losses(logits, labels, ignore)
     with torch.no_grad():
         # Unlabelled pixels count as the easiest. No value is read back to the CPU, so that a GPU does not have to wait.
@@ -58,6 +54,15 @@ def ohem_cross_entropy(
             limit = torch.maximum(limit, probabilities.sort().values[last])
         hard = valid & (probabilities <= limit).view_as(valid)
     return weighted_mean(losses, labels, hard, weight)
+
+
+def check_options(name: str, threshold: float, min_kept: int) -> None:
+    """Raise an InputError unless `threshold` is a probability and `min_kept` a number of pixels."""
+    if not 0 <= threshold <= 1 or min_kept < 0:
+        raise InputError(
+            f"{name}: threshold is {threshold} and min_kept is {min_kept}, expected a probability and a number of "
+            "pixels from 0."
+        )
 
 
 class OHEMCrossEntropy:
@@ -74,11 +79,7 @@ class OHEMCrossEntropy:
         Raises:
             InputError: If `threshold` is not in [0, 1] or `min_kept` is negative.
         """
-        if not 0 <= threshold <= 1 or min_kept < 0:
-            raise InputError(
-                f"OHEMCrossEntropy: threshold is {threshold} and min_kept is {min_kept}, expected a probability and a "
-                "number of pixels from 0."
-            )
+        check_options("OHEMCrossEntropy", threshold, min_kept)
         self.threshold, self.min_kept, self.ignore = threshold, min_kept, ignore
 
     def __call__(self, logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -1,6 +1,7 @@
 """Distances of queries to a gallery, computed for some rows at a time, so that the whole matrix never has to exist."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -47,11 +48,9 @@ class FeatureDistances:
     `cosine` ranks by 1 - cos(q, g), between 0 and 2; features are divided by their length once, at the start.
     `euclidean` ranks by the squared distance |q|^2 + |g|^2 - 2 q.g, at least 0, of which `display` takes the root.
 
-    Features in float64 are compared in float64, all others in float32. Distances are rounded like matrix products in
-    that
-    precision: equal features get equal distances up to rounding, not always to the last bit, and the last bit may
-        depend
-    on the number of rows computed at once.
+    Features in float64 are compared in float64, all others in float32, on a GPU without TF32. Distances are rounded
+    like matrix products in that precision: equal features get equal distances up to rounding, not always to the last
+    bit, and the last bit may depend on the number of rows computed at once.
 
     Attributes:
         query: `(Q, D)` of `dtype`, of length 1 for `cosine`.
@@ -89,14 +88,29 @@ class FeatureDistances:
         query = self.query[start:stop]
         if out is None:
             out = torch.empty(len(query), self.shape[1], dtype=self.dtype, device=self.device)
-        if self.metric == "cosine":
-            return torch.addmm(out.fill_(1), query, self.gallery.T, alpha=-1, out=out)
-        torch.add(self._query_squares[start:stop, None], self._gallery_squares, out=out)
-        return torch.addmm(out, query, self.gallery.T, alpha=-2, out=out).clamp_(min=0)
+        with without_tf32(self.device):
+            if self.metric == "cosine":
+                return torch.addmm(out.fill_(1), query, self.gallery.T, alpha=-1, out=out)
+            torch.add(self._query_squares[start:stop, None], self._gallery_squares, out=out)
+            return torch.addmm(out, query, self.gallery.T, alpha=-2, out=out).clamp_(min=0)
 
     def display(self, values: Tensor) -> Tensor:
-        """Return the cosine distance unchanged, or the Euclidean distance as the root of its square."""
-        return values if self.metric == "cosine" else values.sqrt()
+        """Return the cosine distance without the negative values of rounding, or the root of the squared distance."""
+        return values.clamp(min=0) if self.metric == "cosine" else values.sqrt()
+
+
+@contextmanager
+def without_tf32(device: torch.device) -> Iterator[None]:
+    """Compute products of float32 in float32 on a GPU too, where training may have asked for TF32."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class MatrixDistances:

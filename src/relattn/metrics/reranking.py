@@ -40,8 +40,8 @@ class ReRanked:
     authors' code; it is therefore not symmetric. For features of length 1 this equals the cosine distance divided by
     its largest value. Where the code and the paper differ, this class follows the code, which gave the published
     numbers: the k nearest do not include the image itself, k1 / 2 is rounded (halves to even), and the overlap is
-        *more* than 2/3,
-    not at least. Queries are neighbours of each other too, so the result for one query depends on the others.
+    *more* than 2/3, not at least. Queries are neighbours of each other too, so the result for one query depends on the
+    others.
 
     Two rules make the result a function of the distances alone: every image is its own first neighbour, and of equally
     distant images the one with the smaller index is nearer, queries before gallery. If there are fewer than k1 + 1 or

@@ -195,14 +195,14 @@ def explain_unmatched(unmatched: Tensor, query: Labels, gallery: Labels, same_ca
     if nobody.any():
         reasons.append(f"{int(nobody.sum())} show no one (identity {JUNK})")
     if absent.any():
-        reasons.append(f"of {int(absent.sum())} the gallery has no image of the identity")
+        reasons.append(f"for {int(absent.sum())}, the gallery has no image of the identity")
     if rest and same_camera == "junk":
         reasons.append(
-            f"of {rest} it has images from the query's own camera only, which are junk (a set with one camera is "
+            f"for {rest}, it has images from the query's own camera only, which are junk (a set with one camera is "
             "scored with same_camera: match)"
         )
     elif rest:
-        reasons.append(f"of {rest} it has the query's own file only, which does not count")
+        reasons.append(f"for {rest}, it has the query's own file only, which does not count")
     named = ", ".join(map(str, unmatched[:5].tolist())) + (", ..." if len(unmatched) > 5 else "")
     count = f"{len(unmatched)} of {total} (numbers {named})"
     return f"Queries without a match in the gallery: {count}: {'; '.join(reasons)}."
@@ -248,6 +248,7 @@ def single_shot_cmc(
     everyone = torch.arange(len(query.identities))
     if not len(identities):
         raise InputError(explain_unmatched(everyone, query, gallery, "junk"))
+    draws = [first_of_each(order, gallery.identities, identities) for order in orders]
     hits, trials = torch.zeros(ranks, dtype=torch.float64, device=device), 0
     for start, stop in chunks(distances.shape):
         rows = distances.rows(start, stop)
@@ -255,8 +256,7 @@ def single_shot_cmc(
         known = identities[place] == query.identities[start:stop]
         for camera in query.cameras[start:stop].unique():
             mine = (known & (query.cameras[start:stop] == camera)).nonzero().squeeze(1)
-            for order in orders:
-                drawn = first_of_each(order, gallery.identities, identities)
+            for order, drawn in zip(orders, draws, strict=True):
                 elsewhere = order[gallery.cameras[order] != camera]
                 own = first_of_each(elsewhere, gallery.identities, identities)[place[mine]]
                 matched = own >= 0

@@ -9,7 +9,7 @@ import yaml
 
 from relattn.cli import catalogue
 from relattn.cli.lightning.command_line import CommandLine, read_command_line
-from relattn.cli.lightning.commands import attention_name, check_gpus
+from relattn.cli.lightning.commands import attention_name, check_gpus, with_float64
 from relattn.cli.lightning.recipes import attention_config, merge
 from relattn.cli.lightning.suite import default_name
 from relattn.cli.main import run
@@ -223,6 +223,14 @@ def test_a_folder_s_name_says_the_recipes_the_overrides_and_the_seed() -> None:
     many = default_name({**facts, "overrides": {f"data.option_{number}": number for number in range(40)}})
     assert len(many) < 120
     assert many.endswith("-012345-s3")
+
+
+def test_scores_in_float64_are_not_asked_of_mps(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [with_float64(name) for name in ("auto", "cpu", "gpu")] == ["auto", "cpu", "gpu"]
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert [with_float64(name) for name in ("auto", "cpu", "gpu")] == ["cpu", "cpu", "gpu"]
+    with pytest.raises(InputError, match=r"MPS lacks float64.*Use cpu"):
+        with_float64("mps")
 
 
 def test_gpus_that_are_not_there_are_an_error_that_says_what_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,6 +147,19 @@ def folder_of_run(claim: RunClaim, parent: Path, name: str, *, exact: bool) -> P
     return claim.new(parent, name, exact=exact)
 
 
+def with_float64(accelerator: str) -> str:
+    """The accelerator to use: the CPU where `auto` would mean Apple's MPS, which lacks the float64 of scores.
+
+    Raises:
+        InputError: If MPS is requested.
+    """
+    import torch
+
+    if accelerator == "mps":
+        raise InputError("--trainer.accelerator mps: Apple's MPS lacks float64, in which scores are computed. Use cpu.")
+    return "cpu" if accelerator == "auto" and torch.backends.mps.is_available() else accelerator
+
+
 def check_gpus(accelerator: str, devices: Any) -> None:
     """Raise an InputError if requested GPUs do not exist, with the GPUs that were found."""
     import torch

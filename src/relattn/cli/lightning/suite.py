@@ -20,7 +20,7 @@ from relattn.cli import catalogue
 from relattn.cli.lightning.callbacks import check_network, for_evaluation, listed, place_checkpoints
 from relattn.cli.lightning.checks import check_composition, check_config
 from relattn.cli.lightning.command_line import CommandLine
-from relattn.cli.lightning.commands import attention_name, check_gpus, folder_of_run, name_of_run
+from relattn.cli.lightning.commands import attention_name, check_gpus, folder_of_run, name_of_run, with_float64
 from relattn.cli.lightning.complaints import complaint
 from relattn.cli.lightning.display import Display, next_commands, show_scores, table_of_sets
 from relattn.cli.lightning.paths import with_absolute_paths
@@ -150,6 +150,7 @@ class SuiteCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Check the devices and the run, and assign its folder."""
         config = self.config[self.command]
+        config.trainer.accelerator = with_float64(config.trainer.accelerator)
         check_gpus(config.trainer.accelerator, config.trainer.devices)
         with_absolute_paths(config)
         config.trainer.callbacks = listed(config.trainer.callbacks) or None
