@@ -209,11 +209,13 @@ def test_the_task_trains_on_the_data_set_with_the_attention_module(added: Path) 
     assert '"test/score"' in result.read_text()
 
 
-def test_the_data_set_serves_classification(added: Path) -> None:
+def test_the_data_set_and_the_loss_serve_classification(added: Path) -> None:
     small = ["--data.batch_size", "4", "--data.workers", "0", "--data.image_size", "[32,32]", "--gpus", "0"]
     chosen = ["--task", "classification", "--backbone", "resnet8", "--data", "mine_data.photos.Photos"]
-    assert run(["fit", *chosen, *small, "--trainer.max_epochs", "1", "--name", "photos"]) == 0
+    loss = ["--model.loss", "mine_losses.Smoothed", "--model.loss.init_args.smoothing", "0.2"]
+    assert run(["fit", *chosen, *loss, *small, "--trainer.max_epochs", "1", "--name", "photos"]) == 0
     assert (added / "runs" / "classification" / "photos" / "result.json").is_file()
+    assert "smoothing: 0.2" in (added / "runs" / "classification" / "photos" / "config.yaml").read_text()
 
 
 def test_the_attention_recipe_and_its_module_agree(added: Path) -> None:
