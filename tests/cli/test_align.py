@@ -8,6 +8,7 @@ import pytest
 
 from relattn.cli.main import run
 from relattn.errors import InputError
+from relattn.tasks.face import Face
 from relattn.tasks.face.alignment import FIVE, align
 from relattn.tasks.face.landmarks import COLUMNS, EXCHANGES, fault_of
 
@@ -74,6 +75,22 @@ def test_columns_may_be_celeba_s_and_entries_are_checked() -> None:
     Path("landmarks.csv").write_text(f"{','.join(COLUMNS)}\na.png{',wide' * 10}")
     with pytest.raises(InputError, match="line 2: left_eye_x is 'wide'"):
         run([*LINE, "others"])
+
+
+def test_a_network_aligns_to_the_size_of_its_images_or_as_asked() -> None:
+    photograph({"a.png": turned(0, 0.8, (120, 100))})
+    pixels, five = cv2.imread("photos/a.png"), turned(0, 0.8, (120, 100))
+    face = Face("resnet8")
+    for size, asked, template in (
+        ((112, 112), None, "112x112"),
+        ((112, 96), None, "112x96"),
+        ((128, 128), None, "128x128"),
+        ((64, 64), None, "112x112"),
+        ((112, 112), "128x128", "128x128"),
+    ):
+        face.specification = {"image_size": size}
+        found = face.aligned(pixels, Path("landmarks.csv"), Path("photos/a.png"), asked)
+        np.testing.assert_array_equal(found, align(pixels, five, template))
 
 
 @pytest.mark.slow

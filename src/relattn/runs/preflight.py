@@ -14,7 +14,7 @@ from relattn.tasks.base import Task
 from relattn.tasks.run_outputs import rehearses
 
 SHORT = 2000
-"""Number of steps below which training is too short for masks that begin as noise; the papers' have 100,000."""
+"""Number of steps below which training is too short for masks that begin as noise; papers have tens of thousands."""
 
 COUNTERS = {"epoch", "step"}
 """Names that a `ModelCheckpoint` may monitor in addition to metrics."""
@@ -78,7 +78,7 @@ def check_masks(trainer: Trainer, task: Task) -> None:
     if noise and task.pretrained is True and trainer.ckpt_path is None and steps < SHORT:
         warnings.warn(
             f"RGA's masks begin as noise over trained features, and this run has {steps:.0f} steps: after 260 of them "
-            "such a network had lost 67 of 79 mAP (docs/attention/rga.md). Masks that begin open lose nothing: "
+            "such a network had lost 67 of 79 mAP (docs/results.md). Masks that begin open lose nothing: "
             "--attention rga_sc_open, or --model.attention.init_args.mask_init open.",
             stacklevel=2,
         )
