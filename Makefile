@@ -67,4 +67,4 @@ docs: .venv/installed
 	$(BIN)/mkdocs build --strict --config-file docs/mkdocs/mkdocs.yml
 
 clean:
-	rm -rf .venv .venv-* runs data site
+	rm -rf .venv .venv-* site

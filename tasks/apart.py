@@ -58,8 +58,10 @@ def answer(sender: Connection, read: Callable[..., Any], file: Path, *arguments:
     """Run in the child process: read the file with bounded memory and send the result or the error."""
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        limit, most = memory_now() + ROOM, resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+        if (now := memory_now()) is not None:
+            limit, most = now + ROOM, resource.getrlimit(resource.RLIMIT_AS)[1]
+            soft = limit if most == resource.RLIM_INFINITY else min(limit, most)
+            resource.setrlimit(resource.RLIMIT_AS, (soft, most))
         content = {"found": read(file, *arguments)}
     except InputError as error:
         content = {"refused": str(error)}
@@ -69,6 +71,7 @@ def answer(sender: Connection, read: Callable[..., Any], file: Path, *arguments:
     sender.close()
 
 
-def memory_now() -> int:
-    """Size of this process's address space in bytes."""
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+def memory_now() -> int | None:
+    """Size of this process's address space in bytes; None where the system does not tell, as on macOS."""
+    statistics = Path("/proc/self/statm")
+    return int(statistics.read_text().split()[0]) * resource.getpagesize() if statistics.is_file() else None

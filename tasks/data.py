@@ -5,7 +5,7 @@ Their defaults suffice for image classification with a data set that only provid
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,9 +38,6 @@ class Data(LightningDataModule):
 
     joint: ClassVar[str] = ""
     """Class path of the data set that trains on several such sets at once, called with `joined`; empty for none."""
-
-    counts: ClassVar[Mapping[str, int]] = {}
-    """Published sizes of the genuine set, by split; empty for a set that has none."""
 
     holding_out: ClassVar[str] = "no option of this data set gives one"
     """How to get a validation set that is not the test set: a phrase that names the option, for messages."""

@@ -31,7 +31,10 @@ def free_memory() -> int | None:
         return None
     group = Path("/sys/fs/cgroup")
     try:
-        return min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+        used = int((group / "memory.current").read_text())
+        pages = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used -= int(pages.get("inactive_file", 0))  # copies of files, which the kernel gives up when asked
+        return min(free, int((group / "memory.max").read_text()) - used)
     except (OSError, ValueError):  # no container, or no memory limit
         return free
 

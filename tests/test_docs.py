@@ -25,6 +25,7 @@ from relattn.attention import RGA
 from relattn.backbones import build
 from relattn.cli import catalogue
 from relattn.cli.main import COMMANDS, TRAINER_COMMANDS, run
+from relattn.tasks.samplers import SampleIndex
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "docs" / "mkdocs" / "mkdocs.yml"
@@ -215,6 +216,13 @@ def test_the_data_set_and_the_loss_serve_classification(added: Path) -> None:
     loss = ["--model.loss", "mine_losses.Smoothed", "--model.loss.init_args.smoothing", "0.2"]
     assert run(["fit", *chosen, *loss, *small, "--trainer.max_epochs", "1", "--name", "photos"]) == 0
     assert (added / "runs" / "classification" / "photos" / "result.json").is_file()
+    from mine_data.photos import Photos
+
+    photos = Photos(added / "data", image_size=(32, 32))
+    photos.setup("test")
+    file, _ = photos.sets["test"].files[0]
+    prepared = relattn.load(added / "runs" / "classification" / "photos").transform(Path(file))
+    torch.testing.assert_close(prepared, torch.from_numpy(photos.sets["test"][SampleIndex(0, 0)]["image"]))
     assert "smoothing: 0.2" in (added / "runs" / "classification" / "photos" / "config.yaml").read_text()
 
 

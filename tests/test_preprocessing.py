@@ -83,6 +83,9 @@ def test_other_images_and_other_json_are_refused() -> None:
         Preprocessing((4, 4))(np.zeros((4, 4, 3)))
     with pytest.raises(InputError, match="not as relattn writes it: KeyError"):
         Preprocessing.from_json({"resize": "none"})
+    for odd in ({"scale": "x"}, {"size": [1, 2, 3]}):
+        with pytest.raises(InputError, match="not as relattn writes it: ValueError"):
+            Preprocessing.from_json({**Preprocessing((4, 4)).as_json(), **odd})
 
 
 SIZES = [

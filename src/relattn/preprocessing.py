@@ -148,7 +148,7 @@ class Preprocessing:
                 std=tuple(map(float, content["std"])),
                 value_range=float(content["range"][1]),
             )
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(f"The preprocessing {dict(content)} is not as relattn writes it: {error!r}.") from error
 
 

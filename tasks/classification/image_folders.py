@@ -180,19 +180,29 @@ class ImageFolders(ImageData):
         self.origin = origin("ImageFolders", self.root, {}, {})
 
     def names_of_classes(self, parts: Sequence[str]) -> list[str]:
-        """The names of the classes: those that the user lists, or else the training folders."""
+        """The names of the classes: those that the user lists, or else the training folders.
+
+        Without training folders, the folders may lack classes of the network that is used.
+        """
         if self.classes is not None:
             return self.classes
         if parts:
-            return folders_in(self.root / ("train" if "train" in parts else parts[0]))
-        return [name for name in folders_in(self.root) if name != "predict"]
+            found = folders_in(self.root / ("train" if "train" in parts else parts[0]))
+        else:
+            found = [name for name in folders_in(self.root) if name != "predict"]
+        known = self.classes_of_network()
+        return list(known) if found and known and {*found} < {*known} else found
 
     def are_classes(self, names: Sequence[str]) -> bool:
         """Whether folders are classes of the network that is used, and not, for example, years of unsorted photos."""
-        task: Any = getattr(self.trainer, "lightning_module", None)
-        trained_for: Any = getattr(task, "trained_for", None)
-        known = None if trained_for is None else trained_for.get("class_names")
+        known = self.classes_of_network()
         return bool(names) and (known is None or {*names} <= {*known})
+
+    def classes_of_network(self) -> Sequence[str] | None:
+        """The names of the classes of the trained network that is used, if there is one and they are known."""
+        trained_for: Any = getattr(getattr(self.trainer, "lightning_module", None), "trained_for", None)
+        found: Sequence[str] | None = None if trained_for is None else trained_for.get("class_names")
+        return found
 
     def say_not_scored(self, found: dict[str, list[Photo]]) -> None:
         """Warn of images that are left out as those of training."""

@@ -52,7 +52,8 @@ class IdentityFolders:
         if not self.files and not {*names} & {*without}:
             raise InputError(
                 f"{path} has no folders with images: expected a folder for each identity, with its images in it. "
-                f"There are {len(loose.paths):,} images in the folder itself."
+                f"There are {len(loose.paths):,} images in the folder itself; relattn embed takes images without such "
+                "folders."
             )
         say_left_out(path, [*left_out, *(name for name in loose.left_out if name not in LISTS)])
         say_left_out(path, loose.paths, "images in no folder of an identity")

@@ -36,8 +36,9 @@ def check_splits(splits: Splits, name: str, *, training: bool = True, shared_num
         return
     test = {image.identity for images in (splits.query, splits.gallery) for image in images}
     if both := sorted(test & {image.identity for image in splits.train}):
+        named = [splits.identity_names.get(number, str(number)) for number in both]
         warnings.warn(
-            f"{name} in {splits.root}: {len(both):,} identities are in training and in test ({some_of(both)}). Scores "
+            f"{name} in {splits.root}: {len(both):,} identities are in training and in test ({some_of(named)}). Scores "
             "on people who were trained on say little of anybody else.",
             stacklevel=2,
         )

@@ -200,7 +200,7 @@ class ReIDData(ImageData):
         self.sets = {"test": test, "predict": test, **({} if self.validation else {"val": test})}
         if not training:
             return
-        train, (query, gallery) = self.hold_out(self.with_positives(list(found.train)))
+        train, (query, gallery) = self.hold_out(self.with_positives(list(found.train), found.identity_names))
         self.identities = sorted({image.identity for image in train})
         self.num_classes = len(self.identities)
         self.class_names = [found.identity_names.get(number, str(number)) for number in self.identities]
@@ -212,8 +212,8 @@ class ReIDData(ImageData):
             "val": held_out if self.validation else test,
         }
 
-    def with_positives(self, train: list[PersonImage]) -> list[PersonImage]:
-        """Return the training images, treating identities with a single image as `single_image_identities` says."""
+    def with_positives(self, train: list[PersonImage], names: Mapping[int, str]) -> list[PersonImage]:
+        """The training images, where identities with a single image are treated as `single_image_identities` says."""
         if self.images_per_identity is None or self.single_image_identities == "repeat":
             return train
         seen: dict[int, list[PersonImage]] = {}
@@ -222,7 +222,7 @@ class ReIDData(ImageData):
         alone = [images[0] for images in seen.values() if len(images) == 1]
         if not alone:
             return train
-        named = ", ".join(f"{image.identity} ({image.path})" for image in alone[:5]) + (
+        named = ", ".join(f"{names.get(image.identity, image.identity)} ({image.path})" for image in alone[:5]) + (
             ", ..." if len(alone) > 5 else ""
         )
         if self.single_image_identities == "error":

@@ -182,9 +182,11 @@ def read_folder(root: Path, split: str, layout: Layout) -> tuple[PersonImage, ..
     """
     folder = FOLDERS[split]
     images = []
-    found = images_below(root, folder, deep=False)
+    found = images_below(root, folder)
     say_left_out(root, found.left_out)
-    for path in found.paths:
+    deeper = [path for path in found.paths if posixpath.dirname(path) != folder]
+    say_left_out(root, deeper, f"since {layout.name} has no folders in {folder}")
+    for path in sorted({*found.paths} - {*deeper}):
         file, name = root / path, posixpath.basename(path)
         match = NAME.match(name)
         if match is None:

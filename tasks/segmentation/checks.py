@@ -43,12 +43,13 @@ def count_values(root: Path, pairs: Iterable[LabelledImage], label_map: LabelMap
     return counts
 
 
-def check_values(counts: NDArray[np.int64], label_map: LabelMap, *, published: bool) -> None:
-    """Refuse label images with another numbering, and label images that lack a class.
+def check_values(counts: NDArray[np.int64], label_map: LabelMap, split: str, *, published: bool) -> None:
+    """Refuse label images with another numbering, and label images of training that lack a class.
 
     Args:
         counts: The counts from `count_values`.
         label_map: The classes.
+        split: `training`, `validation` or `test`.
         published: Whether the classes are those of a published set. A part of it may lack some, which only causes a
             warning.
 
@@ -63,25 +64,26 @@ def check_values(counts: NDArray[np.int64], label_map: LabelMap, *, published: b
     from_zero = list(range(len(ids)))
     if missing and ids != from_zero and {*values} <= {*from_zero, IGNORED}:
         raise InputError(
-            f"{name}: label images of training hold {shares}, as train ids from 0 on do, and classes are "
+            f"{name}: label images of {split} hold {shares}, as train ids from 0 on do, and classes are "
             f"{ranges(sorted(ids))}. Put the set's own label ids there, or say what they hold (--data.ids of Folders)."
         )
-    if missing and not published:
+    black_and_white = values == [0, IGNORED] and IGNORED not in ids
+    if missing and not published and (split == "training" or black_and_white):
         hint = "Remove the class, or add images."
-        if values == [0, IGNORED] and IGNORED not in ids:
+        if black_and_white:
             hint = f"If {IGNORED} is a class and not to be ignored, say so: --data.ids [0,{IGNORED}]."
         elif 0 in ids and not counts[0] and values and values[0] == 1:
             hint = f"If they count from 1, say so: --data.ids [{','.join(str(number + 1) for number in from_zero)}]."
         raise InputError(
-            f"{name}: no pixel of training's label images is of {some_of(missing)}; they hold {shares}. {hint}"
+            f"{name}: no pixel of the label images of {split} is of {some_of(missing)}; they hold {shares}. {hint}"
         )
-    if missing:
-        warnings.warn(f"{name}: no pixel of training's label images is of {some_of(missing)}.", stacklevel=3)
+    if missing and split == "training":
+        warnings.warn(f"{name}: no pixel of the label images of training is of {some_of(missing)}.", stacklevel=3)
     ignored = [value for value in values if value not in ids]
     share = sum(int(counts[value]) for value in ignored) / total
     if share > MOSTLY_IGNORED:
         warnings.warn(
-            f"{name}: {100 * share:.0f} % of the pixels of training hold {ranges(ignored)}, which are ignored: neither "
+            f"{name}: {100 * share:.0f} % of the pixels of {split} hold {ranges(ignored)}, which are ignored: neither "
             "trained on nor scored.",
             stacklevel=3,
         )

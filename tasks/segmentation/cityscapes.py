@@ -21,18 +21,19 @@ PUBLISHED = {"train": 2_975, "val": 500}
 """Numbers of images with labels; test has 1,525 without."""
 
 
-def find_cityscapes(root: Path) -> Path:
-    """Find the folder that contains `leftImg8bit` and `gtFine`.
+def find_cityscapes(root: Path, *, labels: bool = True) -> Path:
+    """Find the folder that contains `leftImg8bit` and, if `labels` are needed, `gtFine`.
 
     Args:
         root: This folder, or the one that contains it as `cityscapes`.
+        labels: Whether labels are needed.
 
     Raises:
-        MissingFileError: If it does not exist, or contains only one of the two.
+        MissingFileError: If it does not exist, or lacks one of those that are needed.
     """
     for folder in (root / nesting for nesting in NESTINGS):
         there = [name for name in (IMAGES, LABELS) if (folder / name).is_dir()]
-        if len(there) == 2:
+        if len(there) == 2 or (there == [IMAGES] and not labels):
             return folder
         if there:
             (lacking,) = {IMAGES, LABELS} - set(there)

@@ -243,12 +243,16 @@ class SegmentationData(ImageData):
         return {size_of(folder / pair.image) for pair in everything} if self.eval_batch_size > 1 else set()
 
     def check(self) -> None:
-        for images in {id(images): images for images in self.sets.values()}.values():
+        names = {"train": "training", "val": "validation", "test": "test", "predict": "prediction"}
+        seen: list[Any] = []
+        for split, images in self.sets.items():
+            if any(images.pairs == one for one in seen):
+                continue
+            seen.append(images.pairs)
             check_label_files(images.root, images.pairs)
-        if "train" in self.sets:
-            train, label_map = self.sets["train"], self.label_map
-            counts = count_values(train.root, train.pairs, label_map, stop=True)
-            check_values(counts, label_map, published=bool(self.published))
+            if any(pair.labels is not None for pair in images.pairs):
+                counts = count_values(images.root, images.pairs, self.label_map, stop=True)
+                check_values(counts, self.label_map, names[split], published=bool(self.published))
 
     def class_shares(self) -> dict[str, float]:
         """The share of each class in the labelled training pixels; reads all label images."""

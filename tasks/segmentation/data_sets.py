@@ -40,7 +40,7 @@ class Cityscapes(SegmentationData):
         self.test_split, self.predict_split = test_split, predict_split
 
     def read_splits(self, splits: Sequence[str]) -> tuple[Path, dict[str, list[LabelledImage]]]:
-        folder = cityscapes.find_cityscapes(self.root)
+        folder = cityscapes.find_cityscapes(self.root, labels={*splits} != {"predict"})
         predict = self.predict_split or ("test" if cityscapes.has_test(folder) else "val")
         official = {"test": self.test_split, "predict": predict}
         return folder, {
@@ -83,9 +83,10 @@ class CamVid(SegmentationData):
             official["train"].append("val")
         self.published = {split: sum(camvid.PUBLISHED[part] for part in parts) for split, parts in official.items()}
         names = sorted({part for parts in official.values() for part in parts})
-        folder = camvid.find_camvid(self.root, names)
+        labels = {*splits} != {"predict"}
+        folder = camvid.find_camvid(self.root, names, labels=labels)
         return folder, {
-            split: sorted(pair for part in parts for pair in camvid.read_camvid(folder, part))
+            split: sorted(pair for part in parts for pair in camvid.read_camvid(folder, part, labels=labels))
             for split, parts in official.items()
         }
 

@@ -87,9 +87,22 @@ def test_copies_of_training_images_are_warned_of(market: Path, cifar: Path, caps
     assert "training has copies of 40 images of other splits: image " in capsys.readouterr().out
 
 
-def test_the_line_of_a_run_can_be_checked_as_it_stands(people: Path) -> None:
+def test_the_line_of_a_run_can_be_checked_as_it_stands(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = ["--task", "reid", "--attention", "rga_sc", "--gpus", "0", "--trainer.max_epochs", "3", "--name", "mine"]
     assert check("Market1501", people, *line, "--model.loss_weight=0.5", "--data.image_size", "[32,16]") == 0
+    others = people / "others.csv"
+    folder = next(path.parent for path in people.rglob("query"))
+    rows = ["path,identity,camera,split"]
+    for split in ("query", "bounding_box_test"):
+        for file in sorted((folder / split).glob("0*.jpg"))[:4]:
+            rows.append(
+                f"{file.relative_to(people)},{file.name[:4]},{file.name[6]},{split.replace('bounding_box_test', 'gallery')}"
+            )
+    others.write_text("\n".join(rows))
+    assert check(f"Market1501,{others}", people, "--task", "reid") == 0
+    printed = capsys.readouterr().out
+    assert "others, to be tested on:" in printed
+    assert printed.count("every image is whole") == 3
     with pytest.raises(InputError, match="no option --batch_size"):
         check("Market1501", people, "--batch_size", "3")
     with pytest.raises(InputError, match="--workers is -1"):

@@ -207,6 +207,14 @@ def test_scores_come_from_the_result_beside() -> None:
     assert relattn.load(file).metadata["scores"] == {}
     Path("run/result.json").write_text(json.dumps({"scores": {"test/accuracy": 93.5}}))
     assert relattn.load(file).metadata["scores"] == {"test/accuracy": 93.5}
+    assert relattn.load("run").metadata["checkpoint"]["file"] == "last.ckpt"
+    other = file.with_name("previous.ckpt")
+    other.write_bytes(file.read_bytes())
+    assert relattn.load(other).metadata["scores"] == {}, "they are of the checkpoint that was tested"
+    Path("run/result.json").write_text(
+        json.dumps({"scores": {"test/accuracy": 93.5}, "tested": {"checkpoint": "checkpoints/previous.ckpt"}})
+    )
+    assert relattn.load(other).metadata["scores"] == {"test/accuracy": 93.5}
 
 
 # --- What is wrong ----------------------------------------------------------------------------------------------------

@@ -257,6 +257,13 @@ def test_names_tell_secrets_whatever_their_type_and_depth(name: str, given: obje
         ("https://me@host/x?token=abc&page=2", "https://***@host/x?token=***&page=2"),
         ("https://me:p@ss@host/x", "https://***@host/x"),
         ("--trainer.logger.init_args.api_key=abc", "--trainer.logger.init_args.api_key=***"),
+        (
+            '--logger={"a": {"api_key": "a b", "mode": "x"}}',
+            '--logger={"a": {"api_key": "***", "mode": "x"}}',
+        ),
+        ("Client(api_key='a b', retries=3)", "Client(api_key=***, retries=3)"),
+        ("{'password': 'abc', 'token': None}", "{'password': \"***\", 'token': None}"),
+        ('{"api_key": "${envvar:KEY}"}', '{"api_key": "${envvar:KEY}"}'),
         ("password = abc, user = me", "password = *** user = me"),
         (["--logger.api_key", "abc", "--seed", "3"], ["--logger.api_key", "***", "--seed", "3"]),
         (b"https://me:p@host/x", "https://***@host/x"),

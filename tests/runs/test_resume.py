@@ -226,9 +226,10 @@ def test_a_run_is_complete_or_goes_on_and_never_becomes_shorter() -> None:
         with pytest.raises(InputError, match="a run cannot become shorter"):
             length(half, **shorter)
     assert length(Progress(6, 23, within_epoch=True)) is None, "its last epoch is not over"
-    (folder / "result.json").write_text("{}")
+    (folder / "result.json").write_text('{"epochs": 3, "steps": 12}')
     assert length(half) == "RUN has ended after 3 epochs and 12 steps. To go on, plan more: --trainer.max_epochs 12."
     assert length(half, max_epochs=12) is None
+    assert length(Progress(2, 8, within_epoch=False)) is None, "a checkpoint of an epoch before the last"
     assert length(half, max_time="00:02:00:00") is None, "time may have ended it"
     assert length(half, callbacks=[]) is None, "a callback may have ended it"
 

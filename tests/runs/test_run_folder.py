@@ -102,9 +102,18 @@ def test_runs_are_found_once_and_tests_in_them_are_none(tmp_path: Path) -> None:
     for place in ("a/x", "a/x/test", "b/y"):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / "config.yaml").touch()
+        (tmp_path / place / "run.json").touch()
     (tmp_path / "link").symlink_to(tmp_path / "b")
     found = run_folder.run_folders([tmp_path / "a", tmp_path / "b", tmp_path / "link", tmp_path / "a" / "x"])
     assert [path.relative_to(tmp_path) for path in found] == [Path("a/x"), Path("b/y")]
+
+
+def test_a_file_of_a_common_name_hides_no_runs_below_it(tmp_path: Path) -> None:
+    for file in ("config.yaml", "a/config.yaml", "a/run.json", "a/test/config.yaml", "b/config.yaml"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    found = [path.relative_to(tmp_path) for path in run_folder.run_folders([tmp_path])]
+    assert found == [Path(), Path("a"), Path("b")]
 
 
 def test_progress_is_read_from_metrics_that_are_being_written(tmp_path: Path) -> None:

@@ -94,6 +94,17 @@ def test_the_environment_names_what_no_option_names(monkeypatch: pytest.MonkeyPa
     assert arguments.job_type == "pilot"
 
 
+def test_an_offline_run_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for mode, arguments, said in (
+        ("offline", Namespace(), True),
+        ("online", Namespace(), False),
+        ("online", Namespace(offline=True), True),
+    ):
+        monkeypatch.setenv("WANDB_MODE", mode)
+        name_run(arguments, Path("runs/reid/one"), FACTS, "fit")
+        assert ("the run is kept offline; later: wandb sync" in " ".join(capsys.readouterr().err.split())) == said
+
+
 def test_runs_that_differ_in_the_seed_are_a_group_and_a_test_is_named_after_its_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

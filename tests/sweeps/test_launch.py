@@ -15,7 +15,10 @@ import yaml
 from sweep_files import planned
 
 from relattn.cli.main import run
+from relattn.cli.sweep import point_of
+from relattn.errors import InputError
 from relattn.runs import run_folder
+from relattn.sweeps import grid
 from relattn.sweeps.live import duration
 from relattn.sweeps.local import Local
 from relattn.sweeps.run_process import command_of
@@ -169,6 +172,14 @@ def test_an_agent_of_wandb_starts_the_run_of_its_values(file: Path) -> None:
     assert list(starts().values()) == [1]
     with pytest.raises(ValueError, match="attention is 'nn'"):
         run(["sweep", str(file), "--run", "--attention=nn", "--seed_everything=1"])
+
+
+def test_an_agent_takes_the_values_of_a_grid_that_set_adds(file: Path) -> None:
+    sweep = grid.load(file, grid.parse_overrides(["rate=[0.1, 0.01]"]))
+    given = ["--attention=nl", "--seed_everything=1", "--rate=0.01"]
+    assert point_of(sweep, given)["rate"] == 0.01
+    with pytest.raises(InputError, match=r"--run: rate is '0\.5'"):
+        point_of(sweep, [*given[:2], "--rate=0.5"])
 
 
 def test_an_interrupted_run_goes_on_from_a_whole_checkpoint(tmp_path: Path) -> None:

@@ -176,3 +176,18 @@ def test_shares_of_classes_are_in_the_check(capsys: pytest.CaptureFixture[str]) 
     assert "training is labelled: rest 7" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"no pixel .* is of cell"):
         run([*line, "--workers", "0"])
+
+
+def test_labels_of_the_test_are_examined_as_those_of_training() -> None:
+    values = {"train": [0, 1], "test": [0, 255]}
+    for split, some in values.items():
+        for number in range(2):
+            picture(f"mine/images/{split}/{number}.jpg")
+            Path(f"mine/labels/{split}").mkdir(parents=True, exist_ok=True)
+            labels = RANDOM.choice(np.array(some, np.uint8), (32, 24))
+            cv2.imwrite(f"mine/labels/{split}/{number}.png", labels)
+    for stage in ("fit", "test"):
+        data = Folders("mine", ["a", "b"], batch_size=1)
+        data.setup(stage)
+        with pytest.raises(InputError, match=r"no pixel of the label images of test is of b; .*--data.ids \[0,255\]"):
+            data.check()

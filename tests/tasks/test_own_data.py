@@ -292,6 +292,18 @@ def test_folders_that_are_not_the_network_s_classes_are_predicted_without_labels
     assert not hasattr(data, "num_classes")
 
 
+def test_a_test_set_may_lack_classes_of_the_network() -> None:
+    for name in ("cat", "emu"):
+        for number in range(3):
+            picture(Path(f"new/{name}/{number}.png"))
+    data = ImageFolders("new", test=1)
+    network = SimpleNamespace(trained_for={"class_names": ["cat", "dog", "emu"]})
+    data.trainer = SimpleNamespace(lightning_module=network)  # type: ignore[assignment]
+    data.setup("test")
+    assert data.class_names == ["cat", "dog", "emu"]
+    assert {photo.label for photo in data.sets["test"].photos} == {0, 2}
+
+
 def test_people_to_verify_are_not_trained_on() -> None:
     for name in ("ann/1", "ben/1", "test/cat/1", "test/cat/2", "test/dan/1"):
         picture(Path(f"faces/{name}.png"))

@@ -2,10 +2,9 @@
 
 import argparse
 import importlib
-from pathlib import Path
 
 from relattn.cli import catalogue
-from relattn.cli.options import check_free, say
+from relattn.cli.options import check_free, own_path, say
 
 EXAMPLES = """landmarks: a CSV file with a row for each image and the columns
   path,left_eye_x,left_eye_y,right_eye_x,right_eye_y,nose_x,nose_y,left_mouth_x,left_mouth_y,right_mouth_x,right_mouth_y
@@ -26,9 +25,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--images", type=Path, required=True, help="folder that the paths of the landmarks are in")
-    parser.add_argument("--landmarks", type=Path, required=True, metavar="FILE.csv", help="five points of each face")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write, which must be new or empty")
+    parser.add_argument("--images", type=own_path, required=True, help="folder that the paths of the landmarks are in")
+    parser.add_argument(
+        "--landmarks", type=own_path, required=True, metavar="FILE.csv", help="five points of each face"
+    )
+    parser.add_argument("--out", type=own_path, required=True, help="folder to write, which must be new or empty")
     parser.add_argument(
         "--template", choices=["112x112", "112x96", "128x128"], default="112x112", help="height and width of the faces"
     )

@@ -30,7 +30,7 @@ def recipes(kind: str) -> dict[str, str]:
     """Names and first comment lines of `conf/<kind>/*.yaml`."""
     found = {}
     for path in sorted((conf() / kind).glob("*.yaml")):
-        first = path.read_text().partition("\n")[0]
+        first = path.read_text(encoding="utf-8").partition("\n")[0]
         found[path.stem] = first.lstrip("# ").strip()
     return found
 
@@ -45,7 +45,8 @@ def display_name(kind: str, name: str) -> str:
 
 def class_path(kind: str, name: str) -> str:
     """The class path in a recipe for one class: a data set or an attention module."""
-    match = re.search(r"^class_path: *(\S+)", (conf() / kind / f"{name}.yaml").read_text(), re.MULTILINE)
+    content = (conf() / kind / f"{name}.yaml").read_text(encoding="utf-8")
+    match = re.search(r"^class_path: *(\S+)", content, re.MULTILINE)
     return match[1] if match else ""
 
 

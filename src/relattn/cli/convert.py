@@ -2,13 +2,12 @@
 
 import argparse
 import importlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relattn.cli import catalogue
 from relattn.cli.lightning.command_line import read_command_line
 from relattn.cli.lightning.recipes import attention_config
-from relattn.cli.options import height_and_width, say
+from relattn.cli.options import height_and_width, own_path, say
 from relattn.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,8 +31,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--released", type=Path, required=True, help="the authors' file")
-    parser.add_argument("--out", type=Path, required=True, help="checkpoint to write, in a folder without config.yaml")
+    parser.add_argument("--released", type=own_path, required=True, help="the authors' file")
+    parser.add_argument(
+        "--out", type=own_path, required=True, help="checkpoint to write, in a folder without config.yaml"
+    )
     parser.add_argument("--task", choices=tasks, default=tasks[0], help=f"task of the network; {tasks[0]}")
     parser.add_argument(
         "--identities", type=int, help="outputs of the classifier, which is left out if the file has another number"

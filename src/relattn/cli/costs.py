@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from relattn.cli.lightning import recipes
 from relattn.cli.memory import keep_freed_memory
-from relattn.cli.options import height_and_width
+from relattn.cli.options import height_and_width, own_path
 from relattn.errors import InputError
 from relattn.publish import publish_json
 
@@ -74,7 +74,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         metavar="TIMES",
         help="start a process for each network, so many times, taking turns: none finds memory as another left it",
     )
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser.add_argument("--json", type=own_path, help="also write the numbers to this file")
     # The only network that a process of --apart measures.
     parser.add_argument("--form", choices=["plain", "own", "slow"], help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -269,7 +269,7 @@ def measure_apart(options: argparse.Namespace, arguments: list[str]) -> "list[Co
                 run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603, it is ours
                 if run.returncode:
                     raise InputError(f"{' '.join(command)} failed:\n{run.stderr.strip()}")
-                (cost,) = json.loads(file.read_text())["costs"]
+                (cost,) = json.loads(file.read_text(encoding="utf-8"))["costs"]
                 fields = {key.name: cost[key.name] for key in dataclasses.fields(Cost)}
                 times = (*(found[name].times if name in found else ()), *fields["times"])
                 found[name] = Cost(**{**fields, "name": name, "times": times, "difference": differ.get(name)})

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import relattn
-from relattn.cli.options import height_and_width
+from relattn.cli.options import height_and_width, own_path
 from relattn.errors import InputError, suggest
 
 TYPES = {"int": int, "Literal[1, 2]": int, "tuple[int, int]": height_and_width}
@@ -36,7 +36,8 @@ def stand_ins() -> dict[str, StandIn]:
     """All stand-ins by their names, read from the source without importing it."""
     known = {}
     for file in sorted((Path(relattn.__file__).parent / "synthetic").glob("*/layouts.py")):
-        functions = [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)]
+        content = ast.parse(file.read_text(encoding="utf-8")).body
+        functions = [node for node in content if isinstance(node, ast.FunctionDef)]
         previewed = any(node.name == "preview" for node in functions)
         for node in functions:
             if node.name.startswith("write_") and [argument.arg for argument in node.args.args] == ["root"]:
@@ -96,7 +97,7 @@ def parse(arguments: list[str], known: dict[str, StandIn]) -> tuple[argparse.Nam
     )
     parser.add_argument("action", choices=["make", "check"])
     parser.add_argument("name", help="one of those above")
-    parser.add_argument("--root", type=Path, required=True, help="folder that will hold the set's own folder")
+    parser.add_argument("--root", type=own_path, required=True, help="folder that will hold the set's own folder")
     by_option: dict[str, dict[str, tuple[str, str]]] = {}
     for name, standing in known.items():
         for option, entry in standing.options.items():
@@ -113,7 +114,7 @@ def parse(arguments: list[str], known: dict[str, StandIn]) -> tuple[argparse.Nam
             f"--{option}", type=int if numbers else number_or_size, metavar="N" if numbers else "N|HxW", help=text
         )
     parser.add_argument(
-        "--preview", type=Path, metavar="FILE.png", help="also draw a contact sheet, where the set has one"
+        "--preview", type=own_path, metavar="FILE.png", help="also draw a contact sheet, where the set has one"
     )
     options = parser.parse_args(arguments)
     options.name = options.name.lower()  # so that the class name of a data set works too

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from relattn.cli.lightning.command_line import CommandLine
+    from relattn.cli.lightning.recipes import Config
     from relattn.tasks.data import Data
 
 SHOWN = 20
@@ -76,22 +77,41 @@ def check(arguments: list[str], workers: int) -> int:
     """
     line = read_command_line(arguments)
     from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from relattn.cli.lightning import test_sets
     from relattn.cli.lightning.commands import quieten
-    from relattn.inference.inspection import Inspection, inspect_images
+    from relattn.cli.lightning.recipes import imported
 
     quieten()
     console, terminal = Console(), Console(stderr=True)
+    data, config = build(line)
+    check_set(data, "fit", workers, console, terminal)
+    task: Any = imported(str(line.config.get("model", {}).get("class_path")))
+    for entry in test_sets.test_entries(line.suite):
+        name, other = test_sets.test_set(entry, config, task.data_type)
+        say(console, f"\n{name}, to be tested on:")
+        check_set(test_sets.build(other), "test", workers, console, terminal)
+    return 0
+
+
+def check_set(data: "Data", stage: str, workers: int, console: "Console", terminal: "Console") -> None:
+    """Check one data set, and report it.
+
+    Raises:
+        InputError: If the set, or some of its images, cannot be read.
+    """
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from relattn.inference.inspection import Inspection, inspect_images
+
     started = time.monotonic()
-    data = build(line)
     if hasattr(data, "check_files"):
         data.check_files = False  # which would stop at the first few bad files
     finding: InputError | None = None
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always", UserWarning)
         data.prepare_data()
-        data.setup("fit")
+        data.setup(stage)
         try:
             data.check()
         except InputError as error:  # bad images, which may be the cause, are reported first
@@ -111,15 +131,14 @@ def check(arguments: list[str], workers: int) -> int:
         )
     if finding is not None:
         raise finding
-    if shares := data.class_shares():
+    if stage == "fit" and (shares := data.class_shares()):
         listed = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
         say(console, f"training is labelled: {listed}")
     say(console, f"every image is whole ({time.monotonic() - started:.0f} s)")
-    return 0
 
 
-def build(line: "CommandLine") -> "Data":
-    """The data set of a command line.
+def build(line: "CommandLine") -> tuple["Data", "Config"]:
+    """The data set of a command line, and its configuration.
 
     Raises:
         InputError: If an option is unknown or wrong.
@@ -143,10 +162,12 @@ def build(line: "CommandLine") -> "Data":
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Data, "data", fail_untyped=False, required=True)
     try:
-        data: Data = parser.instantiate(parser.parse_args([*config, *options])).data
+        parsed = parser.parse_args([*config, *options])
+        data: Data = parser.instantiate(parsed).data
     except ArgumentError as error:
         raise complaint(str(error), parser, [*config, *options]) from error
-    return data
+    content: Config = json.loads(parser.dump(parsed, format="json"))["data"]
+    return data, content
 
 
 def report(console: "Console", data: "Data") -> None:

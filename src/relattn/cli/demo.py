@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relattn.cli import catalogue
+from relattn.cli.options import own_path
 from relattn.errors import InputError, suggest
 
 if TYPE_CHECKING:
@@ -35,8 +36,10 @@ def main(arguments: list[str]) -> int:
         epilog="All tasks: 10 to 30 minutes on two cores, by their speed; one alone: about a quarter of that.",
     )
     parser.add_argument("task", nargs="*", help=f"{', '.join(names)}; by default the matrix of all")
-    parser.add_argument("--runs", type=Path, default=Path("runs/demo"), help="where the runs are kept")
-    parser.add_argument("--root", type=Path, default=Path("data/generated"), help="where the generated data are kept")
+    parser.add_argument("--runs", type=own_path, default=Path("runs/demo"), help="where the runs are kept")
+    parser.add_argument(
+        "--root", type=own_path, default=Path("data/generated"), help="where the generated data are kept"
+    )
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     options = parser.parse_args(arguments)
     if options.epochs is not None and options.epochs < 1:
@@ -74,7 +77,7 @@ def train(task: str, attention: str, options: argparse.Namespace, console: Any) 
     if subprocess.run(command, check=False).returncode:  # noqa: S603, the command is ours
         raise InputError(f"The demo stopped, since this failed: {' '.join(command)}")
     (result,) = set(options.runs.rglob("result.json")) - before
-    return {**json.loads(result.read_text()), "folder": result.parent}
+    return {**json.loads(result.read_text(encoding="utf-8")), "folder": result.parent}
 
 
 def table(

@@ -45,7 +45,8 @@ def run(demos: "Mapping[str, type[TaskDemo]]", *, root: Path, runs: Path, epochs
         scores = baselines(demos, root, jobs)
     file = runs / NAME / f"{NAME}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(with_given(catalogue.conf() / "demo" / "cross_task.yaml", {"best trivial baseline": scores}))
+    content = with_given(catalogue.conf() / "demo" / "cross_task.yaml", {"best trivial baseline": scores})
+    file.write_text(content, encoding="utf-8")
     changes = [f"data.root={root}", *([f"trainer.max_epochs={epochs}"] if epochs else [])]
     settings = [part for change in changes for part in ("--set", change)]
     status = sweep.main([str(file), "--runs", str(runs), "--jobs", str(jobs), *settings])
@@ -72,7 +73,7 @@ def prepare(demo: "type[TaskDemo]", root: Path) -> float:
 
 def with_given(file: Path, rows: Mapping[str, Any]) -> str:
     """The text of a sweep file with given rows of numbers added to its table."""
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     content = yaml.safe_load(text)
     content["table"]["given"] = rows
     comment = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))

@@ -12,6 +12,7 @@ from relattn.cli.options import (
     check_numbers,
     checkpoint_file,
     device_of,
+    own_path,
     say,
 )
 from relattn.errors import InputError
@@ -42,11 +43,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_checkpoint(parser, text="a network whose features are compared: a checkpoint, or a run's folder")
-    parser.add_argument("--images", type=Path, required=True, help="folder of images, with those in its folders")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write, which must be new or empty")
+    parser.add_argument("--images", type=own_path, required=True, help="folder of images, with those in its folders")
+    parser.add_argument("--out", type=own_path, required=True, help="folder to write, which must be new or empty")
     parser.add_argument("--flip", action="store_true", help="add the mirror images' features; else as in training")
     add_pattern(parser)
-    parser.add_argument("--manifest", type=Path, help="CSV of path, identity, camera, split: embed what it lists")
+    parser.add_argument("--manifest", type=own_path, help="CSV of path, identity, camera, split: embed what it lists")
     add_options(parser)
     options = parser.parse_args(arguments)
     check_numbers(options, "batch_size")
@@ -113,7 +114,7 @@ def network_of(options: argparse.Namespace, *, flip: Any) -> "EmbeddingNetwork":
     quieten()
     from relattn.inference.embed import load_network
 
-    return load_network(checkpoint_file(options.ckpt_path), flip=flip, device=device)
+    return load_network(checkpoint_file(options), flip=flip, device=device)
 
 
 def embed_images(

@@ -1,10 +1,9 @@
 """`relattn export`: writes a trained network to a file for other programs."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relattn.cli.options import add_checkpoint, checkpoint_file, height_and_width, say
+from relattn.cli.options import add_checkpoint, checkpoint_file, height_and_width, own_path, say
 from relattn.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
@@ -33,11 +32,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     add_checkpoint(parser)
     parser.add_argument("--format", choices=["onnx", "torch"], required=True, help="onnx needs the extra 'export'")
-    parser.add_argument("--out", type=Path, help="the file; by default .onnx or .pt2 beside the checkpoint")
+    parser.add_argument("--out", type=own_path, help="the file; by default .onnx or .pt2 beside the checkpoint")
     parser.add_argument("--size", help="height x width of the images, for segmentation; by default as in training")
-    parser.add_argument("--images", type=Path, help="an image, or a folder of them, three of which are compared on")
+    parser.add_argument("--images", type=own_path, help="an image, or a folder of them, three of which are compared on")
     options = parser.parse_args(arguments)
-    options.checkpoint = checkpoint_file(options.ckpt_path)
+    options.checkpoint = checkpoint_file(options)
     suffix = {"onnx": ".onnx", "torch": ".pt2"}[options.format]
     options.out = options.out or options.checkpoint.with_suffix(suffix)
     if options.out.suffix != suffix:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relattn.cli import catalogue
-from relattn.cli.options import add_checkpoint, add_gpus, checkpoint_file, device_of, say
+from relattn.cli.options import add_checkpoint, add_gpus, checkpoint_file, device_of, own_path, say
 from relattn.errors import InputError, MissingFileError, suggest
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def figures_of_tasks() -> dict[str, str]:
     """The figures that belong to a single task, with the first line of their docstrings; nothing is imported."""
     summaries = {}
     for file in catalogue.task_folders("figures.py").values():
-        tree = ast.parse(file.read_text())
+        tree = ast.parse(file.read_text(encoding="utf-8"))
         functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
         for node in tree.body:
             if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "FIGURES":
@@ -96,8 +96,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="1 to 8 image files or folders, or numbers of images of the run's test set; by default four of those",
     )
     parser.add_argument("--count", type=int, help="how many images, if --images does not say which; default 4")
-    parser.add_argument("--out", type=Path, default=Path("figures"), help="folder to write, by default figures")
-    parser.add_argument("--root", type=Path, help="where the run's data are, if they have moved")
+    parser.add_argument("--out", type=own_path, default=Path("figures"), help="folder to write, by default figures")
+    parser.add_argument("--root", type=own_path, help="where the run's data are, if they have moved")
     parser.add_argument(
         "--targets", nargs="+", type=target, metavar="Y,X", help="relations: fractions of height and width"
     )
@@ -188,7 +188,7 @@ def networks(options: argparse.Namespace) -> "dict[str, Task]":
     from relattn.runs.checkpoints import config_of
 
     loaded: dict[str, Task] = {}
-    for checkpoint in (options.checkpoint, *(checkpoint_file(other) for other in options.beside)):
+    for checkpoint in (options.checkpoint, *(checkpoint_file(options, other) for other in options.beside)):
         task, config = load_task(checkpoint), config_of(checkpoint)
         recipe = (config.get("recipes") or {}).get("attention")
         attention = attention_name(config["model"]["init_args"].get("attention"), recipe)
@@ -250,7 +250,7 @@ def style_of(options: argparse.Namespace) -> "Style":
 def main(arguments: list[str]) -> int:
     """Draw and write."""
     options = parse(arguments)
-    options.checkpoint = checkpoint_file(options.ckpt_path)
+    options.checkpoint = checkpoint_file(options)
     numbers, files = chosen_images(options)
     style = style_of(options)
     from rich.console import Console

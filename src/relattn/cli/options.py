@@ -12,17 +12,24 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+def own_path(text: str) -> Path:
+    """A path on the command line; `~` is expanded, which shells leave as it is in `--out=~/drawn`."""
+    return Path(text).expanduser()
+
+
 def add_checkpoint(parser: argparse.ArgumentParser, *, required: bool = True, text: str = "") -> None:
-    """Add `--ckpt_path`, which takes a file or a run's folder."""
+    """Add `--ckpt_path`, which takes a file, a run's folder, or `last` with the run's name."""
     text = text or "a checkpoint, or a run's folder for its newest one"
-    parser.add_argument("--ckpt_path", metavar="FILE|RUN", required=required, help=text)
+    parser.add_argument("--ckpt_path", metavar="FILE|RUN|last", required=required, help=text)
+    parser.add_argument("--name", help="the run's name, with --ckpt_path last")
+    parser.add_argument("--runs", type=own_path, help="the folder of all runs, with --ckpt_path last; by default runs")
 
 
-def checkpoint_file(asked: str) -> Path:
-    """The file that `--ckpt_path` refers to; see `relattn.runs.checkpoints.find_checkpoint`."""
+def checkpoint_file(options: argparse.Namespace, asked: str | None = None) -> Path:
+    """The file that `--ckpt_path`, or another option, refers to; see `relattn.runs.checkpoints.find_checkpoint`."""
     from relattn.runs.checkpoints import find_checkpoint
 
-    return find_checkpoint(asked)
+    return find_checkpoint(asked or options.ckpt_path, name=options.name, runs=options.runs)
 
 
 def add_gpus(parser: argparse.ArgumentParser) -> None:

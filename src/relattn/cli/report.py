@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relattn.cli import catalogue
-from relattn.cli.options import say
+from relattn.cli.options import own_path, say
 from relattn.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folders", nargs="+", type=Path, help="folders of runs, or of sweeps")
+    parser.add_argument("folders", nargs="+", type=own_path, help="folders of runs, or of sweeps")
     parser.add_argument("--table", action="append", default=[], help="a sweep file or its name; by default the runs'")
     parser.add_argument(
-        "--out", type=Path, default=Path("report"), help="folder to write; an earlier report in it is replaced"
+        "--out", type=own_path, default=Path("report"), help="folder to write; an earlier report in it is replaced"
     )
     return parser.parse_args(arguments)
 

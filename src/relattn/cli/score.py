@@ -1,9 +1,8 @@
 """`relattn score`: the scores of features or distances that were computed elsewhere."""
 
 import argparse
-from pathlib import Path
 
-from relattn.cli.options import say
+from relattn.cli.options import own_path, say
 from relattn.errors import InputError
 
 EXAMPLES = """examples:
@@ -28,10 +27,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "features", type=Path, help=".npy, or .npz with the array features: (images, dimensions), a row for each image"
+        "features",
+        type=own_path,
+        help=".npy, or .npz with the array features: (images, dimensions), a row for each image",
     )
     parser.add_argument(
-        "table", type=Path, help="CSV of file, identity, camera, split (query, gallery; train is left out)"
+        "table", type=own_path, help="CSV of file, identity, camera, split (query, gallery; train is left out)"
     )
     parser.add_argument(
         "--matrix",
@@ -51,7 +52,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--expansion", type=int, default=0, help="score query expansion by this many neighbours as well"
     )
-    parser.add_argument("--out", type=Path, help="a JSON file to write the scores to as well")
+    parser.add_argument("--out", type=own_path, help="a JSON file to write the scores to as well")
     options = parser.parse_args(arguments)
     if options.expansion < 0:
         raise InputError(f"--expansion is {options.expansion}, expected at least 0.")

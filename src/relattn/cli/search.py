@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relattn.cli.embed import add_options, add_pattern, embed_images, labelled_images, network_of
-from relattn.cli.options import add_checkpoint, check_free, check_numbers, say
+from relattn.cli.options import add_checkpoint, check_free, check_numbers, own_path, say
 from relattn.errors import InputError, MissingFileError
 from relattn.printable import printable
 
@@ -35,9 +35,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--query", type=Path, required=True, help="an image, a folder of images, or an embedding")
-    parser.add_argument("--gallery", type=Path, required=True, help="a folder of images, or an embedding")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write, which must be new or empty")
+    parser.add_argument("--query", type=own_path, required=True, help="an image, a folder of images, or an embedding")
+    parser.add_argument("--gallery", type=own_path, required=True, help="a folder of images, or an embedding")
+    parser.add_argument("--out", type=own_path, required=True, help="folder to write, which must be new or empty")
     add_checkpoint(parser, required=False, text="the network that embeds images; embeddings need none")
     parser.add_argument("--top", type=int, default=10, help="gallery images of each query")
     parser.add_argument("--queries", type=int, help=f"how many queries are shown; by default all, up to {SHOWN}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relattn.cli import catalogue
+from relattn.cli.options import own_path
 from relattn.errors import InputError, MissingFileError, suggest
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "files", nargs="*", metavar="file", help="a file, the name of one in conf/sweep, or all; without it, their list"
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
-    parser.add_argument("--runs", type=Path, default=Path("runs/sweeps"), help="a folder of runs goes there")
+    parser.add_argument("--runs", type=own_path, default=Path("runs/sweeps"), help="a folder of runs goes there")
     parser.add_argument("--dry_run", "--dry-run", action="store_true", help="list the runs and their commands")
     parser.add_argument("--launcher", choices=["local", "ray", "wandb"], default="local")
     parser.add_argument("--jobs", type=int, help="local: runs at once; by default one, or one for each device")
@@ -52,12 +53,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--cpus_per_run", type=float, default=1, help="ray: cores of a run")
     parser.add_argument("--gpus_per_run", type=float, default=0, help="ray: GPUs of a run")
     parser.add_argument("--address", help="ray: the cluster; by default RAY_ADDRESS, or a new one on this machine")
-    parser.add_argument("--project", default="relattn", help="wandb: the project")
-    parser.add_argument("--entity", help="wandb: the team")
+    parser.add_argument("--project", help="wandb: the project; by default the file's, WANDB_PROJECT, or relattn")
+    parser.add_argument("--entity", help="wandb: the team; by default the file's")
     parser.add_argument("--run", nargs=argparse.REMAINDER, help="start the one run of these values: for W&B's agents")
     options = parser.parse_args(arguments)
     if options.jobs is not None and options.jobs < 1:
         raise InputError(f"--jobs is {options.jobs}, expected at least 1.")
+    if options.launcher != "local" and (options.jobs is not None or options.devices):
+        raise InputError(f"--jobs and --devices are for --launcher local, and not for {options.launcher}.")
     for alone, why in ((options.run is not None, "--run"), (options.launcher == "wandb", "--launcher wandb")):
         if alone and (len(options.files) != 1 or options.files == [ALL]):
             raise InputError(f"{why} takes one sweep file, and not {len(options.files)}.")
@@ -206,7 +209,8 @@ def launch(plans: "dict[str, tuple[Sweep, list[Planned]]]", options: argparse.Na
         ledger.write(options.runs / name, runs)
     if finished := sum(run.state == "finished" for run in everything):
         console.print(f"{finished} of {len(everything)} runs have finished before.", highlight=False)
-    board = Board(next(iter(plans)) if len(plans) == 1 else f"{len(plans)} sweeps", everything, console, jobs)
+    shown = [run for run in everything if not run.missing]
+    board = Board(next(iter(plans)) if len(plans) == 1 else f"{len(plans)} sweeps", shown, console, jobs)
     try:
         with board:
             launcher.launch(todo, board.watch)
@@ -223,7 +227,8 @@ def say_missing(runs: "Sequence[Planned]", console: "Console") -> None:
         if run.missing:
             reasons.setdefault(run.missing, []).append(run.name)
     for reason, names in reasons.items():
-        sentence = f"{len(names)} runs are left out, {names[0]} and so on: {reason}"
+        count = "1 run is" if len(names) == 1 else f"{len(names)} runs are"
+        sentence = f"{count} left out ({names[0]}{', ...' if len(names) > 1 else ''}): {reason}"
         console.print(sentence, style="yellow", highlight=False, markup=False)
 
 
@@ -292,8 +297,7 @@ def point_of(sweep: "Sweep", given: list[str]) -> dict[str, Any]:
 
     written = dict(entry.removeprefix("--").split("=", 1) for entry in given if "=" in entry)
     point = {}
-    for name in sweep.content["parameters"]:
-        values = sweep.parameters[name]
+    for name, values in sweep.parameters.items():
         chosen = [value for value in values if written.get(name) in (text(value), str(value))]
         if not values and name in written:
             chosen = [yaml.safe_load(written[name])]

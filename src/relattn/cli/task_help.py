@@ -60,7 +60,7 @@ def task_usage(command: str, task: str, data: str | None) -> str:
     model, section = config["model"], config.get("data", {})
     arguments = model.get("init_args", {})
     recipe = data or section.get("recipe", "")
-    chosen: Config = yaml.safe_load(recipe_file("data", recipe).read_text()) if recipe else section
+    chosen: Config = yaml.safe_load(recipe_file("data", recipe).read_text(encoding="utf-8")) if recipe else section
     training = {**chosen.get("init_args", {}), **section.get("init_args", {})}
     kinds = class_paths(chosen["class_path"].rpartition(".")[0])
     trainer = config.get("trainer", {})

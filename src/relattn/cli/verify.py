@@ -1,11 +1,10 @@
 """`relattn verify`: whether two images show the same identity, with a network for faces or people."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relattn.cli.embed import network_of
-from relattn.cli.options import add_checkpoint, add_gpus, say
+from relattn.cli.options import add_checkpoint, add_gpus, own_path, say
 from relattn.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("images", type=Path, nargs=2, metavar="IMAGE", help="an image of one identity")
+    parser.add_argument("images", type=own_path, nargs=2, metavar="IMAGE", help="an image of one identity")
     add_checkpoint(parser, text="a network whose features are compared: a checkpoint, or a run's folder")
     parser.add_argument(
         "--threshold",
@@ -40,7 +39,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--landmarks",
-        type=Path,
+        type=own_path,
         metavar="FILE.csv",
         help="five points of each face, in the format of relattn align",
     )

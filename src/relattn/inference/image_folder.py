@@ -54,7 +54,8 @@ def listed_images(root: Path, file: Path) -> list[Entry]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             table = csv.DictReader(stream, strict=True, restval="")
-            header = table.fieldnames or []
+            header = [name.strip() for name in table.fieldnames or []]
+            table.fieldnames = header
             if "path" not in header:
                 raise InputError(
                     f"{file}, line 1: no column path in {','.join(header)!r:.200}. Expected {','.join(COLUMNS)}."

@@ -10,7 +10,8 @@ from relattn import __version__
 from relattn.inference.loading import load_task
 from relattn.inference.trained import ImageSource, Trained, pixels_of
 from relattn.preprocessing import Preprocessing
-from relattn.runs.checkpoints import read_checkpoint
+from relattn.runs.checkpoint_files import LAST
+from relattn.runs.checkpoints import find_checkpoint, read_checkpoint
 from relattn.runs.run_folder import read_json
 from relattn.runs.stored_config import section_of
 from relattn.tasks.files import digest
@@ -20,13 +21,14 @@ def load(checkpoint: Path | str) -> Trained:
     """Load a checkpoint's network for inference.
 
     Args:
-        checkpoint: A file from `relattn fit` or `relattn convert`; nothing in it is executed.
+        checkpoint: A file from `relattn fit` or `relattn convert`, or a run's folder for the network that the run
+            tested; nothing in it is executed.
 
     Raises:
         MissingFileError: If the file does not exist.
         InputError: If it is not a checkpoint of this suite, or names classes that are unknown here.
     """
-    path = Path(checkpoint)
+    path = find_checkpoint(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint)
     task = load_task(path)
     predictor = task.predictor()
     preprocessing = Preprocessing.from_json(task.specification["preprocessing"])
@@ -52,9 +54,11 @@ def load(checkpoint: Path | str) -> Trained:
 
 
 def scores_beside(checkpoint: Path) -> dict[str, float]:
-    """The scores of the run, from the `result.json` in its folder; empty if there is none."""
+    """The scores of the run, from the `result.json` in its folder, if this checkpoint is the one that was tested."""
     for folder in (checkpoint.parent, checkpoint.parent.parent):
         if result := read_json(folder / "result.json"):
+            tested = result.get("tested")
+            file = str(tested.get("checkpoint")) if isinstance(tested, dict) else LAST
             scores = result.get("scores")
-            return scores if isinstance(scores, dict) else {}
+            return scores if Path(file).name == checkpoint.name and isinstance(scores, dict) else {}
     return {}

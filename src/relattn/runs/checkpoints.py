@@ -136,7 +136,7 @@ def find_checkpoint(
         MissingFileError: If the file, run or checkpoint does not exist.
         InputError: If `last` is given without a name, or no checkpoint of the run is intact.
     """
-    path = Path(asked)
+    path = Path(asked).expanduser()
     if str(asked) == "last":
         if name is None:
             raise InputError("--ckpt_path last resumes a named run: give --name, or the path of a checkpoint.")

@@ -23,6 +23,9 @@ COUNTERS = {"epoch", "step"}
 class Preflight(Callback):
     """Refuses, before the first step, settings that would stop a run at the end of its first epoch or at its end."""
 
+    checked = False
+    """Whether the data were checked before training."""
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Build the network before other callbacks use it: weight averaging and pruning already do so here.
 
@@ -35,18 +38,22 @@ class Preflight(Callback):
         """Check the contents of the data, the names that callbacks monitor, and the limits of validation and test."""
         if isinstance(pl_module, Task):
             trainer.datamodule.check()  # type: ignore[attr-defined]
+            self.checked = True
             check_monitors(trainer.callbacks, pl_module)  # type: ignore[attr-defined]
             check_parts(trainer, pl_module, ("val", "test"))
             check_masks(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check the limit of validation."""
+        """Check the data, unless they were checked before training, and the limit of validation."""
         if trainer.state.fn == "validate" and isinstance(pl_module, Task):
+            trainer.datamodule.check()  # type: ignore[attr-defined]
             check_parts(trainer, pl_module, ("val",))
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check the limit of the test."""
+        """Check the data, unless they were checked before, and the limit of the test."""
         if isinstance(pl_module, Task):
+            if trainer.state.fn == "test" and not pl_module.extra_set and not self.checked:
+                trainer.datamodule.check()  # type: ignore[attr-defined]
             check_parts(trainer, pl_module, ("test",))
 
 

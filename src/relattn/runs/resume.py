@@ -19,7 +19,7 @@ from relattn.runs.identity import SEED, Decisive, changes, decisive
 from relattn.runs.run_folder import read_json
 from relattn.tasks.base import Task
 
-SAME = ("model", "model.backbone", "model.attention", "model.stages", "model.placement", "data")
+SAME = ("model", "model.backbone", "model.pretrained", "model.attention", "model.stages", "model.placement", "data")
 """Options that define the run and may not be visible in the shapes of its weights."""
 
 ENDING = ("max_time", "callbacks")
@@ -148,7 +148,8 @@ def check_length(run: Path, before: Mapping[str, Any], now: Mapping[str, Any], d
                 f"{run} is complete: {number} of {limit} {unit}. To go on, plan more: --trainer.max_{unit} {2 * limit}."
             )
     same_plan = asked == planned and all(at(before, ("trainer", n)) == at(now, ("trainer", n)) for n in ENDING)
-    if same_plan and read_json(run / "result.json") is not None:
+    result = read_json(run / "result.json") or {}
+    if same_plan and (result.get("epochs"), result.get("steps")) == (done.epochs, done.steps):
         # Something else ended the run, such as EarlyStopping or --trainer.max_time, and would end it again.
         unit = "epochs" if (asked["epochs"] or -1) > 0 else "steps"
         return (

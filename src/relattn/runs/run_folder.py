@@ -138,9 +138,15 @@ def run_folders(places: list[Path]) -> Iterator[Path]:
     for place in places:
         folders = sorted({path.parent for name in FILES for path in place.rglob(name)})
         for folder in folders:
-            if folder.resolve() not in seen and not any(parent in folders for parent in folder.parents):
+            within = any(parent in folders and is_run(parent) for parent in folder.parents)
+            if folder.resolve() not in seen and not within:
                 seen.add(folder.resolve())
                 yield folder
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder has more of a run than a file of a common name."""
+    return any((folder / name).exists() for name in ("run.json", "sweep.json", "checkpoints"))
 
 
 @dataclass

@@ -30,9 +30,17 @@ OPTION = re.compile(r"--?([\w.-]+)")
 """An option on a command line whose value is the next word."""
 
 ASSIGNED = re.compile(
-    rf"(?<![A-Za-z0-9])([\w.-]*{WORDS})(\s*=\s*)(?!(?:true|false|none|null)\b)[^&\s'\"]+", re.IGNORECASE
+    rf"(?<![A-Za-z0-9])([\w.-]*{WORDS})(\s*=\s*)(?!(?:true|false|none|null)\b)(?:'[^'\n]+'|\"[^\"\n]+\"|[^&\s'\"]+)",
+    re.IGNORECASE,
 )
-"""A name and its value inside a text: `--logger.api_key=abc`, `?token=abc&x=1`."""
+"""A name and its value inside a text: `--logger.api_key=abc`, `?token=abc&x=1`, `Client(token='abc')`."""
+
+QUOTED = re.compile(
+    rf"([\"'][\w.-]*{WORDS}[\"']\s*:\s*)(?!(?:true|false|none|null)\b)(?!['\"]?\$\{{envvar:)"
+    r"(?:'[^'\n]+'|\"[^\"\n]+\"|[^\s,}}\]'\"]+)",
+    re.IGNORECASE,
+)
+"""The same in JSON and in Python's dictionaries: `{"api_key": "abc"}`."""
 
 USER_OF_URL = re.compile(r"(?<=://)(?!git@)[^/\s]+(?=@)")
 """The user in an address, with or without a password: `https://user:password@host`, `https://token@host`."""
@@ -68,7 +76,8 @@ def hidden(value: Any) -> Any:
 def hidden_in_text(text: str) -> str:
     """Remove from a text the users in addresses, and values assigned to names of secrets."""
     assigned = ASSIGNED.sub(lambda found: f"{found[1]}{found[2]}{HIDDEN}", text)
-    return USER_OF_URL.sub(HIDDEN, assigned)
+    quoted = QUOTED.sub(lambda found: f'{found[1]}"{HIDDEN}"', assigned)
+    return USER_OF_URL.sub(HIDDEN, quoted)
 
 
 def hidden_in_yaml(text: str) -> str:

@@ -58,10 +58,12 @@ def name_run(arguments: Any, folder: Path, facts: Mapping[str, Any], command: st
     arguments.save_dir = str(folder.resolve())  # W&B writes from its own process, which may have another directory
     if not arguments.get("id"):
         arguments.id = previous_id(folder)
+    why = ""
     if not has_account() and "WANDB_MODE" not in os.environ:
         os.environ["WANDB_MODE"] = "offline"
-        console = Console(stderr=True)
-        console.print(f"W&B: no account is set up, so the run is kept offline; later: wandb sync {folder}/wandb/*")
+        why = "no account is set up, so "
+    if os.environ.get("WANDB_MODE") == "offline" or arguments.get("offline"):
+        Console(stderr=True).print(f"W&B: {why}the run is kept offline; later: wandb sync {folder}/wandb/*")
 
 
 def previous_id(folder: Path) -> str | None:

@@ -32,7 +32,7 @@ def table_of(task: str, records: Sequence[Record]) -> Table:
     name = f"runs-{task}" if task else "runs"
     table = Table(name, title, rows, [""], scores_of(records), {}, dict(zip(rows, names, strict=True)))
     for row, runs in zip(rows, groups.values(), strict=True):
-        fill_cells(table, row, "", [Placed(record, {}) for record in runs], len(runs))
+        fill_cells(table, row, "", [Placed(record, {}) for record in runs], len({record.seed for record in runs}))
     finish(table)
     return table
 

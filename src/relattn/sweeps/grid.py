@@ -81,7 +81,7 @@ class Sweep:
 
     def options_of(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """The command-line options that parameter values stand for; `--set` takes precedence."""
-        named = self.content.get("options", {})
+        named = self.content.get("options") or {}
         options: dict[str, Any] = {}
         for name, value in parameters.items():
             options.update(named.get(name, {}).get(value, {name: value}) if is_name(value) else {name: value})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from relattn.errors import InputError, suggest
+from relattn.printable import in_one_line
 from relattn.sweeps.grid import Sweep, listed
 
 SCORE_KEYS = {"metric", "better", "scale", "digits", "test"}
@@ -64,8 +65,8 @@ def layout_of(sweep: Sweep) -> dict[str, Any]:
                 f"{sweep.path}: table names {name!r}, which is not a parameter. {suggest(name, parameters)}"
             )
     rows, columns = keys_of(sweep, "rows"), keys_of(sweep, "columns")
-    check_keys(f"{sweep.path}: table, labels", layout.get("labels", {}), {*rows, *columns, *layout.get("given", {})})
-    for source, entries in layout.get("published", {}).items():
+    check_keys(f"{sweep.path}: table, labels", layout.get("labels") or {}, {*rows, *columns, *layout.get("given", {})})
+    for source, entries in (layout.get("published") or {}).items():
         check_keys(f"{sweep.path}: table, published, {source}", entries, set(rows))
         for row, entry in entries.items():
             within = set(columns) if columns != [""] else set(map(str, layout["scores"]))
@@ -110,14 +111,14 @@ def scores_of(layout: dict[str, Any]) -> list[Score]:
                 raise InputError(f"Score {label} of the table has {key!r}. {suggest(key, SCORE_KEYS)}")
         lower = given.get("better", "higher") == "lower"
         scale, digits = float(given.get("scale", 1)), int(given.get("digits", 2))
-        found.append(Score(str(label), given.get("metric"), lower, scale, digits, given.get("test")))
+        found.append(Score(in_one_line(label), given.get("metric"), lower, scale, digits, given.get("test")))
     return found
 
 
 def label_of(layout: dict[str, Any], key: str) -> str:
     """The heading of a row or column: from the table's labels, or else its key."""
-    labels = {str(name): str(value) for name, value in layout.get("labels", {}).items()}
-    return labels.get(key, key)
+    labels = {str(name): str(value) for name, value in (layout.get("labels") or {}).items()}
+    return in_one_line(labels.get(key, key))  # which may be a stranger's
 
 
 def ordered(sweep: Sweep, names: list[str], keys: list[str]) -> list[str]:
@@ -137,10 +138,10 @@ def given(layout: dict[str, Any], row: str, column: str, score: str) -> float | 
 def published(layout: dict[str, Any], row: str, column: str, score: str) -> dict[str, float]:
     """The papers' numbers for a cell, by source."""
     found = {}
-    for source, rows in layout.get("published", {}).items():
+    for source, rows in (layout.get("published") or {}).items():
         entry = {str(name): value for name, value in rows.items()}.get(row, {})
         if column:
             entry = {str(name): value for name, value in entry.items()}.get(column, {})
         if score in entry:
-            found[str(source)] = float(entry[score])
+            found[in_one_line(source)] = float(entry[score])
     return found

@@ -107,7 +107,9 @@ class Board:
         if (waiting and not lasted) or None in running:
             return None
         seconds = sum(left for left in running if left is not None)
-        return (seconds + waiting * statistics.mean(lasted or [0.0])) / max(1, self.jobs)
+        together = max(1, min(self.jobs, len(running) + waiting))
+        longest = max((left for left in running if left is not None), default=0.0)
+        return max(longest, (seconds + waiting * statistics.mean(lasted or [0.0])) / together)
 
     def table(self) -> Table:
         """A table of all runs with their states."""

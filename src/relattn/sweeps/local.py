@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from relattn.cores import available_cores
 from relattn.runs import run_folder
 from relattn.sweeps.plan import Planned
 from relattn.sweeps.run_process import RunProcess
@@ -39,7 +40,7 @@ class Local:
         if self.devices:
             variables["CUDA_VISIBLE_DEVICES"] = self.devices[slot % len(self.devices)]
         if self.jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
-            variables["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
+            variables["OMP_NUM_THREADS"] = str(max(1, available_cores() // self.jobs))
         return variables
 
     def launch(self, plan: list[Planned], watch: Watch) -> None:
@@ -68,7 +69,7 @@ class Local:
                             active[slot] = None
                     watch(seen)
                     time.sleep(PAUSE)
-            except KeyboardInterrupt:
+            except BaseException:  # Ctrl-C, or a run that cannot be started: none is left behind
                 stop([process for process in active.values() if process is not None])
                 raise
 

@@ -51,7 +51,7 @@ def render(tables: list[Table], records: list[Record]) -> str:
     environment.filters["change"] = change
     environment.filters["tone"] = tone
     environment.filters["plain"] = printed
-    template = environment.from_string((Path(__file__).parent / "report.html.jinja").read_text())
+    template = environment.from_string((Path(__file__).parent / "report.html.jinja").read_text(encoding="utf-8"))
     runs = [summary(record) for record in records]
     alike = shared(runs)
     return template.render(

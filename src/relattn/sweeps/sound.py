@@ -4,7 +4,6 @@ Run folders may come from other people. Everything that reports, plans and dashb
 here, so that a malformed folder affects only itself.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,10 +51,10 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number to compute with: NaN is allowed, infinity and 10**400 are not."""
+    """Whether a value is a number to compute with: NaN, infinity and 10**400 are not."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return not math.isinf(value) and abs(value) < 1e300 if isinstance(value, float) else abs(value) < 2**63
+    return abs(value) < 1e300 if isinstance(value, float) else abs(value) < 2**63
 
 
 def is_scalar(value: Any) -> bool:

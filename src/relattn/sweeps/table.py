@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from relattn.printable import in_one_line
 from relattn.sweeps.comparability import differences, silent
 from relattn.sweeps.grid import Sweep
 from relattn.sweeps.layout import Score, axis, given, key_of, label_of, layout_of, ordered, published, scores_of
@@ -168,14 +169,14 @@ def fill(sweep: Sweep, records: Records, cells: Cells | None = None) -> Table:
     columns = ordered(sweep, columns_by, [column for _, column in planned])
     table = Table(
         sweep.name,
-        str(layout.get("title", sweep.name)),
+        in_one_line(layout.get("title", sweep.name)),
         rows,
         columns,
         scores_of(layout),
         {},
-        {key: label_of(layout, key) for key in (*rows, *columns, *map(str, layout.get("given", {})))},
+        {key: label_of(layout, key) for key in (*rows, *columns, *map(str, (layout.get("given") or {})))},
         str(layout["baseline"]) if "baseline" in layout else None,
-        [str(source) for source in layout.get("published", {})],
+        [in_one_line(source) for source in (layout.get("published") or {})],
         notes,
     )
     for row in rows:
@@ -184,14 +185,14 @@ def fill(sweep: Sweep, records: Records, cells: Cells | None = None) -> Table:
             fill_cells(table, row, column, placed.get((row, column), []), number)
             for score in table.scores:
                 table.cells[row, column, score.label].published = published(layout, row, column, score.label)
-    for row in layout.get("given", {}):
+    for row in layout.get("given") or {}:
         for column in columns:
             for score in table.scores:
                 value = given(layout, row, column, score.label)
                 values = {} if value is None else {"given": value}
                 table.cells[row, column, score.label] = Cell(score, values, planned=1)
-    table.rows = [*layout.get("given", {}), *rows]
-    finish(table, [str(layout["note"])] if layout.get("note") else [])
+    table.rows = [*(layout.get("given") or {}), *rows]
+    finish(table, [in_one_line(layout["note"])] if layout.get("note") else [])
     return table
 
 

@@ -52,11 +52,13 @@ def check_online() -> None:
         raise InputError(f"A W&B sweep needs an account: wandb login, or WANDB_API_KEY. {instead}")
 
 
-def launch(sweep: Sweep, arguments: list[str], *, project: str, entity: str | None) -> int:
+def launch(sweep: Sweep, arguments: list[str], *, project: str | None, entity: str | None) -> int:
     """Register the sweep and work on it with an agent, until all runs are done or Ctrl-C."""
     check_online()
     import wandb
 
+    project = project or sweep.content.get("project") or os.environ.get("WANDB_PROJECT") or "relattn"
+    entity = entity or sweep.content.get("entity")
     sweep_id = wandb.sweep(registered(sweep, arguments), entity=entity, project=project)
     path = "/".join(part for part in (entity, project, sweep_id) if part)
     return subprocess.run([sys.executable, "-m", "wandb", "agent", path], check=False).returncode  # noqa: S603

@@ -225,6 +225,15 @@ def test_a_folder_s_name_says_the_recipes_the_overrides_and_the_seed() -> None:
     assert many.endswith("-012345-s3")
 
 
+def test_further_test_sets_stay_with_a_run(tmp_path: Path) -> None:
+    kept = tmp_path / "config.yaml"
+    kept.write_text("test_data: DukeMTMC,others.csv\nmodel: {class_path: relattn.tasks.reid.ReID}\n")
+    line = read_command_line(["--config", str(kept)])
+    assert (line.suite["test_data"], "test_data" in line.config) == ("DukeMTMC,others.csv", False)
+    assert read_command_line(["--config", str(kept), "--test_data", "MSMT17"]).suite["test_data"] == "MSMT17"
+    assert "test_data" not in read_command_line(["--config", str(kept)], "test").suite
+
+
 def test_scores_in_float64_are_not_asked_of_mps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [with_float64(name) for name in ("auto", "cpu", "gpu")] == ["auto", "cpu", "gpu"]
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)

@@ -82,6 +82,16 @@ def test_market_is_found_in_every_nesting(nesting: str, tmp_path: Path) -> None:
     assert all((splits.root / image.path).is_file() for image in (*splits.train, *splits.query, *splits.gallery))
 
 
+def test_images_in_folders_below_are_named_and_left_out(tmp_path: Path) -> None:
+    folder = market(tmp_path)
+    below = folder / "bounding_box_test" / "extra"
+    below.mkdir()
+    next(folder.glob("query/*.jpg")).rename(below / "0001_c2s1_000451_03.jpg")
+    with pytest.warns(UserWarning, match=r"1 file is left out, since Market-1501 has no folders .*extra/0001_c2s1"):
+        splits = read_market1501(tmp_path)
+    assert not any("extra" in path for path in paths(splits.gallery))
+
+
 def test_junk_is_dropped_and_distractors_stay_in_the_gallery(tmp_path: Path) -> None:
     splits = read_market1501(market(tmp_path))
     assert [image.identity for image in splits.gallery] == [0, 1, 5]

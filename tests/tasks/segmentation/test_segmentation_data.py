@@ -149,6 +149,23 @@ def test_camvid(tmp_path):
         CamVid(root, train_on_val=True).setup("fit")
 
 
+@pytest.mark.parametrize("name", ["Cityscapes", "CamVid"])
+def test_images_alone_are_predicted(name, root):
+    if name == "Cityscapes":
+        shutil.rmtree(root / "cityscapes" / "gtFine")
+        data = Cityscapes(root)
+    else:
+        write_camvid(root)
+        shutil.rmtree(root / "CamVid" / "testannot")
+        data = CamVid(root)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        data.setup("predict")
+    assert {pair.labels for pair in data.sets["predict"].pairs} == {None}
+    with pytest.raises(MissingFileError):
+        type(data)(root).setup("test")
+
+
 def test_own_folders(tmp_path):
     data = ready(Folders(write_folders(tmp_path), ["wood", "paper", "stone"]))
     assert data.class_names == ["wood", "paper", "stone"]

@@ -158,7 +158,7 @@ def read_command_line(arguments: list[str], command: str = "fit") -> CommandLine
     suite: dict[str, str] = {}
     for flag in SUITE_FLAGS:
         if (value := value_of(arguments, f"--{flag}")) is not None:
-            suite[flag] = value
+            suite[flag] = str(Path(value).expanduser()) if flag == "runs" else value
             arguments = without(arguments, f"--{flag}")
     if "--quiet" in arguments:
         suite["quiet"] = "true"
@@ -169,17 +169,21 @@ def read_command_line(arguments: list[str], command: str = "fit") -> CommandLine
     files = values_of(arguments, "--config")
     for flag in (*RECIPE_FLAGS, "config"):
         arguments = without(arguments, f"--{flag}")
-    own_config = "task" not in names and not files
+    own_config = "task" not in names and not any(names_model(read_config(Path(file))) for file in files)
     arguments, checkpoint_config = with_checkpoint(arguments, suite, own_config=own_config, to_train=command == "fit")
     line = CommandLine(checkpoint_config, [], checkpoint_config.pop("recipes", None) or {}, suite)
+    scored_on = [checkpoint_config.pop("test_data", None)]
     if "task" in names:
         line.config = merge(line.config, task_recipe(names["task"]))
         line.recipes = {"task": kept_name("task", names["task"])}
     for file in files:
         content = read_config(Path(file))
         line.recipes |= content.pop("recipes", None) or {}
+        scored_on.append(content.pop("test_data", None))
         before, line.config = line.config, merge(with_data_of(line.config, content), content)
         line.dropped += dropped_by(before, line.config, file)
+    if command == "fit" and (kept := [str(entry) for entry in scored_on if entry]):
+        suite.setdefault("test_data", kept[-1])
     for overlay in ("trainer", "logger"):
         if overlay in names:
             line.config = merge(line.config, read_config(recipe_file(overlay, names[overlay])))
@@ -267,16 +271,22 @@ def choose_data(line: CommandLine, name: str | None) -> None:
         line.recipes.pop("data", None)
     elif name is None or not (is_class_path(name) or name.startswith("{")):
         line.recipes["data"] = kept_name("data", str(name or recipe))
-        chosen = yaml.safe_load(recipe_file("data", line.recipes["data"]).read_text())
+        chosen = data_recipe(line.recipes["data"])
     else:
         line.recipes.pop("data", None)
         chosen = yaml.safe_load(name) if name.startswith("{") else {"class_path": name}
     if name is not None:  # a different data set than that of the task's recipe, or of the run with this configuration
-        before = section if recipe is None else yaml.safe_load(recipe_file("data", str(recipe)).read_text())
+        before = section if recipe is None else data_recipe(str(recipe))
         asked, training = training, shared_arguments({**before, "init_args": training}, chosen)
         if left := {key: value for key, value in asked.items() if key not in training and key != "root"}:
             line.dropped.append(starts_anew(f"--data {name}", str(before.get("class_path", "data set")), left))
     line.config["data"] = merge(chosen, {"init_args": training}) if training else chosen
+
+
+def data_recipe(name: str) -> Config:
+    """The content of a data set's recipe."""
+    content: Config = yaml.safe_load(recipe_file("data", name).read_text(encoding="utf-8"))
+    return content
 
 
 def joined_sets(names: str) -> Config:
@@ -285,7 +295,7 @@ def joined_sets(names: str) -> Config:
     Raises:
         InputError: If a name is unknown, or the sets cannot be joined.
     """
-    parts: list[Config] = [yaml.safe_load(recipe_file("data", name.strip()).read_text()) for name in names.split("+")]
+    parts: list[Config] = [data_recipe(name.strip()) for name in names.split("+")]
     kinds = {getattr(imported(part["class_path"]), "joint", "") for part in parts}
     if len(kinds) > 1 or "" in kinds:
         raise InputError(

@@ -170,7 +170,7 @@ def attention_config(name: str, backbone: str | None) -> Config | None:
     """
     if name in NONE:
         return None
-    content: Config = yaml.safe_load(recipe_file("attention", name).read_text())
+    content: Config = yaml.safe_load(recipe_file("attention", name).read_text(encoding="utf-8"))
     for family, departures in content.pop("backbones", {}).items():
         if backbone is not None and family == family_of(backbone):
             content["init_args"] = {**content.get("init_args", {}), **departures}
@@ -246,6 +246,6 @@ def with_data_of(config: Config, above: Config) -> Config:
         return config
     if "recipe" not in section:
         return config  # `merge` handles the change of class
-    recipe = yaml.safe_load(recipe_file("data", str(section["recipe"])).read_text())
+    recipe = yaml.safe_load(recipe_file("data", str(section["recipe"])).read_text(encoding="utf-8"))
     training = shared_arguments({**recipe, "init_args": section.get("init_args")}, chosen)
     return {**config, "data": {"init_args": training}}

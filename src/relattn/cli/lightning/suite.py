@@ -25,7 +25,7 @@ from relattn.cli.lightning.complaints import complaint
 from relattn.cli.lightning.display import Display, next_commands, show_scores, table_of_sets
 from relattn.cli.lightning.paths import with_absolute_paths
 from relattn.cli.lightning.recipes import imported
-from relattn.cli.lightning.test_sets import build_all, named_like, test_entries
+from relattn.cli.lightning.test_sets import build_all, kept_entry, named_like, test_entries
 from relattn.cli.lightning.writing import with_plain_texts, written
 from relattn.errors import InputError
 from relattn.runs import wandb_logging
@@ -182,8 +182,11 @@ class SuiteCLI(LightningCLI):
         if self.command == "fit":
             recorded.ckpt_path = None
         recorded.trainer.default_root_dir = None
-        recipes = yaml.safe_dump({"recipes": self.line.recipes}) if self.line.recipes else ""
-        self.record = RunRecord(recipes + self.dumped(recorded), self.facts, self.claim)
+        chosen: dict[str, Any] = {"recipes": self.line.recipes} if self.line.recipes else {}
+        if self.command == "fit" and (entries := test_entries(self.line.suite)):
+            chosen["test_data"] = ",".join(map(kept_entry, entries))
+        names = yaml.safe_dump(chosen, sort_keys=False) if chosen else ""
+        self.record = RunRecord(names + self.dumped(recorded), self.facts, self.claim)
         for logger in listed(config.trainer.logger):
             within_run(logger, folder)
             if getattr(logger, "class_path", "").endswith(".WandbLogger"):

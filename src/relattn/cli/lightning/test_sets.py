@@ -34,6 +34,11 @@ def test_entries(suite: Mapping[str, str]) -> list[str]:
     return [entry.strip() for entry in suite.get("test_data", "").split(",") if entry.strip()]
 
 
+def kept_entry(entry: str) -> str:
+    """An entry for a run's configuration: files have absolute paths, so that they mean the same in any directory."""
+    return str(Path(entry).absolute()) if Path(entry).is_file() else entry
+
+
 def test_set(entry: str, run: Config, data_type: type) -> tuple[str, Config]:
     """Name and configuration of a test set.
 
@@ -71,7 +76,7 @@ def table_recipe(data_type: type) -> Config:
         InputError: If there is none.
     """
     for recipe in catalogue.recipes("data"):
-        content = yaml.safe_load(recipe_file("data", recipe).read_text())
+        content = yaml.safe_load(recipe_file("data", recipe).read_text(encoding="utf-8"))
         kind = imported(content["class_path"])
         if kind is not None and issubclass(kind, data_type) and "manifest" in parameters_of(kind):
             found: Config = content

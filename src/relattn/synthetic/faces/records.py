@@ -48,8 +48,8 @@ def write_records(
         for key, payload in enumerate(payloads):
             lines.append(f"{key}\t{offset}\n")
             offset += out.write(framed(payload))
-    prefix.with_name(prefix.name + ".idx").write_text("".join(lines))
-    (prefix.parent / "property").write_text(f"{len(set(labels))},{size[0]},{size[1]}")
+    prefix.with_name(prefix.name + ".idx").write_text("".join(lines), encoding="utf-8")
+    (prefix.parent / "property").write_text(f"{len(set(labels))},{size[0]},{size[1]}", encoding="utf-8")
     return file
 
 

@@ -144,7 +144,7 @@ def write_msmt17(
             counts[place] += 1
             _save(folder / folders[split != "train"] / name, image)
         for split, lines in lists.items():
-            (folder / f"list_{split}.txt").write_text("".join(lines))
+            (folder / f"list_{split}.txt").write_text("".join(lines), encoding="utf-8")
     return root / folder.name
 
 
