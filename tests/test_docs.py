@@ -25,6 +25,7 @@ from relattn.attention import RGA
 from relattn.backbones import build
 from relattn.cli import catalogue
 from relattn.cli.main import COMMANDS, TRAINER_COMMANDS, run
+from relattn.errors import InputError
 from relattn.tasks.samplers import SampleIndex
 
 ROOT = Path(__file__).parents[1]
@@ -210,7 +211,7 @@ def test_the_task_trains_on_the_data_set_with_the_attention_module(added: Path) 
     assert '"test/score"' in result.read_text()
 
 
-def test_the_data_set_and_the_loss_serve_classification(added: Path) -> None:
+def test_the_data_set_and_the_loss_serve_classification(added: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = ["--data.batch_size", "4", "--data.workers", "0", "--data.image_size", "[32,32]", "--gpus", "0"]
     chosen = ["--task", "classification", "--backbone", "resnet8", "--data", "mine_data.photos.Photos"]
     loss = ["--model.loss", "mine_losses.Smoothed", "--model.loss.init_args.smoothing", "0.2"]
@@ -221,6 +222,9 @@ def test_the_data_set_and_the_loss_serve_classification(added: Path) -> None:
     photos = Photos(added / "data", image_size=(32, 32))
     photos.setup("test")
     file, _ = photos.sets["test"].files[0]
+    with pytest.raises(InputError, match="RELATTN_TRUSTED=mine_losses"):
+        relattn.load(added / "runs" / "classification" / "photos")
+    monkeypatch.setenv("RELATTN_TRUSTED", "mine_losses")
     prepared = relattn.load(added / "runs" / "classification" / "photos").transform(Path(file))
     torch.testing.assert_close(prepared, torch.from_numpy(photos.sets["test"][SampleIndex(0, 0)]["image"]))
     assert "smoothing: 0.2" in (added / "runs" / "classification" / "photos" / "config.yaml").read_text()

@@ -139,14 +139,16 @@ def test_checkpoints_of_the_suite_are_as_good_as_before(task: str) -> None:
 def test_a_class_of_one_s_own_counts_where_it_was_imported_or_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     check_classes({"class_path": f"{__name__}.Mine"}, "a.ckpt")
     Path("own_package.py").write_text(
-        "from relattn.attention import RGA\nclass Own(RGA): ...\nclass NotOurs:\n    def __init__(self, **a): ...\n"
+        "from relattn.attention import RGA\nfrom torch import nn\nclass Own(RGA): ...\nclass Loss(nn.Module): ...\n"
+        "class NotOurs:\n    def __init__(self, **a): ...\n"
     )
     monkeypatch.syspath_prepend(".")
-    for name in ("own_package.Own", "own_package.NotOurs"):
+    for name in ("own_package.Own", "own_package.Loss", "own_package.NotOurs"):
         with pytest.raises(InputError, match=r"names own_package\.\w+, .*RELATTN_TRUSTED=own_package"):
             check_classes({"class_path": name}, "a.ckpt")
     monkeypatch.setenv(TRUSTED, "another, own_package")
-    check_classes({"class_path": "own_package.Own"}, "a.ckpt")
+    for name in ("own_package.Own", "own_package.Loss"):
+        check_classes({"class_path": name}, "a.ckpt")
     with pytest.raises(InputError, match="NotOurs"):
         check_classes({"class_path": "own_package.NotOurs"}, "a.ckpt")
 

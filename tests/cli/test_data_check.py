@@ -93,11 +93,9 @@ def test_the_line_of_a_run_can_be_checked_as_it_stands(people: Path, capsys: pyt
     others = people / "others.csv"
     folder = next(path.parent for path in people.rglob("query"))
     rows = ["path,identity,camera,split"]
-    for split in ("query", "bounding_box_test"):
-        for file in sorted((folder / split).glob("0*.jpg"))[:4]:
-            rows.append(
-                f"{file.relative_to(people)},{file.name[:4]},{file.name[6]},{split.replace('bounding_box_test', 'gallery')}"
-            )
+    for split, name in (("query", "query"), ("gallery", "bounding_box_test")):
+        for file in sorted((folder / name).glob("0*.jpg"))[:4]:
+            rows.append(f"{file.relative_to(people)},{file.name[:4]},{file.name[6]},{split}")
     others.write_text("\n".join(rows))
     assert check(f"Market1501,{others}", people, "--task", "reid") == 0
     printed = capsys.readouterr().out

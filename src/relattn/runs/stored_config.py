@@ -183,14 +183,16 @@ def importable(text: str) -> bool:
 def check_class(path: str, source: str, kinds: tuple[type, ...] = KINDS) -> None:
     """Refuse a class that is not of the kinds allowed in a checkpoint's configuration.
 
-    A user's own package is allowed if the program has imported it, or if `RELATTN_TRUSTED` names it.
+    A user's own package is allowed if the program has imported it, or if `RELATTN_TRUSTED` names it; in the latter case
+    its classes may also be other modules of torch, such as losses.
 
     Raises:
         InputError: If the class is of another kind or does not exist.
     """
     module, _, name = path.rpartition(".")
     trusted = tuple(part.strip() for part in os.environ.get(TRUSTED, "").split(",") if part.strip())
-    if any(module == package or module.startswith(f"{package}.") for package in (*PACKAGES, *trusted)):
+    own = any(module == package or module.startswith(f"{package}.") for package in trusted)
+    if own or any(module == package or module.startswith(f"{package}.") for package in PACKAGES):
         try:
             importlib.import_module(module)
         except ImportError as error:
@@ -198,9 +200,10 @@ def check_class(path: str, source: str, kinds: tuple[type, ...] = KINDS) -> None
     found = getattr(sys.modules.get(module), name, None)
     layer = isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.startswith("torch.nn.")
     layer = layer or getattr(found, "__module__", "").startswith("relattn.losses.")
-    if not layer and not (isinstance(found, type) and issubclass(found, kinds) and found is not LambdaCallback):
+    allowed = (*kinds, nn.Module) if own else kinds
+    if not layer and not (isinstance(found, type) and issubclass(found, allowed) and found is not LambdaCallback):
         raise InputError(
             f"{source}: its configuration names {path}, which is not a task, data set, attention, schedule, optimizer "
-            f"or layer known here, so it is not used. If it is your own, import {module.partition('.')[0]} before "
-            f"relattn.load, or start the command with {TRUSTED}={module.partition('.')[0]}."
+            f"or layer known here, so it is not used. If it is your own, set {TRUSTED}={module.partition('.')[0]}, or, "
+            f"unless it is a loss, import {module.partition('.')[0]} before relattn.load."
         )
