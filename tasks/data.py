@@ -90,6 +90,10 @@ class Data(LightningDataModule):
         """The share of each class in training, by images or pixels, for `relattn data check`; empty if unknown."""
         return {}
 
+    def class_shares_seen(self) -> dict[str, float]:
+        """The same as far as `check` has seen it, for the start of a run, which reads nothing more for it."""
+        return self.class_shares()
+
     def specification(self) -> dict[str, Any]:
         """Describe the data that networks are built for, and their preprocessing; stored in every checkpoint.
 

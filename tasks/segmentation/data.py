@@ -130,6 +130,9 @@ class SegmentationData(ImageData):
     published: Mapping[str, int] = {}
     """Number of labelled images in each split of the genuine set."""
 
+    counts_seen: NDArray[np.int64] = np.zeros(0, np.int64)
+    """Pixels of each class in the label images of training that `check` has read; empty before."""
+
     class_weights: Sequence[float] | None = None
     """Class weights in the loss that the paper's settings use for this set."""
 
@@ -252,11 +255,17 @@ class SegmentationData(ImageData):
             check_label_files(images.root, images.pairs)
             if any(pair.labels is not None for pair in images.pairs):
                 counts = count_values(images.root, images.pairs, self.label_map, stop=True)
+                if split == "train":
+                    self.counts_seen = counts[self.label_map.ids]
                 check_values(counts, self.label_map, names[split], published=bool(self.published))
 
     def class_shares(self) -> dict[str, float]:
         """The share of each class in the labelled training pixels; reads all label images."""
         return dict(zip(self.label_map.classes, self.class_frequencies().tolist(), strict=True))
+
+    def class_shares_seen(self) -> dict[str, float]:
+        total = max(int(self.counts_seen.sum()), 1)
+        return {name: int(count) / total for name, count in zip(self.label_map.classes, self.counts_seen, strict=False)}
 
     def class_frequencies(self) -> NDArray[np.float64]:
         """The share of each class in the labelled training pixels, (C,); reads all label images, once."""

@@ -84,7 +84,7 @@ def test_a_class_without_a_training_image_is_refused_and_one_of_one_image_named(
         picture(f"photos/{name}.png")
     with pytest.warns(UserWarning, match="1 classes of photos have one training image: bee"):
         data = checked(ImageFolders("photos"))
-    assert data.class_shares() == {"ant": 2 / 3, "bee": 1 / 3}
+    assert data.class_shares() == data.class_shares_seen() == {"ant": 2 / 3, "bee": 1 / 3}
     Path("photos/cat").mkdir()
     with pytest.raises(InputError, match="no training image belongs to cat"):
         checked(ImageFolders("photos"))
@@ -123,6 +123,16 @@ def test_values_that_are_other_classes_are_refused(values: list[int], options: d
     labelled(values)
     with pytest.raises(InputError, match=message):
         checked(Folders("mine", **{"classes": ["a", "b"], **options}))
+
+
+def test_the_shares_that_were_seen_are_those_of_the_labels_read() -> None:
+    labelled([0, 1, 1, 255])
+    data = Folders("mine", ["a", "b"])
+    data.setup("fit")
+    assert data.class_shares_seen() == {}
+    data.check()
+    assert data.class_shares_seen() == data.class_shares()
+    assert data.class_shares_seen()["b"] == pytest.approx(2 / 3, abs=0.05)
 
 
 def test_train_ids_in_files_of_label_ids_are_refused(streets: Path) -> None:
