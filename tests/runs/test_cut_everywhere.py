@@ -99,7 +99,7 @@ def shade(path: Path) -> int:
 class Run:
     """A stand-in for Lightning's trainer, for the code that writes a run's folder."""
 
-    default_root_dir, loggers = ".", ()
+    default_root_dir, loggers, fast_dev_run = ".", (), 0
 
 
 LOGGED = MetricsLogger(Path())
