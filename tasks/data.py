@@ -42,6 +42,9 @@ class Data(LightningDataModule):
     holding_out: ClassVar[str] = "no option of this data set gives one"
     """How to get a validation set that is not the test set: a phrase that names the option, for messages."""
 
+    trained_on: str | None = None
+    """The folder of the data that the network in use was trained on; None if it is being trained, or unknown."""
+
     def __init__(self) -> None:
         """Start without samples."""
         super().__init__()
@@ -91,7 +94,7 @@ class Data(LightningDataModule):
         return {}
 
     def class_shares_seen(self) -> dict[str, float]:
-        """The same as far as `check` has seen it, for the start of a run, which reads nothing more for it."""
+        """The same in the labels that `check` has read, for the start of a run, which reads nothing more for it."""
         return self.class_shares()
 
     def specification(self) -> dict[str, Any]:

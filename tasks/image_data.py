@@ -186,6 +186,10 @@ class ImageData(Data):
         self.check_files, self.cache, self.workers = check_files, cache, workers
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
 
+    def is_new(self) -> bool:
+        """Whether the network in use was trained on data in another folder, so that all of this can be scored."""
+        return self.trained_on is not None and Path(self.trained_on) != Path(self.root).absolute()
+
     def expect(self, **numbers: tuple[int, int]) -> None:
         """Raise an InputError unless each number is at least its lower limit; each value is (number, limit)."""
         for name, (value, least) in numbers.items():

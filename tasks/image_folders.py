@@ -102,7 +102,7 @@ def check_split_folders(folder: Path, splits: Sequence[str], name: str) -> None:
     others = [one for one in there if one not in splits]
     meant = {one: OTHER_NAMES.get(one.lower(), one.lower()) for one in others}
     renamed = [one for one in others if meant[one] in splits]
-    separated = len(others) < len(there)
+    separated = any(one in splits and one != "predict" for one in there)  # predict may lie beside folders of classes
     if renamed and (separated or renamed == there):
         raise InputError(
             f"{name}: {folder / renamed[0]} would not be read, since folders of splits are called {', '.join(splits)}. "

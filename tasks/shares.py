@@ -26,7 +26,7 @@ def check_shares(name: str, **shares: float) -> None:
         if not (0 <= share < 1 or (option, share) == ("test", 1)):
             alone = ", or 1 to score all of them" if option == "test" else ""
             raise InputError(f"{name}: {option} is {share}, expected a share of the images, from 0 to below 1{alone}.")
-    if sum(shares.values()) >= 1 and not shares.get("test") == sum(shares.values()) == 1:
+    if shares.get("test") != 1 and sum(shares.values()) >= 1:
         named = " and ".join(f"{option} {share}" for option, share in shares.items())
         raise InputError(f"{name}: {named} leave no image to train with.")
 

@@ -161,7 +161,7 @@ class ImageFolders(ImageData):
             )
         else:
             found = self.labelled(parts, names)
-            if "train" not in splits and not parts:
+            if "train" not in splits and not parts and self.is_new():
                 self.say_not_scored(found)
             if "train" in splits and "train" not in found:
                 raise MissingFileError(

@@ -77,6 +77,13 @@ class FaceFolders(FaceData):
         if "train" in splits:
             check_trainable("FaceFolders", self.test)
         check_split_folders(self.root, ("train", "test"), "FaceFolders")
+        listed = self.list_of_pairs()
+        if self.test == 1 and listed.is_file():
+            warnings.warn(
+                f"{listed} lists the pairs to verify, so --data.test 1 changes nothing: remove it, and pairs of all "
+                "people are drawn.",
+                stacklevel=2,
+            )
         super().read(splits)
 
     def folders(self) -> tuple[Path, Path]:

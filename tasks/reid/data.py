@@ -236,7 +236,7 @@ class ReIDData(ImageData):
     def hold_out(
         self, train: list[PersonImage]
     ) -> tuple[list[PersonImage], tuple[list[PersonImage], list[PersonImage]]]:
-        """Split off the validation queries (one for each identity and camera) and gallery.
+        """Split off the validation queries and gallery, as `queries_and_gallery` does.
 
         Raises:
             InputError: If there are not enough identities seen by two cameras.

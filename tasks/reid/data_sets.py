@@ -139,7 +139,7 @@ class PeopleFolders(ReIDData):
                 searched for in an image's path relative to `root` or to the folder of its split; by default the first
                 folder is the identity. Without cameras give `--model.same_camera match`.
             test: If there are no folders of splits, the share of the identities held out for the test, each with one
-                query per camera. With 1, all are scored, and none can be trained on.
+                query per camera, if another camera has a match. With 1, all are scored, and none can be trained on.
             split_seed: Seed of the choice of these identities. It is independent of the run's seed, so that runs with
                 different seeds are tested on the same people.
             arguments: Arguments shared by all re-identification data sets, see `ReIDData`.
@@ -157,4 +157,5 @@ class PeopleFolders(ReIDData):
         self.pattern, self.test, self.split_seed = pattern, test, split_seed
 
     def read_splits(self, *, training: bool) -> Splits:
-        return read_people(self.root, self.pattern, test=self.test, split_seed=self.split_seed, training=training)
+        shares: dict[str, Any] = {"test": self.test, "split_seed": self.split_seed}
+        return read_people(self.root, self.pattern, **shares, training=training, new=self.is_new())

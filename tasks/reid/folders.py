@@ -28,7 +28,13 @@ LAYOUTS = (("train", "query", "gallery"), ("train", "test"))
 
 
 def read_people(
-    root: Path, pattern: str = FOLDER_PER_IDENTITY, *, test: float = 0.5, split_seed: int = 0, training: bool = True
+    root: Path,
+    pattern: str = FOLDER_PER_IDENTITY,
+    *,
+    test: float = 0.5,
+    split_seed: int = 0,
+    training: bool = True,
+    new: bool = False,
 ) -> Splits:
     """Read folders of people.
 
@@ -39,6 +45,7 @@ def read_people(
         test: The share of the identities held out for the test if there are no folders of splits; 1 for all of them.
         split_seed: Seed of the choice of these identities.
         training: Whether training images are needed.
+        new: Whether the network in use was trained on other data, so that all of these can be scored.
 
     Raises:
         MissingFileError: If there is no such folder, or the folder of a split is missing.
@@ -82,7 +89,7 @@ def read_people(
     elif "" in images:
         train, held_out = hold_out(root, images[""], test, split_seed)
         query, gallery = queries_and_gallery(held_out)
-        if not training:
+        if new and not training:
             say_not_scored(root, len(train), len(images[""]), test)
     else:
         train = images.get("train", [])

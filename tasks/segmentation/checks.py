@@ -44,7 +44,7 @@ def count_values(root: Path, pairs: Iterable[LabelledImage], label_map: LabelMap
 
 
 def check_values(counts: NDArray[np.int64], label_map: LabelMap, split: str, *, published: bool) -> None:
-    """Refuse label images with another numbering, and label images of training that lack a class.
+    """Refuse label images of training with another numbering, or that lack a class; warn of those of other splits.
 
     Args:
         counts: The counts from `count_values`.
@@ -62,28 +62,35 @@ def check_values(counts: NDArray[np.int64], label_map: LabelMap, split: str, *, 
     shares += f" and {len(values) - 12} more" if len(values) > 12 else ""
     missing = [label_map.classes[place] for place, number in enumerate(ids) if not counts[number]]
     from_zero = list(range(len(ids)))
+    if split != "training":
+        if values == [0, IGNORED] and IGNORED not in ids:
+            warnings.warn(
+                f"{name}: the label images of {split} hold {shares}, and {IGNORED} is ignored. If it is a class, say "
+                f"so: --data.ids [0,{IGNORED}].",
+                stacklevel=3,
+            )
+        return
     if missing and ids != from_zero and {*values} <= {*from_zero, IGNORED}:
         raise InputError(
-            f"{name}: label images of {split} hold {shares}, as train ids from 0 on do, and classes are "
+            f"{name}: label images of training hold {shares}, as train ids from 0 on do, and classes are "
             f"{ranges(sorted(ids))}. Put the set's own label ids there, or say what they hold (--data.ids of Folders)."
         )
-    black_and_white = values == [0, IGNORED] and IGNORED not in ids
-    if missing and not published and (split == "training" or black_and_white):
+    if missing and not published:
         hint = "Remove the class, or add images."
-        if black_and_white:
+        if values == [0, IGNORED] and IGNORED not in ids:
             hint = f"If {IGNORED} is a class and not to be ignored, say so: --data.ids [0,{IGNORED}]."
         elif 0 in ids and not counts[0] and values and values[0] == 1:
             hint = f"If they count from 1, say so: --data.ids [{','.join(str(number + 1) for number in from_zero)}]."
         raise InputError(
-            f"{name}: no pixel of the label images of {split} is of {some_of(missing)}; they hold {shares}. {hint}"
+            f"{name}: no pixel of the label images of training is of {some_of(missing)}; they hold {shares}. {hint}"
         )
-    if missing and split == "training":
+    if missing:
         warnings.warn(f"{name}: no pixel of the label images of training is of {some_of(missing)}.", stacklevel=3)
     ignored = [value for value in values if value not in ids]
     share = sum(int(counts[value]) for value in ignored) / total
     if share > MOSTLY_IGNORED:
         warnings.warn(
-            f"{name}: {100 * share:.0f} % of the pixels of {split} hold {ranges(ignored)}, which are ignored: neither "
+            f"{name}: {100 * share:.0f} % of the pixels of training hold {ranges(ignored)}, which are ignored: neither "
             "trained on nor scored.",
             stacklevel=3,
         )

@@ -125,7 +125,7 @@ class Folders(SegmentationData):
             train = found["train"]
             *parts, found["train"] = split_by_shares(train, [0] * len(train), list(shares.values()), self.split_seed)
             found |= {split: part for split, part in zip(shares, parts, strict=True) if shares[split]}
-            if "train" not in splits and not there:
+            if "train" not in splits and not there and self.is_new():
                 say_not_scored(self.root, len(found["train"]), len(train), share)
         return found
 

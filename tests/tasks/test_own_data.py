@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 import shlex
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -240,6 +241,13 @@ def test_splits_under_other_names_are_refused_and_folders_beside_them_named() ->
     Path("photos/notes").rename("notes")
     with pytest.raises(InputError, match=r"photos/Training would not be read.*Rename it to train\."):
         ImageFolders("photos").setup("fit")
+    for name in ("valid/1", "valid/2", "invalid/1", "invalid/2", "predict/1"):
+        picture(Path(f"cards/{name}.png"))
+    data = ImageFolders("cards")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*folders beside")
+        data.setup("fit")
+    assert data.class_names == ["invalid", "valid"]
     picture(Path("masks/images/train/1.png"))
     picture(Path("masks/images/validation/1.png"))
     with pytest.raises(InputError, match=r"masks/images/validation would not be read.*Rename it to val\."):
@@ -265,6 +273,11 @@ def test_new_data_are_scored_as_a_whole_where_that_is_asked_for() -> None:
     }
     for name, (make, held_out) in sets.items():
         data = make()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*are left out, because")
+            data.setup("test")  # the data that the network was trained on
+        data = make()
+        data.trained_on = "/elsewhere"
         with pytest.warns(UserWarning, match=f"{40 - held_out} of 40 images are left out.*--data.test 1"):
             data.setup("test")
         assert len(data.sets["test"]) == held_out

@@ -50,7 +50,7 @@ def place(
     sample = found.shapes.get(found.names[-1], Shapes(None, None)).output
     # Only its placement is read: the last stage's map may be too small for a module that goes into earlier stages.
     channels, *where = sample[1:] if sample is not None and len(sample) == 4 else (2048, 8, 8)
-    if has_channels_last(model):
+    if sample is not None and len(sample) == 4 and has_channels_last(model):
         channels, *where = (where[-1], channels, where[0])
     belongs = specimen(attention, channels, (max(where[0], 8), max(where[1], 8)))
     placement = placement or belongs.placement

@@ -86,8 +86,11 @@ def check(arguments: list[str], workers: int) -> int:
     console, terminal = Console(), Console(stderr=True)
     data, config = build(line)
     check_set(data, "fit", workers, console, terminal)
-    task: Any = imported(str(line.config.get("model", {}).get("class_path")))
     for entry in test_sets.test_entries(line.suite):
+        if test_sets.named_like(config, entry):
+            continue
+        model = line.config.get("model")
+        task: Any = imported(str(model.get("class_path") if isinstance(model, dict) else model))
         name, other = test_sets.test_set(entry, config, task.data_type)
         say(console, f"\n{name}, to be tested on:")
         check_set(test_sets.build(other), "test", workers, console, terminal)

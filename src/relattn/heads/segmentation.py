@@ -211,9 +211,11 @@ def rest_where_unread(backbone: nn.Module, indices: list[int], crop: tuple[int, 
     """
     try:
         skeleton, features = shapes_of_features(backbone, indices, crop, options)
-    except (InputError, RuntimeError):  # a backbone for another size, which refuses images of this one when they come
+    except InputError:  # a backbone for another size, which refuses images of this one when they come
         if outermost(backbone):
             raise
+        return
+    except RuntimeError:  # likewise, or a module that cannot be called without values
         return
     names = unread(skeleton, features)
     attention = set(outermost(skeleton))

@@ -65,7 +65,8 @@ def layout_of(sweep: Sweep) -> dict[str, Any]:
                 f"{sweep.path}: table names {name!r}, which is not a parameter. {suggest(name, parameters)}"
             )
     rows, columns = keys_of(sweep, "rows"), keys_of(sweep, "columns")
-    check_keys(f"{sweep.path}: table, labels", layout.get("labels") or {}, {*rows, *columns, *layout.get("given", {})})
+    named = {*rows, *columns, *(layout.get("given") or {})}
+    check_keys(f"{sweep.path}: table, labels", layout.get("labels") or {}, named)
     for source, entries in (layout.get("published") or {}).items():
         check_keys(f"{sweep.path}: table, published, {source}", entries, set(rows))
         for row, entry in entries.items():

@@ -13,8 +13,8 @@ PATH_NAMES = ("root", "manifest", "folder", "directory", "path", "file")
 def with_absolute_paths(config: Any) -> None:
     """Make the paths among the arguments of the data and the model of a command's configuration absolute.
 
-    These are arguments annotated with `Path`, arguments of the data with usual names, paths in lists of the data, and
-    files of weights; `~` is expanded.
+    These are arguments annotated with `Path`, arguments of the data with usual names, and files of weights; `~` is
+    expanded.
     """
     for section in (config.data, config.model):
         arguments = section.get("init_args")
@@ -23,24 +23,12 @@ def with_absolute_paths(config: Any) -> None:
         annotations = parameters_of(kind) if (kind := imported(section.class_path)) is not None else {}
         for name, value in list(vars(arguments).items()):
             is_path = mentions_path(annotations.get(name)) or (section is config.data and name in PATH_NAMES)
-            if section is config.data and isinstance(value, list):
-                setattr(arguments, name, [listed_path(part) for part in value])
             if name == "pretrained" and isinstance(value, str):
                 file = Path(value).expanduser()
                 is_path = file.exists()
                 value = str(find_checkpoint(file)) if file.is_dir() else value
             if is_path and isinstance(value, str | Path) and str(value):
                 setattr(arguments, name, str(Path(value).expanduser().absolute()))
-
-
-def listed_path(part: Any) -> Any:
-    """The absolute path of an entry of a list that is the path of something there; any other entry as it is.
-
-    A name without a slash may be that of a class, even where a folder of that name exists.
-    """
-    if isinstance(part, str) and "/" in part and Path(part).expanduser().exists():
-        return str(Path(part).expanduser().absolute())
-    return part
 
 
 def mentions_path(annotation: Any) -> bool:

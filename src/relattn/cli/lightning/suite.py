@@ -38,7 +38,7 @@ from relattn.runs.last import LastCheckpoint
 from relattn.runs.metrics import MetricsLogger
 from relattn.runs.preflight import Preflight
 from relattn.runs.record import RunRecord, logged_scores
-from relattn.runs.resume import ResumedRun, check_length, check_same_run, has_stopped, progress_of
+from relattn.runs.resume import ResumedRun, at, check_length, check_same_run, has_stopped, progress_of
 from relattn.runs.run_folder import RunClaim, read_json
 from relattn.runs.secrets import hidden
 from relattn.runs.tuning import Tuned, has_tuners, with_found
@@ -249,7 +249,9 @@ class SuiteCLI(LightningCLI):
         if config.get("ckpt_path"):
             self.model.pretrained = False  # all weights come from the checkpoint
             if self.command != "fit":
-                self.model.trained_for = dict(read_checkpoint(Path(config.ckpt_path))["specification"])
+                checkpoint = read_checkpoint(Path(config.ckpt_path))
+                self.model.trained_for = dict(checkpoint["specification"])
+                self.datamodule.trained_on = at(yaml.safe_load(checkpoint["config"]), ("data", "init_args", "root"))
         entries = test_entries(self.line.suite)
         if entries and self.command not in ("fit", "test"):
             raise InputError(f"--test_data is for fit and test, and not for {self.command}.")
