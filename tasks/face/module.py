@@ -217,7 +217,7 @@ class Face(EmbeddingTask):
         Raises:
             InputError: If `limit_predict_batches` leaves out images, without which pairs are incomplete.
         """
-        limit: Any = self.trainer.limit_predict_batches  # type: ignore[attr-defined]
+        limit: Any = self.trainer.limit_predict_batches
         batches = len(self.trainer.datamodule.predict_dataloader())  # type: ignore[attr-defined]
         if not rehearses(self.trainer) and (limit < 1 if isinstance(limit, float) else limit < batches):
             raise InputError(

@@ -194,7 +194,7 @@ class ReIDData(ImageData):
         if self.check_files:
             check_images(found)
         plain = Unvaried(self.preprocessing())
-        names = {"identity_names": found.identity_names, "camera_names": found.camera_names}
+        names: dict[str, Any] = {"identity_names": found.identity_names, "camera_names": found.camera_names}
         query, gallery = list(found.query), list(found.gallery)
         test = ReIDImages(found.root, query + gallery, plain, queries=len(query), **names)
         self.sets = {"test": test, "predict": test, **({} if self.validation else {"val": test})}

@@ -84,8 +84,9 @@ def read_people(
         split: sorted(PersonImage(path, identities[person], cameras[camera or "0"]) for path, person, camera in part)
         for split, part in found.items()
     }
+    train: list[PersonImage] = []
     if "" in images and test == 1:
-        train, (query, gallery) = [], queries_of_test(images[""])
+        query, gallery = queries_of_test(images[""])
     elif "" in images:
         train, held_out = hold_out(root, images[""], test, split_seed)
         query, gallery = queries_and_gallery(held_out)
@@ -94,8 +95,14 @@ def read_people(
     else:
         train = images.get("train", [])
         query, gallery = queries_of_test(images["test"]) if "test" in images else (images["query"], images["gallery"])
-    names = {"identity_names": names_of(identities), "camera_names": names_of(cameras)}
-    splits = Splits(root, train if training else [], query, gallery, **names)
+    splits = Splits(
+        root,
+        train if training else [],
+        query,
+        gallery,
+        identity_names=names_of(identities),
+        camera_names=names_of(cameras),
+    )
     check_splits(splits, "PeopleFolders", training=training)
     return splits
 

@@ -49,6 +49,6 @@ class Chain(Attention):
 
     def regularization(self) -> Tensor | None:
         """Return the sum of the loss terms of the parts, a scalar, or None if none has one."""
-        terms = [part.regularization() for part in self.parts]
+        terms = [part.regularization() for part in self.parts if isinstance(part, Attention)]
         found = [term for term in terms if term is not None]
         return sum(found[1:], found[0]) if found else None
