@@ -206,7 +206,7 @@ def banner(trainer: Trainer, task: Task, facts: Mapping[str, Any], folder: Path)
     }
     if shares := sorted(data.class_shares_seen().items(), key=lambda one: -one[1]):
         named = [f"{name} {100 * share:.1f} %" for name, share in shares]
-        lines["labels"] = ", ".join(named if len(named) <= 6 else [*named[:3], "...", *named[-3:]]) + " of those read"
+        lines["labels"] = "so far read: " + ", ".join(named if len(named) <= 6 else [*named[:3], "...", *named[-3:]])
     said = ("model.backbone", "trainer.max_epochs", "trainer.max_steps")  # in the lines above
     if changed := [shown(name, value) for name, value in facts["overrides"].items() if name not in said]:
         lines["changed"] = ", ".join(changed)
