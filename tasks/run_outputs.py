@@ -14,6 +14,11 @@ def rehearses(trainer: Trainer) -> bool:
     return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
 
 
+def is_part(limit: float, batches: int) -> bool:
+    """Whether an option such as `limit_val_batches` leaves out some of the batches: a share, or a number of them."""
+    return limit < 1 if isinstance(limit, float) else limit < batches
+
+
 def save_picture(trainer: Trainer, figure: "Figure", stage: str, name: str, caption: str = "") -> None:
     """Write a figure as `pictures/<stage>_<name>.jpg`, and pass it to loggers that accept images, such as W&B's."""
     if rehearses(trainer):

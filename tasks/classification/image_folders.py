@@ -151,7 +151,7 @@ class ImageFolders(ImageData):
         parts = [split for split in there if split != "predict"]
         names = self.names_of_classes(parts)
         loose = not parts and bool(images_below(self.root, deep=False).paths)
-        unsorted = not parts and not self.are_classes(names)
+        unsorted = not names or (not parts and not self.are_classes(names))
         if tuple(splits) == ("predict",) and ("predict" in there or loose or unsorted):
             found = self.unlabelled(there)
         elif not names:
@@ -162,7 +162,9 @@ class ImageFolders(ImageData):
         else:
             found = self.labelled(parts, names)
             if "train" not in splits and not parts and self.is_new():
-                self.say_not_scored(found)
+                rest = len(found["train"])
+                total = len({photo.path for photos in found.values() for photo in photos})
+                say_not_scored(self.root, rest, total, TEST_SHARE if self.test is None else self.test)
             if "train" in splits and "train" not in found:
                 raise MissingFileError(
                     f"ImageFolders: {self.root} has {', '.join(parts)} and no train. Expected train/<class>/ beside "
@@ -196,19 +198,13 @@ class ImageFolders(ImageData):
     def are_classes(self, names: Sequence[str]) -> bool:
         """Whether folders are classes of the network that is used, and not, for example, years of unsorted photos."""
         known = self.classes_of_network()
-        return bool(names) and (known is None or {*names} <= {*known})
+        return known is None or {*names} <= {*known}
 
     def classes_of_network(self) -> Sequence[str] | None:
         """The names of the classes of the trained network that is used, if there is one and they are known."""
         trained_for: Any = getattr(getattr(self.trainer, "lightning_module", None), "trained_for", None)
         found: Sequence[str] | None = None if trained_for is None else trained_for.get("class_names")
         return found
-
-    def say_not_scored(self, found: dict[str, list[Photo]]) -> None:
-        """Warn of images that are left out as those of training."""
-        used = {photo.path for split in ("val", "test") for photo in found[split]}
-        rest = sum(photo.path not in used for photo in found["train"])
-        say_not_scored(self.root, rest, rest + len(used), TEST_SHARE if self.test is None else self.test)
 
     def unlabelled(self, there: Sequence[str]) -> dict[str, list[Photo]]:
         """Find the images without labels, for prediction.

@@ -26,7 +26,7 @@ from relattn.tasks.face.verification_metric import VerificationMetric
 from relattn.tasks.face.verification_sets import OFFICIAL
 from relattn.tasks.figure import TaskFigure
 from relattn.tasks.predictor import Pixels
-from relattn.tasks.run_outputs import rehearses
+from relattn.tasks.run_outputs import is_part, rehearses
 from relattn.tasks.score import Score
 from relattn.unread import rest_unread
 
@@ -219,7 +219,7 @@ class Face(EmbeddingTask):
         """
         limit: Any = self.trainer.limit_predict_batches
         batches = len(self.trainer.datamodule.predict_dataloader())  # type: ignore[attr-defined]
-        if not rehearses(self.trainer) and (limit < 1 if isinstance(limit, float) else limit < batches):
+        if not rehearses(self.trainer) and is_part(limit, batches):
             raise InputError(
                 f"--trainer.limit_predict_batches is {limit}, and pairs need the images of all {batches} batches: "
                 "leave it out."

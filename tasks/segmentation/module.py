@@ -292,11 +292,11 @@ class Segmentation(Task):
         Raises:
             InputError: If a file cannot be written.
         """
+        predictions = self.segment(batch["image"]).cpu().numpy()
         if rehearses(self.trainer):
-            self.segment(batch["image"])
             return
         images, folder = self.images_of("predict"), Path(self.trainer.default_root_dir)
-        for index, prediction in zip(batch["index"].tolist(), self.segment(batch["image"]).cpu().numpy(), strict=True):
+        for index, prediction in zip(batch["index"].tolist(), predictions, strict=True):
             image = read_image(images.root / images.paths[index])
             classes = prediction.astype(np.uint8)
             if classes.shape != image.shape[:2]:

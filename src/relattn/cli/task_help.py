@@ -10,7 +10,7 @@ import yaml
 from relattn.cli import catalogue
 from relattn.cli.arguments import Argument, arguments_of
 from relattn.cli.columns import table, width
-from relattn.cli.lightning.recipes import Config, recipe_file, task_recipe
+from relattn.cli.lightning.recipes import Config, recipe_content, task_recipe
 from relattn.cli.main import FLAGS
 
 USAGE = """usage: relattn {command} --task {task} [options]
@@ -60,7 +60,7 @@ def task_usage(command: str, task: str, data: str | None) -> str:
     model, section = config["model"], config.get("data", {})
     arguments = model.get("init_args", {})
     recipe = data or section.get("recipe", "")
-    chosen: Config = yaml.safe_load(recipe_file("data", recipe).read_text(encoding="utf-8")) if recipe else section
+    chosen: Config = recipe_content("data", recipe) if recipe else section
     training = {**chosen.get("init_args", {}), **section.get("init_args", {})}
     kinds = class_paths(chosen["class_path"].rpartition(".")[0])
     trainer = config.get("trainer", {})

@@ -11,7 +11,7 @@ from lightning.pytorch.trainer.call import _call_configure_model
 from relattn.attention import RGA
 from relattn.errors import InputError, suggest
 from relattn.tasks.base import Task
-from relattn.tasks.run_outputs import rehearses
+from relattn.tasks.run_outputs import is_part, rehearses
 
 SHORT = 2000
 """Number of steps below which training is too short for masks that begin as noise; papers have tens of thousands."""
@@ -106,7 +106,7 @@ def check_parts(trainer: Trainer, task: Task, stages: Sequence[str]) -> None:
         if limit == 0 or not getattr(metrics.get(stage), "needs_all_images", False):
             continue
         loader = getattr(trainer.datamodule, f"{stage}_dataloader")()  # type: ignore[attr-defined]
-        if limit < 1 if isinstance(limit, float) else limit < len(loader):
+        if is_part(limit, len(loader)):
             if stage == "val" and trainer.overfit_batches > 0:  # type: ignore[attr-defined]
                 trainer.limit_val_batches = 0
                 warnings.warn(

@@ -52,6 +52,7 @@ def layout_of(sweep: Sweep) -> dict[str, Any]:
     layout = sweep.content.get("table")
     if not isinstance(layout, dict):
         raise InputError(f"{sweep.path} has no `table` section: it says how its runs make a table.")
+    layout = {key: value for key, value in layout.items() if value is not None}  # a key without content says nothing
     for key in layout:
         if key not in KEYS:
             raise InputError(f"{sweep.path}: table has {key!r}, which is not known. {suggest(key, KEYS)}")
@@ -65,9 +66,8 @@ def layout_of(sweep: Sweep) -> dict[str, Any]:
                 f"{sweep.path}: table names {name!r}, which is not a parameter. {suggest(name, parameters)}"
             )
     rows, columns = keys_of(sweep, "rows"), keys_of(sweep, "columns")
-    named = {*rows, *columns, *(layout.get("given") or {})}
-    check_keys(f"{sweep.path}: table, labels", layout.get("labels") or {}, named)
-    for source, entries in (layout.get("published") or {}).items():
+    check_keys(f"{sweep.path}: table, labels", layout.get("labels", {}), {*rows, *columns, *layout.get("given", {})})
+    for source, entries in layout.get("published", {}).items():
         check_keys(f"{sweep.path}: table, published, {source}", entries, set(rows))
         for row, entry in entries.items():
             within = set(columns) if columns != [""] else set(map(str, layout["scores"]))
@@ -118,7 +118,7 @@ def scores_of(layout: dict[str, Any]) -> list[Score]:
 
 def label_of(layout: dict[str, Any], key: str) -> str:
     """The heading of a row or column: from the table's labels, or else its key."""
-    labels = {str(name): str(value) for name, value in (layout.get("labels") or {}).items()}
+    labels = {str(name): str(value) for name, value in layout.get("labels", {}).items()}
     return in_one_line(labels.get(key, key))  # which may be a stranger's
 
 
@@ -139,7 +139,7 @@ def given(layout: dict[str, Any], row: str, column: str, score: str) -> float | 
 def published(layout: dict[str, Any], row: str, column: str, score: str) -> dict[str, float]:
     """The papers' numbers for a cell, by source."""
     found = {}
-    for source, rows in (layout.get("published") or {}).items():
+    for source, rows in layout.get("published", {}).items():
         entry = {str(name): value for name, value in rows.items()}.get(row, {})
         if column:
             entry = {str(name): value for name, value in entry.items()}.get(column, {})

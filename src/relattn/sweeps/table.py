@@ -174,9 +174,9 @@ def fill(sweep: Sweep, records: Records, cells: Cells | None = None) -> Table:
         columns,
         scores_of(layout),
         {},
-        {key: label_of(layout, key) for key in (*rows, *columns, *map(str, (layout.get("given") or {})))},
+        {key: label_of(layout, key) for key in (*rows, *columns, *map(str, layout.get("given", {})))},
         str(layout["baseline"]) if "baseline" in layout else None,
-        [in_one_line(source) for source in (layout.get("published") or {})],
+        [in_one_line(source) for source in layout.get("published", {})],
         notes,
     )
     for row in rows:
@@ -185,13 +185,13 @@ def fill(sweep: Sweep, records: Records, cells: Cells | None = None) -> Table:
             fill_cells(table, row, column, placed.get((row, column), []), number)
             for score in table.scores:
                 table.cells[row, column, score.label].published = published(layout, row, column, score.label)
-    for row in layout.get("given") or {}:
+    for row in layout.get("given", {}):
         for column in columns:
             for score in table.scores:
                 value = given(layout, row, column, score.label)
                 values = {} if value is None else {"given": value}
                 table.cells[row, column, score.label] = Cell(score, values, planned=1)
-    table.rows = [*(layout.get("given") or {}), *rows]
+    table.rows = [*layout.get("given", {}), *rows]
     finish(table, [in_one_line(layout["note"])] if layout.get("note") else [])
     return table
 

@@ -23,6 +23,7 @@ from relattn.cli.lightning.recipes import (
     is_subclass,
     merge,
     read_config,
+    recipe_content,
     recipe_file,
     same_class,
     shared_arguments,
@@ -271,22 +272,16 @@ def choose_data(line: CommandLine, name: str | None) -> None:
         line.recipes.pop("data", None)
     elif name is None or not (is_class_path(name) or name.startswith("{")):
         line.recipes["data"] = kept_name("data", str(name or recipe))
-        chosen = data_recipe(line.recipes["data"])
+        chosen = recipe_content("data", line.recipes["data"])
     else:
         line.recipes.pop("data", None)
         chosen = yaml.safe_load(name) if name.startswith("{") else {"class_path": name}
     if name is not None:  # a different data set than that of the task's recipe, or of the run with this configuration
-        before = section if recipe is None else data_recipe(str(recipe))
+        before = section if recipe is None else recipe_content("data", str(recipe))
         asked, training = training, shared_arguments({**before, "init_args": training}, chosen)
         if left := {key: value for key, value in asked.items() if key not in training and key != "root"}:
             line.dropped.append(starts_anew(f"--data {name}", str(before.get("class_path", "data set")), left))
     line.config["data"] = merge(chosen, {"init_args": training}) if training else chosen
-
-
-def data_recipe(name: str) -> Config:
-    """The content of a data set's recipe."""
-    content: Config = yaml.safe_load(recipe_file("data", name).read_text(encoding="utf-8"))
-    return content
 
 
 def joined_sets(names: str) -> Config:
@@ -295,7 +290,7 @@ def joined_sets(names: str) -> Config:
     Raises:
         InputError: If a name is unknown, or the sets cannot be joined.
     """
-    parts: list[Config] = [data_recipe(name.strip()) for name in names.split("+")]
+    parts: list[Config] = [recipe_content("data", name.strip()) for name in names.split("+")]
     kinds = {getattr(imported(part["class_path"]), "joint", "") for part in parts}
     if len(kinds) > 1 or "" in kinds:
         raise InputError(

@@ -45,6 +45,12 @@ def recipe_file(kind: str, name: str) -> Path:
     raise InputError(f"--{kind}: there is no {label} {name!r}. {suggest(name, names)}")
 
 
+def recipe_content(kind: str, name: str) -> Config:
+    """The content of a recipe for one class, a data set or an attention module; raises as `recipe_file` does."""
+    content: Config = yaml.safe_load(recipe_file(kind, name).read_text(encoding="utf-8"))
+    return content
+
+
 def read_config(file: Path) -> Config:
     """Read a configuration file.
 
@@ -170,7 +176,7 @@ def attention_config(name: str, backbone: str | None) -> Config | None:
     """
     if name in NONE:
         return None
-    content: Config = yaml.safe_load(recipe_file("attention", name).read_text(encoding="utf-8"))
+    content = recipe_content("attention", name)
     for family, departures in content.pop("backbones", {}).items():
         if backbone is not None and family == family_of(backbone):
             content["init_args"] = {**content.get("init_args", {}), **departures}
@@ -246,6 +252,6 @@ def with_data_of(config: Config, above: Config) -> Config:
         return config
     if "recipe" not in section:
         return config  # `merge` handles the change of class
-    recipe = yaml.safe_load(recipe_file("data", str(section["recipe"])).read_text(encoding="utf-8"))
+    recipe = recipe_content("data", str(section["recipe"]))
     training = shared_arguments({**recipe, "init_args": section.get("init_args")}, chosen)
     return {**config, "data": {"init_args": training}}

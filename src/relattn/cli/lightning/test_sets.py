@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentParser
 
 from relattn.cli import catalogue
@@ -19,6 +18,7 @@ from relattn.cli.lightning.recipes import (
     merge,
     parameters_of,
     read_config,
+    recipe_content,
     recipe_file,
     shared_arguments,
 )
@@ -76,11 +76,10 @@ def table_recipe(data_type: type) -> Config:
         InputError: If there is none.
     """
     for recipe in catalogue.recipes("data"):
-        content = yaml.safe_load(recipe_file("data", recipe).read_text(encoding="utf-8"))
+        content = recipe_content("data", recipe)
         kind = imported(content["class_path"])
         if kind is not None and issubclass(kind, data_type) and "manifest" in parameters_of(kind):
-            found: Config = content
-            return found
+            return content
     raise InputError(f"--test_data: no data set of {data_type.__name__} reads a table of images.")
 
 
