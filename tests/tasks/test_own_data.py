@@ -305,6 +305,15 @@ def test_folders_that_are_not_the_network_s_classes_are_predicted_without_labels
     assert not hasattr(data, "num_classes")
 
 
+def test_a_split_without_folders_of_classes_is_predicted() -> None:
+    picture(Path("new/val/a.png"))
+    data = ImageFolders("new")
+    data.setup("predict")
+    assert [photo.label for photo in data.sets["predict"].photos] == [-1]
+    with pytest.raises(InputError, match="new has no class folders"):
+        ImageFolders("new").setup("test")
+
+
 def test_a_test_set_may_lack_classes_of_the_network() -> None:
     for name in ("cat", "emu"):
         for number in range(3):
