@@ -3,8 +3,9 @@
     relattn sweep evidence_people
     python benchmarks/evidence.py evidence_people --runs runs/sweeps
 
-The sweep file names rows, labels and scores. Cells are means and standard deviations over seeds; nothing is left out:
-a run that has not finished is named, and runs of the JSON that the folder lacks stay in it. `--table` prints the table
+The sweep file names rows, labels and scores. Cells are means and standard deviations over seeds. A run that has not
+finished, departs from the sweep's file or was tested in part is left out and named; two runs of one seed, or seeds of
+different recipes in one row, are refused. Runs of the JSON that the folder lacks stay in it. `--table` prints the table
 of a JSON that is there.
 """
 
@@ -47,21 +48,30 @@ def collect(name: str, runs: Path, device: str, earlier: list[dict[str, Any]]) -
     sweep = sweep_of(name)
     labels, rows = sweep["table"]["labels"], sweep["parameters"][sweep["table"]["rows"]]["values"]
     found = []
-    for folder in sorted(file.parent for file in (runs / name).glob("*/run.json")):
-        result = read_json(folder / "result.json")
+    for folder in sorted(file.parent for file in (runs / name).glob("*/sweep.json")):
+        result, planned = read_json(folder / "result.json"), read_json(folder / "sweep.json") or {}
         if result is None or "test/score" not in result.get("scores", {}):
             print(f"{folder.name} has not finished: left out")
             continue
-        kept = {key: result[key] for key in KEPT}
+        if planned.get("departures") or result.get("partial"):
+            print(f"{folder.name} departs from the sweep's file, or was tested in part: left out")
+            continue
+        kept = {key: result.get(key) for key in KEPT}
         scores = {key: value for key, value in result["scores"].items() if key.startswith("test/")}
         found.append({"label": labels[result["row"]], **kept, "run": folder.name, "scores": scores})
     order = [labels[row] for row in rows]
-    new = {(run["label"], run["seed"]) for run in found}
+    new = {(run["label"], run["seed"]): run["run"] for run in found}
+    if twice := [run for run in found if new[run["label"], run["seed"]] != run["run"]]:
+        pairs = ", ".join(f"{run['run']} and {new[run['label'], run['seed']]}" for run in twice)
+        raise SystemExit(f"{name}: these runs have the same row and seed: {pairs}. Move one of them away.")
     found += [run for run in earlier if run["label"] in order and (run["label"], run["seed"]) not in new]
     if len({run["fingerprint"] for run in found}) > 1:
         raise SystemExit(
             f"{name}: the runs were trained on different data: {sorted({r['fingerprint'] for r in found})}"
         )
+    for label in order:
+        if len(identities := {run["identity"] for run in found if run["label"] == label}) > 1:
+            raise SystemExit(f"{name}: the runs of {label} have different recipes: identities {sorted(identities)}.")
     found.sort(key=lambda run: (order.index(run["label"]), run["seed"]))
     task = sweep["parameters"]["task"]["value"]
     recipe = f"conf/{task.removeprefix('../')}.yaml"
@@ -80,18 +90,22 @@ def table(evidence: dict[str, Any]) -> str:
     ]
     for label in labels:
         first = runs[label][0]
-        costs = f"{first['parameters'] / 1e6:.2f} M | {first['macs'] / 1e6:.0f} M"
+        macs = f"{first['macs'] / 1e6:.0f} M" if first["macs"] else "-"
+        costs = f"{first['parameters'] / 1e6:.2f} M | {macs}"
         cells = " | ".join(cells[label] for cells in columns)
         lines.append(f"| {label} | {len(runs[label])} | {costs} | {cells} |")
     return "\n".join(lines)
 
 
 def column(score: Score, runs: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
-    """The cells of a score, by the label of their row; of several the best mean is bold."""
+    """The cells of a score, by the label of their row; of several the best mean is bold, as rounded."""
     values = {label: [run["scores"][score.metric] for run in of_label] for label, of_label in runs.items()}
-    best = (min if score.lower else max)(values, key=lambda label: statistics.mean(values[label]))
+    means = {label: round(statistics.mean(numbers), 1) for label, numbers in values.items()}
+    best = (min if score.lower else max)(means.values())
     cells = {label: mean_and_spread(numbers) for label, numbers in values.items()}
-    return cells | {best: f"**{cells[best]}**"} if len(cells) > 1 else cells
+    if len(set(means.values())) == 1:
+        return cells
+    return {label: f"**{cell}**" if means[label] == best else cell for label, cell in cells.items()}
 
 
 def mean_and_spread(values: list[float]) -> str:

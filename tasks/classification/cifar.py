@@ -78,6 +78,7 @@ class CIFAR(Data):
         eval_batch_size: int = 500,
         padding: int = 4,
         validation: int = 0,
+        split_seed: int = 0,
         seed: int | None = None,
     ) -> None:
         """Define the data.
@@ -90,7 +91,9 @@ class CIFAR(Data):
             validation: Number of training images held out for validation. He et al. hold out 5,000 for choosing, then
                 none. With 0, the curves of a run are drawn on the test set; nothing is chosen by them, and the run
                 reports its last epoch.
-            seed: Seed of permutations, crops, flips and the choice of held-out images; by default the run's seed.
+            split_seed: Seed of the choice of held-out images. It is independent of the run's seed, so that runs with
+                different seeds have the same images.
+            seed: Seed of permutations, crops and flips; by default the run's seed.
 
         Raises:
             InputError: If a number is out of range.
@@ -101,10 +104,12 @@ class CIFAR(Data):
             ("eval_batch_size", eval_batch_size, 1),
             ("padding", padding, 0),
             ("validation", validation, 0),
+            ("split_seed", split_seed, 0),
         ):
             if value < least:
                 raise InputError(f"{type(self).__name__}: {name} is {value}, expected at least {least}.")
-        self.root, self.padding, self.validation = Path(root), padding, validation
+        self.root, self.padding = Path(root), padding
+        self.validation, self.split_seed = validation, split_seed
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self.sets: dict[str, CIFARImages] = {}
@@ -148,7 +153,7 @@ class CIFAR(Data):
                 f"{type(self).__name__}: validation is {self.validation}, but there are only {len(train[0])} training "
                 "images."
             )
-        order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(self.seed))
+        order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(self.split_seed))
         held_out, rest = (part.sort().values for part in (order[: self.validation], order[self.validation :]))
         return (train[0][rest], train[1][rest]), (train[0][held_out], train[1][held_out])
 
@@ -234,7 +239,7 @@ class CIFAR(Data):
 
     def describe(self) -> dict[str, Any]:
         images = {split: len(part) for split, part in self.sets.items() if split != "predict"}
-        made_of = {"files": self.digests, "validation": [self.validation, self.validation and self.seed]}
+        made_of = {"files": self.digests, "validation": [self.validation, self.validation and self.split_seed]}
         return {"data": type(self).__name__, "images": images, **self.origin, "fingerprint": combined(made_of)}
 
 

@@ -136,6 +136,7 @@ class ReIDData(ImageData):
         augmentation: Augmentation | None = None,
         eval_batch_size: int = 128,
         validation: int = 0,
+        split_seed: int = 0,
         single_image_identities: Literal["error", "drop", "repeat"] = "error",
         **arguments: Any,
     ) -> None:
@@ -155,6 +156,8 @@ class ReIDData(ImageData):
             validation: Number of training identities held out for validation, each with one query per camera. With 0,
                 the curves of a run are drawn on the test set; nothing is chosen by them, and the run reports its last
                 epoch.
+            split_seed: Seed of the choice of held-out identities. It is independent of the run's seed, so that runs
+                with different seeds have the same images.
             single_image_identities: What to do about training identities with a single image, which have no positive:
                 stop with an `error`, `drop` them, or `repeat` the image.
             arguments: Arguments shared by all image data sets, see `ImageData`.
@@ -165,11 +168,12 @@ class ReIDData(ImageData):
         super().__init__(
             root, image_size=image_size, batch_size=batch_size, eval_batch_size=eval_batch_size, **arguments
         )
-        self.expect(validation=(validation, 0))
+        self.expect(validation=(validation, 0), split_seed=(split_seed, 0))
         self.expect(images_per_identity=(2 if images_per_identity is None else images_per_identity, 2))
         self.images_per_identity, self.epoch_over = images_per_identity, epoch_over
         self.interpolation, self.augmentation = interpolation, augmentation or Augmentation()
-        self.validation, self.single_image_identities = validation, single_image_identities
+        self.validation, self.split_seed = validation, split_seed
+        self.single_image_identities = single_image_identities
 
     @abstractmethod
     def read_splits(self, *, training: bool) -> Splits:
@@ -250,7 +254,7 @@ class ReIDData(ImageData):
                 f"{len(eligible)} are seen by two cameras or more, as held-out ones must be (or have two images, where "
                 "all are of one camera)."
             )
-        chosen = set(np.random.default_rng(self.seed).permutation(eligible)[: self.validation].tolist())
+        chosen = set(np.random.default_rng(self.split_seed).permutation(eligible)[: self.validation].tolist())
         held_out = queries_and_gallery([image for image in train if image.identity in chosen])
         return [image for image in train if image.identity not in chosen], held_out
 

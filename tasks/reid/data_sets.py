@@ -127,7 +127,6 @@ class PeopleFolders(ReIDData):
         *,
         pattern: str = FOLDER_PER_IDENTITY,
         test: float = 0.5,
-        split_seed: int = 0,
         **arguments: Any,
     ) -> None:
         """Define the data.
@@ -139,22 +138,20 @@ class PeopleFolders(ReIDData):
                 searched for in an image's path relative to `root` or to the folder of its split; by default the first
                 folder is the identity. Without cameras give `--model.same_camera match`.
             test: If there are no folders of splits, the share of the identities held out for the test, each with one
-                query per camera, if another camera has a match. With 1, all are scored, and none can be trained on.
-            split_seed: Seed of the choice of these identities. It is independent of the run's seed, so that runs with
-                different seeds are tested on the same people.
+                query per camera, if another camera has a match; `split_seed` decides this choice too. With 1, all are
+                scored, and none can be trained on.
             arguments: Arguments shared by all re-identification data sets, see `ReIDData`.
 
         Raises:
             InputError: If a number is out of range.
         """
         super().__init__(root, **arguments)
-        self.expect(split_seed=(split_seed, 0))
         if not 0 < test <= 1:
             raise InputError(
                 f"PeopleFolders: test is {test}, expected a share of the identities, above 0 and at most 1, which "
                 "scores all of them."
             )
-        self.pattern, self.test, self.split_seed = pattern, test, split_seed
+        self.pattern, self.test = pattern, test
 
     def read_splits(self, *, training: bool) -> Splits:
         shares: dict[str, Any] = {"test": self.test, "split_seed": self.split_seed}

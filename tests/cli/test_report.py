@@ -15,7 +15,8 @@ import yaml
 from relattn.cli.main import run
 from relattn.errors import InputError
 from relattn.runs.identity import decisive
-from relattn.sweeps import grid, records
+from relattn.sweeps import grid, ledger, plan, records
+from relattn.sweeps.comparison import compare
 from relattn.sweeps.page import family_cells
 from relattn.sweeps.table import Table, fill
 from relattn.sweeps.text import comma_separated, latex, markdown
@@ -105,7 +106,7 @@ def test_generated_and_genuine_runs_are_not_averaged(file: Path) -> None:
     table = filled(file)
     assert table.cells["none", "A", "Error"].mean == 11.0
     assert table.cells["se", "A", "Error"].change is None, "one on generated data, the other not"
-    assert sum("on generated data) is left out: it does not average" in note for note in table.notes) == 1
+    assert sum(note.endswith("it was tested on generated data.") for note in table.notes) == 1
 
 
 def test_a_departure_stands_beside_its_number_and_is_not_compared(file: Path) -> None:
@@ -133,11 +134,109 @@ def test_a_departure_stands_beside_its_number_and_is_not_compared(file: Path) ->
 def test_runs_that_depart_differently_are_not_averaged(file: Path) -> None:
     departing = write_run(file, 50.0, point("se", "A", 0, **{"trainer.max_epochs": 2}))
     os.utime(departing / "result.json", (0, 0))
-    write_run(file, 9.0, point("se", "A", 1))
+    newest = write_run(file, 9.0, point("se", "A", 1))
     table = filled(file)
     assert table.cells["se", "A", "Error"].values == {1: 9.0}
-    note = f"se / A: {departing.name} (2 epochs) is left out: it does not average with the newest run."
+    note = f"se / A: {departing.name} is left out: unlike the newest run, {newest.name}, it has 2 epochs."
     assert note in table.notes
+
+
+def test_runs_of_an_earlier_recipe_are_left_out_by_name(file: Path) -> None:
+    place = Path("runs/sweeps/small")
+    old = write_run(file, 50.0, point("se", "A", 0))
+    ledger.write(place, sweep_files.planned(file, point("se", "A", 0)))
+    content = {**SWEEP, "options": {"attention": {"se": {"attention": "se", "trainer.max_epochs": 60}}}}
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    write_run(file, 9.0, point("se", "A", 1))
+    ledger.write(place, sweep_files.planned(file, point("se", "A", 1)))
+    table = filled(file)
+    assert table.cells["se", "A", "Error"].values == {1: 9.0}
+    assert f"{old.name} is of an earlier version of the sweep's recipe, and left out." in table.notes
+
+
+def test_a_run_that_two_cells_share_is_in_both(file: Path) -> None:
+    content = {**SWEEP, "options": {"attention": {"se": {"attention": "none"}}}}
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    write_run(file, 9.0, point("none", "A", 0))
+    planned = plan.share(sweep_files.planned(file, {"data": "A", "seed_everything": 0}), Path("runs/sweeps"))
+    assert len({run.folder for run in planned}) == 1 < len(planned)
+    ledger.write(Path("runs/sweeps/small"), planned)
+    table = filled(file)
+    assert [table.cells[row, "A", "Error"].values for row in ("none", "se")] == [{0: 9.0}, {0: 9.0}]
+
+
+def test_classes_with_other_arguments_are_not_averaged(file: Path) -> None:
+    for seed, rate in ((0, 0.1), (1, 0.001)):
+        folder = write_run(file, 50.0 + seed, point("se", "A", seed, **{"model.optimizer": "torch.optim.AdamW"}))
+        optimizer = {"class_path": "torch.optim.AdamW", "init_args": {"lr": rate}}
+        config = {"model": {"class_path": "M", "init_args": {"optimizer": optimizer}}, "seed_everything": seed}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        os.utime(folder / "result.json", (seed, seed))
+    table = filled(file)
+    assert table.cells["se", "A", "Error"].values == {1: 51.0}
+    assert any("it has optimizer.lr 0.1" in note for note in table.notes), table.notes
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        (
+            {"published": {"P": {"none": {"A": {"Error": "74.3 %"}}}}},
+            "P, none, A, Error is '74.3 %', expected a number",
+        ),
+        ({"published": {"P": {"none": 74.3}}}, "P, none is 74.3, expected keys with values"),
+        ({"published": {"P": {"none": {"A": {"Eror": 7.5}}}}}, "'Eror' is not known. Closest: Error."),
+        ({"given": {"raw": 4.5}}, "given, raw is 4.5, expected keys with values"),
+        ({"scores": ["test/mAP"]}, "scores is"),
+        (
+            {"scores": {"Error": {"metric": "test/error", "better": "Lower"}}},
+            "better is 'Lower', expected higher or lower",
+        ),
+        ({"scores": {"Error": {"metric": "test/error", "scale": "percent"}}}, "scale is 'percent', expected a factor"),
+        ({"scores": {"Error": {"metric": "test/error", "digits": 1.5}}}, "digits is 1.5"),
+        ({"scores": {"Error": {"metric": 3}}}, "metric is 3, expected the name of a score"),
+        ({"scores": {"Error": {"metric": "test/error", "test": "DukeMTMC"}}}, "expected options of a test"),
+        ({"rows": 3}, "rows is 3, expected the name of a parameter"),
+        ({"labels": "Baseline"}, "labels is 'Baseline', expected keys with values"),
+    ],
+)
+def test_wrong_tables_are_refused_before_training(changes: dict[str, Any], named: str, file: Path) -> None:
+    file.write_text(yaml.safe_dump({**SWEEP, "table": {**SWEEP["table"], **changes}}, sort_keys=False))
+    with pytest.raises(InputError, match=re.escape(named)):
+        sweep_files.planned(file)
+
+
+def test_a_metric_that_no_run_has_is_named(file: Path) -> None:
+    scores = {"Error": {"metric": "test/eror", "better": "lower"}}
+    file.write_text(yaml.safe_dump({**SWEEP, "table": {**SWEEP["table"], "scores": scores}}, sort_keys=False))
+    write_run(file, 9.0, point("se", "A", 0))
+    assert "Error: no run has test/eror. Closest: test/error, test/score." in filled(file).notes
+
+
+def test_cells_of_other_files_are_not_compared(file: Path) -> None:
+    write_run(file, 9.0, point("none", "A", 0), data="A", fingerprint="first")
+    write_run(file, 5.0, point("se", "A", 0), data="A", fingerprint="second")
+    cell = filled(file).cells["se", "A", "Error"]
+    assert cell.mean == 5.0
+    assert (cell.change, cell.best) == (None, False)
+
+
+def test_no_threshold_is_the_best(file: Path) -> None:
+    for attention, threshold in (("none", 1.2), ("se", 1.5)):
+        scores = {"test/accuracy": threshold, "test/threshold": threshold, "test/unmatched": threshold}
+        write_run(file, 9.0, point(attention, "A", 0), scores=scores, label=attention)
+        (next(Path("runs").rglob(f"{attention}-a-*")) / "sweep.json").unlink()
+    (table,) = compare(records.read([Path("runs")]).runs)
+    best = {label for (_, _, label), cell in table.cells.items() if cell.best}
+    assert best == {"accuracy"}
+
+
+def test_later_tests_of_runs_are_named(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(file, 9.0, point("none", "A", 0))
+    (folder / "test").mkdir()
+    (folder / "test" / "result.json").write_text(json.dumps({"scores": {"test/error": 70.0}}))
+    assert run(["report", "runs", "--table", str(file)]) == 0
+    assert f"left out: 1 later test of these runs, as {folder / 'test'}." in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_a_partial_test_fills_no_cell(file: Path) -> None:
@@ -281,7 +380,7 @@ def test_old_results_are_one_quiet_note(file: Path) -> None:
     write_run(file, 9.0, point("se", "A", 1), **MADE)
     table = filled(file)
     assert table.differing == []
-    note = "1 of 2 runs do not say which code and data they had: that is not compared."
+    note = "1 of 2 runs do not record code and data, so these could not be compared."
     assert [entry for entry in table.notes if "code" in entry] == [note]
 
 

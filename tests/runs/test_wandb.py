@@ -13,6 +13,7 @@ from PIL import Image
 from small_runs import fit, result, rows
 from wandb_files import read
 
+from relattn.runs.wandb_account import has_account
 from relattn.runs.wandb_logging import name_run, previous_id, tables
 
 FACTS = {
@@ -140,3 +141,24 @@ def test_scores_by_class_and_by_set_are_tables() -> None:
             [["lfw", 99.0, 1.0, 95.0], ["cfp_fp", 98.5, 0.5, 94.5]],
         )
     }
+
+
+@pytest.mark.parametrize("chosen_by", ["environment", "settings", "default"])
+def test_an_account_is_one_of_the_chosen_server(chosen_by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", Path.cwd)
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_CONFIG_DIR", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    assert not has_account()
+    if chosen_by == "environment":
+        monkeypatch.setenv("WANDB_BASE_URL", "https://ml.company.com:8080")
+    elif chosen_by == "settings":
+        Path(".config/wandb").mkdir(parents=True)
+        Path(".config/wandb/settings").write_text("[default]\nbase_url = https://ml.company.com:8080\n")
+    Path(".netrc").write_text("machine wandb.example.com\n  login user\n  password key\n")
+    assert not has_account(), "an account on another server"
+    server = "api.wandb.ai" if chosen_by == "default" else "ml.company.com:8080"
+    Path(".netrc").write_text(f"machine {server}\n  login user\n  password key\n")
+    Path(".netrc").chmod(0o600)
+    assert has_account()
+    Path(".netrc").write_text("machine\n")
+    assert not has_account(), "a damaged file"

@@ -74,11 +74,22 @@ def test_overrides_win_everywhere_and_lists_are_values(tmp_path: Path) -> None:
         ({"options": {"d": {}}}, "not a parameter"),
         ({"options": {"a": {"w": {}}}}, "not one of its values"),
         ({"name": "../../elsewhere"}, "name of a folder"),
+        ({"options": {"a": {"x": "rga_sc"}}}, "options, a, x is 'rga_sc', expected keys with values"),
+        ({"options": {"a": "x"}}, "options, a is 'x', expected keys with values"),
+        ({"options": ["a"]}, "expected keys with values"),
+        ({"parameters": {1: {"values": [2]}}}, "parameters has 1, expected the name of an option"),
+        ({"command": "relattn fit ${args}"}, "expected a list of its words"),
     ],
 )
 def test_wrong_files_are_refused(changes: dict, named: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=named):
         grid.load(written(tmp_path, **changes))
+
+
+def test_empty_options_stand_for_nothing(tmp_path: Path) -> None:
+    for options in (None, {"a": None}):
+        sweep = grid.load(written(tmp_path, options=options))
+        assert "a" in sweep.options_of(sweep.grid()[0])
 
 
 def test_unknown_macros_and_overrides_are_refused(tmp_path: Path) -> None:

@@ -99,3 +99,15 @@ def test_every_run_of_a_file_starts(path: Path) -> None:
     cells = {(run.row, run.column): run.cell for run in runs}
     assert len(set(cells.values())) == len(cells), "each cell has an identity of its own, by which W&B groups"
     assert not any(run.departures for run in runs)
+
+
+@pytest.mark.slow
+def test_runs_that_are_scored_in_part_are_other_runs() -> None:
+    from relattn.cli.lightning.resolve import resolve
+
+    line = ["fit", "--task", "classification", "--data", "CIFAR100"]
+    parts = ([], ["--trainer.limit_test_batches=2"], ["--data.seed=3"], ["--trainer.limit_val_batches=2"])
+    found = resolve([[*line, *part] for part in parts], with_data=False)
+    assert not any(one.problem for one in found), found
+    assert all(one.options == found[0].options for one in found)
+    assert len({str(one.circumstances) for one in found}) == len(parts)

@@ -6,11 +6,11 @@ import os
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relattn.cli import catalogue
 from relattn.errors import InputError, MissingFileError
+from relattn.runs.wandb_account import has_account
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,8 +182,7 @@ def check_account(project: str) -> None:
     Raises:
         InputError: If there is no account, or W&B is disabled.
     """
-    netrc = Path.home() / ".netrc"
-    if "WANDB_API_KEY" not in os.environ and not (netrc.is_file() and "wandb" in netrc.read_text()):
+    if not has_account():
         raise InputError(ACCOUNT.format(project=project))
     mode = os.environ.get("WANDB_MODE", "online")
     if mode != "online":

@@ -69,6 +69,12 @@ def main(arguments: list[str]) -> int:
     tables, unread = tables_of([sweep for sweep in sweeps if asked or "table" in sweep.content], found, asked=asked)
     for line in (*left_out, *unread):
         say(console, in_one_line(f"left out: {line}"))
+    if later := later_tests(tables, found):
+        say(
+            console,
+            f"left out: {len(later)} later {'test' if len(later) == 1 else 'tests'} of these runs, as {later[0]}.",
+        )
+        say(console, "To see them, give their folders to `relattn report`.")
     written = write(tables, found, options.out)
     for filled in tables:
         print_table(filled, console)
@@ -102,6 +108,13 @@ def tables_of(sweeps: "Sequence[Sweep]", found: "Records", *, asked: bool = True
             unread.append(f"{sweep.path} has a table that cannot be read: {error}")
     placed = {id(record) for filled in tables for record in filled.records}
     return [*tables, *comparison.compare([run for run in found.runs if id(run) not in placed])], unread
+
+
+def later_tests(tables: "Sequence[Table]", found: "Records") -> list[Path]:
+    """The folders of tests that were made of runs later, with `relattn test`, and are in none of the tables."""
+    shown = {score.folder for filled in tables for score in filled.scores}
+    files = (file for run in found.runs for file in sorted(run.folder.glob("*/result.json")))
+    return [file.parent for file in files if file.parent.name not in shown]
 
 
 def is_of_catalogue(file: Path) -> bool:

@@ -13,18 +13,13 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from rich.console import Console
 
 from relattn.runs.metrics import Row, log_row
+from relattn.runs.wandb_account import has_account
 
 COSTS = ("parameters", "macs", "seconds_per_step", "seconds", "epochs")
 """Entries of `result.json` besides scores that go into a run's summary."""
 
 LONGEST_TAG, LONGEST_GROUP = 64, 128
 """Maximum numbers of characters in W&B's tags and groups."""
-
-
-def has_account() -> bool:
-    """Whether a W&B account is configured."""
-    netrc = Path.home() / ".netrc"
-    return "WANDB_API_KEY" in os.environ or (netrc.is_file() and "wandb" in netrc.read_text())
 
 
 def name_run(arguments: Any, folder: Path, facts: Mapping[str, Any], command: str) -> None:

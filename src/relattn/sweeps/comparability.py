@@ -37,7 +37,8 @@ def silent(records: Sequence[Record]) -> str:
     lacking = [record for record in finished if not record.git or "fingerprint" not in (record.result or {})]
     if not lacking:
         return ""
-    return f"{len(lacking)} of {len(finished)} runs do not say which code and data they had: that is not compared."
+    which = "The run does" if len(finished) == 1 else f"{len(lacking)} of {len(finished)} runs do"
+    return f"{which} not record code and data, so these could not be compared."
 
 
 def sentence(what: str, runs: dict[str, list[str]]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relattn.runs.identity import identity, shown
-from relattn.sweeps.layout import Score
+from relattn.sweeps.layout import Score, lower_is_better
 from relattn.sweeps.placing import Placed
 from relattn.sweeps.records import Record
 from relattn.sweeps.table import Table, fill_cells, finish
@@ -74,7 +74,7 @@ def scores_of(records: Sequence[Record]) -> list[Score]:
 
     Scores by class or set have tables of their own.
     """
-    lower: dict[str, bool] = {}
+    lower: dict[str, bool | None] = {}
     found: dict[str, None] = {}
     for record in records:
         result = record.result or {}
@@ -83,7 +83,7 @@ def scores_of(records: Sequence[Record]) -> list[Score]:
         matches = (re.fullmatch(r"test/([^/]+)", name) for name in result["scores"])
         found |= dict.fromkeys(match[1] for match in matches if match is not None and match[1] != "score")
     names = [name for name in lower if name in found] + sorted(name for name in found if name not in lower)
-    scores = [Score(name, f"test/{name}", lower.get(name, name in ("loss", "error"))) for name in names]
+    scores = [Score(name, f"test/{name}", lower.get(name, lower_is_better(name))) for name in names]
     if any(record.value("parameters") for record in records):
         scores.append(Score("parameters, M", "parameters", True, 1e-6))
     return scores

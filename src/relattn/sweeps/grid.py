@@ -67,6 +67,11 @@ class Sweep:
         given = {name: as_list(value) for name, value in self.overrides.items() if name in values or is_grid(value)}
         return {**values, **given}
 
+    @property
+    def named_options(self) -> dict[str, dict[Any, dict[str, Any]]]:
+        """The command-line options that values of parameters stand for."""
+        return {name: named for name, named in (self.content.get("options") or {}).items() if named is not None}
+
     def grid(self) -> list[dict[str, Any]]:
         """All combinations in W&B's order: names sorted, the last one varying fastest."""
         parameters = self.parameters
@@ -81,7 +86,7 @@ class Sweep:
 
     def options_of(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """The command-line options that parameter values stand for; `--set` takes precedence."""
-        named = self.content.get("options") or {}
+        named = self.named_options
         options: dict[str, Any] = {}
         for name, value in parameters.items():
             options.update(named.get(name, {}).get(value, {name: value}) if is_name(value) else {name: value})
@@ -161,13 +166,10 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> Sweep:
     if content["method"] == "grid":
         for name, entry in content["parameters"].items():
             values_of(name, entry)
-    for name, named in content.get("options", {}).items():
-        if name not in content["parameters"]:
-            known = suggest(name, content["parameters"])
-            raise InputError(f"{path}: options describes {name!r}, which is not a parameter. {known}")
-        unused = [value for value in named if value not in listed(content["parameters"][name])]
-        if unused:
-            raise InputError(f"{path}: options describes {name} {unused[0]!r}, which is not one of its values.")
+    check_options(path, content)
+    command = content.get("command")
+    if command is not None and not (isinstance(command, list) and all(is_name(part) for part in command)):
+        raise InputError(f"{path}: command is {command!r}, expected a list of its words, as W&B has it.")
     name = str(content.get("name") or path.stem)
     if name in (".", "..") or Path(name).name != name:
         raise InputError(f"{path}: name is {name!r}, expected the name of a folder: its runs' folder has it.")
@@ -176,13 +178,43 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> Sweep:
         raise InputError(f"--set {name}={sweep.overrides[name]}: a sweep names the folders of its runs itself.")
     for name, values in sweep.parameters.items() if content["method"] == "grid" else ():
         known_values = values_of(name, content["parameters"][name]) if name in content["parameters"] else values
-        named = content.get("options", {}).get(name, {})
+        named = sweep.named_options.get(name, {})
         stands_for_others = named and all(is_name(value) and value in named for value in known_values)
         wrong = [value for value in values if value not in known_values] if stands_for_others else []
         if wrong:
             known = suggest(str(wrong[0]), map(str, known_values))
             raise InputError(f"--set {name}={wrong[0]}: {path} does not say what that is. {known}")
     return sweep
+
+
+def check_options(path: Path, content: dict[str, Any]) -> None:
+    """Check the names of the parameters, and the section `options`.
+
+    Raises:
+        InputError: If a name is not a text, or `options` has a part that no value of a parameter stands for.
+    """
+    for name in content["parameters"]:
+        if not isinstance(name, str):
+            raise InputError(f"{path}: parameters has {name!r}, expected the name of an option.")
+    for name, named in mapping(content.get("options") or {}, f"{path}: options").items():
+        if name not in content["parameters"]:
+            known = suggest(str(name), content["parameters"])
+            raise InputError(f"{path}: options describes {name!r}, which is not a parameter. {known}")
+        for value, own in mapping(named or {}, f"{path}: options, {name}").items():
+            if value not in listed(content["parameters"][name]):
+                raise InputError(f"{path}: options describes {name} {value!r}, which is not one of its values.")
+            mapping(own, f"{path}: options, {name}, {value}")
+
+
+def mapping(value: Any, where: str) -> dict[Any, Any]:
+    """Return a part of a sweep's file that consists of keys and values.
+
+    Raises:
+        InputError: If it is something else.
+    """
+    if not isinstance(value, dict):
+        raise InputError(f"{where} is {value!r}, expected keys with values.")
+    return value
 
 
 def values_of(name: str, entry: Any) -> list[Any]:

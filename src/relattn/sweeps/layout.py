@@ -8,9 +8,15 @@ from typing import Any
 
 from relattn.errors import InputError, suggest
 from relattn.printable import in_one_line
-from relattn.sweeps.grid import Sweep, listed
+from relattn.sweeps.grid import Sweep, listed, mapping
 
 SCORE_KEYS = {"metric", "better", "scale", "digits", "test"}
+
+LOWER_IS_BETTER = {"eer", "error", "loss"}
+"""Names of metrics, in lower case, for which lower is better."""
+
+NO_BEST = {"threshold", "std", "unmatched"}
+"""Names of metrics, in lower case, that have no best value."""
 
 KEYS = {"title", "rows", "columns", "scores", "labels", "baseline", "published", "given", "note"}
 
@@ -22,7 +28,7 @@ class Score:
     Attributes:
         label: Its heading.
         metric: Its name in `result.json`; None for a score that only the paper has.
-        lower: Whether lower is better.
+        lower: Whether lower is better; None for a value that has no best, such as a threshold.
         scale: Factor on the value.
         digits: Decimal places.
         test: Options of an additional test that gives the score; None for the run's own test.
@@ -30,7 +36,7 @@ class Score:
 
     label: str
     metric: str | None
-    lower: bool = False
+    lower: bool | None = False
     scale: float = 1.0
     digits: int = 2
     test: dict[str, Any] | None = None
@@ -41,6 +47,11 @@ class Score:
         if self.test is None:
             return ""
         return "-".join(["test", *(re.sub(r"[^\w.]+", "_", str(value)) for value in self.test.values())])
+
+
+def lower_is_better(metric: str) -> bool | None:
+    """Whether lower values of a metric are better, by its name; None if no value is best."""
+    return None if metric.lower() in NO_BEST else metric.lower() in LOWER_IS_BETTER
 
 
 def layout_of(sweep: Sweep) -> dict[str, Any]:
@@ -60,21 +71,39 @@ def layout_of(sweep: Sweep) -> dict[str, Any]:
         if not layout.get(key):
             raise InputError(f"{sweep.path}: table needs {key!r}.")
     parameters = sweep.content["parameters"]
-    for name in axis(layout, "rows") + axis(layout, "columns"):
+    where = f"{sweep.path}: table"
+    for name in axis(layout, "rows", where) + axis(layout, "columns", where):
         if name not in parameters:
             raise InputError(
                 f"{sweep.path}: table names {name!r}, which is not a parameter. {suggest(name, parameters)}"
             )
     rows, columns = keys_of(sweep, "rows"), keys_of(sweep, "columns")
-    check_keys(f"{sweep.path}: table, labels", layout.get("labels", {}), {*rows, *columns, *layout.get("given", {})})
-    for source, entries in layout.get("published", {}).items():
-        check_keys(f"{sweep.path}: table, published, {source}", entries, set(rows))
-        for row, entry in entries.items():
-            within = set(columns) if columns != [""] else set(map(str, layout["scores"]))
-            check_keys(f"{sweep.path}: table, published, {source}, {row}", entry, within)
+    scores = {score.label for score in scores_of(layout, where)}
+    numbers = [*([set(columns)] if columns != [""] else []), scores]  # the keys at each level of a row's numbers
+    given = mapping(layout.get("given", {}), f"{where}, given")
+    labels = mapping(layout.get("labels", {}), f"{where}, labels")
+    check_keys(f"{where}, labels", labels, {*rows, *columns, *map(str, given)})
+    check_numbers(given, [set(map(str, given)), *numbers], f"{where}, given")
+    for source, entries in mapping(layout.get("published", {}), f"{where}, published").items():
+        check_numbers(entries, [set(rows), *numbers], f"{where}, published, {source}")
     if "baseline" in layout and str(layout["baseline"]) not in rows:
         raise InputError(f"{sweep.path}: baseline is {layout['baseline']!r}. {suggest(str(layout['baseline']), rows)}")
     return layout
+
+
+def check_numbers(entries: Any, levels: list[set[str]], where: str) -> None:
+    """Check nested numbers; `levels` are the known keys of each level, the outermost first.
+
+    Raises:
+        InputError: If a key is not known, or a value is not a number.
+    """
+    if not levels:
+        if not is_number(entries):
+            raise InputError(f"{where} is {entries!r}, expected a number.")
+        return
+    check_keys(where, mapping(entries, where), levels[0])
+    for key, entry in entries.items():
+        check_numbers(entry, levels[1:], f"{where}, {key}")
 
 
 def check_keys(where: str, entries: Iterable[Any], known: set[str]) -> None:
@@ -91,10 +120,17 @@ def keys_of(sweep: Sweep, name: str) -> list[str]:
     return [", ".join(combination) for combination in itertools.product(*values)]
 
 
-def axis(layout: dict[str, Any], name: str) -> list[str]:
-    """The parameters that define the rows or the columns."""
+def axis(layout: dict[str, Any], name: str, where: str = "table") -> list[str]:
+    """The parameters that define the rows or the columns.
+
+    Raises:
+        InputError: If they are not names.
+    """
     value = layout.get(name) or []
-    return [value] if isinstance(value, str) else list(value)
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+        raise InputError(f"{where}, {name} is {value!r}, expected the name of a parameter, or a list of names.")
+    return names
 
 
 def key_of(names: list[str], parameters: dict[str, Any]) -> str:
@@ -102,18 +138,36 @@ def key_of(names: list[str], parameters: dict[str, Any]) -> str:
     return ", ".join(str(parameters[name]) for name in names)
 
 
-def scores_of(layout: dict[str, Any]) -> list[Score]:
-    """The scores of a table."""
+def scores_of(layout: dict[str, Any], where: str = "table") -> list[Score]:
+    """The scores of a table.
+
+    Raises:
+        InputError: If one of them has an unknown key, or a value that its key cannot have.
+    """
     found = []
-    for label, entry in layout["scores"].items():
-        given = entry if isinstance(entry, dict) else {"metric": entry}
-        for key in given:
-            if key not in SCORE_KEYS:
-                raise InputError(f"Score {label} of the table has {key!r}. {suggest(key, SCORE_KEYS)}")
-        lower = given.get("better", "higher") == "lower"
-        scale, digits = float(given.get("scale", 1)), int(given.get("digits", 2))
-        found.append(Score(in_one_line(label), given.get("metric"), lower, scale, digits, given.get("test")))
+    for label, entry in mapping(layout["scores"], f"{where}, scores").items():
+        own = entry if isinstance(entry, dict) else {"metric": entry}
+        own = {key: value for key, value in own.items() if value is not None}
+        known = {"better": "higher", "scale": 1, "digits": 2, **own}
+        one = f"{where}, scores, {label}"
+        check_keys(one, own, SCORE_KEYS)
+        for key, allowed, expected in (
+            ("metric", isinstance(known.get("metric", ""), str), "the name of a score, such as test/mAP"),
+            ("better", known["better"] in ("higher", "lower"), "higher or lower"),
+            ("scale", is_number(known["scale"]), "a factor on the value, such as 100"),
+            ("digits", known["digits"] in range(10), "a number of decimal places from 0 to 9"),
+            ("test", isinstance(known.get("test", {}), dict), "options of a test, such as {data: DukeMTMC}"),
+        ):
+            if not allowed:
+                raise InputError(f"{one}: {key} is {known[key]!r}, expected {expected}.")
+        lower, scale, digits = known["better"] == "lower", float(known["scale"]), int(known["digits"])
+        found.append(Score(in_one_line(label), known.get("metric"), lower, scale, digits, known.get("test")))
     return found
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a sweep's file is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def label_of(layout: dict[str, Any], key: str) -> str:
@@ -131,18 +185,22 @@ def ordered(sweep: Sweep, names: list[str], keys: list[str]) -> list[str]:
 
 def given(layout: dict[str, Any], row: str, column: str, score: str) -> float | None:
     """The number of a cell in a row that has no runs, as given in the file."""
-    entry = layout["given"][row]
-    found = entry.get(column, {}).get(score) if column else entry.get(score)
-    return None if found is None else float(found)
+    entry = number_of(layout["given"], row, column, score)
+    return None if entry is None else float(entry)
 
 
 def published(layout: dict[str, Any], row: str, column: str, score: str) -> dict[str, float]:
     """The papers' numbers for a cell, by source."""
     found = {}
     for source, rows in layout.get("published", {}).items():
-        entry = {str(name): value for name, value in rows.items()}.get(row, {})
-        if column:
-            entry = {str(name): value for name, value in entry.items()}.get(column, {})
-        if score in entry:
-            found[in_one_line(source)] = float(entry[score])
+        if (number := number_of(rows, row, column, score)) is not None:
+            found[in_one_line(source)] = float(number)
     return found
+
+
+def number_of(rows: Any, row: str, column: str, score: str) -> Any:
+    """The entry of a row, a column and a score in nested numbers, whose keys may be numbers too; None without one."""
+    found = rows
+    for key in (row, column, score) if column else (row, score):
+        found = {in_one_line(name): value for name, value in found.items()}.get(in_one_line(key), {})
+    return None if found == {} else found

@@ -39,12 +39,12 @@ class Ledger:
     Attributes:
         folder: The sweep's folder; None for a sweep that was not launched.
         cells: The decisive options of each cell, by row and column.
-        runs: The place of each run, by its folder.
+        runs: The places of each run, by its folder; a run that two cells share has several.
     """
 
     folder: Path | None = None
     cells: dict[tuple[str, str], Decisive] = field(default_factory=dict)
-    runs: dict[Path, Place] = field(default_factory=dict)
+    runs: dict[Path, list[Place]] = field(default_factory=dict)
 
 
 def write(place: Path, runs: Sequence[Planned]) -> None:
@@ -73,7 +73,7 @@ def read(place: Path) -> Ledger:
             where = Place(str(entry["row"]), str(entry["column"]), str(entry["cell"]), departures)
             folder = (place / entry["folder"]).resolve()
             if folder.is_relative_to(place.resolve().parents[1]):  # the folder of all runs
-                ledger.runs[folder] = where
+                ledger.runs.setdefault(folder, []).append(where)
     except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError):  # the last two for invalid paths
         return Ledger(place)
     return ledger

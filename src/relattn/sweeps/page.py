@@ -11,6 +11,7 @@ import jinja2
 
 from relattn.sweeps import charts
 from relattn.sweeps.comparability import commit
+from relattn.sweeps.layout import lower_is_better
 from relattn.sweeps.live import duration
 from relattn.sweeps.pictures import pictures
 from relattn.sweeps.records import Record
@@ -27,9 +28,6 @@ COSTS = {
     "seconds_per_step": ("milliseconds a step", 1e3),
 }
 """Costs of a network, by name in `result.json`: display name and scale; from 1,000 millions on they are billions."""
-
-LOWER_IS_BETTER, NEITHER = {"eer", "error", "loss"}, {"threshold", "std"}
-"""Scores by class or set, in lower case, for which lower is better, or for which there is no best value."""
 
 VERSIONS = ("relattn", "torch", "lightning")
 """Versions that the list of runs shows; `result.json` has more."""
@@ -77,9 +75,9 @@ def change(cell: Cell) -> str:
     return " ".join(part for part in (ours and f"Δ {ours}", theirs and f"(paper Δ {theirs})") if part)
 
 
-def tone(value: float | None, lower: bool) -> str:
+def tone(value: float | None, lower: bool | None) -> str:
     """The CSS class of a difference: better, worse, or none."""
-    if value is None or value == 0:
+    if value is None or value == 0 or lower is None:
         return ""
     return "better" if (value < 0) == lower else "worse"
 
@@ -187,8 +185,8 @@ def family_cells(family: str, values: list[list[float]]) -> list[dict[str, Any]]
     """The cells of a class or set, one per row: mean, standard deviation, whether it is best."""
     means = [statistics.fmean(one) if one else None for one in values]
     known = {round(mean, 9) for mean in means if mean is not None and math.isfinite(mean)}
-    ranked = len(known) > 1 and family.lower() not in NEITHER
-    best = (min if family.lower() in LOWER_IS_BETTER else max)(known) if ranked else None
+    lower = lower_is_better(family)
+    best = (min if lower else max)(known) if len(known) > 1 and lower is not None else None
     return [
         {
             "mean": mean,

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from relattn.runs.identity import Decisive, changes, label
-from relattn.sweeps.ledger import Ledger
+from relattn.runs.identity import Decisive, changes, identity, label
+from relattn.sweeps.ledger import Ledger, Place
 from relattn.sweeps.records import Record
 
 Cells = Mapping[tuple[str, str], Decisive]
@@ -53,15 +53,14 @@ def place(
     notes = []
     decide = deciding(cells)
     for record in records:
-        planned = ledger.runs.get(record.folder.resolve())
-        own = record.sweep if record.sweep.get("sweep") == sweep else None
-        if planned is not None:
-            placed.setdefault((planned.row, planned.column), []).append(Placed(record, planned.departures))
-        elif own is not None and (where := (str(own.get("row", "")), str(own.get("column", "")))) in cells:
-            if not cells[where] or own.get("cell") in ("", None, identity_of(cells[where])):
-                placed.setdefault(where, []).append(Placed(record, dict(own.get("departures") or {})))
-            else:
-                notes.append(f"{record.name} is of an earlier version of the sweep's file, and left out.")
+        planned = ledger.runs.get(record.folder.resolve()) or recorded_place(record, sweep)
+        if known := [one for one in planned if (one.row, one.column) in cells]:
+            for one in known:
+                where = one.row, one.column
+                if not cells[where] or one.cell in ("", identity(cells[where])):
+                    placed.setdefault(where, []).append(Placed(record, one.departures))
+                else:
+                    notes.append(f"{record.name} is of an earlier version of the sweep's recipe, and left out.")
         elif record.decisive:
             for where, cell in cells.items():
                 differing = changes(cell, record.decisive)
@@ -71,11 +70,13 @@ def place(
     return placed, notes
 
 
-def identity_of(cell: Decisive) -> str:
-    """The identity of a cell."""
-    from relattn.runs.identity import identity
-
-    return identity(cell)
+def recorded_place(record: Record, sweep: str) -> list[Place]:
+    """The place that a run of the sweep recorded when it started; none for a run that the sweep did not start."""
+    own = record.sweep
+    if own.get("sweep") != sweep:
+        return []
+    row, column, cell = (str(own.get(name) or "") for name in ("row", "column", "cell"))
+    return [Place(row, column, cell, dict(own.get("departures") or {}))]
 
 
 def deciding(cells: Cells) -> set[str]:

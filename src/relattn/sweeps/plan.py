@@ -11,6 +11,7 @@ from typing import Any
 from relattn.errors import InputError
 from relattn.runs import run_folder
 from relattn.runs.identity import SEED, Decisive, changes, identity
+from relattn.runs.secrets import hidden
 from relattn.sweeps.grid import Sweep, listed, text
 from relattn.sweeps.layout import axis, key_of, label_of, layout_of, scores_of
 
@@ -21,13 +22,14 @@ class Resolution:
 
     Attributes:
         options: The options that decide the outcome, without the seed.
-        places: Options for the location of the data, and for additional tests.
+        circumstances: Options that distinguish runs of one experiment: where the data are, their random order, which
+            part of them is scored, and additional tests.
         problem: Why it cannot run at all; empty if it can.
         missing: Why its data cannot be read on this machine; empty if they can.
     """
 
     options: Decisive
-    places: dict[str, str] = field(default_factory=dict)
+    circumstances: dict[str, str] = field(default_factory=dict)
     problem: str = ""
     missing: str = ""
 
@@ -56,8 +58,8 @@ class Planned:
         options: The command-line options that they stand for, including those of `--set`.
         command: The command to run.
         cell: Identity of the cell in the file, without `--set`.
-        cell_options: The decisive options that `cell` is computed from.
-        key: Shared by runs that are the same except for their seed: decisive options and locations of data.
+        cell_options: The decisive options that `cell` is computed from, without secrets.
+        key: Shared by runs that are the same except for their seed: decisive options and circumstances.
         row: Key of its row in the table; empty without a table.
         column: Key of its column.
         labels: Their headings, by `row` and `column`.
@@ -129,13 +131,15 @@ def plan_points(sweep: Sweep, points: Sequence[dict[str, Any]], place: Path, res
         if run.problem:
             problems.setdefault(run.problem, []).append("-".join(name_of(sweep, point, "")[1]))
             continue
-        key = hashlib.sha256(json.dumps([run.options, run.places], sort_keys=True, default=str).encode()).hexdigest()
+        distinguishing = json.dumps([run.options, run.circumstances], sort_keys=True, default=str)
+        key = hashlib.sha256(distinguishing.encode()).hexdigest()
         name, varying = name_of(sweep, point, key[:6])
         row, column = key_of(rows, point), key_of(columns, point)
         labels = {"row": label_of(layout, row), "column": label_of(layout, column)}
         if not layout:
             labels["row"] = ", ".join(varying)
         departures = changes(cell.options, run.options) if not cell.problem else {}
+        cell_options = hidden(cell.options)  # as the plan's file has them
         planned = Planned(
             sweep.name,
             name,
@@ -143,8 +147,8 @@ def plan_points(sweep: Sweep, points: Sequence[dict[str, Any]], place: Path, res
             point,
             sweep.options_of(point),
             command,
-            identity(cell.options),
-            cell.options,
+            identity(cell_options),
+            cell_options,
             key[:12],
             row,
             column,

@@ -11,7 +11,7 @@ from relattn.errors import InputError
 from relattn.printable import in_one_line
 from relattn.runs import run_folder
 from relattn.runs.checkpoint_files import newest_whole
-from relattn.runs.identity import SEED, Decisive, decisive
+from relattn.runs.identity import SEED, Decisive, decisive, identity
 from relattn.runs.progress import load_config, read_metrics
 from relattn.sweeps import ledger
 from relattn.sweeps.ledger import Ledger
@@ -113,14 +113,23 @@ class Record:
             metric: The name.
             test: Name of the folder of a test that followed the run; by default the run's own.
         """
-        content = self.result
-        if test:
-            read = run_folder.read_json(self.folder / test / "result.json", self.folder)
-            content = None if read is None else sound_record(read)[0]
-        if content is None:
+        if (content := self.result_of(test)) is None:
             return None
         found = content.get("scores", {}).get(metric) if "/" in metric else content.get(metric)
         return float(found) if isinstance(found, int | float) else None
+
+    def files(self, test: str = "") -> tuple[str, Any]:
+        """The options of the data of a test, and the fingerprint of their files; `test` as for `value`."""
+        content = self.result_of(test) or {}
+        options = {name: value for name, value in self.decisive.items() if name.partition(".")[0] == "data"}
+        return f"{content.get('data')} {identity({} if test else options)}", content.get("fingerprint")
+
+    def result_of(self, test: str) -> dict[str, Any] | None:
+        """The result of a test that followed the run, or, for an empty `test`, of the run itself."""
+        if not test:
+            return self.result
+        read = run_folder.read_json(self.folder / test / "result.json", self.folder)
+        return None if read is None else sound_record(read)[0]
 
     @property
     def why(self) -> str:

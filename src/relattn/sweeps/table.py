@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from relattn.errors import suggest
 from relattn.printable import in_one_line
+from relattn.runs import identity
 from relattn.sweeps.comparability import differences, silent
 from relattn.sweeps.grid import Sweep
 from relattn.sweeps.layout import Score, axis, given, key_of, label_of, layout_of, ordered, published, scores_of
@@ -47,6 +49,11 @@ class Cell:
     def generated(self) -> bool:
         """Whether it was measured on generated data."""
         return any(record.generated for record in self.records)
+
+    @property
+    def files(self) -> dict[str, Any]:
+        """Fingerprints of the files that it was measured on, by the options of the data."""
+        return dict(record.files(self.score.folder) for record in self.records)
 
     @property
     def mean(self) -> float | None:
@@ -90,8 +97,10 @@ class Cell:
         return None if other is None else value - other
 
     def compares_with(self, other: "Cell") -> bool:
-        """Whether two cells were measured on the same kind of data with the same departures."""
-        return (self.generated, self.departure) == (other.generated, other.departure)
+        """Whether two cells have the same departures and kind of data, and the same files for the same data options."""
+        ours, theirs = self.files, other.files
+        same_files = all(ours[options] == theirs[options] for options in ours.keys() & theirs.keys())
+        return same_files and (self.generated, self.departure) == (other.generated, other.departure)
 
 
 @dataclass
@@ -185,6 +194,7 @@ def fill(sweep: Sweep, records: Records, cells: Cells | None = None) -> Table:
             fill_cells(table, row, column, placed.get((row, column), []), number)
             for score in table.scores:
                 table.cells[row, column, score.label].published = published(layout, row, column, score.label)
+    table.notes += list(filter(None, (without_metric(table, score) for score in table.scores)))
     for row in layout.get("given", {}):
         for column in columns:
             for score in table.scores:
@@ -214,6 +224,18 @@ def fill_cells(table: Table, row: str, column: str, placed: Sequence[Placed], pl
         table.cells[row, column, score.label] = cell
 
 
+def without_metric(table: Table, score: Score) -> str:
+    """A sentence on a metric that none of the tested runs has, for example because its name is wrong; else empty."""
+    results = [record.result_of(score.folder) or {} for record in table.records if not record.partial]
+    known = {
+        name for result in results for name in (result.get("scores", {}) if "/" in (score.metric or "") else result)
+    }
+    measured = any(cell.values for (_, _, label), cell in table.cells.items() if label == score.label)
+    if score.metric is None or measured or not known:
+        return ""
+    return f"{score.label}: no run has {score.metric}. {suggest(score.metric, known)}"
+
+
 def finish(table: Table, notes: Sequence[str] = ()) -> None:
     """Compare the cells of a table with each other, and add notes for its reader."""
     for (row, column, label), cell in table.cells.items():
@@ -228,15 +250,15 @@ def finish(table: Table, notes: Sequence[str] = ()) -> None:
 
 
 def mark_best(cells: Sequence[Cell]) -> None:
-    """Mark the best of the comparable cells of a column, if their means differ; ties are all marked."""
-    measured = [cell for cell in cells if cell.mean is not None and cell.records]
+    """Mark the best of the comparable cells of a column, if their means differ as shown; ties are all marked."""
+    measured = [cell for cell in cells if cell.mean is not None and cell.records and cell.score.lower is not None]
     groups = [[other for other in measured if other.compares_with(cell)] for cell in measured]
     largest = max(groups, key=len, default=[])
-    means = [cell.mean for cell in largest if cell.mean is not None]
+    means = [round(cell.mean, cell.score.digits) for cell in largest if cell.mean is not None]
     if len(set(means)) > 1:
         best = (min if largest[0].score.lower else max)(means)
-        for cell in largest:
-            cell.best = cell.mean == best
+        for cell, mean in zip(largest, means, strict=True):
+            cell.best = mean == best
 
 
 def alike(placed: Sequence[Placed]) -> tuple[list[Placed], list[str]]:
@@ -254,20 +276,38 @@ def alike(placed: Sequence[Placed]) -> tuple[list[Placed], list[str]]:
         return [], notes
     newest = whole[-1]
     same = [one for one in whole if kind(one) == kind(newest)]
-    for other in [one for one in whole if one not in same]:
-        what = other.departure or "no departure from the recipe"
-        data = " on generated data" if other.record.generated else ""
-        notes.append(f"{other.record.name} ({what}{data}) is left out: it does not average with the newest run.")
+    notes += [why_not_averaged(one, newest) for one in whole if one not in same]
     chosen = {one.record.seed: one for one in same}
-    if repeated := len(same) - len(chosen):
-        notes.append(f"{repeated} runs have the seed of a newer run, and are left out.")
+    for older in [one for one in same if one is not chosen[one.record.seed]]:
+        newer = chosen[older.record.seed].record.name
+        notes.append(f"{older.record.name} is left out: {newer} has the same seed and is newer.")
     return list(chosen.values()), notes
 
 
+def why_not_averaged(older: Placed, newest: Placed) -> str:
+    """A sentence on a run that is left out because it differs from the newest of its cell in more than the seed."""
+    record, other = older.record, newest.record
+    if differing := identity.changes(other.decisive, record.decisive):
+        what = identity.label((), {name: values[1] for name, values in differing.items()})
+        if what == identity.label((), {name: values[0] for name, values in differing.items()}):  # classes of one name
+            what = ", ".join(sorted(differing))
+        why = f"has {what}"
+    elif older.departure != newest.departure:
+        why = f"has {older.departure}" if older.departure else "follows the recipe"
+    else:
+        why = "was tested on generated data" if record.generated and not other.generated else "was tested on other data"
+    return f"{record.name} is left out: unlike the newest run, {other.name}, it {why}."
+
+
 def kind(placed: Placed) -> tuple[Any, ...]:
-    """The key that runs must share to be averaged within a cell."""
-    result = placed.record.result or {}
-    return placed.departure, placed.record.generated, result.get("data"), result.get("fingerprint")
+    """The key that runs must share to be averaged within a cell: all options, and the data that they were tested on.
+
+    A run without a configuration is known by the key of its plan.
+    """
+    record = placed.record
+    result = record.result or {}
+    options = identity.identity(record.decisive) if record.decisive else (record.sweep.get("key"), placed.departure)
+    return options, record.generated, result.get("data"), result.get("fingerprint")
 
 
 def missing_runs(where: str, planned: int, found: Sequence[Record], chosen: int) -> list[str]:

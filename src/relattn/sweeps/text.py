@@ -60,7 +60,7 @@ def explanation(table: Table) -> str:
     if any(cell.best for cell in table.cells.values()):
         what += " The best of a column is marked."
     if table.sources:
-        what += f" Paper: {table.sources[0]}; then measured less published."
+        what += f" Paper: the number in {table.sources[0]}, and measured minus published."
     if table.baseline is not None:
         what += f" Δ: change against {table.label(table.baseline)}."
     return what

@@ -3,10 +3,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from relattn.errors import InputError
+from relattn.runs.wandb_account import has_account
 from relattn.sweeps.grid import OWN_KEYS, Sweep
 
 
@@ -47,8 +47,7 @@ def check_online() -> None:
     mode = os.environ.get("WANDB_MODE", "online")
     if mode != "online":
         raise InputError(f"A W&B sweep needs W&B's server, and WANDB_MODE is {mode}. {instead}")
-    netrc = Path.home() / ".netrc"
-    if "WANDB_API_KEY" not in os.environ and not (netrc.is_file() and "wandb" in netrc.read_text()):
+    if not has_account():
         raise InputError(f"A W&B sweep needs an account: wandb login, or WANDB_API_KEY. {instead}")
 
 

@@ -25,8 +25,11 @@ from relattn.tasks.data import Data
 NETWORK = ("backbone", "attention", "stages", "placement", "backbone_options")
 """Task arguments that define how its backbone is built."""
 
-PLACES = ("root", "manifest")
-"""Data arguments that define their location."""
+CIRCUMSTANCES = {
+    "data": ("root", "manifest", "seed"),
+    "trainer": ("limit_val_batches", "limit_test_batches"),
+}
+"""Arguments that distinguish runs of one experiment: where the data are, their random order, how much is scored."""
 
 
 class Resolver(SuiteCLI):
@@ -75,10 +78,15 @@ class Resolver(SuiteCLI):
                     missing = missing or self.check_data(section, build_data(section), "test")
         except InputError as error:
             return Resolution({}, problem=str(error))
-        inner = content["data"].get("init_args") or {}
-        places = {f"data.{name}": str(inner[name]) for name in PLACES if inner.get(name) is not None}
-        places |= {"test_data": read.suite["test_data"]} if "test_data" in read.suite else {}
-        return Resolution(decisive(content), places, missing=missing)
+        given = {"data": content["data"].get("init_args") or {}, "trainer": content["trainer"]}
+        circumstances = {
+            f"{section}.{name}": str(given[section][name])
+            for section, names in CIRCUMSTANCES.items()
+            for name in names
+            if given[section].get(name) is not None
+        }
+        circumstances |= {"test_data": read.suite["test_data"]} if "test_data" in read.suite else {}
+        return Resolution(decisive(content), circumstances, missing=missing)
 
     def check_network(self, config: Any, content: dict[str, Any]) -> Data:
         """Build the backbone with its attention without computing anything; return the data, which are not read.
