@@ -1,10 +1,10 @@
 """What the papers' tables cost: the runs of each sweep file, and the multiply-accumulates of their training.
 
 Training on an image is counted as three forward passes, since the backward pass has two products for each one of the
-forward pass. Networks are built without memory and counted, not run. Convolutions and matrix products are counted, but
-not the local attention of StRA, which multiplies element by element. The counts are of the recipe's plain network and
-of the network with its paper's attention, which is the costliest row of most tables. The memory that a forward pass
-keeps for the backward pass is measured, on the CPU in float32.
+forward pass. Networks are built without memory and counted, not run. Convolutions and matrix products are counted; the
+local attention of StRA as small maps compute it, as a product with a banded matrix. The counts are of the recipe's
+plain network and of the network with its paper's attention, which is the costliest row of most tables. The memory that
+a forward pass keeps for the backward pass is measured, on the CPU in float32.
 
     python benchmarks/paper_tables.py
 """

@@ -49,7 +49,7 @@ def card(
     model, first = config["model"]["init_args"], runs[0]
     versions = ", ".join(f"{name} {first['versions'][name]}" for name in ("relattn", "torch", "lightning", "timm"))
     commits = sorted({run["git"]["commit"][:10] for run in runs})
-    weights = "ImageNet weights of timm" if model.get("pretrained") is True else str(model.get("pretrained", "random"))
+    weights = "ImageNet weights" if model.get("pretrained") is True else str(model.get("pretrained", "random"))
     facts = {
         "network": f"{backbone}, {label}",
         "begins with": weights,

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         prog="relattn demo",
         description="Train small networks, plain and with attention, on generated data: all tasks in one table with a "
         "report as HTML, or a named task alone and in more detail.",
-        epilog="All tasks: 10 to 30 minutes on two cores, by their speed; one alone: about a quarter of that.",
+        epilog="All tasks: about half an hour on two cores; one alone: about a quarter of that.",
     )
     parser.add_argument("task", nargs="*", help=f"{', '.join(names)}; by default the matrix of all")
     parser.add_argument("--runs", type=own_path, default=Path("runs/demo"), help="where the runs are kept")

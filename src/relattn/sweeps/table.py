@@ -12,13 +12,13 @@ from typing import Any
 
 from relattn.errors import suggest
 from relattn.printable import in_one_line
-from relattn.runs import identity
+from relattn.sweeps.averaging import alike
 from relattn.sweeps.comparability import differences, silent
 from relattn.sweeps.grid import Sweep
 from relattn.sweeps.layout import Score, axis, given, key_of, label_of, layout_of, ordered, published, scores_of
 from relattn.sweeps.ledger import Ledger
 from relattn.sweeps.placing import Cells, Placed, place
-from relattn.sweeps.records import Record, Records, modified
+from relattn.sweeps.records import Record, Records
 
 
 @dataclass
@@ -259,55 +259,6 @@ def mark_best(cells: Sequence[Cell]) -> None:
         best = (min if largest[0].score.lower else max)(means)
         for cell, mean in zip(largest, means, strict=True):
             cell.best = mean == best
-
-
-def alike(placed: Sequence[Placed]) -> tuple[list[Placed], list[str]]:
-    """The runs of a place that can be averaged, one per seed, and sentences on those left out.
-
-    They have the same departures and the same data as the newest run.
-    """
-    notes = [
-        f"{one.record.name} was tested on a part of the test set ({one.record.partial}), and is left out."
-        for one in placed
-        if one.record.partial
-    ]
-    whole = sorted((one for one in placed if not one.record.partial), key=lambda one: modified(one.record))
-    if not whole:
-        return [], notes
-    newest = whole[-1]
-    same = [one for one in whole if kind(one) == kind(newest)]
-    notes += [why_not_averaged(one, newest) for one in whole if one not in same]
-    chosen = {one.record.seed: one for one in same}
-    for older in [one for one in same if one is not chosen[one.record.seed]]:
-        newer = chosen[older.record.seed].record.name
-        notes.append(f"{older.record.name} is left out: {newer} has the same seed and is newer.")
-    return list(chosen.values()), notes
-
-
-def why_not_averaged(older: Placed, newest: Placed) -> str:
-    """A sentence on a run that is left out because it differs from the newest of its cell in more than the seed."""
-    record, other = older.record, newest.record
-    if differing := identity.changes(other.decisive, record.decisive):
-        what = identity.label((), {name: values[1] for name, values in differing.items()})
-        if what == identity.label((), {name: values[0] for name, values in differing.items()}):  # classes of one name
-            what = ", ".join(sorted(differing))
-        why = f"has {what}"
-    elif older.departure != newest.departure:
-        why = f"has {older.departure}" if older.departure else "follows the recipe"
-    else:
-        why = "was tested on generated data" if record.generated and not other.generated else "was tested on other data"
-    return f"{record.name} is left out: unlike the newest run, {other.name}, it {why}."
-
-
-def kind(placed: Placed) -> tuple[Any, ...]:
-    """The key that runs must share to be averaged within a cell: all options, and the data that they were tested on.
-
-    A run without a configuration is known by the key of its plan.
-    """
-    record = placed.record
-    result = record.result or {}
-    options = identity.identity(record.decisive) if record.decisive else (record.sweep.get("key"), placed.departure)
-    return options, record.generated, result.get("data"), result.get("fingerprint")
 
 
 def missing_runs(where: str, planned: int, found: Sequence[Record], chosen: int) -> list[str]:

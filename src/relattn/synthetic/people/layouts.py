@@ -130,6 +130,13 @@ def write_msmt17(
 
     As `write_market1501`; 1,041 and 3,060 people in the genuine set, whose second version, with other folders, has
     masked faces. Returns `root/MSMT17_V1` or `root/MSMT17_V2`.
+
+    Args:
+        root: Folder that will contain the set's own folder.
+        version: Version of the set's layout, 1 or 2.
+        train_identities: People for training.
+        test_identities: People to search for.
+        seed: The same seed gives the same images.
     """
     folders = ("train", "test") if version == 1 else ("mask_train_v2", "mask_test_v2")
     lists: dict[str, list[str]] = {"train": [], "val": [], "query": [], "gallery": []}
