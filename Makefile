@@ -21,7 +21,7 @@ setup: .venv/compiled
 	$(UV) --no-deps -e . || $(PIP) --no-deps -e .
 	touch $@
 
-# It works, and the bytecode of what a training imports is there.
+# Checks that the command works, and compiles the bytecode that training imports.
 .venv/compiled: .venv/installed
 	$(BIN)/relattn fit --task classification --print_config > $@
 
@@ -30,14 +30,14 @@ lock: .venv/installed
 	grep -v '^-e' requirements.txt | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-emit-index-url --no-annotate $(UPGRADE) -o requirements.lock -
 
-# Known holes in the locked packages, by the advisories of PyPI, which are asked over the network.
+# Checks the locked packages against PyPI's security advisories; needs a network connection.
 audit: .venv/installed
 	$(BIN)/uvx pip-audit --disable-pip --require-hashes --requirement requirements.lock
 
 demo: .venv/installed
 	$(BIN)/relattn demo
 
-# What is checked and what is run take the two cores side by side.
+# Linters and tests run in parallel, on one core each.
 test: .venv/installed
 	$(MAKE) --no-print-directory --jobs 2 lint test-fast
 

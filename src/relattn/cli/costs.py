@@ -72,7 +72,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         type=int,
         default=0,
         metavar="TIMES",
-        help="start a process for each network, so many times, taking turns: none finds memory as another left it",
+        help="measure each network in processes of its own, so many and in turns, so that none affects another's memory",
     )
     parser.add_argument("--json", type=own_path, help="also write the numbers to this file")
     # The only network that a process of --apart measures.
