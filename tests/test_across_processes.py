@@ -8,6 +8,7 @@ from two_processes import run_in_two
 
 from relattn.losses import batch_hard_triplet
 from relattn.metrics import ranks
+from relattn.tasks.classification.module import ClassificationMetric
 from relattn.tasks.face.verification_metric import VerificationMetric
 from relattn.tasks.reid.retrieval_metric import RetrievalMetric
 from relattn.tasks.segmentation.confusion_metric import ConfusionMetric
@@ -60,7 +61,17 @@ def confusion(rank: int | None) -> dict[str, float]:
     return scores(ConfusionMetric(5), batches)
 
 
-METRICS = {"retrieval": retrieval, "verification": verification, "confusion": confusion}
+def accuracy(rank: int | None) -> dict[str, float]:
+    """Seven images on two processes, of which the first, a right one, is repeated."""
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(7, 5, generator=generator), torch.randint(5, (7,), generator=generator)
+    labels[0] = logits[0].argmax()
+    rows = torch.arange(7) if rank is None else torch.tensor([[0, 2, 4, 6], [1, 3, 5, 0]][rank])
+    batches = [(logits[some], labels[some], some) for some in rows.split(2 if rank else 3)]
+    return scores(ClassificationMetric(), batches)
+
+
+METRICS = {"retrieval": retrieval, "verification": verification, "confusion": confusion, "accuracy": accuracy}
 
 
 def triplet(rank: int | None) -> tuple[float, list[list[float]]]:

@@ -6,40 +6,64 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed import get_rank, get_world_size, is_initialized
 from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
 
+from relattn.errors import InputError
+from relattn.metrics.counted_once import first_of_each
 from relattn.tasks.base import Stage, Task
 from relattn.tasks.data import Data
 
 
 class ClassificationMetric(Metric):
-    """Top-1 accuracy and error in per cent, and the mean cross entropy, over all images and processes."""
+    """Top-1 accuracy and error in per cent, and the mean cross entropy, over all images and processes.
+
+    Images carry their index in the evaluation set, so that images repeated by a distributed sampler count once.
+    """
 
     full_state_update = False
     higher_is_better = True
     score_names = ("loss", "accuracy", "error")
 
-    correct: Tensor
-    images: Tensor
-    total_loss: Tensor
+    correct: list[Tensor]
+    losses: list[Tensor]
+    indices: list[Tensor]
 
     def __init__(self) -> None:
         """Start without images."""
         super().__init__()
-        for name in ("correct", "images"):
-            self.add_state(name, torch.tensor(0, dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("total_loss", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        for name in ("correct", "losses", "indices"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
 
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Add logits `(B, classes)` and labels `(B,)`."""
-        self.correct += (logits.argmax(dim=1) == labels).sum()
-        self.images += len(labels)
-        self.total_loss += F.cross_entropy(logits.float(), labels, reduction="sum").to(self.total_loss.dtype)
+    def update(self, logits: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
+        """Add a batch.
+
+        Args:
+            logits: (B, classes).
+            labels: (B,) int64.
+            indices: (B,) int64, the image's position in the evaluation set; without it, every image counts.
+        """
+        if indices is None:
+            rank, world = (get_rank(), get_world_size()) if is_initialized() else (0, 1)
+            seen = torch.arange(len(labels), device=labels.device) + sum(map(len, self.indices))
+            indices = -1 - rank - world * seen  # of no other image
+        self.correct.append(logits.argmax(dim=1) == labels)
+        self.losses.append(F.cross_entropy(logits.float(), labels, reduction="none"))
+        self.indices.append(indices)
 
     def compute(self) -> dict[str, Tensor]:
-        """`loss`, `accuracy` and `error`."""
-        accuracy = 100 * self.correct / self.images
-        return {"loss": self.total_loss / self.images, "accuracy": accuracy, "error": 100 - accuracy}
+        """`loss`, `accuracy` and `error`, float64.
+
+        Raises:
+            InputError: If there are no images.
+        """
+        if not len(self.indices):
+            raise InputError("The evaluation set has no images: nothing can be scored.")
+        _, first = first_of_each(dim_zero_cat(self.indices))
+        accuracy = 100 * dim_zero_cat(self.correct)[first].double().mean()
+        loss = dim_zero_cat(self.losses)[first].double().mean()
+        return {"loss": loss, "accuracy": accuracy, "error": 100 - accuracy}
 
 
 class Classification(Task):
@@ -76,10 +100,10 @@ class Classification(Task):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         logits = self(batch["image"])
-        loss: Tensor = self.loss(logits, batch["label"])
+        loss: Tensor = self.loss(logits, batch["label"]) + self.regularization()
         wrong = (logits.detach().argmax(dim=1) != batch["label"]).float().mean()
         self.log_training({"loss": loss, "error": 100 * wrong}, len(logits))
-        return loss + self.regularization()
+        return loss
 
     def evaluate(self, batch: dict[str, Tensor], stage: Stage) -> None:
-        self.metrics[stage].update(self(batch["image"]), batch["label"])  # type: ignore[operator]
+        self.metrics[stage].update(self(batch["image"]), batch["label"], batch.get("index"))  # type: ignore[operator]

@@ -11,6 +11,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
 from relattn.errors import InputError
+from relattn.metrics.counted_once import first_of_each
 from relattn.metrics.verification import FARS, Floats, Verification, pair_distances, score_names, verification
 
 
@@ -81,14 +82,12 @@ class VerificationMetric(Metric):
         """
         total = 2 * sum(map(len, self.same.values()))
         indices = dim_zero_cat(self.indices) if len(self.indices) else torch.empty(0, dtype=torch.int64)
-        known, place = indices.unique(return_inverse=True)
+        known, first = first_of_each(indices)
         if not torch.equal(known.cpu(), torch.arange(total)):
             raise InputError(
                 f"The packs have {total:,} images, and features of {len(known):,} came in: a pack is scored as a whole "
                 "(no --trainer.limit_val_batches or limit_test_batches)."
             )
-        first = torch.full((total,), len(indices), device=indices.device)
-        first.scatter_reduce_(0, place, torch.arange(len(indices), device=indices.device), "amin")
         return dim_zero_cat(self.features)[first]
 
     def compute(self) -> dict[str, Tensor]:

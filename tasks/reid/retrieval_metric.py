@@ -11,6 +11,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from relattn.errors import InputError
+from relattn.metrics.counted_once import first_of_each
 from relattn.metrics.distances import Distances, FeatureDistances
 from relattn.metrics.query_expansion import expand_queries
 from relattn.metrics.ranks import Labels, MatchRanks, SameCamera, Ties, chunks, match_ranks
@@ -125,9 +126,7 @@ class RetrievalMetric(Metric):
             InputError: If there is no query, or no gallery image.
         """
         indices = dim_zero_cat(self.indices) if len(self.indices) else torch.empty(0, dtype=torch.int64)
-        _, place = indices.unique(return_inverse=True)
-        first = torch.full((int(place.max()) + 1 if len(place) else 0,), len(indices), device=indices.device)
-        first.scatter_reduce_(0, place, torch.arange(len(indices), device=indices.device), "amin")
+        _, first = first_of_each(indices)
         parts: list[Any] = []
         for name, wanted in (("query", True), ("gallery", False)):
             rows = first[dim_zero_cat(self.in_query)[first] == wanted] if len(first) else first

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
 from relattn.errors import InputError
 from relattn.metrics.confusion import ConfusionScores, confusion_matrix, score_confusion
+from relattn.metrics.counted_once import first_of_each
 
 
 class ConfusionMetric(Metric):
@@ -66,11 +66,8 @@ class ConfusionMetric(Metric):
         """
         if not len(self.indices):
             raise InputError("The evaluation set has no images: nothing can be scored.")
-        indices, matrices = dim_zero_cat(self.indices), dim_zero_cat(self.matrices)
-        images, place = indices.unique(return_inverse=True)
-        first = torch.full_like(images, len(indices))
-        first.scatter_reduce_(0, place, torch.arange(len(indices), device=indices.device), "amin")
-        return matrices[first].sum(dim=0)
+        _, first = first_of_each(dim_zero_cat(self.indices))
+        return dim_zero_cat(self.matrices)[first].sum(dim=0)
 
     def compute(self) -> dict[str, Tensor]:
         """Compute `mIoU`, `pixel_accuracy`, `mean_accuracy` and `IoU/<class>`, in per cent, float64.

@@ -185,7 +185,8 @@ class Segmentation(Task):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         assert isinstance(self.network, SegmentationNetwork)
         labels = batch["label"]
-        logits, auxiliary = self.network.scores(batch["image"])
+        # In a single call of the network, which is what `compile_mode` compiles.
+        logits, auxiliary = self.network(batch["image"], training=True)
         weight: dict[str, Any] = {} if self.weights is None else {"weight": self.weights}
         parts = {"segmentation_loss": self.loss(logits, labels, **weight)}
         loss = parts["segmentation_loss"]

@@ -1,9 +1,11 @@
 """What counts as the early stages of a network."""
 
+from functools import partial
+
 import pytest
 import torch
 
-from relattn.attention import RGA
+from relattn.attention import RGA, FadeIn, StRA
 from relattn.backbones import EarlyStages, build
 
 
@@ -37,3 +39,17 @@ def test_attention_is_trained_while_the_stages_rest() -> None:
     assert not torch.equal(network.layer4[0].bn1.running_mean, before[1])
     early.train(True)
     assert network.bn1.training
+
+
+@pytest.mark.parametrize("fades", [False, True])
+def test_attention_in_place_of_early_convolutions_is_trained(fades: bool) -> None:
+    attention = partial(FadeIn, attention=StRA) if fades else StRA
+    network = build("test_resnet", attention=attention, stages=[3, 4], size=(64, 32))
+    early = EarlyStages(network)
+    ids = {id(parameter) for parameter in early.parameters}
+    convolution = network.layer3[0].conv2
+    replaced = {id(parameter) for parameter in convolution.base.parameters()} if fades else set()
+    assert replaced <= ids
+    assert not {id(parameter) for parameter in convolution.parameters()} - replaced & ids
+    early.train(False)
+    assert all(module.training for module in convolution.modules() if isinstance(module, StRA))

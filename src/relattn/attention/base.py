@@ -91,8 +91,8 @@ class Attention(nn.Module, metaclass=AttentionType):
         self.recorder: dict[str, Tensor] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state to copy or pickle: everything but the loss term, which belongs to an autograd graph."""
-        return {**self.__dict__, "loss_term": None}
+        """Return the state to copy or pickle: without compiled code, and without the loss term of an autograd graph."""
+        return {**super().__getstate__(), "loss_term": None}
 
     def check(self, x: Tensor, size: tuple[int, int] | None = None) -> None:
         """Raise an InputError unless `x` is what the module was built for.

@@ -16,7 +16,7 @@ Nothing nonlinear stands between R and the convolution [W_in | W_out] of varphi,
 
     W_in R(i, :) + W_out R(:, i) = (W_in Phi^T) theta_i + (W_out Theta^T) phi_i
 
-with Theta and Phi stacked as N x k. The N x N relations and their 2N-channel copy therefore never exist: same weights,
+with Theta and Phi stacked as k x N. The N x N relations and their 2N-channel copy therefore never exist: same weights,
 same output, O(N k n) in place of O(N^2 n) operations. `RGA.relations` builds R explicitly, for figures.
 
 The arXiv version notes below Eq. (2) that psi and varphi of spatial RGA may have kernels of 3x3 ("very similar

@@ -2,11 +2,13 @@
 
 from torch import nn
 
+from relattn.attention.base import outermost
+from relattn.attention.fade_in import FadeIn
 from relattn.backbones.stages import modules_of
 
 
 class EarlyStages:
-    """All of a backbone before its last stage; attention after stages is not part of it.
+    """All of a backbone before its last stage, with convolutions that fade out; attention, which is new, is left out.
 
     Attributes:
         parameters: The weights of the early stages.
@@ -21,7 +23,10 @@ class EarlyStages:
         Raises:
             InputError: If the network does not report its stages.
         """
-        self.modules = [network.get_submodule(name) for stage in modules_of(network)[:-1] for name in stage]
+        new = {module for attention in outermost(network) for module in attention.modules()}
+        new -= {part for module in new if isinstance(module, FadeIn) for part in module.base.modules()}
+        stages = modules_of(network)[:-1]
+        self.modules = [part for stage in stages for part in map(network.get_submodule, stage) if part not in new]
         # A transformer's position embedding and class token belong to none of its modules and come before all stages.
         early = [network, *self.modules]
         self.parameters = [parameter for module in early for parameter in module.parameters(recurse=False)]

@@ -72,7 +72,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         type=int,
         default=0,
         metavar="TIMES",
-        help="measure each network in processes of its own, so many and in turns, so that none affects another's memory",
+        help="measure each network in this many processes of its own, in turns, so that none affects another's memory",
     )
     parser.add_argument("--json", type=own_path, help="also write the numbers to this file")
     # The only network that a process of --apart measures.

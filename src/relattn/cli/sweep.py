@@ -45,7 +45,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "files", nargs="*", metavar="file", help="a file, the name of one in conf/sweep, or all; without it, their list"
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
-    parser.add_argument("--runs", type=own_path, default=Path("runs/sweeps"), help="where the folder of the sweep is created")
+    parser.add_argument(
+        "--runs", type=own_path, default=Path("runs/sweeps"), help="where the folder of the sweep is created"
+    )
     parser.add_argument("--dry_run", "--dry-run", action="store_true", help="list the runs and their commands")
     parser.add_argument("--launcher", choices=["local", "ray", "wandb"], default="local")
     parser.add_argument("--jobs", type=int, help="local: runs at once; by default one, or one for each device")

@@ -142,15 +142,18 @@ class SegmentationNetwork(nn.Module):
         """Map the last stage's features `(B, C, h, w)` to the logits of every pixel, `(B, num_classes, H, W)`."""
         return self.upsample(self.classifier(self.context(self.head(features))), images)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images `(B, channels, H, W)` to logits `(B, num_classes, H, W)`."""
-        return self.classify(self.stages(images)[1], images)
+    def forward(self, images: Tensor, *, training: bool = False) -> Tensor | tuple[Tensor, Tensor | None]:
+        """Map images `(B, channels, H, W)` to logits `(B, num_classes, H, W)`.
 
-    def scores(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """For training: the logits of `forward`, and those of the auxiliary head, of the same shape, or None."""
+        Args:
+            images: The images.
+            training: Whether to return the logits of the auxiliary head too, of the same shape, or None without one.
+        """
         earlier, last = self.stages(images)
-        auxiliary = None if self.auxiliary is None else self.upsample(self.auxiliary(earlier), images)
-        return self.classify(last, images), auxiliary
+        logits = self.classify(last, images)
+        if not training:
+            return logits
+        return logits, None if self.auxiliary is None else self.upsample(self.auxiliary(earlier), images)
 
 
 def stage_channels(backbone: nn.Module, indices: Sequence[int] | None) -> tuple[list[int], list[int]]:
