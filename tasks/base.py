@@ -223,7 +223,9 @@ class Task(LightningModule):
         names = specification.get("class_names")
         same = names is None or trained.class_names is None or list(names) == trained.class_names
         try:
-            self.beginning = start_from(self, trained, classifiers=self.classifiers(), same_classes=same)
+            self.beginning = start_from(
+                self, trained, trunk=self.trunk(), classifiers=self.classifiers(), same_classes=same
+            )
         except InputError as error:
             raise InputError(f"pretrained={source!r} does not fit {self.backbone}. {error}") from error
         return self.network

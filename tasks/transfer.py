@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from relattn.attention.base import Attention
+from relattn.backbones.build import fitted
 from relattn.errors import InputError
 
 NAMED = 3
@@ -43,12 +44,15 @@ def trained_state(file: Path) -> TrainedState | None:
     return TrainedState(dict(content["state_dict"]), None if names is None else [str(name) for name in names])
 
 
-def start_from(module: nn.Module, trained: TrainedState, *, classifiers: Sequence[str], same_classes: bool) -> str:
+def start_from(
+    module: nn.Module, trained: TrainedState, *, trunk: nn.Module, classifiers: Sequence[str], same_classes: bool
+) -> str:
     """Load those weights into a module that fit it.
 
     Args:
         module: A task with its network.
         trained: State of the task that the weights come from.
+        trunk: The backbone inside the module; positions of a transformer are fitted to its image size.
         classifiers: Names of the modules whose outputs are classes.
         same_classes: Whether both tasks have the same classes.
 
@@ -59,10 +63,13 @@ def start_from(module: nn.Module, trained: TrainedState, *, classifiers: Sequenc
         InputError: If less than half of the network, attention aside, fits.
     """
     own = module.state_dict()
+    prefix = next(f"{name}." for name, part in module.named_modules() if part is trunk)
+    inner = {name.removeprefix(prefix): value for name, value in trained.weights.items() if name.startswith(prefix)}
+    weights = trained.weights | {f"{prefix}{name}": value for name, value in fitted(trunk, inner).items()}
     of_classes = tuple(f"{name}." for name in classifiers)
     taken = {
         name: value
-        for name, value in trained.weights.items()
+        for name, value in weights.items()
         if name in own
         and own[name].shape == value.shape
         and "." in name  # a task's own buffers, such as a threshold, belong to its data
@@ -84,8 +91,8 @@ def start_from(module: nn.Module, trained: TrainedState, *, classifiers: Sequenc
 
 
 def some(names: Sequence[str]) -> str:
-    """Name the modules that tensors belong to, the first few in order."""
-    modules = list(dict.fromkeys(name.rpartition(".")[0] for name in names))
+    """Name the modules that tensors belong to, or tensors of the whole network, the first few in order."""
+    modules = list(dict.fromkeys(name.rpartition(".")[0] if name.count(".") > 1 else name for name in names))
     more = f" and {len(modules) - NAMED:,} more modules" if len(modules) > NAMED else ""
     return (", ".join(modules[:NAMED]) + more) or "nothing"
 

@@ -90,6 +90,7 @@ class ReID(EmbeddingTask):
             flip_test: Whether the feature is the sum of those of the image and its mirror image.
             reranking: Whether to also score k-reciprocal re-ranking (`mAP_reranked`, ...).
             expansion: Number of neighbours for query expansion, which is also scored (`mAP_expanded`, ...); 0 for none.
+                Expanded queries have length 1 and are compared by cosine distance, whatever `distance` is.
             pictures: Number of test queries that are drawn with their nearest images into the run's folder `pictures/`.
             arguments: Arguments shared by all tasks, see `Task`.
 

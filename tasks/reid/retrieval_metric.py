@@ -14,7 +14,7 @@ from relattn.errors import InputError
 from relattn.metrics.counted_once import first_of_each
 from relattn.metrics.distances import Distances, FeatureDistances
 from relattn.metrics.query_expansion import expand_queries
-from relattn.metrics.ranks import Labels, MatchRanks, SameCamera, Ties, chunks, match_ranks
+from relattn.metrics.ranks import Labels, MatchRanks, SameCamera, Ties, chunks, match_ranks, own_files
 from relattn.metrics.reranking import ReRanked
 from relattn.metrics.retrieval import (
     FPRS,
@@ -148,11 +148,12 @@ class RetrievalMetric(Metric):
         if self.single_shot:
             curve = single_shot_cmc(distances, query, gallery, repeats=self.single_shot, ranks=10)
             scores |= {f"rank{rank}_single_shot": float(curve[rank - 1]) for rank in (1, 5, 10)}
+        own = own_files(query, gallery)
         if self.reranking:
-            distances = ReRanked(query_features, gallery_features, metric=self.distance)
+            distances = ReRanked(query_features, gallery_features, metric=self.distance, own=own)
             scores |= self.score(distances, query, gallery).headline("reranked")
         if self.expansion:
-            expanded = expand_queries(query_features, gallery_features, neighbours=self.expansion)
+            expanded = expand_queries(query_features, gallery_features, neighbours=self.expansion, own=own)
             distances = FeatureDistances(expanded, gallery_features)
             scores |= self.score(distances, query, gallery).headline("expanded")
         return {

@@ -192,6 +192,17 @@ def test_expanded_queries_are_those_of_the_definition(neighbours: int, alpha: fl
     torch.testing.assert_close(expanded, slow_expansion(query, gallery, neighbours, alpha), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 3.0])
+def test_a_querys_own_file_is_not_added(alpha: float) -> None:
+    images, everyone = features(12, 0), torch.arange(12)
+    for neighbours in (3, 20):
+        expanded = expand_queries(images, images, neighbours=neighbours, alpha=alpha, own=everyone)
+        for query in (0, 7):
+            others = images[everyone != query]
+            alone = expand_queries(images[[query]], others, neighbours=neighbours, alpha=alpha)
+            torch.testing.assert_close(expanded[query], alone[0])
+
+
 def test_expansion_refuses_what_makes_no_sense() -> None:
     for wrong in ({"neighbours": -1}, {"alpha": -0.5}, {"alpha": float("nan")}, {"chunk": 0}):
         with pytest.raises(InputError):

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from relattn.errors import InputError
 from relattn.metrics import Distances, ReRanked
+from relattn.metrics.ranks import Labels, own_files
 
 
 def slow_re_ranking(query: Tensor, gallery: Tensor, metric: str, k1: int, k2: int, weight: float) -> Tensor:
@@ -221,3 +222,29 @@ def test_features_that_are_not_finite_are_named(metric: str, name: str) -> None:
         ReRanked(**given, metric=metric)
     with pytest.raises(InputError, match="8 dimensions and gallery features 5"):
         ReRanked(clustered(3, 1), clustered(4, 2)[:, :5], metric=metric)
+
+
+def test_an_own_file_in_the_gallery_is_one_image() -> None:
+    images = clustered(24, 5)
+    files = Labels(torch.zeros(24), torch.zeros(24), torch.arange(24))
+    everyone, places = torch.arange(24), torch.tensor([3, 7])
+    found = whole(ReRanked(images, images, k1=6, k2=3, own=own_files(files, files)))
+    part = whole(ReRanked(images[places], images, k1=6, k2=3, own=places))
+    for query in places.tolist():
+        others = everyone[everyone != query]
+        alone = whole(ReRanked(images[[query]], images[others], k1=6, k2=3))
+        torch.testing.assert_close(found[query, others], alone[0])
+    torch.testing.assert_close(part, found[places])
+    # A query that is not in the gallery stands beside one that is.
+    mixed = whole(ReRanked(images[[0, 3]], images[1:], k1=6, k2=3, own=torch.tensor([-1, 2])))
+    torch.testing.assert_close(mixed[0], found[0, 1:])
+    torch.testing.assert_close(mixed[1], found[3, 1:])
+
+
+def test_no_own_files_are_searched_for_where_none_can_be() -> None:
+    one, other = (
+        Labels(torch.zeros(2), torch.zeros(2), files) for files in (torch.tensor([1, 2]), torch.tensor([5, 1]))
+    )
+    assert own_files(one, Labels(one.identities, one.cameras)) is None
+    assert own_files(one, one._replace(files=torch.tensor([8, 9]))) is None
+    assert own_files(one, other).tolist() == [1, -1]

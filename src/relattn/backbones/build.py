@@ -8,7 +8,7 @@ takes the place of a convolution.
 import pickle
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -171,9 +171,7 @@ def load_weights(model: nn.Module, name: str, path: str) -> None:
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         reason = str(error) or type(error).__name__
         raise InputError(f"pretrained={path!r} cannot be read as weights: {reason}") from error
-    expected = model.state_dict()
-    if fit := fitting(model, state, expected):
-        state = fit(state, model)
+    state, expected = dict(fitted(model, state)), model.state_dict()
     named = getattr(model, "pretrained_cfg", {}).get("classifier") or ()
     named = (named,) if isinstance(named, str) else tuple(named)  # distilled networks have two
     classifier = tuple(f"{part}." for part in {"fc", "classifier", "head", *named})
@@ -185,13 +183,15 @@ def load_weights(model: nn.Module, name: str, path: str) -> None:
     model.load_state_dict(fits, strict=False)
 
 
-def fitting(model: nn.Module, state: Mapping[str, Any], expected: Mapping[str, Any]) -> Callable[..., Any] | None:
-    """The timm function that fits weights to the image size of a network, or None if it is not needed."""
-    sized = "pos_embed", "relative_position_bias_table", "rel_pos"
+def fitted(model: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Fit the positions of a transformer's weights to the image size of a network, by timm's function for it."""
+    sized, expected = ("pos_embed", "relative_position_bias_table", "rel_pos"), model.state_dict()
     others = [key for key in state.keys() & expected.keys() if state[key].shape != expected[key].shape]
-    if not any(part in key for key in others for part in sized):
-        return None
-    return getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    fit = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    if fit is None or not any(part in key for key in others for part in sized):
+        return state
+    found: Mapping[str, Any] = fit(dict(state), model)
+    return found
 
 
 def build(

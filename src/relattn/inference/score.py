@@ -18,7 +18,7 @@ from relattn.errors import InputError, MissingFileError, suggest
 from relattn.inference.search import NO_ONE, Search, numbered
 from relattn.metrics.distances import DistanceName, FeatureDistances
 from relattn.metrics.query_expansion import expand_queries
-from relattn.metrics.ranks import SameCamera
+from relattn.metrics.ranks import SameCamera, own_files
 from relattn.metrics.retrieval import Retrieval, retrieval
 from relattn.tasks.arrays import read_npy, read_npz
 from relattn.tasks.embeddings import Embedding, Entry, compared_as
@@ -91,7 +91,7 @@ def score_features(
         search = Search(query, gallery, metric=metric, same_camera=same_camera, reranking=True)
         scores |= search.score().headline("reranked")
     if expansion:
-        expanded = expand_queries(*search.features, neighbours=expansion)
+        expanded = expand_queries(*search.features, neighbours=expansion, own=own_files(*search.labels))
         distances = FeatureDistances(expanded, search.features[1])
         scores |= retrieval(distances, *search.labels, same_camera=same_camera).headline("expanded")
     return scores

@@ -9,7 +9,7 @@ import torch
 
 from relattn.errors import InputError
 from relattn.metrics.distances import DistanceName, Distances, FeatureDistances, nearest
-from relattn.metrics.ranks import JUNK, Labels, SameCamera, chunks, left_out
+from relattn.metrics.ranks import JUNK, Labels, SameCamera, chunks, left_out, own_files
 from relattn.metrics.reranking import ReRanked
 from relattn.metrics.retrieval import FPRS, Retrieval, retrieval
 from relattn.tasks.embeddings import Embedding, Entry
@@ -76,13 +76,13 @@ class Search:
         self.metric: DistanceName = metric or query.metadata.get("distance", gallery.metadata.get("distance", "cosine"))
         self.same_camera: SameCamera = same_camera
         self.features = torch.from_numpy(self.query.features), torch.from_numpy(self.gallery.features)
+        self.labels = numbered(self.query, self.gallery)
         if distances is not None:
             self.distances = distances(*self.features)
         elif reranking:
-            self.distances = ReRanked(*self.features, metric=self.metric)
+            self.distances = ReRanked(*self.features, metric=self.metric, own=own_files(*self.labels))
         else:
             self.distances = FeatureDistances(*self.features, self.metric)
-        self.labels = numbered(self.query, self.gallery)
 
     def rank(self, chosen: Sequence[int], top: int) -> list[RankedList]:
         """The nearest gallery images of the chosen queries, given by indices in ascending order."""

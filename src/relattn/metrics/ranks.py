@@ -63,6 +63,16 @@ class Labels(NamedTuple):
         return Labels(*(None if values is None else values[rows] for values in self))
 
 
+def own_files(query: Labels, gallery: Labels) -> Tensor | None:
+    """Each query's own file in the gallery, its index there or -1, `(Q,)` int64; None if no query is in the gallery."""
+    if query.files is None or gallery.files is None:
+        return None
+    files, order = gallery.files.sort()
+    place = torch.searchsorted(files, query.files).clamp(max=len(files) - 1)
+    own = torch.where(files[place] == query.files, order[place], -1)
+    return own if bool((own >= 0).any()) else None
+
+
 @dataclass(frozen=True)
 class MatchRanks:
     """The ranks of some queries' matches; flat tensors are ordered by query, and then nearest match first."""

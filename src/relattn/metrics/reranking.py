@@ -65,6 +65,7 @@ class ReRanked:
         k1: int = 20,
         k2: int = 6,
         weight: float = 0.3,
+        own: Tensor | None = None,
         chunk: int = 256,
     ) -> None:
         """Find the neighbours and encode them.
@@ -77,6 +78,8 @@ class ReRanked:
             k2: Number of neighbours over which V is averaged, including the image itself; 6 in the paper; 1 leaves V
                 unchanged.
             weight: Share of the original distance in the final one, lambda in the paper, where it is 0.3.
+            own: `(Q,)` int64, for each query the gallery image that is its own file, or -1, see `own_files`: such an
+                image is one of the Q + G, not two. By default no query is in the gallery.
             chunk: Number of images whose distances to all Q + G are computed at once.
 
         Raises:
@@ -96,15 +99,19 @@ class ReRanked:
         self.device = query.device
         self.dtype = torch.float32
         self._original = FeatureDistances(query, gallery, "euclidean" if metric == "cosine" else metric)
-        features = torch.cat([self._original.query, self._original.gallery])
-        # Views from here on, so that the features are in memory only once.
-        self._original = FeatureDistances(features[: len(query)], features[len(query) :], "euclidean")
+        query, gallery = self._original.query, self._original.gallery
+        alone = torch.ones(len(query), dtype=torch.bool, device=query.device) if own is None else own < 0
+        features, count = torch.cat([query[alone], gallery]), int(alone.sum())
+        place = alone.cumsum(0) - 1 if own is None else torch.where(alone, alone.cumsum(0) - 1, count + own)
+        # Views from here on, if no query is in the gallery, so that the features are in memory only once.
+        query = features[:count] if own is None else features[place]
+        self._original = FeatureDistances(query, features[count:], "euclidean")
         neighbours, maxima = find_neighbours(features, max(k1 + 1, k2), chunk)
         encoded = encode(features, neighbours, maxima, k1)
         encoded = average(encoded, neighbours[:, :k2])
-        self._scale = maxima[: len(query), None]
-        self._query = encoded[: len(query)]
-        self._inverted = encoded[len(query) :].tocsc()  # for each image, the gallery images with it in their V
+        self._scale = maxima[place, None]
+        self._query = encoded[place.cpu().numpy()]
+        self._inverted = encoded[count:].tocsc()  # for each image, the gallery images with it in their V
 
     @torch.no_grad()
     def rows(self, start: int, stop: int, out: Tensor | None = None) -> Tensor:
