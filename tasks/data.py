@@ -31,10 +31,10 @@ class Data(LightningDataModule):
     class_names: Sequence[str] | None = None
     """Names of the classes in the order of their indices; None if they have none."""
 
-    mean: tuple[float, float, float] = IMAGENET_MEAN
+    mean: tuple[float, ...] = IMAGENET_MEAN
     """Mean of RGB in [0, 1], used by the default `preprocessing`."""
 
-    std: tuple[float, float, float] = IMAGENET_STD
+    std: tuple[float, ...] = IMAGENET_STD
 
     joint: ClassVar[str] = ""
     """Class path of the data set that trains on several such sets at once, called with `joined`; empty for none."""
@@ -73,6 +73,11 @@ class Data(LightningDataModule):
         that prepares its images in another way.
         """
         return Preprocessing(self.image_size, mean=self.mean, std=self.std)
+
+    def prepare_as(self, preprocessing: Preprocessing) -> None:
+        """Prepare images for a network that was trained on another kind of data; called before `setup`."""
+        self.image_size, self.mean, self.std = preprocessing.size, preprocessing.mean, preprocessing.std
+        self.preprocessing = lambda: preprocessing  # type: ignore[method-assign]
 
     def sample(self, file: Path | str) -> Tensor:
         """Read an image file and prepare it as in evaluation, `(3, H, W)` float32.

@@ -174,6 +174,19 @@ class CIFAR(Data):
         """Pass CIFAR's images unchanged, as they have the network's size; the filter is only for other images."""
         return Preprocessing(self.image_size, interpolation="area_or_linear", mean=self.mean, std=self.std)
 
+    def prepare_as(self, preprocessing: Preprocessing) -> None:
+        """Normalise as for the network's training.
+
+        Raises:
+            InputError: If the network was trained on images of another size.
+        """
+        if preprocessing.size != self.image_size:
+            height, width = preprocessing.size
+            raise InputError(
+                f"The network was trained on images of {height}x{width}, and those of {type(self).__name__} are 32x32."
+            )
+        super().prepare_as(preprocessing)
+
     def examples(self, split: str, indices: Sequence[int]) -> dict[str, Any]:
         self.check_indices(split, indices)
         part, rows = self.sets[split], list(indices)

@@ -1,5 +1,6 @@
 """The five ways to start in docs/own_data.md, each with a folder of 40 pictures and the page's own commands."""
 
+import csv
 import itertools
 import os
 import re
@@ -12,8 +13,9 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from small_runs import result, rows
+from small_runs import fit, result, rows
 
+import relattn
 from relattn.cli.main import run
 from relattn.errors import InputError
 from relattn.tasks.classification import ImageFolders
@@ -352,3 +354,17 @@ def test_a_folder_that_cannot_be_read_is_refused(monkeypatch: pytest.MonkeyPatch
 def test_classes_of_one_name_are_refused() -> None:
     with pytest.raises(InputError, match=r"classes are \['road', 'road'\], expected each of them once"):
         Folders("masks", ["road", "road"])
+
+
+def test_photos_are_prepared_as_in_training_on_another_kind_of_data(cifar: Path) -> None:
+    trained = fit("classification", cifar)
+    photos = [picture(Path("photos") / f"{name}.png") for name in "abc"]
+    command = ["predict", "--ckpt_path", str(trained), "--data", "ImageFolders", "--data.root", "photos"]
+    assert run([*command, "--data.workers", "0", "--gpus", "0"]) == 0
+    (file,) = trained.rglob("predictions.csv")
+    with file.open() as lines:
+        said = {row["path"]: float(row["probability"]) for row in csv.DictReader(lines)}
+    network = relattn.load(trained)
+    for photo in photos:
+        (prediction,) = network(photo)
+        assert said[photo.name] == pytest.approx(prediction.probability, abs=1e-4)

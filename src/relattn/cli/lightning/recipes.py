@@ -222,17 +222,19 @@ def shared_arguments(before: Config, chosen: Config) -> Config:
     if not arguments or "class_path" not in before or "class_path" not in chosen:
         return {}
     first, second = (imported(content["class_path"]) for content in (before, chosen))
-    if first is None or second is None:
-        return {}
+    kind = None if first is None or second is None else common_kind(first, second)
+    known = {} if kind is None else parameters_of(kind)
+    return {name: value for name, value in arguments.items() if name in known and name != "root"}
+
+
+def common_kind(first: type, second: type) -> type | None:
+    """The class of data sets, such as that of people, that two data sets belong to; None for different kinds."""
     from relattn.tasks.data import Data
     from relattn.tasks.image_data import ImageData
 
     general = (Data, ImageData, object)
     shared = [kind for kind in first.__mro__ if kind in second.__mro__ and kind not in general]
-    if not any(issubclass(kind, Data) for kind in shared):
-        return {}
-    known = parameters_of(shared[0])
-    return {name: value for name, value in arguments.items() if name in known and name != "root"}
+    return shared[0] if any(issubclass(kind, Data) for kind in shared) else None
 
 
 def parameters_of(kind: type) -> dict[str, Any]:

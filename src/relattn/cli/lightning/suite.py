@@ -19,13 +19,13 @@ from rich.console import Console
 from relattn.cli import catalogue
 from relattn.cli.lightning.callbacks import check_network, for_evaluation, listed, place_checkpoints
 from relattn.cli.lightning.checks import check_composition, check_config
-from relattn.cli.lightning.command_line import CommandLine
+from relattn.cli.lightning.command_line import CommandLine, value_of
 from relattn.cli.lightning.commands import attention_name, check_gpus, folder_of_run, name_of_run, with_float64
 from relattn.cli.lightning.complaints import complaint
 from relattn.cli.lightning.display import Display, next_commands, show_scores, table_of_sets
 from relattn.cli.lightning.paths import with_absolute_paths
 from relattn.cli.lightning.recipes import imported
-from relattn.cli.lightning.test_sets import build_all, kept_entry, named_like, test_entries
+from relattn.cli.lightning.test_sets import build_all, kept_entry, named_like, prepare_as_trained, test_entries
 from relattn.cli.lightning.writing import with_plain_texts, written
 from relattn.errors import InputError
 from relattn.runs import wandb_logging
@@ -251,7 +251,10 @@ class SuiteCLI(LightningCLI):
             if self.command != "fit":
                 checkpoint = read_checkpoint(Path(config.ckpt_path))
                 self.model.trained_for = dict(checkpoint["specification"])
-                self.datamodule.trained_on = at(yaml.safe_load(checkpoint["config"]), ("data", "init_args", "root"))
+                before = yaml.safe_load(checkpoint["config"])
+                self.datamodule.trained_on = at(before, ("data", "init_args", "root"))
+                sized = value_of(self.line.arguments(), "--data.image_size") is not None
+                prepare_as_trained(self.datamodule, before, self.model.trained_for, sized=sized)
         entries = test_entries(self.line.suite)
         if entries and self.command not in ("fit", "test"):
             raise InputError(f"--test_data is for fit and test, and not for {self.command}.")

@@ -1,9 +1,10 @@
-"""Additional test sets, `--test_data`: Market-1501's network on DukeMTMC-reID and on the user's table, for example."""
+"""Data that a network was not trained on: additional test sets, `--test_data`, and sets of another kind."""
 
 import inspect
 import re
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from relattn.cli import catalogue
 from relattn.cli.lightning.complaints import complaint
 from relattn.cli.lightning.recipes import (
     Config,
+    common_kind,
     imported,
     is_class_path,
     merge,
@@ -23,6 +25,8 @@ from relattn.cli.lightning.recipes import (
     shared_arguments,
 )
 from relattn.errors import InputError, MissingFileError
+from relattn.preprocessing import Preprocessing
+from relattn.runs.resume import at
 from relattn.tasks.data import Data
 
 TABLES = (".csv",)
@@ -120,3 +124,22 @@ def named_like(config: Any, entry: str) -> bool:
     """Whether the run's own data set is the one in an entry, so that its scores are already known."""
     kind = imported(catalogue.class_path("data", entry)) if entry in catalogue.recipes("data") else None
     return kind is not None and inspect.isclass(kind) and imported(str(config.get("class_path"))) is kind
+
+
+def prepare_as_trained(data: Data, run: Config, specification: Config, *, sized: bool) -> None:
+    """Prepare images as for the network's training, if the data are of another kind with defaults of its own.
+
+    Args:
+        data: The data to score or predict.
+        run: The configuration of the network's training.
+        specification: The specification of the data that it was trained on.
+        sized: Whether the command line gives the size of the images, which then stays.
+    """
+    trained, before = specification.get("preprocessing"), imported(str(at(run, ("data", "class_path"))))
+    if trained is None or before is None or common_kind(before, type(data)) is not None:
+        return
+    own, wanted = data.preprocessing(), Preprocessing.from_json(trained)
+    if sized:
+        wanted = replace(wanted, size=own.size)
+    if wanted != own:
+        data.prepare_as(wanted)
