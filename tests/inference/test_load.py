@@ -208,6 +208,8 @@ def test_scores_come_from_the_result_beside() -> None:
     Path("run/result.json").write_text(json.dumps({"scores": {"test/accuracy": 93.5}}))
     assert relattn.load(file).metadata["scores"] == {"test/accuracy": 93.5}
     assert relattn.load("run").metadata["checkpoint"]["file"] == "last.ckpt"
+    Path("run/result.json").write_text(json.dumps({"scores": {"test/accuracy": 93.5}, "steps": 10**6}))
+    assert relattn.load(file).metadata["scores"] == {}, "they are of the run before it was extended, or after"
     other = file.with_name("previous.ckpt")
     other.write_bytes(file.read_bytes())
     assert relattn.load(other).metadata["scores"] == {}, "they are of the checkpoint that was tested"

@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from relattn.cli.lightning import recipes
 from relattn.cli.memory import keep_freed_memory
-from relattn.cli.options import height_and_width, own_path
+from relattn.cli.options import check_writable, height_and_width, own_path
 from relattn.errors import InputError
 from relattn.publish import publish_json
 
@@ -81,6 +82,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     for name in ("channels", "batch_size", "rounds"):
         if getattr(options, name) < 1:
             raise InputError(f"--{name} is {getattr(options, name)}, expected at least 1.")
+    for name in ("warmup", "classes", "apart"):
+        if getattr(options, name) < 0:
+            raise InputError(f"--{name} is {getattr(options, name)}, expected at least 0.")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", options.device):
+        raise InputError(f"--device is {options.device!r}, expected cpu, cuda or cuda:1, for example.")
+    if options.json is not None and options.form is None:
+        if options.json.exists():
+            raise InputError(f"--json {options.json} exists, and nothing is overwritten. Choose another, or remove it.")
+        check_writable(options.json)
     if options.size is None:
         small = options.backbone is not None and recipes.family_of(options.backbone) != "timm"
         options.size = (32, 32) if small else (256, 128) if options.backbone else (64, 32)

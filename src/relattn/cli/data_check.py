@@ -149,6 +149,7 @@ def build(line: "CommandLine") -> tuple["Data", "Config"]:
     from jsonargparse import ArgumentError, ArgumentParser
 
     from relattn.cli.lightning.complaints import complaint
+    from relattn.cli.lightning.paths import with_absolute_paths
     from relattn.tasks.data import Data
 
     options, rest = [], iter(line.options)
@@ -166,6 +167,7 @@ def build(line: "CommandLine") -> tuple["Data", "Config"]:
     parser.add_subclass_arguments(Data, "data", fail_untyped=False, required=True)
     try:
         parsed = parser.parse_args([*config, *options])
+        with_absolute_paths(parsed)
         data: Data = parser.instantiate(parsed).data
     except ArgumentError as error:
         raise complaint(str(error), parser, [*config, *options]) from error

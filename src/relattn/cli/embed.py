@@ -166,9 +166,12 @@ def main(arguments: list[str]) -> int:
     check_free(options.out)
     from rich.console import Console
 
-    from relattn.inference.image_folder import find_images, listed_images
+    from relattn.inference.image_folder import check_folder, listed_images
 
-    entries = listed_images(options.images, options.manifest) if options.manifest else find_images(options.images)
+    if options.manifest:
+        entries = listed_images(options.images, options.manifest)
+    else:
+        check_folder(options.images)
     console = Console()
     network = network_of(options, flip=True if options.flip else None)
     labels = str(options.manifest)

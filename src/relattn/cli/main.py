@@ -4,6 +4,8 @@ import importlib
 import os
 import sys
 import traceback
+import warnings
+from pathlib import Path
 
 from relattn.errors import InputError
 from relattn.printable import printable
@@ -147,6 +149,16 @@ def run(arguments: list[str]) -> int:
     return int(importlib.import_module(COMMANDS[command][0]).main(rest))
 
 
+def short(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    """Format a warning of the suite for the user, and others with their location as usual."""
+    from relattn.cli import catalogue
+
+    ours = {catalogue.tasks_folder(), Path(catalogue.__file__).parents[1]}
+    if ours & set(Path(filename).parents):
+        return f"relattn: warning: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
+
+
 def message_of(error: InputError) -> str:
     """The message of an error; an error from a worker process has that process's traceback in front of it."""
     from relattn.runs.secrets import hidden_in_text
@@ -161,6 +173,7 @@ def main() -> int:
     # hundredth of that costs nothing if torch has the cores to itself. OpenMP reads this when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     arguments = [argument for argument in sys.argv[1:] if argument != "--traceback"]
+    warnings.formatwarning = short
     traced = "--traceback" in sys.argv  # read before commands change it
     try:
         return run(arguments)

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,12 +77,25 @@ def check_free(folder: Path) -> None:
     """Refuse to write into a folder that is not empty.
 
     Raises:
-        InputError: If the folder is not empty, or a file is in its place.
+        InputError: If the folder is not empty, a file is in its place, or nothing can be written there.
     """
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if folder.exists():
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"--out {folder} exists, and nothing is overwritten. Choose another --out, or remove it.")
+    check_writable(folder)
+
+
+def check_writable(place: Path) -> None:
+    """Check that a folder or file can be created, without creating it, before anything that takes long.
+
+    Raises:
+        InputError: If it cannot.
+    """
+    folder = next(parent for parent in (place, *place.absolute().parents) if parent.is_dir() or parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{place} cannot be written: {error.strerror or error}.") from error
 
 
 def height_and_width(text: str) -> tuple[int, int]:

@@ -85,7 +85,7 @@ def sources(options: argparse.Namespace, console: "Console") -> "tuple[Embedding
     """
     given: dict[str, Path] = {"query": options.query, "gallery": options.gallery}
     check_sources(given, options.ckpt_path)
-    from relattn.inference.image_folder import find_images
+    from relattn.inference.image_folder import check_folder
     from relattn.tasks.embeddings import Embedding, check_comparable
 
     found = {flag: Embedding.load(path) for flag, path in given.items() if is_embedding(path)}
@@ -93,7 +93,7 @@ def sources(options: argparse.Namespace, console: "Console") -> "tuple[Embedding
     folders = [flag for flag in given if flag not in found]
     for flag in folders:
         if given[flag].is_dir():
-            find_images(given[flag])  # to report an empty folder before a network is loaded
+            check_folder(given[flag])
     network, images = None, {}
     if folders:
         flip = next((one["flip"] for one in metadata.values() if "flip" in one), None)
@@ -247,8 +247,8 @@ def main(arguments: list[str]) -> int:
     if len(entries) < count:
         say(console, f"{len(entries):,} of {count:,} queries are shown; --queries {count} shows all")
     if missing:
-        named = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
         missing = list(dict.fromkeys(missing))
+        named = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
         what = "cannot be read or are not those that were embedded"
         say(console, f"{len(missing):,} images {what}, and grey stands for each: {named}")
     for line in remarks(search, entries):

@@ -53,6 +53,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.threshold is not None and not 0 <= options.threshold <= 4:
         raise InputError(f"--threshold is {options.threshold}, expected a squared distance from 0 to 4.")
+    if options.template and not options.landmarks:
+        raise InputError(f"--template {options.template} says how --landmarks align the faces: give both, or neither.")
     for image in options.images:
         if not image.is_file():
             raise MissingFileError(f"{image}: there is no such image.")

@@ -27,7 +27,7 @@ def takes_any_size(network: nn.Module, size: tuple[int, int]) -> bool:
         images = torch.zeros(1, 3, *other_size(size))
         try:
             return bool(network(images).shape[2:] == images.shape[2:])
-        except InputError:  # its attention has weights for every position
+        except InputError:  # its attention has weights for every position, or its strides need certain sides
             return False
 
 

@@ -180,7 +180,9 @@ def intermediates(backbone: Any, images: Tensor, indices: list[int], options: di
         features: list[Tensor] = backbone.forward_intermediates(
             images, indices=indices, intermediates_only=True, **options
         )
-    except AssertionError as error:  # the way timm's networks with a fixed size refuse another
+    except (AssertionError, RuntimeError) as error:  # the ways in which timm's networks refuse a size
+        if isinstance(error, RuntimeError) and not re.search("must match|broadcast", str(error)):
+            raise
         height, width = images.shape[2:]
         raise InputError(f"{type(backbone).__name__} cannot take images of {height}x{width}: {error}") from error
     return features

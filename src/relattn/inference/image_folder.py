@@ -1,6 +1,7 @@
 """Folders of the user's own images: finding the images, and labelling them by their names or by a table."""
 
 import csv
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,6 +38,13 @@ def find_images(root: Path, pattern: str = "none", patterns: Mapping[str, str] |
     return [Entry(path, *read(path)) for path in found.paths]
 
 
+def check_folder(root: Path) -> None:
+    """Raise the error of a folder without images, before a network is loaded for it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they come when the images are used
+        find_images(root)
+
+
 def listed_images(root: Path, file: Path) -> list[Entry]:
     """The images that a table lists, sorted by their paths.
 
@@ -47,8 +55,8 @@ def listed_images(root: Path, file: Path) -> list[Entry]:
     Raises:
         InputError: If the table or the folder is wrong; the message names the line.
     """
-    for path, what in ((file, "table"), (root, "folder of images")):
-        if not path.exists():
+    for path, what, there in ((file, "table", file.is_file()), (root, "folder of images", root.is_dir())):
+        if not there:
             raise MissingFileError(f"{path}: there is no such {what}.")
     found: dict[str, tuple[int, Entry]] = {}
     try:

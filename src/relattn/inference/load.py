@@ -12,6 +12,7 @@ from relattn.inference.trained import ImageSource, Trained, pixels_of
 from relattn.preprocessing import Preprocessing
 from relattn.runs.checkpoint_files import LAST
 from relattn.runs.checkpoints import find_checkpoint, read_checkpoint
+from relattn.runs.resume import progress_of
 from relattn.runs.run_folder import read_json
 from relattn.runs.stored_config import section_of
 from relattn.tasks.files import digest
@@ -32,7 +33,8 @@ def load(checkpoint: Path | str) -> Trained:
     task = load_task(path)
     predictor = task.predictor()
     preprocessing = Preprocessing.from_json(task.specification["preprocessing"])
-    attention = section_of(read_checkpoint(path), "model", str(path))["init_args"].get("attention")
+    content = read_checkpoint(path)
+    attention = section_of(content, "model", str(path))["init_args"].get("attention")
 
     def transform(image: ImageSource) -> Tensor:
         return torch.from_numpy(preprocessing(pixels_of(image))).permute(2, 0, 1).contiguous()
@@ -48,17 +50,23 @@ def load(checkpoint: Path | str) -> Trained:
         "preprocessing": preprocessing.as_json(),
         "output": predictor.output,
         **predictor.metadata,
-        "scores": scores_beside(path),
+        "scores": scores_beside(path, progress_of(content).steps),
     }
     return Trained(predictor.network.eval(), transform, metadata, predictor.answer)
 
 
-def scores_beside(checkpoint: Path) -> dict[str, float]:
-    """The scores of the run, from the `result.json` in its folder, if this checkpoint is the one that was tested."""
+def scores_beside(checkpoint: Path, steps: int) -> dict[str, float]:
+    """The scores of the run, from the `result.json` in its folder, if this checkpoint is the one that was tested.
+
+    Args:
+        checkpoint: The checkpoint.
+        steps: Number of its training steps; a result after another number is of the run before it was extended.
+    """
     for folder in (checkpoint.parent, checkpoint.parent.parent):
         if result := read_json(folder / "result.json"):
             tested = result.get("tested")
-            file = str(tested.get("checkpoint")) if isinstance(tested, dict) else LAST
+            tested = tested if isinstance(tested, dict) else {"checkpoint": LAST, "steps": result.get("steps", steps)}
+            same = Path(str(tested.get("checkpoint"))).name == checkpoint.name and tested.get("steps", steps) == steps
             scores = result.get("scores")
-            return scores if Path(file).name == checkpoint.name and isinstance(scores, dict) else {}
+            return scores if same and isinstance(scores, dict) else {}
     return {}

@@ -24,11 +24,14 @@ def staged(root: Path, name: str) -> Iterator[Path]:
         An empty folder to write into.
 
     Raises:
-        InputError: If `root/name` already exists.
+        InputError: If `root/name` already exists, or cannot be written.
     """
     if (root / name).exists():
         raise InputError(f"{root / name} exists and is not overwritten; remove it or write to another root.")
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{root} cannot be created: {error.strerror or error}.") from error
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as temporary:
         folder = Path(temporary) / name
         folder.mkdir()

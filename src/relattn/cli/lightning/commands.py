@@ -8,8 +8,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from relattn.cli import catalogue
 from relattn.cli.lightning.command_line import read_command_line, value_of
+from relattn.cli.main import short
 from relattn.cli.memory import keep_freed_memory
 from relattn.cli.streams import unbreakable_output
 from relattn.errors import InputError
@@ -99,14 +99,6 @@ def quieten() -> None:
     # Evaluating a checkpoint does not need the callbacks that wrote it.
     warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided.*")
     warnings.formatwarning = short
-
-
-def short(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
-    """Format a warning of the suite for the user, and others with their location as usual."""
-    ours = {catalogue.tasks_folder(), Path(catalogue.__file__).parents[1]}
-    if ours & set(Path(filename).parents):
-        return f"relattn: warning: {message}\n"
-    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
 def attention_name(config: Any, recipe: str | None) -> str:

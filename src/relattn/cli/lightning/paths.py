@@ -11,18 +11,19 @@ PATH_NAMES = ("root", "manifest", "folder", "directory", "path", "file")
 
 
 def with_absolute_paths(config: Any) -> None:
-    """Make the paths among the arguments of the data and the model of a command's configuration absolute.
+    """Make the paths among the arguments of the data and, if there is one, the model of a configuration absolute.
 
     These are arguments annotated with `Path`, arguments of the data with usual names, and files of weights; `~` is
     expanded.
     """
-    for section in (config.data, config.model):
-        arguments = section.get("init_args")
+    for part in ("data", "model"):
+        section = config.get(part)
+        arguments = None if section is None else section.get("init_args")
         if arguments is None:
             continue
         annotations = parameters_of(kind) if (kind := imported(section.class_path)) is not None else {}
         for name, value in list(vars(arguments).items()):
-            is_path = mentions_path(annotations.get(name)) or (section is config.data and name in PATH_NAMES)
+            is_path = mentions_path(annotations.get(name)) or (part == "data" and name in PATH_NAMES)
             if name == "pretrained" and isinstance(value, str):
                 file = Path(value).expanduser()
                 is_path = file.exists()

@@ -239,8 +239,9 @@ class SuiteCLI(LightningCLI):
         before, done = yaml.safe_load(content["config"]), progress_of(content)
         check_same_run(run, before, now, done)
         complete = check_length(run, before, now, done)
-        if complete is not None and (run / "result.json").is_file():
-            raise CompleteRun(complete)
+        result = read_json(run / "result.json")
+        if complete is not None and result is not None and result.get("steps", done.steps) == done.steps:
+            raise CompleteRun(complete)  # another result is of the run before it was extended
         self.resumed, self.stopped = content, has_stopped(content, before, now)
 
     def after_instantiate_classes(self) -> None:
