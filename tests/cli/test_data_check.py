@@ -119,3 +119,8 @@ def test_records_are_read_whole(faces: Path, tmp_path: Path) -> None:
     write_records(root / "train", [(0, whole), (0, whole[:-50]), (1, whole)])
     with pytest.raises(InputError, match=r"(?s)1 images.*train\.rec, offset \d+ \(key 2\): cut off before its end"):
         check("Faces", tmp_path, "--data.train", "[train.rec]")
+
+
+def test_the_home_folder_is_expanded(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(cifar.parent))
+    assert run(["data", "check", "--data", "CIFAR10", f"--data.root=~/{cifar.name}"]) == 0

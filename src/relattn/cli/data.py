@@ -95,9 +95,7 @@ def parse(arguments: list[str], known: dict[str, StandIn]) -> tuple[argparse.Nam
         epilog="example: relattn data make cifar100 --root data",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "action", choices=["make"], metavar="make", help="or check, see above"
-    )
+    parser.add_argument("action", choices=["make"], metavar="make", help="or check, see above")
     parser.add_argument("name", help="one of those above")
     parser.add_argument("--root", type=own_path, required=True, help="folder that will hold the set's own folder")
     by_option: dict[str, dict[str, tuple[str, str]]] = {}
