@@ -25,7 +25,7 @@ class Inference:
 
     Attributes:
         crop: Height and width of the windows in pixels; None for whole images. If an image is smaller, so is the
-            window.
+            window; for a network that accepts only windows of this size, it is padded with zeros, as in training.
         stride: Step of the windows, down and across; None for two thirds of the crop, rounded up. The last window of a
             row or column is moved back into the image.
         scales: Factors by which images are resized, bilinearly, before they are segmented.
@@ -125,7 +125,14 @@ class Inference:
 
     def call(self, network: Network, images: Tensor) -> Tensor:
         """Compute probabilities or logits of one input of the network."""
-        logits = network(images)
+        height, width = images.shape[2:]
+        try:
+            logits = network(images)
+        except InputError:  # attention that has weights for every position of a crop
+            if self.crop is None or (height, width) == self.crop:
+                raise
+            padding = (0, max(self.crop[1] - width, 0), 0, max(self.crop[0] - height, 0))
+            logits = network(F.pad(images, padding))[..., :height, :width]
         logits = logits if logits.element_size() >= 4 else logits.float()
         return logits.softmax(dim=1) if self.average == "softmax" else logits
 

@@ -100,6 +100,11 @@ class Segmentation(Task):
             arguments: Arguments shared by all tasks, see `Task`.
         """
         super().__init__(backbone, **arguments)
+        if attention_at == "context" and (self.stages is not None or self.placement is not None):
+            raise InputError(
+                "Segmentation: stages and placement say where attention stands in the backbone, and attention_at is "
+                "context: leave them out, or give --model.attention_at backbone."
+            )
         self.head_name, self.attention_at = head, attention_at
         self.pool = pool
         self.network_arguments: dict[str, Any] = {

@@ -134,7 +134,7 @@ def test_any_attention_takes_the_place_of_rga(attention, mode) -> None:
     model = network(context=attention, context_mode=mode)
     assert isinstance(model.context, RelationContext)
     assert isinstance(model.context.attention, FixedSize) == (mode != "full")
-    logits, auxiliary = model.train().scores(images())
+    logits, auxiliary = model.train()(images(), training=True)
     assert logits.shape == auxiliary.shape == (2, 5, 65, 65)
     (logits.mean() + auxiliary.mean()).backward()
     missing = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
@@ -173,13 +173,13 @@ def test_attention_placed_in_the_backbone_is_called() -> None:
 
 def test_forward_and_scores_agree_and_the_auxiliary_head_reads_the_third_stage() -> None:
     model = network("ppm", context=SMALL_RGA).eval()
-    logits, auxiliary = model.scores(images())
+    logits, auxiliary = model(images(), training=True)
     torch.testing.assert_close(model(images()), logits, rtol=0, atol=0)
     third = model.backbone.layer3(model.backbone.layer2(model.backbone.layer1(stem(model.backbone, images()))))
     expected = F.interpolate(model.auxiliary(third), size=(65, 65), mode="bilinear", align_corners=True)
     torch.testing.assert_close(auxiliary, expected)
     assert isinstance(model.auxiliary, AuxiliaryHead)
-    assert network(auxiliary=False).eval().scores(images())[1] is None
+    assert network(auxiliary=False).eval()(images(), training=True)[1] is None
 
 
 def stem(backbone: nn.Module, x: Tensor) -> Tensor:
@@ -241,7 +241,7 @@ def test_compiles_without_breaks(head) -> None:
 def test_every_weight_of_any_backbone_is_trained(name) -> None:
     torch.manual_seed(0)
     model = SegmentationNetwork(dilated(name, first_dilation="previous"), num_classes=3, width=8)
-    logits, auxiliary = model.scores(images())
+    logits, auxiliary = model(images(), training=True)
     (logits.square().mean() + auxiliary.square().mean()).backward()
     assert [key for key, p in model.named_parameters() if p.grad is None] == []
 
@@ -250,7 +250,7 @@ def test_every_weight_of_any_backbone_is_trained(name) -> None:
 def test_weights_that_no_head_depends_on_rest(auxiliary: bool, read: str) -> None:
     options = {"num_classes": 2, "width": 8, "crop": (64, 64), "auxiliary": auxiliary}
     network = SegmentationNetwork(build("hrnet_w18_small", size=(64, 64)), **options).train()  # its stages are parallel
-    logits, others = network.scores(torch.randn(2, 3, 64, 64))
+    logits, others = network(torch.randn(2, 3, 64, 64), training=True)
     (logits.sum() + (0 if others is None else others.sum())).backward()
     trained = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
     assert [name for name, weight in trained.items() if weight.grad is None] == []
@@ -275,3 +275,17 @@ def test_what_cannot_be_is_an_error_that_says_so() -> None:
         SegmentationNetwork(build("resnet18", attention=RGA, size=(32, 32)), crop=(64, 64))
     with pytest.raises(InputError, match="Sequential cannot be used for segmentation"):
         SegmentationNetwork(nn.Sequential())
+
+
+def test_a_training_step_runs_the_compiled_network() -> None:
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, _inputs: list[torch.Tensor]) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    model = network().train()
+    model.compile(backend=backend)
+    logits, auxiliary = model(images(), training=True)
+    assert graphs
+    assert logits.shape == auxiliary.shape

@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from relattn.cli.lightning import recipes
 from relattn.cli.memory import keep_freed_memory
 from relattn.cli.options import check_writable, height_and_width, own_path
+from relattn.cli.parameters import AFTER_STAGES
 from relattn.errors import InputError
 from relattn.publish import publish_json
 
@@ -110,37 +111,43 @@ def factory(name: str, backbone: str | None) -> "AttentionFactory | None":
     return chosen
 
 
+def built(backbone: str, attention: "AttentionFactory | None", **arguments: Any) -> "tuple[nn.Module, bool]":
+    """Build a network, and say whether its attention comes after stages because there is no convolution to replace."""
+    from relattn.backbones import build
+
+    try:
+        return build(backbone, attention=attention, **arguments), False
+    except InputError as error:
+        if "--model.placement stage" not in str(error):
+            raise
+        return build(backbone, attention=attention, placement="stage", **arguments), True
+
+
 def networks(options: argparse.Namespace) -> "dict[str, nn.Module]":
     """Build the networks to compare: the plain backbone, if any, and each attention with its usual, slow form."""
     from torch import nn
 
     from relattn.attention.base import outermost
-    from relattn.backbones import build
     from relattn.costs.materialised import has_relations, materialised
     from relattn.costs.unfolded import has_neighbourhoods, unfolded
 
     found: dict[str, nn.Module] = {}
 
-    def network(attention: "AttentionFactory | None") -> nn.Module:
+    def network(attention: "AttentionFactory | None") -> tuple[nn.Module, bool]:
         if options.backbone is None:
             assert attention is not None
-            return attention(options.channels, size=options.size)
-        return build(
-            options.backbone,
-            attention=attention,
-            stages=options.stages,
-            size=options.size,
-            last_stride=options.last_stride,
-            num_classes=options.classes,
-        )
+            return attention(options.channels, size=options.size), False
+        arguments = {name: getattr(options, name) for name in ("stages", "size", "last_stride")}
+        return built(options.backbone, attention, **arguments, num_classes=options.classes)
 
     if options.backbone is not None and options.form in (None, "plain"):
-        found[options.backbone] = network(None)
+        found[options.backbone], _ = network(None)
     for name in options.attention if options.form != "plain" else []:
         attention = factory(name, options.backbone)
         if attention is None:
             continue
-        label, own = label_of(name, options.backbone), network(attention)
+        own, moved = network(attention)
+        label = label_of(name, options.backbone) + AFTER_STAGES * moved
         for number, recompute in enumerate(options.recompute):
             same = own if number == 0 else copy.deepcopy(own)
             for module in outermost(same):

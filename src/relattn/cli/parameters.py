@@ -16,6 +16,9 @@ from relattn.runs.run_folder import RUN_VARIABLE
 if TYPE_CHECKING:
     from torch import nn
 
+AFTER_STAGES = " (stage)"
+"""Mark of attention that follows each stage, because the network has no convolution that it could replace."""
+
 PUBLISHED = {
     "none": 25.1,
     "cbam_s": 26.1,
@@ -65,11 +68,14 @@ def main(arguments: list[str]) -> int:
         shown.add_column(column, justify="left" if column == "attention" else "right")
     comparable = options.backbone.partition(".")[0] == "resnet50" and options.identities == 751
     others = [name for name in catalogue.recipes("attention") if name not in PUBLISHED]
-    plain = count(network("none", options))
+    plain = count(network("none", options)[0])
     for name in options.attention or [*PUBLISHED, *others]:
-        measured = plain if name == "none" else count(network(name, options))
+        modules, moved = network(name, options)
+        measured = count(modules)
         published = f"{PUBLISHED[name]:.1f}" if comparable and name in PUBLISHED else ""
-        shown.add_row(name, f"{measured / 1e6:.2f}", published, f"{(measured - plain) / 1e6:+.2f}")
+        shown.add_row(
+            name + AFTER_STAGES * moved, f"{measured / 1e6:.2f}", published, f"{(measured - plain) / 1e6:+.2f}"
+        )
     Console().print(shown)
     if folder := os.environ.get(RUN_VARIABLE):
         content = {"attention": name, "backbone": options.backbone, "parameters": measured, "scores": {}}
@@ -90,8 +96,8 @@ def side_by_side(backbones: list[str], attentions: list[str]) -> None:
         plain, marked = cost("none", backbone), []
         for attention in attentions:
             own = cost(attention, backbone)
-            mark = " (stage)" if own[2] else ""
-            marked.append(f"{(own[0] - plain[0]) / 1e6:+.2f} M, {(own[1] - plain[1]) / 1e9:+.2f} G{mark}")
+            added = f"{(own[0] - plain[0]) / 1e6:+.2f} M, {(own[1] - plain[1]) / 1e9:+.2f} G"
+            marked.append(added + AFTER_STAGES * own[2])
         shown.add_row(backbone, f"{plain[0] / 1e6:.2f} M, {plain[1] / 1e9:.2f} G", *marked)
     console = Console(width=None if Console().is_terminal else 240)
     console.print(shown)
@@ -108,37 +114,30 @@ def cost(name: str, backbone: str) -> tuple[int, int, bool]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from relattn.backbones import build
-    from relattn.cli.costs import factory
+    from relattn.cli.costs import built, factory
 
-    size, moved = (256, 128), False
+    size = (256, 128)
     with torch.device("meta"):
-        attention = factory(name, backbone)
-        try:
-            network = build(backbone, attention=attention, size=size)
-        except InputError as error:
-            if "--model.placement stage" not in str(error):
-                raise
-            network, moved = build(backbone, attention=attention, placement="stage", size=size), True
+        network, moved = built(backbone, factory(name, backbone), size=size)
         counter = FlopCounterMode(display=False)
         with torch.no_grad(), counter:
             network.eval()(torch.empty(1, 3, *size))
     return count([network]), counter.get_total_flops() // 2, moved
 
 
-def network(name: str, options: argparse.Namespace) -> "list[nn.Module]":
-    """The backbone with an attention, and the neck, on the meta device, where nothing is computed."""
+def network(name: str, options: argparse.Namespace) -> "tuple[list[nn.Module], bool]":
+    """The backbone with an attention, and the neck, on the meta device, and whether attention had to follow stages."""
     import torch
 
-    from relattn.backbones import build, pooled_width
-    from relattn.cli.costs import factory
+    from relattn.backbones import pooled_width
+    from relattn.cli.costs import built, factory
     from relattn.heads import BNNeck
 
+    size = (256, 128)
     with torch.device("meta"):
-        backbone = build(
-            options.backbone, attention=factory(name, options.backbone), size=(256, 128), last_stride=1, num_classes=0
-        )
-        return [backbone, BNNeck(pooled_width(backbone, (256, 128)), options.identities)]
+        attention = factory(name, options.backbone)
+        backbone, moved = built(options.backbone, attention, size=size, last_stride=1, num_classes=0)
+        return [backbone, BNNeck(pooled_width(backbone, size), options.identities)], moved
 
 
 def count(modules: "list[nn.Module]") -> int:

@@ -125,6 +125,19 @@ def test_scales_reach_the_network_and_windows_are_no_larger_than_images() -> Non
     assert marker.sizes == [(6, 8)] + [(8, 8)] * 4
 
 
+def test_smaller_views_are_padded_for_a_network_that_takes_the_crop_alone() -> None:
+    def fixed(x: torch.Tensor) -> torch.Tensor:
+        if x.shape[2:] != (8, 8):
+            raise InputError("it has weights for 8x8")
+        return network(3)(x)
+
+    small = images((6, 7))
+    found = Inference(crop=(8, 8), average="logits").scores(fixed, small)
+    torch.testing.assert_close(found, network(3)(F.pad(small, (0, 1, 0, 2)))[..., :6, :7])
+    with pytest.raises(InputError, match="8x8"):
+        Inference().scores(fixed, small)
+
+
 def test_nothing_given_is_changed_and_no_graph_is_kept() -> None:
     x = images().requires_grad_()
     before = x.detach().clone()
