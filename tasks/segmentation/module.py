@@ -290,17 +290,18 @@ class Segmentation(Task):
     def on_predict_end(self) -> None:
         """Write nothing: all images have been written."""
 
-    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Write each image's classes as label ids and as a coloured overlay, at the image's own size.
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Return the classes `(B, H, W)`, and write each image's label ids and a coloured overlay, at its own size.
 
         Files have the image's path relative to the set; Cityscapes' names end as its server expects.
 
         Raises:
             InputError: If a file cannot be written.
         """
-        predictions = self.segment(batch["image"]).cpu().numpy()
+        segmented = self.segment(batch["image"])
         if rehearses(self.trainer):
-            return
+            return segmented
+        predictions = segmented.cpu().numpy()
         images, folder = self.images_of("predict"), Path(self.trainer.default_root_dir)
         for index, prediction in zip(batch["index"].tolist(), predictions, strict=True):
             image = read_image(images.root / images.paths[index])
@@ -311,6 +312,7 @@ class Segmentation(Task):
             overlaid = cv2.cvtColor(overlay(image, classes, images.label_map.palette), cv2.COLOR_RGB2BGR)
             for kind, pixels in (("labelIds", images.label_ids(classes)), ("overlay", overlaid)):
                 publish_bytes(folder / kind / f"{name}_{kind}.png", cv2.imencode(".png", pixels)[1].tobytes())
+        return segmented
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "head": self.head_name}
