@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from argparse import ArgumentError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,15 +100,23 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def factory(name: str, backbone: str | None) -> "AttentionFactory | None":
-    """The attention that a recipe defines."""
+    """The attention that a recipe defines, or a class by its path.
+
+    Raises:
+        InputError: If there is none of this name.
+    """
     from jsonargparse import ArgumentParser
 
     from relattn.backbones import AttentionFactory
+    from relattn.cli.lightning.complaints import complaint
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--attention", type=AttentionFactory | None)
     value = recipes.attention_config(name, backbone)
-    chosen: AttentionFactory | None = parser.instantiate(parser.parse_object({"attention": value})).attention
+    try:
+        chosen: AttentionFactory | None = parser.instantiate(parser.parse_object({"attention": value})).attention
+    except ArgumentError as error:
+        raise complaint(str(error), parser, ["--attention", name]) from error
     return chosen
 
 

@@ -156,7 +156,7 @@ def embed_images(
         f"({count / seconds:,.0f} a second, {network.task.device}), {dimensions:,} dimensions",
     )
     if corrupt:
-        say(console, f"left out, because {len(corrupt):,} cannot be read: {', '.join(corrupt)}")
+        say(console, f"left out, because unreadable, {len(corrupt):,}: {', '.join(corrupt)}")
     return embedding
 
 
@@ -184,7 +184,8 @@ def main(arguments: list[str]) -> int:
     embedding.save(options.out)
     identities = {entry.identity for entry in embedding.entries if entry.identity}
     unknown = sum(not entry.identity for entry in embedding.entries)
-    people = f"{len(identities):,} identities" if identities else "no identities known"
+    named = "1 identity" if len(identities) == 1 else f"{len(identities):,} identities"
+    people = named if identities else "no identities known"
     rest = f", {unknown:,} images without one" if identities and unknown else ""
     say(console, f"{options.out}: features.npy, manifest.csv, embedding.json ({people}{rest})")
     return 0

@@ -199,12 +199,13 @@ def remarks(search: "Search", entries: list[dict[str, Any]]) -> list[str]:
     lines = []
     unknown = sum(not entry.identity for entry in search.gallery.entries)
     if unknown and all(entry.identity for entry in search.query.entries):
-        lines.append(f"{unknown:,} gallery images of unknown identity count as other people in the scores")
+        images = "image of unknown identity counts" if unknown == 1 else "images of unknown identity count"
+        lines.append(f"{unknown:,} gallery {images} as other people in the scores")
     if empty := [entry for entry in entries if not entry["ranking"]]:
         lines.append(
-            f"{len(empty):,} queries have an empty ranking, such as {empty[0]['path']}: all {empty[0]['left_out']:,} "
-            "gallery images are of its identity by its camera, or itself (--same_camera match, or --pattern none where "
-            "names were misread)"
+            f"{len(empty):,} {'query has' if len(empty) == 1 else 'queries have'} an empty ranking, such as "
+            f"{empty[0]['path']}: everything in the gallery is of its identity by its camera, or itself (--same_camera "
+            "match, or --pattern none where names were misread)"
         )
     return lines
 

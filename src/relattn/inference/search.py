@@ -73,6 +73,8 @@ class Search:
             InputError: If the features do not match.
         """
         self.query, self.gallery = queries_of(query), gallery_of(gallery)
+        if not self.gallery.entries:
+            raise InputError("The gallery shows no one: all its images have identity -1, or there are none.")
         self.metric: DistanceName = metric or query.metadata.get("distance", gallery.metadata.get("distance", "cosine"))
         self.same_camera: SameCamera = same_camera
         self.features = torch.from_numpy(self.query.features), torch.from_numpy(self.gallery.features)

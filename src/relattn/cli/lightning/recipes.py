@@ -169,13 +169,15 @@ def same_class(first: str, second: str) -> bool:
 
 
 def attention_config(name: str, backbone: str | None) -> Config | None:
-    """The configuration of an attention recipe, fitted to the backbone's family; None for the plain network.
+    """The configuration of an attention recipe, fitted to the backbone's family, or of a class; None for no attention.
 
     Raises:
         InputError: If the recipe does not exist.
     """
     if name in NONE:
         return None
+    if is_class_path(name):
+        return {"class_path": name}
     content = recipe_content("attention", name)
     for family, departures in content.pop("backbones", {}).items():
         if backbone is not None and family == family_of(backbone):

@@ -64,7 +64,7 @@ def write_cifar10(root: Path, *, train: int = 50_000, test: int = 10_000, seed: 
 
 
 def write_cifar100(root: Path, *, train: int = 50_000, test: int = 10_000, seed: int = 0) -> Path:
-    """Objects of a hundred classes in the layout of CIFAR-100; arguments as in `write_cifar10`.
+    """Objects of a hundred classes in the layout of CIFAR-100.
 
     Args:
         root: Folder to write to; created if it does not exist.

@@ -114,6 +114,13 @@ def write_dukemtmc(
 
     As `write_market1501`, except that distractors are people whom only one camera sees: 702, 702 and 408 in the genuine
     set. Returns `root/DukeMTMC-reID`.
+
+    Args:
+        root: Folder that will contain the set's own folder.
+        train_identities: People for training.
+        test_identities: People to search for.
+        distractors: People in the gallery whom only one camera sees.
+        seed: The same seed gives the same images.
     """
     more = {"distractors": (distractors, 0, ANY)}
     with _staged(root, "DukeMTMC-reID", train_identities, test_identities, seed, **more) as folder:
@@ -160,6 +167,12 @@ def write_cuhk03(root: Path, *, train_identities: int = 150, test_identities: in
 
     As `write_market1501`; 767 and 700 people in the genuine set. Each is seen by the two cameras of one of five pairs.
     The boxes in `detected` are less accurate than those in `labeled`, and a few are missing. Returns `root/cuhk03`.
+
+    Args:
+        root: Folder that will contain the set's own folder.
+        train_identities: People for training.
+        test_identities: People to search for.
+        seed: The same seed gives the same images.
     """
     people = train_identities + test_identities
     more = {"train_identities + test_identities": (people, 10, ANY)}
