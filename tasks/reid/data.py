@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
@@ -20,7 +19,7 @@ from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet, Unvaried
 from relattn.tasks.reid.augmentation import Augmentation, Pipeline
 from relattn.tasks.reid.checks import check_images, warn_of_labels
-from relattn.tasks.reid.splits import PersonImage, Splits, queries_and_gallery, searchable
+from relattn.tasks.reid.splits import PersonImage, Splits, hold_out
 from relattn.tasks.samplers import BatchSampler, EpochOver, IdentityBatches, SampleIndex
 
 Feature = Literal["before_norm", "after_norm"]
@@ -204,7 +203,8 @@ class ReIDData(ImageData):
         self.sets = {"test": test, "predict": test, **({} if self.validation else {"val": test})}
         if not training:
             return
-        train, (query, gallery) = self.hold_out(self.with_positives(list(found.train), found.identity_names))
+        train = self.with_positives(list(found.train), found.identity_names)
+        train, (query, gallery) = hold_out(train, self.validation, self.split_seed, type(self).__name__)
         self.identities = sorted({image.identity for image in train})
         self.num_classes = len(self.identities)
         self.class_names = [found.identity_names.get(number, str(number)) for number in self.identities]
@@ -236,27 +236,6 @@ class ReIDData(ImageData):
             )
         warnings.warn(f"{len(alone)} training identities with one image are left out: {named}.", stacklevel=2)
         return [image for image in train if len(seen[image.identity]) > 1]
-
-    def hold_out(
-        self, train: list[PersonImage]
-    ) -> tuple[list[PersonImage], tuple[list[PersonImage], list[PersonImage]]]:
-        """Split off the validation queries and gallery, as `queries_and_gallery` does.
-
-        Raises:
-            InputError: If there are not enough identities seen by two cameras.
-        """
-        if not self.validation:
-            return train, ([], [])
-        eligible, total = searchable(train), len({image.identity for image in train})
-        if len(eligible) < self.validation or total - self.validation < 2:
-            raise InputError(
-                f"{type(self).__name__}: validation is {self.validation}, and of {total} training identities "
-                f"{len(eligible)} are seen by two cameras or more, as held-out ones must be (or have two images, where "
-                "all are of one camera)."
-            )
-        chosen = set(np.random.default_rng(self.split_seed).permutation(eligible)[: self.validation].tolist())
-        held_out = queries_and_gallery([image for image in train if image.identity in chosen])
-        return [image for image in train if image.identity not in chosen], held_out
 
     def sampler(self) -> BatchSampler:
         """Return the sampler of training batches."""

@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from relattn.errors import InputError
+
 
 class PersonImage(NamedTuple):
     """One cropped person."""
@@ -85,3 +89,30 @@ def queries_and_gallery(images: Sequence[PersonImage]) -> tuple[list[PersonImage
             found[identity] += 1
     chosen = set(queries.values())
     return sorted(chosen), [image for image in images if image not in chosen]
+
+
+def hold_out(
+    train: list[PersonImage], count: int, seed: int, name: str
+) -> tuple[list[PersonImage], tuple[list[PersonImage], list[PersonImage]]]:
+    """Split the queries and gallery of a validation off the training images.
+
+    Args:
+        train: Training images.
+        count: Number of identities to hold out; none for 0.
+        seed: Seed of their choice.
+        name: Name of the data set, for messages.
+
+    Raises:
+        InputError: If there are not enough identities seen by two cameras.
+    """
+    if not count:
+        return train, ([], [])
+    eligible, total = searchable(train), len({image.identity for image in train})
+    if len(eligible) < count or total - count < 2:
+        raise InputError(
+            f"{name}: validation is {count}, and of {total} training identities {len(eligible)} are seen by two "
+            "cameras or more, as held-out ones must be (or have two images, where all are of one camera)."
+        )
+    chosen = set(np.random.default_rng(seed).permutation(eligible)[:count].tolist())
+    held_out = queries_and_gallery([image for image in train if image.identity in chosen])
+    return [image for image in train if image.identity not in chosen], held_out

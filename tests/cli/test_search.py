@@ -199,7 +199,7 @@ def test_corrupt_images_are_named(kind: str, checkpoint: Path, capsys: pytest.Ca
     assert not Path("out").exists()
     embed(checkpoint, Path("images"), "out", "--skip_corrupt")
     assert [entry.path for entry in Embedding.load(Path("out")).entries] == ["0.jpg", "1.jpg"]
-    assert re.search(r"left out, because 1 cannot be read: bad\.jpg", capsys.readouterr().out)
+    assert re.search(r"left out, because unreadable, 1: bad\.jpg", capsys.readouterr().out)
     for number in range(2):
         Path(f"images/{number}.jpg").unlink()
     with pytest.raises(InputError, match="None of the 1 images can be read"):
@@ -302,7 +302,7 @@ def test_a_query_whose_images_are_all_junk_has_an_empty_row(capsys: pytest.Captu
     assert found["queries"][0]["ranking"] == []
     assert found["scores"] is None
     said = capsys.readouterr().out
-    assert "1 queries have an empty ranking, such as 0.jpg: all 1 gallery images are of its identity by its" in said
+    assert "1 query has an empty ranking, such as 0.jpg: everything in the gallery is of its identity by its" in said
     assert "no scores: Queries without a match in the gallery: 1 of 1" in said
     assert (found["folder"] / "sheet-01.png").is_file()
 
