@@ -133,3 +133,17 @@ def publish_text(path: Path | str, content: str) -> None:
 def publish_json(path: Path | str, content: Any) -> None:
     """Write a JSON file; see `publishing`."""
     publish_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def check_writable(place: Path) -> None:
+    """Check that a folder or file can be created, without creating it, before anything that takes long.
+
+    Raises:
+        InputError: If it cannot.
+    """
+    folder = next(parent for parent in (place, *place.absolute().parents) if parent.is_dir() or parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{place} cannot be written: {error.strerror or error}.") from error

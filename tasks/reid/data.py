@@ -19,7 +19,7 @@ from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet, Unvaried
 from relattn.tasks.reid.augmentation import Augmentation, Pipeline
 from relattn.tasks.reid.checks import check_images, warn_of_labels
-from relattn.tasks.reid.splits import PersonImage, Splits, hold_out
+from relattn.tasks.reid.splits import PersonImage, Splits, hold_out_validation
 from relattn.tasks.samplers import BatchSampler, EpochOver, IdentityBatches, SampleIndex
 
 Feature = Literal["before_norm", "after_norm"]
@@ -204,7 +204,7 @@ class ReIDData(ImageData):
         if not training:
             return
         train = self.with_positives(list(found.train), found.identity_names)
-        train, (query, gallery) = hold_out(train, self.validation, self.split_seed, type(self).__name__)
+        train, (query, gallery) = hold_out_validation(train, self.validation, self.split_seed, type(self).__name__)
         self.identities = sorted({image.identity for image in train})
         self.num_classes = len(self.identities)
         self.class_names = [found.identity_names.get(number, str(number)) for number in self.identities]

@@ -9,15 +9,13 @@ held out.
 import warnings
 from pathlib import Path
 
-import numpy as np
-
 from relattn.errors import InputError, MissingFileError
 from relattn.tasks.files import some_of
 from relattn.tasks.image_folders import check_split_folders, images_below, say_left_out
 from relattn.tasks.name_patterns import label_reader
 from relattn.tasks.reid.checks import check_splits
 from relattn.tasks.reid.manifest import NO_ONE, names_of, numbering
-from relattn.tasks.reid.splits import PersonImage, Splits, queries_and_gallery, searchable
+from relattn.tasks.reid.splits import PersonImage, Splits, drawn, queries_and_gallery, searchable
 from relattn.tasks.shares import check_trainable, say_not_scored
 
 FOLDER_PER_IDENTITY = "^(?P<identity>[^/]+)/"
@@ -148,11 +146,7 @@ def hold_out(
             f"{len(eligible)} are seen by two cameras (or have two images, where all are of one camera). Add images, "
             "or change the share; two identities must be left to train with."
         )
-    chosen = set(np.random.default_rng(split_seed).permutation(eligible)[:count].tolist())
-    return (
-        [image for image in images if image.identity not in chosen],
-        [image for image in images if image.identity in chosen],
-    )
+    return drawn(images, eligible, count, split_seed)
 
 
 def queries_of_test(images: list[PersonImage]) -> tuple[list[PersonImage], list[PersonImage]]:

@@ -91,7 +91,7 @@ def queries_and_gallery(images: Sequence[PersonImage]) -> tuple[list[PersonImage
     return sorted(chosen), [image for image in images if image not in chosen]
 
 
-def hold_out(
+def hold_out_validation(
     train: list[PersonImage], count: int, seed: int, name: str
 ) -> tuple[list[PersonImage], tuple[list[PersonImage], list[PersonImage]]]:
     """Split the queries and gallery of a validation off the training images.
@@ -113,6 +113,16 @@ def hold_out(
             f"{name}: validation is {count}, and of {total} training identities {len(eligible)} are seen by two "
             "cameras or more, as held-out ones must be (or have two images, where all are of one camera)."
         )
-    chosen = set(np.random.default_rng(seed).permutation(eligible)[:count].tolist())
-    held_out = queries_and_gallery([image for image in train if image.identity in chosen])
-    return [image for image in train if image.identity not in chosen], held_out
+    rest, held_out = drawn(train, eligible, count, seed)
+    return rest, queries_and_gallery(held_out)
+
+
+def drawn(
+    images: list[PersonImage], identities: Sequence[int], count: int, seed: int
+) -> tuple[list[PersonImage], list[PersonImage]]:
+    """Draw `count` of the identities; return the images of all others in `images`, and those of the drawn ones."""
+    chosen = set(np.random.default_rng(seed).permutation(identities)[:count].tolist())
+    return (
+        [image for image in images if image.identity not in chosen],
+        [image for image in images if image.identity in chosen],
+    )

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from relattn.cli.lightning import recipes
 from relattn.cli.memory import keep_freed_memory
-from relattn.cli.options import check_writable, height_and_width, own_path
+from relattn.cli.options import height_and_width, own_path
 from relattn.cli.parameters import AFTER_STAGES
 from relattn.errors import InputError
-from relattn.publish import publish_json
+from relattn.publish import check_writable, publish_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

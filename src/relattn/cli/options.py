@@ -2,12 +2,12 @@
 
 import argparse
 import re
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relattn.errors import InputError
 from relattn.printable import printable
+from relattn.publish import check_writable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,20 +82,6 @@ def check_free(folder: Path) -> None:
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"--out {folder} exists, and nothing is overwritten. Choose another --out, or remove it.")
     check_writable(folder)
-
-
-def check_writable(place: Path) -> None:
-    """Check that a folder or file can be created, without creating it, before anything that takes long.
-
-    Raises:
-        InputError: If it cannot.
-    """
-    folder = next(parent for parent in (place, *place.absolute().parents) if parent.is_dir() or parent.exists())
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(f"{place} cannot be written: {error.strerror or error}.") from error
 
 
 def height_and_width(text: str) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from relattn.export.graph import other_size, takes_any_size, trace, without_ceil
 from relattn.export.metadata import FILE, KEY
 from relattn.export.parity import Difference, Runner, check_parity
 from relattn.extras import required
-from relattn.publish import publishing
+from relattn.publish import check_writable, publishing
 
 Format = Literal["onnx", "torch"]
 
@@ -71,7 +71,8 @@ def export(
     sizes = [(1, height, width), (3, height, width), *([(1, *other_size((height, width)))] if any_size else [])]
     random = [torch.randn(count, 3, *rest, generator=generator) for count, *rest in sizes]
     batches = {"random": random, **{name: [batch] for name, batch in (images or {}).items()}}
-    check_place(path)
+    check_writable(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, quiet():
         beside = Path(folder) / f"network{SUFFIXES[format]}"
         program = trace(network, (height, width), any_size=any_size)
@@ -87,20 +88,6 @@ def export(
         with publishing(path) as stream, beside.open("rb") as content:
             shutil.copyfileobj(content, stream)
     return differences
-
-
-def check_place(path: Path) -> None:
-    """Create the folder of a file before the time-consuming export.
-
-    Raises:
-        InputError: If nothing can be written there.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error}.") from error
 
 
 @contextmanager

@@ -100,11 +100,12 @@ class ReRanked:
         self.dtype = torch.float32
         self._original = FeatureDistances(query, gallery, "euclidean" if metric == "cosine" else metric)
         query, gallery = self._original.query, self._original.gallery
-        alone = torch.ones(len(query), dtype=torch.bool, device=query.device) if own is None else own < 0
+        own = query.new_full((len(query),), -1, dtype=torch.int64) if own is None else own
+        alone = own < 0
         features, count = torch.cat([query[alone], gallery]), int(alone.sum())
-        place = alone.cumsum(0) - 1 if own is None else torch.where(alone, alone.cumsum(0) - 1, count + own)
+        place = torch.where(alone, alone.cumsum(0) - 1, count + own)  # of each query among the features
         # Views from here on, if no query is in the gallery, so that the features are in memory only once.
-        query = features[:count] if own is None else features[place]
+        query = features[:count] if count == len(query) else features[place]
         self._original = FeatureDistances(query, features[count:], "euclidean")
         neighbours, maxima = find_neighbours(features, max(k1 + 1, k2), chunk)
         encoded = encode(features, neighbours, maxima, k1)
