@@ -25,7 +25,7 @@ from relattn.backbones import AttentionFactory, EarlyStages, build
 from relattn.errors import InputError
 from relattn.tasks.data import Data
 from relattn.tasks.figure import TaskFigure
-from relattn.tasks.plan import move_schedule, options_of, steps_done
+from relattn.tasks.plan import move_schedule, options_of, planned_steps, steps_done
 from relattn.tasks.predictions import ClassPredictions
 from relattn.tasks.predictor import Predictor, classifier, names_for
 from relattn.tasks.run_outputs import rehearses
@@ -278,12 +278,12 @@ class Task(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 
     def plan_steps(self) -> None:
-        """Ask the trainer how many steps the run has.
+        """Find out how many steps the run has.
 
         Raises:
             InputError: If the run is unlimited.
         """
-        total = self.trainer.estimated_stepping_batches
+        total = planned_steps(self.trainer)
         if total == float("inf"):
             raise InputError("The schedule needs to know how long the run is: give --trainer.max_epochs or max_steps.")
         self.planned_steps = int(total)

@@ -32,7 +32,7 @@ class Augmentation:
     """Minimum and maximum scale, both included."""
 
     step: float = 0.1
-    """Difference between successive scales, which are equally likely."""
+    """Difference between successive scales, which are equally likely; rounded so that it divides the range."""
 
     flip: float = 0.5
     """Probability of a horizontal flip."""
@@ -51,8 +51,9 @@ class RandomScaledCrop(A.DualTransform):
         self.size, self.scales, self.step = size, scales, step
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        steps = round((self.scales[1] - self.scales[0]) / self.step)
-        scale = self.scales[0] + self.py_random.randint(0, steps) * self.step
+        low, high = self.scales
+        steps = max(round((high - low) / self.step), 1)
+        scale = low + self.py_random.randint(0, steps) * (high - low) / steps
         shape = params["shape"][:2]
         scaled = tuple(max(round(side * scale), 1) for side in shape)
         window = tuple(min(side, most) for side, most in zip(scaled, self.size, strict=True))

@@ -154,5 +154,5 @@ def test_what_cannot_be_is_an_error_that_says_so():
         build(grid=(0, 3))
     with pytest.raises(InputError, match=r"grid is 4, expected \(height, width\)"):
         build(grid=4)
-    with pytest.raises(InputError, match="restore is 'mask', expected 'modulation' or 'features'"):
+    with pytest.raises(InputError, match="restore is 'mask', expected one of modulation, features"):
         build(restore="mask")

@@ -201,7 +201,10 @@ def test_narrow_widths_are_at_least_one(build):
         (partial(FC, 8, size=(2, 2), mode="both"), "mode is 'both'"),
         (partial(FC, 8, size=(2, 2), fusion="sum"), "fusion is 'sum'"),
         (partial(FC, 8, size=(2, 2), ratio=0), "ratio is 0"),
+        (partial(FC, 8, size=(2, 2), ratio=1.5), "ratio is 1.5, expected a whole number"),
+        (partial(FC, 8, size=(2, 2), mode="spatial", fusion="product"), "fusion is 'product', but has no effect"),
         (partial(FC, 0, size=(2, 2)), "channels is 0"),
+        (partial(FC, True, size=(2, 2)), "channels is True"),
     ],
 )
 def test_what_cannot_be_is_an_error_that_says_so(build, message):

@@ -152,7 +152,7 @@ def test_parameters_are_four_times_channels_times_inner():
 def test_what_cannot_be_is_an_error_that_says_so():
     with pytest.raises(InputError, match="inner is 0"):
         NonLocal(8, inner=0)
-    with pytest.raises(InputError, match="kind is 'gaussian', expected 'embedded_gaussian' or"):
+    with pytest.raises(InputError, match="kind is 'gaussian', expected one of embedded_gaussian"):
         NonLocal(8, kind="gaussian")
     with pytest.raises(InputError, match="subsample is 4, more than the input's 8x3: choose at most 3"):
         NonLocal(8, size=(8, 3), subsample=4)

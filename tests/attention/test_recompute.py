@@ -54,6 +54,17 @@ def test_a_step_is_the_same_and_statistics_see_the_batch_once(name: str, recompu
     assert kept_memory(again, images) < kept_memory(kept, images)
 
 
+@pytest.mark.parametrize("recompute", ["cheap", "all"])
+def test_synchronised_batch_norms_count_the_batch_once(recompute: Recompute) -> None:
+    torch.manual_seed(0)
+    module = RGA(8, size=(4, 4))
+    module.recompute = recompute
+    module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    module(torch.randn(2, 8, 4, 4, requires_grad=True)).square().sum().backward()
+    assert {int(value) for name, value in module.state_dict().items() if name.endswith("num_batches_tracked")} == {1}
+    assert all(parameter.grad is not None for parameter in module.parameters())
+
+
 @pytest.mark.slow
 def test_rga_keeps_little_beside_the_plain_network() -> None:
     images = torch.randn(2, 3, 128, 64)

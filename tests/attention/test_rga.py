@@ -204,13 +204,18 @@ def test_exported_with_any_batch_size_equals_eager(form):
         ({}, r"pass size=\(height, width\).*RGA\(6, size="),
         ({"size": (4, 0)}, r"size is \(4, 0\), expected .*at least 1"),
         ({"size": (4, 3, 2)}, r"size is \(4, 3, 2\), expected \(height, width\)"),
-        ({"size": SIZE, "embedding_ratio": 0}, "embedding_ratio is 0 .*expected at least 1"),
-        ({"size": SIZE, "reduction_ratio": 0}, "reduction_ratio is 0, expected at least 1"),
+        ({"size": SIZE, "embedding_ratio": 0}, "embedding_ratio is 0, expected a whole number of at least 1"),
+        ({"size": SIZE, "reduction_ratio": 0}, "reduction_ratio is 0, expected a whole number of at least 1"),
         ({"size": SIZE, "relation": False, "original": False}, "relation and original are both False"),
         ({"size": 8}, r"size is 8, expected \(height, width\)"),
         ({"size": (4, 2.5)}, r"size is \(4, 2.5\), expected \(height, width\)"),
-        ({"size": SIZE, "kernel": 2}, "kernel is 2 with mode 'spatial_channel', expected 1, or an odd number"),
-        ({"size": SIZE, "kernel": 3, "mode": "channel"}, "kernel is 3 with mode 'channel'.*no neighbours"),
+        ({"size": SIZE, "kernel": 2}, "kernel is 2, expected an odd number"),
+        ({"size": SIZE, "kernel": 3, "mode": "channel"}, "kernel is 3, but has no effect without a spatial mask"),
+        ({"size": SIZE, "kernel": 3.0}, "kernel is 3.0, expected an odd number"),
+        ({"size": SIZE, "embedding_ratio": 2.5}, "embedding_ratio is 2.5, expected a whole number"),
+        ({"size": SIZE, "relation": "no"}, "relation is 'no', expected True or False"),
+        ({"size": SIZE, "relation": False, "embedding": "none"}, "embedding is 'none', but has no effect without rel"),
+        ({"size": SIZE, "mode": "spatial", "fusion": "product"}, "fusion is 'product', but has no effect with mode"),
         ({"size": SIZE, "mode": "sc"}, "mode is 'sc', expected one of spatial, channel, spatial_channel"),
         ({"size": SIZE, "embedding": "both"}, "embedding is 'both', expected one of asymmetric, symmetric, none"),
         ({"size": SIZE, "fusion": "sum"}, "fusion is 'sum', expected one of average, product, convolution"),
@@ -223,7 +228,7 @@ def test_wrong_arguments_are_refused(arguments, message):
 
 
 def test_no_channels_are_refused():
-    with pytest.raises(ValueError, match="channels is 0, expected at least 1"):
+    with pytest.raises(ValueError, match="channels is 0, expected a whole number of at least 1"):
         RGA(0, size=SIZE)
 
 

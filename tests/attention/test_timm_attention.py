@@ -47,6 +47,17 @@ def test_output_is_that_of_timm_in_the_contract(name):
     assert module.placement == Timm.placement_of(name) == ("convolution" if name in CONVOLUTION else "block")
 
 
+@each_name
+def test_gradients_of_one_image_are_those_of_its_copy_in_a_batch(name):
+    module = prepare(build(name))
+    one = images(1, 16, SIZE).requires_grad_()
+    both = one.detach().repeat(2, 1, 1, 1).requires_grad_()
+    weight = torch.randn_like(one)
+    for x in (one, both):
+        (module(x) * weight).sum().backward()
+    assert_near(both.grad[:1], one.grad)
+
+
 def test_efficient_channel_attention_equals_its_equation():
     module = prepare(build("eca"))
     x = images(2, 16, SIZE)

@@ -7,11 +7,12 @@ Its first positional argument is the number of channels; everything else is keyw
 import inspect
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, ClassVar, Literal, SupportsIndex
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from relattn.attention.arguments import check_whole, is_whole
 from relattn.attention.recompute import recomputed
 from relattn.attention.rematerialisation import all_kept, can_be_rematerialised, rematerialised
 from relattn.errors import InputError
@@ -84,8 +85,7 @@ class Attention(nn.Module, metaclass=AttentionType):
             InputError: If `channels` is not a positive integer, or `size` is not a pair of them.
         """
         super().__init__()
-        if not isinstance(channels, SupportsIndex) or channels < 1:
-            raise InputError(f"{type(self).__name__}: channels is {channels!r}, expected at least 1.")
+        check_whole(type(self).__name__, "channels", channels)
         self.channels = channels
         self.size = None if size is None else height_and_width(f"{type(self).__name__}: size", size)
         self.recorder: dict[str, Tensor] | None = None
@@ -136,7 +136,7 @@ def height_and_width(name: str, value: tuple[int, int]) -> tuple[int, int]:
         InputError: If they are not two positive numbers.
     """
     pair = list(value) if isinstance(value, Sequence) else []
-    if len(pair) != 2 or not all(isinstance(side, SupportsIndex) and side >= 1 for side in pair):
+    if len(pair) != 2 or not all(is_whole(side) and side >= 1 for side in pair):
         raise InputError(f"{name} is {value!r}, expected (height, width), both at least 1.")
     return int(pair[0]), int(pair[1])
 

@@ -15,18 +15,17 @@ to C/8 in place of W0 would give the same number of parameters, so the published
 this module keeps the original design.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from relattn.attention.arguments import check_choice, check_odd, check_whole
 from relattn.attention.base import Attention
-from relattn.attention.mask_init import MaskInit, begin, check_mask_init
+from relattn.attention.mask_init import MaskInit, begin
 from relattn.attention.rematerialisation import cheap
-from relattn.errors import InputError
 
 Mode = Literal["channel_spatial", "spatial_channel", "spatial", "channel"]
-MODES = ("channel_spatial", "spatial_channel", "spatial", "channel")
 
 
 class ChannelGate(nn.Module):
@@ -99,13 +98,10 @@ class CBAM(Attention):
                 `mask_init` needs a bias (`"open"`), which channel gates do not have.
         """
         super().__init__(channels, size=size)
-        if mode not in MODES:
-            raise InputError(f"CBAM: mode is {mode!r}, expected one of {', '.join(MODES)}.")
-        if reduction < 1:
-            raise InputError(f"CBAM: reduction is {reduction}, expected at least 1.")
-        if kernel < 1 or kernel % 2 == 0:
-            raise InputError(f"CBAM: kernel is {kernel}, expected an odd number, so that the map keeps its size.")
-        check_mask_init("CBAM", mask_init)
+        check_choice("CBAM", "mode", mode, get_args(Mode))
+        check_whole("CBAM", "reduction", reduction)
+        check_odd("CBAM", "kernel", kernel)
+        check_choice("CBAM", "mask_init", mask_init, get_args(MaskInit))
         self.mode = mode
         self.channel = ChannelGate(channels, reduction, mask_init) if mode != "spatial" else None
         self.spatial = SpatialGate(kernel, mask_init) if mode != "channel" else None

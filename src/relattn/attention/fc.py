@@ -15,20 +15,20 @@ FC-S (26.2 M without the embedding) and 26.4 M for FC-C.
 The paper does not say how its parallel form, FC-S/C, joins the two masks: see `FC`. W, W1 and W2 have biases.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from relattn.attention.arguments import check_choice, check_idle, check_whole
 from relattn.attention.base import Attention
-from relattn.attention.mask_init import MaskInit, begin, check_mask_init
+from relattn.attention.mask_init import MaskInit, begin
 from relattn.attention.rematerialisation import cheap
 from relattn.attention.rga import Pointwise
 from relattn.errors import InputError
 
 Mode = Literal["spatial", "channel", "parallel", "spatial_channel", "channel_spatial"]
 Fusion = Literal["average", "product"]
-MODES = ("spatial", "channel", "parallel", "spatial_channel", "channel_spatial")
 
 
 class SpatialGate(nn.Module):
@@ -98,17 +98,16 @@ class FC(Attention):
                 `"half"` or `"open"`, which this suite adds (`mask_init`).
 
         Raises:
-            InputError: If a required `size` is missing, `mode`, `fusion` or `mask_init` is unknown, or `ratio` is below
-                1.
+            InputError: If a required `size` is missing, `mode`, `fusion` or `mask_init` is unknown, `fusion` is set
+                where it has no effect, or `ratio` is below 1.
         """
         super().__init__(channels, size=size)
-        if mode not in MODES:
-            raise InputError(f"FC: mode is {mode!r}, expected one of {', '.join(MODES)}.")
-        if fusion not in ("average", "product"):
-            raise InputError(f"FC: fusion is {fusion!r}, expected 'average' or 'product'.")
-        if ratio < 1:
-            raise InputError(f"FC: ratio is {ratio}, expected at least 1.")
-        check_mask_init("FC", mask_init)
+        check_choice("FC", "mode", mode, get_args(Mode))
+        check_choice("FC", "fusion", fusion, get_args(Fusion))
+        if mode != "parallel":
+            check_idle("FC", "fusion", fusion, "average", f"with mode {mode!r}")
+        check_whole("FC", "ratio", ratio)
+        check_choice("FC", "mask_init", mask_init, get_args(MaskInit))
         self.mode, self.fusion = mode, fusion
         self.spatial: SpatialGate | None = None
         if mode != "channel":

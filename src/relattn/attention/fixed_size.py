@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from relattn.attention.arguments import check_choice
 from relattn.attention.base import Attention, height_and_width, memory_format_of
-from relattn.errors import InputError
 
 Restore = Literal["modulation", "features"]
 
@@ -66,8 +66,7 @@ class FixedSize(Attention):
         # Imported here because importing torchvision takes seconds.
         from torchvision.ops import roi_align  # type: ignore[import-untyped]
 
-        if restore not in ("modulation", "features"):
-            raise InputError(f"FixedSize: restore is {restore!r}, expected 'modulation' or 'features'.")
+        check_choice("FixedSize", "restore", restore, ("modulation", "features"))
         self.grid = height_and_width("FixedSize: grid", grid)
         self.restore, self.align = restore, roi_align
         self.attention = attention(channels, size=self.grid)

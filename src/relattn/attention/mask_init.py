@@ -17,7 +17,7 @@ from the second step on.
   slope of the sigmoid is 14 times smaller than at 1/2, so masks hardly learn in a short training.
 """
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import nn
@@ -28,12 +28,6 @@ MaskInit = Literal["released", "half", "open"]
 
 STARTS: dict[MaskInit, tuple[float, float]] = {"half": (0.0, 0.0), "open": (0.0, 4.0)}
 """For each start, the factor on the scale of the last layer, and its bias."""
-
-
-def check_mask_init(module: str, mask_init: MaskInit) -> None:
-    """Raise an InputError unless `mask_init` is known; `module` is the module's name in the message."""
-    if mask_init not in get_args(MaskInit):
-        raise InputError(f"{module}: mask_init is {mask_init!r}, expected one of {', '.join(get_args(MaskInit))}.")
 
 
 def begin(layer: nn.BatchNorm2d | nn.Linear, mask_init: MaskInit) -> None:

@@ -24,12 +24,13 @@ Deviations: as in the equations, convolutions have no biases and the softmax has
 has both.
 """
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from relattn.attention.arguments import check_choice, check_whole
 from relattn.attention.base import Attention, Placement
 from relattn.attention.rematerialisation import cheap
 from relattn.errors import InputError
@@ -70,10 +71,9 @@ class NonLocal(Attention):
         """
         super().__init__(channels, size=size)
         self.inner = max(1, channels // 4) if inner is None else inner
-        if min(self.inner, subsample) < 1:
-            raise InputError(f"NonLocal: inner is {inner} and subsample is {subsample}, expected at least 1 for both.")
-        if kind not in ("embedded_gaussian", "dot_product"):
-            raise InputError(f"NonLocal: kind is {kind!r}, expected 'embedded_gaussian' or 'dot_product'.")
+        check_whole("NonLocal", "inner", self.inner)
+        check_whole("NonLocal", "subsample", subsample)
+        check_choice("NonLocal", "kind", kind, get_args(Kind))
         self.kind, self.subsample = kind, subsample
         if self.size is not None:
             self.check_size(*self.size)

@@ -37,7 +37,8 @@ def without_traces(module: nn.Module) -> Iterator[None]:
     norms = [norm for norm in module.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+        counted = norm.num_batches_tracked  # SyncBatchNorm needs a counter
+        norm.momentum, norm.num_batches_tracked = 0.0, None if counted is None else counted.clone()
     try:
         with all_kept():
             yield

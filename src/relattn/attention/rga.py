@@ -34,9 +34,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from relattn.attention.arguments import check_choice, check_flag, check_idle, check_odd, check_whole
 from relattn.attention.base import Attention
 from relattn.attention.exported_sums import neighbours
-from relattn.attention.mask_init import MaskInit, begin, check_mask_init
+from relattn.attention.mask_init import MaskInit, begin
 from relattn.attention.rematerialisation import cheap, norm_and
 from relattn.errors import InputError
 
@@ -220,35 +221,35 @@ class RGA(Attention):
                 adds (`mask_init`).
 
         Raises:
-            InputError: If `size` is missing, a name is unknown, a ratio is below 1, `kernel` is even or above 1 without
-                a spatial mask, or neither `relation` nor `original` is set.
+            InputError: If `size` is missing, a name is unknown, a ratio is below 1, `kernel` is even, an argument is
+                set where it has no effect, or neither `relation` nor `original` is set.
         """
         super().__init__(channels, size=size)
         for name, value, known in (
             ("mode", mode, Mode),
             ("embedding", embedding, Embedding),
             ("fusion", fusion, Fusion),
+            ("mask_init", mask_init, MaskInit),
         ):
-            if value not in get_args(known):
-                raise InputError(f"RGA: {name} is {value!r}, expected one of {', '.join(get_args(known))}.")
+            check_choice("RGA", name, value, get_args(known))
+        for name, flag in (("relation", relation), ("original", original)):
+            check_flag("RGA", name, flag)
         if self.size is None:
             raise InputError(
                 f"RGA compares every position with every other, so its weights depend on the input's height and "
                 f"width: pass size=(height, width), for example RGA({channels}, size=(64, 32))."
             )
-        if min(embedding_ratio, reduction_ratio) < 1:
-            raise InputError(
-                f"RGA: embedding_ratio is {embedding_ratio} and reduction_ratio is {reduction_ratio}, "
-                "expected at least 1 for both."
-            )
+        check_whole("RGA", "embedding_ratio", embedding_ratio)
+        check_whole("RGA", "reduction_ratio", reduction_ratio)
+        check_odd("RGA", "kernel", kernel)
         if not relation and not original:
             raise InputError("RGA: relation and original are both False, so nothing is left to infer a mask from.")
-        if kernel < 1 or kernel % 2 == 0 or (kernel > 1 and mode == "channel"):
-            raise InputError(
-                f"RGA: kernel is {kernel} with mode {mode!r}, expected 1, or an odd number with a spatial mask: "
-                "channels have no neighbours."
-            )
-        check_mask_init("RGA", mask_init)
+        if not relation:
+            check_idle("RGA", "embedding", embedding, "asymmetric", "without relations")
+        if mode == "channel":
+            check_idle("RGA", "kernel", kernel, 1, "without a spatial mask, since channels have no neighbours")
+        if mode != "parallel":
+            check_idle("RGA", "fusion", fusion, "average", f"with mode {mode!r}")
         self.mode, self.fusion, self.mask_init = mode, fusion, mask_init
         positions = self.size[0] * self.size[1]
 

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from relattn.attention import exported_sums
+from relattn.attention.arguments import check_odd, check_whole
 from relattn.errors import InputError
 
 BANDED_UP_TO = {"cpu": 10, "elsewhere": 32}
@@ -236,12 +237,8 @@ class Neighbourhood(nn.Module):
             InputError: If `kernel` is even or below 3, or `heads` is below 1.
         """
         super().__init__()
-        if kernel < 3 or kernel % 2 == 0:
-            raise InputError(
-                f"Neighbourhood: kernel is {kernel}, expected an odd size of at least 3, such as 3, 5 or 7."
-            )
-        if heads < 1:
-            raise InputError(f"Neighbourhood: heads is {heads}, expected at least 1.")
+        check_odd("Neighbourhood", "kernel", kernel, least=3)
+        check_whole("Neighbourhood", "heads", heads)
         self.kernel, self.heads = kernel, heads
 
     def extra_repr(self) -> str:
@@ -287,7 +284,8 @@ class Neighbourhood(nn.Module):
 
 def check_heads(name: str, channels: int, heads: int) -> None:
     """Raise an InputError unless `heads` divides the channels of the module `name`."""
-    if heads < 1 or channels % heads:
+    check_whole(name, "heads", heads)
+    if channels % heads:
         fits = [number for number in (1, 2, 4, 8, 16, 32, 64) if channels % number == 0]
         raise InputError(
             f"{name}: heads is {heads}, which does not divide the {channels} channels: each head has channels / heads "

@@ -19,8 +19,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from relattn.attention.arguments import check_whole
 from relattn.attention.base import Attention, Placement
-from relattn.errors import InputError
 
 
 class SqueezeExcitation(Attention):
@@ -45,8 +45,7 @@ class SqueezeExcitation(Attention):
             InputError: If `reduction` is below 1.
         """
         super().__init__(channels, size=size)
-        if reduction < 1:
-            raise InputError(f"SqueezeExcitation: reduction is {reduction}, expected at least 1.")
+        check_whole("SqueezeExcitation", "reduction", reduction)
         hidden = max(1, channels // reduction)
         self.reduce = nn.Linear(channels, hidden, bias=False)  # W1
         self.expand = nn.Linear(hidden, channels, bias=False)  # W2

@@ -12,10 +12,12 @@ The published code (`variant="released"`) differs from the network in the text: 
 `ReleasedModeAttention` list the differences and follow the code. Its weights load (`relattn.released.convert_stra`).
 """
 
+import math
 from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
+from relattn.attention.arguments import check_choice, check_idle, check_whole
 from relattn.attention.base import Attention, Placement, memory_format_of
 from relattn.attention.local_attention import LocalAttention, ReleasedLocalAttention
 from relattn.attention.mode_attention import Gate, ModeAttention, ReleasedModeAttention
@@ -73,17 +75,17 @@ class StRA(Attention):
 
         Raises:
             InputError: If `heads` does not divide `channels`, `kernel` is even or below 3, `reduction` is below 1,
-                `diversity_weight` is negative, or a name is unknown.
+                `diversity_weight` is negative, a name is unknown, or `gate` is set without mode attention.
         """
         super().__init__(channels, size=size)
         check_heads("StRA", channels, heads)
         for name, value, known in (("gate", gate, Gate), ("parts", parts, Parts), ("variant", variant, Variant)):
-            if value not in get_args(known):
-                raise InputError(f"StRA: {name} is {value!r}, expected one of {', '.join(get_args(known))}.")
-        if reduction < 1:
-            raise InputError(f"StRA: reduction is {reduction}, expected at least 1.")
-        if diversity_weight < 0:
-            raise InputError(f"StRA: diversity_weight is {diversity_weight}, expected 0 or more.")
+            check_choice("StRA", name, value, get_args(known))
+        check_whole("StRA", "reduction", reduction)
+        if not 0 <= diversity_weight < math.inf:
+            raise InputError(f"StRA: diversity_weight is {diversity_weight}, expected a number of at least 0.")
+        if parts == "local":
+            check_idle("StRA", "gate", gate, "sigmoid", "without mode attention (parts 'local')")
         self.heads, self.parts, self.variant = heads, parts, variant
         self.diversity_weight = diversity_weight
         local, mode = (

@@ -29,9 +29,10 @@ KEPT = ("out_channels", "dim_out", "stride", "feat_size", "device", "dtype")
 
 
 class PlanarConvolution(nn.Conv2d):
-    """A three-dimensional convolution of kernel (r, r, 1) whose weight has four dimensions.
+    """A three-dimensional convolution of kernel (r, r, 1), as two-dimensional convolutions of all slices.
 
-    A network with a five-dimensional weight (`lambda` has one) cannot be converted to channels-last.
+    A network with a five-dimensional weight (`lambda` has one) cannot be converted to channels-last. And the gradients
+    of such a three-dimensional convolution of a single contiguous image are wrong on a CPU (torch 2.15).
     """
 
     def __init__(self, layer: nn.Conv3d) -> None:
@@ -45,7 +46,9 @@ class PlanarConvolution(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve `(B, inputs, H, W, D)` over H and W."""
-        return F.conv3d(x, self.weight.unsqueeze(4), self.bias, padding="same")
+        slices = x.movedim(4, 1)
+        y = F.conv2d(slices.flatten(0, 1), self.weight, self.bias, padding="same")
+        return y.unflatten(0, slices.shape[:2]).movedim(1, 4)
 
 
 class Timm(Attention):

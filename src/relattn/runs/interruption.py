@@ -32,6 +32,7 @@ from lightning.pytorch.utilities import CombinedLoader, rank_zero_only
 from torchmetrics import Metric
 
 from relattn.runs.metrics import epoch_has_ended
+from relattn.tasks.plan import accumulation
 
 STEPS_BETWEEN_AGREEMENTS = 5
 """Interval in steps at which processes ask each other whether one was told to stop; they wait for each other then."""
@@ -133,7 +134,8 @@ class Interruption(Callback):
             self.stop(trainer, self.checkpoint if saved else None)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Set the seed of this step."""
+        """Set the seed of this step, and the accumulation, which its callback does not set on resuming in an epoch."""
+        trainer.accumulate_grad_batches = accumulation(trainer, trainer.current_epoch)
         key = (self.seed, trainer.global_rank, trainer.current_epoch, batch_idx)
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
 

@@ -11,6 +11,7 @@ from lightning.pytorch.trainer.call import _call_configure_model
 from relattn.attention import RGA
 from relattn.errors import InputError, suggest
 from relattn.tasks.base import Task
+from relattn.tasks.plan import planned_steps
 from relattn.tasks.run_outputs import is_part, rehearses
 
 SHORT = 2000
@@ -81,7 +82,7 @@ def check_monitors(callbacks: Sequence[Callback], task: Task) -> None:
 def check_masks(trainer: Trainer, task: Task) -> None:
     """Warn of masks that begin as noise on ImageNet features if training is short."""
     noise = any(isinstance(module, RGA) and module.mask_init == "released" for module in task.modules())
-    steps = trainer.estimated_stepping_batches
+    steps = planned_steps(trainer)
     if noise and task.pretrained is True and trainer.ckpt_path is None and steps < SHORT:
         warnings.warn(
             f"RGA's masks begin as noise over trained features, and this run has {steps:.0f} steps: after 260 of them "

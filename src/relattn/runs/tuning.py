@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import BatchSizeFinder, Callback, LearningRateF
 
 from relattn.errors import InputError
 from relattn.tasks.base import Task
+from relattn.tasks.plan import planned_steps
 from relattn.tasks.run_outputs import rehearses
 
 TUNERS = (LearningRateFinder, BatchSizeFinder)
@@ -41,7 +42,7 @@ class Tuned(Callback):
                 rate = tuner.optimal_lr.suggestion() if tuner.optimal_lr is not None else None
                 if rate is None:
                     raise InputError(
-                        f"LearningRateFinder: {trainer.estimated_stepping_batches:g} steps are too few to find a "
+                        f"LearningRateFinder: {planned_steps(trainer):g} steps are too few to find a "
                         "learning rate by. Give more --trainer.max_epochs, or --model.optimizer.lr instead."
                     )
                 found["model.optimizer.lr"] = float(rate)

@@ -23,6 +23,7 @@ from relattn.cli import catalogue
 from relattn.runs.identity import shown
 from relattn.tasks.base import Task
 from relattn.tasks.data import Data
+from relattn.tasks.plan import planned_steps
 from relattn.tasks.score import name_in_set
 
 REFRESH = 0.25
@@ -102,7 +103,7 @@ class Display(Callback):
 
     def left(self, trainer: Trainer) -> float | None:
         """Estimated seconds that training still needs, from its speed since the start; None if unknown."""
-        total: float = trainer.estimated_stepping_batches
+        total = planned_steps(trainer)
         done = trainer.global_step - self.first_step
         if math.isinf(total) or done <= 0:
             return None
@@ -190,7 +191,7 @@ def banner(trainer: Trainer, task: Task, facts: Mapping[str, Any], folder: Path)
     weights = {"timm": "pretrained weights", "random": "random weights"}.get(facts["weights"], facts["weights"])
     counts = description.get("images", {})
     images = ", ".join(f"{counts[split]:,} {split}" for split in sorted(counts, key=lambda split: split != "train"))
-    steps = trainer.estimated_stepping_batches
+    steps = planned_steps(trainer)
     length = "" if math.isinf(steps) else f", {int(steps):,} steps"
     epochs = f"{trainer.max_epochs} epoch{'s' if trainer.max_epochs != 1 else ''}"
     optimizer = type(trainer.optimizers[0]).__name__ if trainer.optimizers else "no optimizer"
