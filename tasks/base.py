@@ -118,6 +118,10 @@ class Task(LightningModule):
         self.placement, self.recompute_attention = placement, recompute_attention
         self.backbone_options = backbone_options or {}
         self.optimizer, self.schedule = optimizer, schedule or Constant()
+        self.optimizer_options: list[dict[str, Any]] = []
+        """Options of each parameter group; none if a task of one's own configures its optimizers itself."""
+        self.chosen_lr: float | None = None
+        """The learning rate that was set by `lr`, in place of the optimizer's."""
         self.channels_last, self.compile_mode = channels_last, compile_mode
         self.network: nn.Module | None = None
         self.specification: dict[str, Any] = {}
@@ -160,8 +164,11 @@ class Task(LightningModule):
     def configure_model(self) -> None:
         """Build the network, once, and the metrics for the data.
 
-        Lightning calls this after the data are set up and before weights are restored.
+        Lightning calls this after the data are set up and before weights are restored. Without a trainer, as in
+        `load_from_checkpoint`, there are no data: the network is built when the checkpoint is read.
         """
+        if self._trainer is None:
+            return
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, Data):
             raise InputError(
@@ -261,7 +268,9 @@ class Task(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Unless the network is being trained, keep the modules that only training uses as they are."""
-        if not self.trainer.training:
+        if self._trainer is None and self.network is None:
+            self.assemble(checkpoint["specification"])
+        if self._trainer is None or not self.trainer.training:
             fill_unused(self, checkpoint["state_dict"], self.training_only())
 
     # --- Training -----------------------------------------------------------------------------------------------------
@@ -269,6 +278,9 @@ class Task(LightningModule):
     def configure_optimizers(self) -> Any:
         """Build the optimizer over all trainable parameters, and its schedule, which advances at every step."""
         optimizer = self.optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
+        if self.chosen_lr is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = self.chosen_lr
         self.optimizer_options = [options_of(group) for group in optimizer.param_groups]
         self.plan_steps()
         if (adaptation := self.schedule.adaptation(self.planned_steps)) and self.trainer.is_global_zero:
@@ -281,20 +293,28 @@ class Task(LightningModule):
         """Find out how many steps the run has.
 
         Raises:
-            InputError: If the run is unlimited.
+            InputError: If the run is unlimited, or its length is unknown.
         """
         total = planned_steps(self.trainer)
-        if total == float("inf"):
-            raise InputError("The schedule needs to know how long the run is: give --trainer.max_epochs or max_steps.")
+        if not 0 <= total < float("inf"):
+            limit = "max_steps" if self.trainer.num_training_batches == float("inf") else "max_epochs or max_steps"
+            raise InputError(f"The schedule needs to know how many steps the run has: give --trainer.{limit}.")
         self.planned_steps = int(total)
 
     @property
     def lr(self) -> float:
-        """The learning rate that the schedule multiplies; Lightning's `LearningRateFinder` sets it."""
-        return float(self.optimizer_options[0]["lr"])
+        """The learning rate of all parameters, which the schedule multiplies; Lightning's `LearningRateFinder` sets it.
+
+        Raises:
+            AttributeError: If it was not set, and the optimizer is not configured yet or by the task itself.
+        """
+        if self.chosen_lr is None and not self.optimizer_options:
+            raise AttributeError("lr")
+        return float(self.optimizer_options[0]["lr"]) if self.chosen_lr is None else self.chosen_lr
 
     @lr.setter
     def lr(self, rate: float) -> None:
+        self.chosen_lr = rate
         for options in self.optimizer_options:
             options["lr"] = rate
 
@@ -323,11 +343,17 @@ class Task(LightningModule):
         """Set the configured options of the optimizers and move their schedules to the run's position.
 
         A checkpoint restores the options and step count of the run as it was planned before; one of Lightning's tuners
-        leaves those of its trial.
+        leaves those of its trial. Optimizers that a task of one's own configures itself stay as they are.
         """
+        if not self.optimizer_options:
+            return
         position = steps_done(self.trainer)
         for config in self.trainer.lr_scheduler_configs:
             move_schedule(config.scheduler, position, self.optimizer_options)
+
+    def on_train_start(self) -> None:
+        """Apply the plan."""
+        self.apply_plan()
 
     def on_train_epoch_start(self) -> None:
         """Freeze or thaw the early stages."""

@@ -91,41 +91,44 @@ def inside(entry: str, where: str, folder: str = "the folder of images") -> str:
     return normal
 
 
+def departures(counts: Mapping[str, int], published: Mapping[str, int]) -> list[str]:
+    """Describe each count that differs from the published one of the same name."""
+    return [
+        f"{what}: {counts.get(what, 0):,} here, {number:,} published"
+        for what, number in published.items()
+        if counts.get(what, 0) != number
+    ]
+
+
 def origin(
-    name: str, root: Path, counts: Mapping[str, int], published: Mapping[str, int], parts: Sequence[Path] = ()
+    name: str, root: Path, departures: Sequence[str] | None = None, files: Sequence[Path] = ()
 ) -> dict[str, bool]:
     """The entry on a data set's origin for the run's record; warns if it is not the published set.
 
     Args:
         name: Name of the data set.
         root: Its folder.
-        counts: Its numbers of images, people and so on.
-        published: The same numbers of the published set; empty for a set of the user's own.
-        parts: The folders of the sets that it was joined from, if it was.
+        departures: How it differs from the published set; None for a set of the user's own.
+        files: Its files or folders, if they may have different origins.
 
     Returns:
-        `genuine`, whether the set was not rendered by this suite, and, if there are published counts, `as_published`,
-        whether all counts match them.
+        `genuine`, whether the set was not rendered by this suite, and, if there is a published set, `as_published`,
+        whether nothing differs from it.
     """
-    genuine = not any(map(is_generated, parts or [root]))
+    genuine = not any(map(is_generated, files or [root]))
     if not genuine:
         warnings.warn(
             f"{name} in {root} is a rendered stand-in: do not compare its scores with published ones.", stacklevel=2
         )
-    if not published:
+    if departures is None:
         return {"genuine": genuine}
-    differing = [
-        f"{what}: {counts[what]:,} here, {number:,} published"
-        for what, number in published.items()
-        if counts[what] != number
-    ]
-    if differing and genuine:
+    if departures and genuine:
         warnings.warn(
-            f"{name} in {root} is not the published set ({'; '.join(differing)}): a part of it, or an archive that was "
-            "not unpacked completely. Do not compare its scores with published ones.",
+            f"{name} in {root} is not the published set ({'; '.join(departures)}): a part of it, or an archive that "
+            "was not unpacked completely. Do not compare its scores with published ones.",
             stacklevel=2,
         )
-    return {"genuine": genuine, "as_published": not differing}
+    return {"genuine": genuine, "as_published": not departures}
 
 
 def real_paths(root: Path, paths: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Find images in folders, and report which files are left out.
 
-Files are recognised by their suffix. Files of the operating system (`.DS_Store`, `Thumbs.db`) and hidden files, whose
-name begins with a dot, are left out silently.
+Files are recognised by their suffix. Files and folders of the operating system (`.DS_Store`, `Thumbs.db`, `@eaDir`) and
+hidden ones, whose name begins with a dot, are left out silently.
 """
 
 import os
@@ -22,7 +22,10 @@ UNUSABLE = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
 OTHER_NAMES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
 """Common names of folders of splits, and the names that are read."""
 
-OF_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx")
+OF_SYSTEMS = (
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "#recycle", "$recycle.bin"),
+    *("system volume information", "lost+found"),
+)
 
 
 @dataclass
@@ -36,7 +39,9 @@ class FoundImages:
 
 
 def images_below(root: Path, folder: str = ".", *, deep: bool = True) -> FoundImages:
-    """Find the images of a folder and, if `deep`, of all its subfolders. Links to folders are followed, none twice.
+    """Find the images of a folder and, if `deep`, of all its subfolders.
+
+    Links to folders are followed; a second way to a folder is left out with a warning, and a way back up silently.
 
     Args:
         root: The folder that the paths are relative to.
@@ -49,6 +54,12 @@ def images_below(root: Path, folder: str = ".", *, deep: bool = True) -> FoundIm
     found, visited = FoundImages(), set()
     for parent, folders, names in os.walk(root / folder, onerror=refuse, followlinks=True):
         real = os.path.realpath(parent)
+        above = Path(parent).parent.resolve()
+        if real in visited and Path(real) not in (above, *above.parents):
+            warnings.warn(
+                f"{root}: {os.path.relpath(parent, root)} is left out, since it is {real}, which is read already.",
+                stacklevel=2,
+            )
         folders[:] = [] if real in visited or not deep else sorted(filter(is_visible, folders))
         if real not in visited:
             within = Path(parent).relative_to(root).as_posix()

@@ -13,8 +13,8 @@ def label_reader(
     """Build a function that reads identity and camera from an image's relative path; empty strings for none.
 
     Args:
-        pattern: The name of one of `patterns`, which the whole file name must match and whose groups are numbers,
-            cameras counted from 1; `none` for no labels; or a regular expression searched for in the relative path,
+        pattern: The name of one of `patterns`, which the whole file name must match and whose groups are numbers;
+            `none` for no labels; or a regular expression searched for in the relative path,
             with the group `identity` and optionally `camera`.
         patterns: Regular expressions by name.
         option: Name of the option in messages.
@@ -29,7 +29,7 @@ def label_reader(
 
         def numbered(path: str) -> tuple[str, str]:
             match = named.fullmatch(posixpath.basename(path))
-            return (str(int(match["identity"])), str(int(match["camera"]) - 1)) if match else ("", "")
+            return (str(int(match["identity"])), str(int(match["camera"]))) if match else ("", "")
 
         return numbered
     try:
@@ -44,7 +44,13 @@ def label_reader(
         )
 
     def searched(path: str) -> tuple[str, str]:
-        groups = match.groupdict() if (match := expression.search(path)) else {}
+        match = expression.search(path)
+        groups = match.groupdict() if match else {}
+        if match and (groups["identity"] or "").isdigit() and path[: match.start("identity")].endswith("-"):
+            raise InputError(
+                f"{option} {pattern!r} reads identity {groups['identity']} from {path}, and the - before it may mean "
+                "no one: begin the group with -?, as in (?P<identity>-?[0-9]+), or write the - before the group."
+            )
         return groups.get("identity") or "", groups.get("camera") or ""
 
     return searched

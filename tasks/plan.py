@@ -46,7 +46,7 @@ def steps_done(trainer: Trainer) -> int:
     If the plan has not changed, this is the number of steps made.
     """
     epochs = trainer.max_epochs or -1
-    if epochs < 0 or 0 < trainer.max_steps <= steps_before(trainer, epochs):
+    if epochs < 0 or math.isinf(trainer.num_training_batches) or 0 < trainer.max_steps <= steps_before(trainer, epochs):
         return int(trainer.global_step)
     # Between two epochs the loop still counts the batches of the last one, which may have been more or fewer.
     loop = trainer.fit_loop

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
+from torch.distributed import get_rank, get_world_size, is_initialized
 
+from relattn.metrics.finite import refuse_nan
 from relattn.publish import publish_text
 from relattn.tasks.predictor import names_for
 from relattn.tasks.run_outputs import rehearses
@@ -43,7 +45,12 @@ class ClassPredictions:
             probabilities: `(B, classes)`.
         """
         count = len(probabilities)
-        indices = batch["index"].tolist() if "index" in batch else range(len(self.rows), len(self.rows) + count)
+        refuse_nan(probabilities)
+        if "index" in batch:
+            indices = batch["index"].tolist()
+        else:  # Lightning gives process r of w every w-th image, from r on
+            rank, world = (get_rank(), get_world_size()) if is_initialized() else (0, 1)
+            indices = range(rank + world * len(self.rows), rank + world * (len(self.rows) + count), world)
         labels = batch["label"].tolist() if "label" in batch else [None] * count
         self.rows += map(Prediction, indices, labels, probabilities.tolist())
 

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from relattn.metrics.finite import refuse_nan
+
 Pixels = NDArray[np.uint8]
 
 Answer = Callable[[nn.Module, list[Pixels], list[Tensor]], Any]
@@ -60,7 +62,9 @@ def classifier(network: nn.Module, size: tuple[int, int], names: Sequence[str] |
     known = names_for(classes, names)
 
     def answer(network: nn.Module, _pixels: list[Pixels], views: list[Tensor]) -> list[Prediction]:
-        best = network(torch.stack(views)).softmax(dim=1).max(dim=1)
+        probabilities = network(torch.stack(views)).softmax(dim=1)
+        refuse_nan(probabilities)
+        best = probabilities.max(dim=1)
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return [Prediction(known[index] if known else str(index), value) for index, value in pairs]
 

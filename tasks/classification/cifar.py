@@ -16,9 +16,9 @@ from torch import Tensor
 
 from relattn.errors import InputError, MissingFileError
 from relattn.preprocessing import Preprocessing
-from relattn.synthetic.staging import is_generated
 from relattn.tasks.classification.device_batches import DeviceBatches
 from relattn.tasks.data import Data
+from relattn.tasks.files import origin
 from relattn.tasks.fingerprint import combined
 from relattn.tasks.image_data import ImageSet
 from relattn.tasks.samplers import SampleIndex
@@ -130,7 +130,8 @@ class CIFAR(Data):
         self.digests = {
             name: hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest() for name in published
         }
-        self.origin = {"genuine": not is_generated(folder), "as_published": self.digests == published}
+        differing = [f"another {name}" for name, digest in self.digests.items() if digest != published[name]]
+        self.origin = origin(type(self).__name__, folder, differing)
         parts = {split: read_batches(folder, part, self.label_key, self.num_classes) for split, part in files.items()}
         test = CIFARImages(*parts["test"])
         self.sets = {"test": test, "predict": test, **({} if self.validation else {"val": test})}

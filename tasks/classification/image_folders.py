@@ -149,6 +149,7 @@ class ImageFolders(ImageData):
             check_trainable("ImageFolders", self.test)
         there = [split for split in SPLITS if (self.root / split).is_dir()]
         parts = [split for split in there if split != "predict"]
+        check_no_class_among(self.root, parts)
         names = self.names_of_classes(parts)
         loose = not parts and bool(images_below(self.root, deep=False).paths)
         unsorted = not names or (not parts and not self.are_classes(names))
@@ -179,7 +180,7 @@ class ImageFolders(ImageData):
         self.sets |= {
             split: Photos(self.root, photos, varied if split == "train" else plain) for split, photos in found.items()
         }
-        self.origin = origin("ImageFolders", self.root, {}, {})
+        self.origin = origin("ImageFolders", self.root)
 
     def names_of_classes(self, parts: Sequence[str]) -> list[str]:
         """The names of the classes: those that the user lists, or else the training folders.
@@ -297,3 +298,19 @@ class ImageFolders(ImageData):
             **self.origin,
             "fingerprint": fingerprint(self.root, {split: part.photos for split, part in self.sets.items()}),
         }
+
+
+def check_no_class_among(root: Path, splits: Sequence[str]) -> None:
+    """Refuse a class that has the name of a split, such as trains called `train`.
+
+    Raises:
+        InputError: If a folder of a split has images and no folders, beside others that have images.
+    """
+    classes = [name for name in folders_in(root) if name not in SPLITS and images_below(root / name).paths]
+    for split in splits if classes else []:
+        if not folders_in(root / split) and images_below(root / split).paths:
+            raise InputError(
+                f"ImageFolders: {root / split} is read as a split, and has images without class folders, beside "
+                f"{some_of(classes)}. If it is a class, rename it, for example to {split}s; if it is a split, sort its "
+                "images into folders of classes."
+            )

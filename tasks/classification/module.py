@@ -12,6 +12,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from relattn.errors import InputError
 from relattn.metrics.counted_once import first_of_each
+from relattn.metrics.finite import refuse_nan
 from relattn.tasks.base import Stage, Task
 from relattn.tasks.data import Data
 
@@ -56,10 +57,11 @@ class ClassificationMetric(Metric):
         """`loss`, `accuracy` and `error`, float64.
 
         Raises:
-            InputError: If there are no images.
+            InputError: If there are no images, or the network's outputs are NaN.
         """
         if not len(self.indices):
             raise InputError("The evaluation set has no images: nothing can be scored.")
+        refuse_nan(dim_zero_cat(self.losses))
         _, first = first_of_each(dim_zero_cat(self.indices))
         accuracy = 100 * dim_zero_cat(self.correct)[first].double().mean()
         loss = dim_zero_cat(self.losses)[first].double().mean()

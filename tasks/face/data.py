@@ -15,10 +15,10 @@ from torch.utils.data import default_collate
 
 from relattn.errors import InputError
 from relattn.preprocessing import Preprocessing
-from relattn.synthetic.staging import is_generated
 from relattn.tasks.decoding import Pixels
 from relattn.tasks.face.sources import Joined
 from relattn.tasks.face.verification_sets import OFFICIAL, VerificationSet
+from relattn.tasks.files import departures, origin
 from relattn.tasks.fingerprint import combined
 from relattn.tasks.image_data import ImageData, ImageSet
 from relattn.tasks.samplers import SampleIndex
@@ -173,10 +173,9 @@ class FaceData(ImageData):
                     part.check()
         self.verification = {pairs.name: pairs for pairs in sets}
         files = [*(one.origin for one in sets), *(source.path for source in sources)]
-        self.origin = {
-            "genuine": not any(map(is_generated, files)),
-            "as_published": {one.name: len(one.same) for one in sets} == OFFICIAL,
-        }
+        pairs = {one.name: len(one.same) for one in sets}
+        official = {name: OFFICIAL[name] for name in pairs if name in OFFICIAL}
+        self.origin = origin(type(self).__name__, self.root, departures(pairs, official) if official else None, files)
         test = VerificationImages(sets, self.preprocessing())
         self.sets = {"val": test, "test": test, "predict": test}
         if train is not None:

@@ -140,6 +140,12 @@ class Face(EmbeddingTask):
 
     def build_metric(self, data: Data) -> VerificationMetric:
         assert isinstance(data, FaceData)
+        for name, pairs in data.verification.items():
+            if pairs.folds not in (None, self.folds):
+                raise InputError(
+                    f"{pairs.origin} states {pairs.folds} folds, and the protocol has {self.folds}: give --model.folds "
+                    f"{pairs.folds}, or remove the first line of the list to cut {name} otherwise."
+                )
         same = {name: pairs.same for name, pairs in data.verification.items()}
         return VerificationMetric(same, folds=self.folds)
 

@@ -2,8 +2,9 @@
 
 A line of `pairs.txt` is `name n1 n2` (two images of one person) or `name1 n1 name2 n2` (images of two people). Image n
 of a person is `name/name_000n.jpg`. Your own lists may have, in place of n, the path of an image in the person's
-folder, with or without its suffix. The first line may state the number of folds and of pairs of each kind, same and
-different, per fold: `10 300`. Huang et al., "Labeled Faces in the Wild", technical report 07-49, 2007.
+folder, with or without its suffix, and name one person twice. The first line may state the number of folds and of pairs
+of each kind, same and different, per fold: `10 300`. Huang et al., "Labeled Faces in the Wild", technical report 07-49,
+2007.
 """
 
 from pathlib import Path
@@ -23,7 +24,8 @@ def read_pairs(folder: Path, pairs: Path | None = None, name: str | None = None)
 
     Raises:
         MissingFileError: If the list or images are missing.
-        InputError: If a line does not have three or four columns, or the header does not match the number of pairs.
+        InputError: If a line does not have three or four columns or pairs an image with itself, or the header does not
+            match the number of pairs.
     """
     pairs = pairs or folder / "pairs.txt"
     header, rows = rows_of(pairs)
@@ -32,18 +34,23 @@ def read_pairs(folder: Path, pairs: Path | None = None, name: str | None = None)
     found = Finder(folder)
     for number, row in rows:
         where = f"{pairs}, line {number}"
-        same.append(len(row) == 3)
         name_of_second = row[0] if len(row) == 3 else row[2]
-        images += [found.image(row[0], row[1], where), found.image(name_of_second, row[-1], where)]
+        both = found.image(row[0], row[1], where), found.image(name_of_second, row[-1], where)
+        if both[0] == both[1]:
+            raise InputError(f"{where} pairs {both[0]} with itself, whose distance says nothing: remove the line.")
+        same.append(row[0] == name_of_second)
+        images += both
     labels = pairs_of(len(images), same, pairs)
+    folds = None
     if header is not None:
-        folds, each = (1, *map(int, header))[-2:]
-        if 2 * folds * each != len(labels):
+        stated, each = (1, *map(int, header))[-2:]
+        if 2 * stated * each != len(labels):
             raise InputError(
                 f"{pairs} lists {len(labels):,} pairs, and its first line, {' '.join(header)!r}, says "
-                f"{2 * folds * each:,}: get the list again, or remove that line."
+                f"{2 * stated * each:,}: get the list again, or remove that line."
             )
-    return VerificationSet(name or folder.name, pairs, images, labels)
+        folds = stated if stated > 1 else None
+    return VerificationSet(name or folder.name, pairs, images, labels, folds)
 
 
 def rows_of(pairs: Path) -> tuple[list[str] | None, list[tuple[int, list[str]]]]:

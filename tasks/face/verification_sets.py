@@ -42,6 +42,9 @@ class VerificationSet:
     same: NDArray[np.bool_]
     """`(P,)`: whether a pair shows one person."""
 
+    folds: int | None = None
+    """Number of folds that the list states; None if it does not."""
+
     def __len__(self) -> int:
         """Number of images, 2P."""
         return len(self.images)

@@ -23,7 +23,7 @@ from relattn.tasks.files import absent, not_found, some_of
 from relattn.tasks.reid.checks import check_splits
 from relattn.tasks.reid.cuhk03_mat import MAT, extract, read_names, read_test_set
 from relattn.tasks.reid.market1501 import CUHK03_PUBLISHED, Boxes, cuhk03_np, find_layout, read_cuhk03_np
-from relattn.tasks.reid.splits import PersonImage, Splits
+from relattn.tasks.reid.splits import PersonImage, Splits, numbered_from_one
 
 Protocol = Literal["new", "classic"]
 
@@ -146,7 +146,7 @@ def read_new(home: Path, file: Path, boxes: Boxes) -> Splits:
         )
         for indices in chosen.values()
     )
-    return Splits(home, train, query, gallery, published=CUHK03_PUBLISHED[boxes])
+    return Splits(home, train, query, gallery, published=CUHK03_PUBLISHED[boxes], camera_names=numbered_from_one(2))
 
 
 def load_protocol(file: Path) -> dict[str, Any]:
@@ -230,7 +230,7 @@ def read_classic(home: Path, boxes: Boxes, split: int) -> Splits:
     searched = {numbers[person] for person in test}
     held_out = tuple(image for image in images if image.identity in searched)
     train = tuple(image for image in images if image.identity not in searched)
-    return Splits(home, train, held_out, held_out, published=CLASSIC_PUBLISHED)
+    return Splits(home, train, held_out, held_out, published=CLASSIC_PUBLISHED, camera_names=numbered_from_one(2))
 
 
 def ensure_images(home: Path, boxes: Boxes, names: Sequence[str], whose: str) -> None:

@@ -14,7 +14,7 @@ from relattn.errors import InputError
 from relattn.preprocessing import Interpolation, Preprocessing
 from relattn.tasks.decoding import Pixels
 from relattn.tasks.embeddings import Entry
-from relattn.tasks.files import content_of, file_numbers, origin
+from relattn.tasks.files import content_of, departures, file_numbers, origin
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet, Unvaried
 from relattn.tasks.reid.augmentation import Augmentation, Pipeline
@@ -84,7 +84,7 @@ class ReIDImages(ImageSet):
     def entry(self, index: int) -> Entry:
         """The row of an embedding that describes an image, with names as the data set writes them."""
         image = self.images[index]
-        camera = self.camera_names.get(image.camera) or str(image.camera)
+        camera = self.camera_names.get(image.camera, str(image.camera))  # an empty name is an unknown camera
         split = "query" if index < self.queries else "gallery"
         return Entry(image.path, self.display_name(index), camera, split)
 
@@ -191,9 +191,7 @@ class ReIDData(ImageData):
     def read(self, splits: Sequence[str]) -> None:
         training = "train" in splits
         found = self.read_splits(training=training)
-        counts = found.counts()
-        published = {name: number for name, number in found.published.items() if training or name in counts}
-        self.origin = origin(type(self).__name__, found.root, counts, published, found.parts)
+        self.origin = self.origin_of(found, training=training)
         if self.check_files:
             check_images(found)
         plain = Unvaried(self.preprocessing())
@@ -215,6 +213,16 @@ class ReIDData(ImageData):
             "train": ReIDImages(found.root, train, varied, labels, **names),
             "val": held_out if self.validation else test,
         }
+
+    def origin_of(self, found: Splits, *, training: bool) -> dict[str, bool]:
+        """The entry on the origin of the images for the run's record; warns if they are not the published ones."""
+        counts = found.counts()
+        published = {name: number for name, number in found.published.items() if training or name in counts}
+        return origin(type(self).__name__, found.root, departures(counts, published) if published else None)
+
+    def variant(self) -> dict[str, Any]:
+        """Which of several versions or protocols of the set this is, for the run's record."""
+        return {}
 
     def with_positives(self, train: list[PersonImage], names: Mapping[int, str]) -> list[PersonImage]:
         """The training images, where identities with a single image are treated as `single_image_identities` says."""
@@ -281,5 +289,6 @@ class ReIDData(ImageData):
             "images": images,
             **identities,
             **self.origin,
+            **self.variant(),
             "fingerprint": fingerprint(test.root, lists),
         }

@@ -63,9 +63,9 @@ class CUHK03(ReIDData):
     def read_splits(self, *, training: bool) -> Splits:
         return read_cuhk03(self.root, self.boxes, self.protocol, self.split, training=training)
 
-    def describe(self) -> dict[str, Any]:
+    def variant(self) -> dict[str, Any]:
         classic = {"split": self.split} if self.protocol == "classic" else {}
-        return {**super().describe(), "boxes": self.boxes, "protocol": self.protocol, **classic}
+        return {"boxes": self.boxes, "protocol": self.protocol, **classic}
 
 
 class MSMT17(ReIDData):
@@ -96,8 +96,8 @@ class MSMT17(ReIDData):
     def read_splits(self, *, training: bool) -> Splits:
         return read_msmt17(self.root, self.version, self.train_on_val, training=training)
 
-    def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "train_on_val": self.train_on_val}
+    def variant(self) -> dict[str, Any]:
+        return {"train_on_val": self.train_on_val}
 
 
 class Manifest(ReIDData):

@@ -1,7 +1,7 @@
 """Your own re-identification data in folders, without a table: a folder for each identity, or descriptive file names.
 
 The path of an image states its identity, and may state its camera: `anna/01.jpg`, or `0007_c2_0013.jpg` with the
-pattern `(?P<identity>[0-9]+)_c(?P<camera>[0-9]+)_`. Folders `train`, `query` and `gallery` are used as they are. Of
+pattern `(?P<identity>-?[0-9]+)_c(?P<camera>[0-9]+)_`. Folders `train`, `query` and `gallery` are used as they are. Of
 `train` and `test`, the latter is split into queries and a gallery. Without these folders, a share of the identities is
 held out.
 """
@@ -77,9 +77,9 @@ def read_people(
             )
     everything = [entry for part in found.values() for entry in part]
     identities = numbering(identity for _, identity, _ in everything)
-    cameras = numbering(camera or "0" for *_, camera in everything)
+    cameras = numbering(camera for *_, camera in everything)
     images = {
-        split: sorted(PersonImage(path, identities[person], cameras[camera or "0"]) for path, person, camera in part)
+        split: sorted(PersonImage(path, identities[person], cameras[camera]) for path, person, camera in part)
         for split, part in found.items()
     }
     train: list[PersonImage] = []

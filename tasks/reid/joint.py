@@ -44,6 +44,11 @@ class Joint(ReIDData):
         """The feature of the first set, which is the one scored."""
         return self.joined[0].feature
 
+    @property
+    def single_shot(self) -> bool:  # type: ignore[override]
+        """As for the first set."""
+        return self.joined[0].single_shot
+
     def prepare_data(self) -> None:
         """Unpack sets that are still packed, in one process."""
         for data in self.joined:
@@ -51,6 +56,7 @@ class Joint(ReIDData):
 
     def read_splits(self, *, training: bool) -> Splits:
         parts = [data.read_splits(training=training) for data in (self.joined if training else self.joined[:1])]
+        self.parts = parts
         root = Path(os.path.commonpath([part.root.absolute() for part in parts]))
         train: list[PersonImage] = []
         names: dict[int, str] = {}
@@ -74,11 +80,15 @@ class Joint(ReIDData):
             gallery,
             identity_names=names,
             camera_names=first.camera_names,
-            parts=[part.root for part in parts],
         )
 
-    def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "joined": [type(data).__name__ for data in self.joined]}
+    def origin_of(self, found: Splits, *, training: bool) -> dict[str, bool]:
+        each = [data.origin_of(part, training=training) for data, part in zip(self.joined, self.parts, strict=False)]
+        names = {name for one in each for name in one}
+        return {name: all(one.get(name, True) for one in each) for name in sorted(names, reverse=True)}
+
+    def variant(self) -> dict[str, Any]:
+        return {**self.joined[0].variant(), "joined": [type(data).__name__ for data in self.joined]}
 
 
 def distinct(splits: Splits) -> list[int]:

@@ -144,15 +144,15 @@ def read_row(header: list[str], entries: list[str], file: Path, line: int) -> Ro
     if split not in SPLITS:
         raise InputError(f"{where}: split is {split!r}, expected {', '.join(SPLITS)}. {suggest(split, SPLITS)}")
     path = inside(path, where, "the folder of the table, or to root")
-    return Row(line, path, values["identity"], values.get(OPTIONAL, "0"), split)
+    return Row(line, path, values["identity"], values.get(OPTIONAL, ""), split)
 
 
 def numbering(names: Iterable[str]) -> dict[str, int]:
-    """Number names from 0 in sorted order; if all are whole numbers, `007` and `7` are the same."""
+    """Number names from 0 in sorted order, an empty one first; of whole numbers alone, `007` and `7` are the same."""
     distinct = set(names)
-    keys: dict[str, int | str] = {name: name for name in distinct}
-    if all(name.removeprefix("-").isdecimal() for name in distinct):
-        keys = {name: int(name) for name in distinct}
+    keys: dict[str, tuple[bool, int | str]] = {name: (name != "", name) for name in distinct}
+    if all(name.removeprefix("-").isdecimal() for name in distinct if name):
+        keys = {name: (name != "", int(name or 0)) for name in distinct}
     order = {key: number for number, key in enumerate(sorted(set(keys.values())))}
     return {name: order[key] for name, key in keys.items()}
 

@@ -19,7 +19,7 @@ from relattn.errors import InputError, MissingFileError
 from relattn.tasks.files import not_found
 from relattn.tasks.image_folders import images_below, say_left_out
 from relattn.tasks.reid.checks import check_splits
-from relattn.tasks.reid.splits import PersonImage, Splits
+from relattn.tasks.reid.splits import PersonImage, Splits, numbered_from_one
 
 Boxes = Literal["labeled", "detected"]
 """Whose boxes the people of CUHK03 are cropped by: a person's or a detector's."""
@@ -144,7 +144,9 @@ def read_layout(root: Path, layout: Layout, *, training: bool) -> Splits:
         raise not_found(layout.name, root, tree, layout.source, layout.stand_in)
     train = read_folder(folder, "train", layout) if training else ()
     query, gallery = (read_folder(folder, split, layout) for split in ("query", "gallery"))
-    splits = Splits(folder, train, query, gallery, published=layout.published)
+    splits = Splits(
+        folder, train, query, gallery, published=layout.published, camera_names=numbered_from_one(layout.cameras)
+    )
     check_splits(splits, layout.name, training=training)
     return splits
 

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from relattn.errors import InputError, MissingFileError
 from relattn.tasks.files import absent, inside, not_found, some_of
 from relattn.tasks.reid.checks import check_splits
-from relattn.tasks.reid.splits import PersonImage, Splits
+from relattn.tasks.reid.splits import PersonImage, Splits, numbered_from_one
 
 Version = Literal[1, 2]
 
@@ -86,7 +86,7 @@ def read_msmt17(
             )
     published = PUBLISHED | ({"train images": PUBLISHED["train images"] + VALIDATION_IMAGES} if validation else {})
     train, query, gallery = (tuple(sorted(images.get(split, ()))) for split in ("train", "query", "gallery"))
-    splits = Splits(folder, train, query, gallery, published=published)
+    splits = Splits(folder, train, query, gallery, published=published, camera_names=numbered_from_one(CAMERAS))
     check_splits(splits, "MSMT17", training=training, shared_numbering=False)
     return splits
 

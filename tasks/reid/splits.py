@@ -46,9 +46,6 @@ class Splits:
     camera_names: Mapping[int, str] = field(default_factory=dict)
     """Names of cameras, likewise."""
 
-    parts: Sequence[Path] = ()
-    """The folders of the sets that it was joined from, if it was."""
-
     def counts(self) -> dict[str, int]:
         """The numbers of images and of identities of each non-empty split: `{"train images": ..., ...}`."""
         found = {}
@@ -58,6 +55,11 @@ class Splits:
             found[f"{name} images"] = len(images)
             found[f"{name} identities"] = len({image.identity for image in images})
         return found
+
+
+def numbered_from_one(cameras: int) -> dict[int, str]:
+    """Names of the cameras of a set whose files number them from 1."""
+    return {camera: str(camera + 1) for camera in range(cameras)}
 
 
 def searchable(images: Sequence[PersonImage]) -> list[int]:

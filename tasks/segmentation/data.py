@@ -15,7 +15,7 @@ from torch.utils.data import default_collate
 from relattn.errors import InputError
 from relattn.preprocessing import Preprocessing, Resize
 from relattn.tasks.decoding import decode_wholly, read_image, size_of
-from relattn.tasks.files import content_of, origin
+from relattn.tasks.files import content_of, departures, origin
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet
 from relattn.tasks.samplers import SampleIndex
@@ -236,7 +236,8 @@ class SegmentationData(ImageData):
         }
         counts = {split: len(images) for split, images in self.sets.items()}
         published = {split: number for split, number in self.published.items() if split in counts}
-        self.origin = origin(type(self).__name__, folder, counts, published)
+        differing = departures(counts, published) if published else None
+        self.origin = origin(type(self).__name__, folder, differing)
 
     def check_images(self, folder: Path, splits: Mapping[str, list[LabelledImage]]) -> set[tuple[int, int]]:
         """Check the files and return the sizes of the images."""

@@ -74,11 +74,6 @@ class Inference:
         return f"{text} (logits)" if averaged and self.average == "logits" else text
 
     @torch.no_grad()
-    def predict(self, network: Network, images: Tensor) -> Tensor:
-        """Segment images `(B, channels, H, W)`; return the class of every pixel, `(B, H, W)` int64."""
-        return self.scores(network, images).argmax(dim=1)
-
-    @torch.no_grad()
     def scores(self, network: Network, images: Tensor) -> Tensor:
         """Average the scores of images `(B, channels, H, W)` over scales and flips.
 

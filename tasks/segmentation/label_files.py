@@ -17,7 +17,7 @@ from relattn.tasks.segmentation.labels import Labels
 LOSSY = ("JPEG", "AVIF", "HEIC", "JPEG 2000")
 """Lossy formats, whose values are only near those that were saved."""
 
-PILLOWS = ("TIFF", "GIF")
+PILLOWS = ("TIFF",)
 """Formats that Pillow reads and turns upright; OpenCV decodes the others, unless they have a palette."""
 
 
@@ -33,25 +33,32 @@ def read_labels(file: Path) -> Labels:
     if ids is None:
         reason = fault_of_content(encoded) or f"damaged, {len(encoded):,} bytes"
         raise InputError(f"{file} cannot be read as an image: {reason}.")
-    if ids.dtype == np.uint16 and ids.ndim == 2 and (not ids.size or ids.max() <= 255):
+    if ids.ndim == 3 and (ids[..., :3] == ids[..., :1]).all() and (ids[..., 3:] == ids[..., 3:].max(initial=0)).all():
+        ids = ids[..., 0]  # gray, stored in equal channels, with an alpha channel of one value or none
+    if ids.dtype.kind in "bui" and ids.ndim == 2 and (not ids.size or (ids.min() >= 0 and ids.max() <= 255)):
         ids = ids.astype(np.uint8)
     if ids.ndim != 2 or ids.dtype != np.uint8:
-        channels = 1 if ids.ndim == 2 else ids.shape[2]
+        found = f"values up to {ids.max():,}" if ids.ndim == 2 else f"{ids.shape[2]} channels that differ"
         raise InputError(
-            f"{file} has {channels} channels of {ids.dtype}, and label images have one of uint8, whose values are ids. "
-            "It may be a coloured one."
+            f"{file} has {found} ({ids.dtype}), and a label image has one channel with ids from 0 to 255. It may be a "
+            "coloured one, or one of depths or of instances."
         )
     labels: Labels = ids
     return labels
 
 
 def refuse_loss(file: Path, head: bytes) -> None:
-    """Refuse a label image compressed with loss, by its first bytes.
+    """Refuse a label image in a format that changes values, by its first bytes.
 
     Raises:
         InputError: If it is; the message names its format.
     """
     kind = format_of(head)
+    if kind == "GIF":
+        raise InputError(
+            f"{file} is a GIF, whose writers number the values anew in each file. Save label images as PNG, from where "
+            "they were drawn."
+        )
     if kind in LOSSY or (kind == "WebP" and head[12:16] == b"VP8 "):
         raise InputError(
             f"{file} is a {kind}, whose compression changes values, and in a label image each value is an id. Save "

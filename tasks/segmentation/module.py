@@ -20,6 +20,7 @@ from relattn.heads.convolution import Activation
 from relattn.heads.relation_context import ContextMode
 from relattn.heads.segmentation import Head
 from relattn.losses import PixelCrossEntropy
+from relattn.metrics.finite import refuse_nan
 from relattn.publish import publish_bytes
 from relattn.tasks.base import Stage, Task
 from relattn.tasks.data import Data
@@ -219,10 +220,11 @@ class Segmentation(Task):
         """Predict the class of every pixel of images `(B, 3, H, W)`, `(B, H, W)` int64, by the chosen way of inference.
 
         Raises:
-            InputError: If attention in the network accepts only the size of the training crops, and images are larger.
+            InputError: If attention in the network accepts only the size of the training crops, and images are larger,
+                or the network's outputs are NaN.
         """
         try:
-            return self.inference.predict(self, images)
+            scores = self.inference.scores(self, images)
         except InputError as error:
             height, width = self.specification["image_size"]
             if self.inference.crop == (height, width):
@@ -231,6 +233,8 @@ class Segmentation(Task):
                 f"{error} It stands where features have the size of the training crops; segment whole images by "
                 f"windows of that size: --model.inference.crop [{height},{width}]."
             ) from error
+        refuse_nan(scores)
+        return scores.argmax(dim=1)
 
     def draw(self, stage: Stage, index: int, prediction: Tensor) -> None:
         """Draw an image and its classes into the run's folder, and for W&B if the run uses it."""

@@ -16,7 +16,7 @@ def said(
     attention: nn.Module, *, pretrained: bool | str = True, steps: float = 260, ckpt_path: str | None = None
 ) -> str:
     """The warnings of a run with this many steps for a network with that attention."""
-    trainer: Any = SimpleNamespace(estimated_stepping_batches=steps, ckpt_path=ckpt_path)
+    trainer: Any = SimpleNamespace(estimated_stepping_batches=steps, max_epochs=-1, ckpt_path=ckpt_path)
     task: Any = SimpleNamespace(modules=attention.modules, pretrained=pretrained)
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")

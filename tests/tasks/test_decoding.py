@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import warnings
 from pathlib import Path
 
 import cv2
@@ -186,14 +187,20 @@ def test_folders_are_searched_and_other_files_named(tmp_path: Path) -> None:
         ".hidden.png",
         "a/notes.txt",
         "__MACOSX/1.jpg",
+        "a/@eaDir/1.JPG/SYNOPHOTO_THUMB_M.jpg",
         "4.raw",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
-    found = images_below(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = images_below(tmp_path)
     assert found.paths == ["3.tif", "a/1.JPG", "a/b/2.webp"]
     assert found.left_out == ["4.raw", "a/notes.txt"]
     assert images_below(tmp_path, "a", deep=False).paths == ["a/1.JPG"]
+    (tmp_path / "again").symlink_to(tmp_path / "a")
+    with pytest.warns(UserWarning, match=r"again is left out, since it is .*/a, which is read already"):
+        assert images_below(tmp_path).paths == found.paths
     with pytest.warns(UserWarning, match=r"2 files are left out, no images by their names: 4\.raw, a/notes\.txt\."):
         say_left_out(tmp_path, found.left_out)

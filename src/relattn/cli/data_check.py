@@ -54,13 +54,19 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes that decode images; by default one for each core"
     )
+    parser.add_argument(
+        "--stage",
+        choices=("fit", "test", "predict"),
+        default="fit",
+        help="what the data are for; by default fit, and test checks only what relattn test reads",
+    )
     options, _ = parser.parse_known_args(arguments)
     if options.workers is not None and options.workers < 0:
         raise InputError(f"--workers is {options.workers}, expected at least 0.")
-    arguments = without(arguments, "--workers")
+    arguments = without(without(arguments, "--workers"), "--stage")
     if options.task is None and options.config is None and options.data in catalogue.recipes("data"):
         arguments = ["--task", task_of(options.data), *arguments]
-    return check(arguments, available_cores() if options.workers is None else options.workers)
+    return check(arguments, options.stage, available_cores() if options.workers is None else options.workers)
 
 
 def task_of(data: str) -> str:
@@ -69,8 +75,8 @@ def task_of(data: str) -> str:
     return next(name for name in catalogue.recipes("task") if name.partition("_")[0] == folder)
 
 
-def check(arguments: list[str], workers: int) -> int:
-    """Check the data that options of `relattn fit` specify.
+def check(arguments: list[str], stage: str, workers: int) -> int:
+    """Check the data that options of `relattn fit` specify, as a stage of the trainer reads them.
 
     Raises:
         InputError: If the set, or some of its images, cannot be read.
@@ -85,7 +91,7 @@ def check(arguments: list[str], workers: int) -> int:
     quieten()
     console, terminal = Console(), Console(stderr=True)
     data, config = build(line)
-    check_set(data, "fit", workers, console, terminal)
+    check_set(data, stage, workers, console, terminal)
     for entry in test_sets.test_entries(line.suite):
         if test_sets.named_like(config, entry):
             continue

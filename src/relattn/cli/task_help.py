@@ -31,7 +31,7 @@ the run:
 
 RUN = {
     "--trainer.precision P": "32-true, or bf16-mixed, 16-mixed, ...",
-    "--trainer.max_steps N": "steps in place of epochs",
+    "--trainer.max_steps N": "at most N steps; the schedule ends with them",
     **{flag: FLAGS[flag] for flag in ("--trainer NAME", "--logger NAME", "--best")},
     "--figures masks,...": "figures after every epoch (relattn figures --help)",
     "--seed_everything N": "{seed}",

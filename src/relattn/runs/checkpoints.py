@@ -4,6 +4,9 @@
 or its disk is full, both stay as they were.
 """
 
+import io
+import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -18,17 +21,43 @@ from relattn.publish import publishing
 from relattn.runs.checkpoint_files import BEST, LAST, PREVIOUS, damage_of, newest_whole
 from relattn.runs.plain_yaml import plain_yaml
 
+HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
+"""Lightning's entries for `save_hyperparameters`. `config` has the same values, and classes by name."""
+
+LARGE = ("state_dict", "optimizer_states")
+"""Entries that hold tensors."""
+
+FOREIGN = re.compile(r"(?:Unsupported global: GLOBAL|Unsupported class|type) (\S+)")
+"""Where torch's message names what it refuses to read."""
+
 
 class Checkpoints(TorchCheckpointIO):
     """Writes checkpoints atomically and reads them without executing anything in them."""
+
+    def __init__(self) -> None:
+        """Start without checkpoints."""
+        super().__init__()
+        self.checked = False
+        """Whether a checkpoint of this run was found to be readable."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint; a `last.ckpt` that it replaces becomes `previous.ckpt`.
 
         Raises:
-            InputError: If it cannot be written, for example because the disk is full; existing files stay unchanged.
+            InputError: If it cannot be written, for example because the disk is full, or could not be read again;
+                existing files stay unchanged.
         """
         file = Path(path)
+        checkpoint = {
+            name: value for name, value in checkpoint.items() if name not in HYPERPARAMETERS or not unreadable(value)
+        }
+        for name in () if self.checked else checkpoint.keys() - {*LARGE}:
+            if foreign := unreadable(checkpoint[name]):
+                raise InputError(
+                    f"{file}: its entry {name!r} has {foreign}, which cannot be read without running code. Store "
+                    "tensors, numbers, texts, lists and dictionaries, for example in on_save_checkpoint."
+                )
+        self.checked = True
         try:
             with publishing(file, keep_as=file.with_name(PREVIOUS) if file.name == LAST else None) as stream:
                 torch.save(checkpoint, stream)
@@ -49,6 +78,24 @@ class Checkpoints(TorchCheckpointIO):
         return read_whole(Path(path))
 
 
+def unreadable(value: Any) -> str:
+    """What in an entry of a checkpoint cannot be read without running code; empty if all can."""
+    stream = io.BytesIO()
+    try:
+        torch.save(value, stream)
+        stream.seek(0)
+        torch.load(stream, map_location="cpu", weights_only=True)
+    except (pickle.PickleError, AttributeError, TypeError) as error:  # the last two are of what has no module
+        return foreign_in(error)
+    return ""
+
+
+def foreign_in(error: Exception) -> str:
+    """What torch refused to read or write, by its message."""
+    found = FOREIGN.search(str(error))
+    return found[1].strip("'`.") if found else " ".join(str(error).split()) or type(error).__name__
+
+
 def read_file(path: Path) -> dict[str, Any]:
     """Read a PyTorch file on the CPU; nothing in the file is executed.
 
@@ -64,8 +111,12 @@ def read_file(path: Path) -> dict[str, Any]:
     except InputError:
         raise
     except Exception as error:  # a reader may raise anything on damaged bytes
-        unreadable = isinstance(error, OSError | EOFError)  # its message is about offsets, which does not help the user
-        reason = "it is cut short or damaged." if unreadable else str(error) or type(error).__name__
+        if isinstance(error, OSError | EOFError):  # its message is about offsets, which does not help the user
+            reason = "it is cut short or damaged."
+        elif isinstance(error, pickle.UnpicklingError) and FOREIGN.search(str(error)):
+            reason = f"it has {foreign_in(error)}, and only tensors, numbers and texts are read, since code is not run."
+        else:
+            reason = str(error) or type(error).__name__
         raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from error
     return content
 
@@ -155,7 +206,8 @@ def find_checkpoint(
             warnings.warn(f"{path}: the last checkpoint is damaged, so {checkpoint.name} is used.", stacklevel=2)
         return checkpoint
     if not path.is_file():
-        raise MissingFileError(f"--ckpt_path {asked}: there is no such file.")
+        run = " Give the folder of a run for its best or last checkpoint." if str(asked) == "best" else ""
+        raise MissingFileError(f"--ckpt_path {asked}: there is no such file.{run}")
     return path
 
 

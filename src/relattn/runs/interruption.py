@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -210,6 +211,13 @@ class Interruption(Callback):
         # created before the checkpoint's loops are read, and would start the epoch from the beginning.
         loaders = CombinedLoader(trainer.train_dataloader).flattened
         stateful = [loader for loader in loaders if hasattr(loader, "load_state_dict")]
+        if len(stateful) < len(loaders):
+            warnings.warn(
+                f"The run stopped amid epoch {trainer.current_epoch + 1}, and a training loader cannot resume there: "
+                "the rest of the epoch has other images than it would have had. A loader with state_dict and "
+                "load_state_dict can.",
+                stacklevel=2,
+            )
         for loader, state in zip(stateful, self.loaders, strict=True):
             loader.load_state_dict(state)
         if not trainer.is_global_zero:

@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 import yaml
 from lightning import __version__
+from lightning.fabric.utilities.data import sized_len
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, WandbLogger
@@ -122,7 +123,10 @@ class RunRecord(Callback):
         if trainer.sanity_checking:
             return
         loaders = getattr(trainer, f"{stage}_dataloaders")
-        total = sum(len(loader) for loader in (loaders if isinstance(loaders, list) else [loaders]))
+        lengths = [sized_len(loader) for loader in (loaders if isinstance(loaders, list) else [loaders])]
+        if None in lengths:  # of an iterable data set
+            return
+        total = sum(lengths)  # type: ignore[arg-type]
         count = sum(batches) if isinstance(batches, list) else batches
         if count < total and not rehearses(trainer):
             self.partial[stage] = f"{count:g} of {total} batches, --trainer.limit_{stage}_batches"

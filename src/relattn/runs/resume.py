@@ -17,7 +17,6 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from relattn.errors import InputError
 from relattn.runs.identity import SEED, Decisive, changes, decisive
 from relattn.runs.run_folder import read_json
-from relattn.tasks.base import Task
 
 SAME = ("model", "model.backbone", "model.pretrained", "model.attention", "model.stages", "model.placement", "data")
 """Options that define the run and may not be visible in the shapes of its weights."""
@@ -160,7 +159,7 @@ def check_length(run: Path, before: Mapping[str, Any], now: Mapping[str, Any], d
 
 
 class ResumedRun(Callback):
-    """Applies the plan of a resumed run: options of the optimizer, and the schedule at the finished part."""
+    """Checks that a resumed run has the data it had before, and lets its checkpoints follow a moved folder."""
 
     def __init__(self, description: Mapping[str, Any]) -> None:
         """Store `description`, the record's entry on the run's data, which must not change."""
@@ -187,11 +186,6 @@ class ResumedRun(Callback):
             state = checkpoint.get("callbacks", {}).get(callback.state_key)
             if isinstance(callback, ModelCheckpoint) and state and state.get("dirpath"):
                 checkpoint["callbacks"][callback.state_key] = moved(state, state["dirpath"], str(callback.dirpath))
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set the options of the optimizer and the schedule."""
-        if isinstance(pl_module, Task):
-            pl_module.apply_plan()
 
 
 def moved(value: Any, before: str, now: str) -> Any:

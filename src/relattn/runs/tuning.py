@@ -51,13 +51,9 @@ class Tuned(Callback):
         trainer.callbacks = [one for one in callbacks if one not in tuners]  # type: ignore[attr-defined]
         for metric in pl_module.training_metrics.values():
             metric.reset()  # type: ignore[operator]
-        pl_module.plan_steps()
+        if pl_module.optimizer_options:
+            pl_module.plan_steps()
         self.report(found)
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Pass the plan to the optimizer and its schedule."""
-        if isinstance(pl_module, Task):
-            pl_module.apply_plan()
 
 
 def has_tuners(callbacks: list[Callback]) -> bool:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from relattn.errors import InputError, MissingFileError
 from relattn.tasks.decoding import Pixels, decode_image
-from relattn.tasks.face import Faces
+from relattn.tasks.face import Face, Faces
 from relattn.tasks.face.pairs import read_pairs
 from relattn.tasks.face.verification_sets import VerificationSet, read_bin
 
@@ -252,6 +252,22 @@ def test_a_list_of_pairs_is_read(header: str, suffix: str, tmp_path: Path) -> No
     np.testing.assert_array_equal(pairs.read(3), decode_image(pairs.encoded(3), "it"))
 
 
+def test_one_person_named_twice_is_one_person(tmp_path: Path) -> None:
+    folder = people(tmp_path / "lfw")
+    (folder / "pairs.txt").write_text("Anna_Ek 1 Anna_Ek 2\nAnna_Ek 1 Bo_Li 1\n")
+    assert read_pairs(folder).same.tolist() == [True, False]
+
+
+def test_a_list_of_other_folds_than_the_protocols_is_refused(tmp_path: Path) -> None:
+    folder = people(tmp_path / "lfw")
+    (folder / "pairs.txt").write_text("2 1\n" + LINES + LINES)
+    data = Faces(tmp_path)
+    data.verification = {"lfw": read_pairs(folder)}
+    with pytest.raises(InputError, match=r"pairs\.txt states 2 folds, .* has 10: give --model\.folds 2"):
+        Face("resnet8").build_metric(data)
+    assert Face("resnet8", folds=2).build_metric(data).folds == 2
+
+
 def test_spaces_separate_columns_and_tabs_allow_spaces_in_names(tmp_path: Path) -> None:
     folder = people(tmp_path / "lfw")
     (folder / "Bo_Li").rename(folder / "Bo Li")
@@ -266,6 +282,7 @@ def test_spaces_separate_columns_and_tabs_allow_spaces_in_names(tmp_path: Path) 
     [
         ("Anna_Ek 1\n", "line 1 has 2 columns"),
         (LINES + "a b c d e\n", "line 3 has 5 columns"),
+        (LINES + "Anna_Ek 1 Anna_Ek 1\n", r"line 3 pairs .*Anna_Ek_0001\.jpg with itself"),
         ("Anna_Ek 1 x\n", r"line 1: .*Anna_Ek/x is missing"),
         ("Anna_Ek 1 7\n", r"line 1: .*Anna_Ek_0007\.jpg is missing"),
         ("Cy 1 2\n", r"line 1: .*Cy_0001\.jpg is missing"),

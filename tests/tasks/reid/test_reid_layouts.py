@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from relattn.errors import InputError, MissingFileError
-from relattn.tasks.files import origin
+from relattn.tasks.files import departures, origin
 from relattn.tasks.reid.market1501 import read_cuhk03_np, read_duke, read_market1501
 from relattn.tasks.reid.msmt17 import read_msmt17
 from relattn.tasks.reid.splits import PersonImage, Splits
@@ -289,16 +289,16 @@ def test_lists_that_are_no_lists(tmp_path: Path) -> None:
 def test_counts_are_compared_with_the_published_ones_in_one_warning(tmp_path: Path) -> None:
     splits = read_market1501(market(tmp_path))
     with pytest.warns(UserWarning, match="not the published set") as caught:
-        found = origin("Market-1501", tmp_path, splits.counts(), splits.published)
+        found = origin("Market-1501", tmp_path, departures(splits.counts(), splits.published))
     assert found == {"genuine": True, "as_published": False}
     (message,) = [str(warning.message) for warning in caught]
     for part in ("train images: 3 here, 12,936 published", "gallery identities: 3 here, 751 pub", "Do not compare"):
         assert part in message
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        same = origin("Market-1501", tmp_path, splits.counts(), splits.counts())
+        same = origin("Market-1501", tmp_path, departures(splits.counts(), splits.counts()))
         assert same == {"genuine": True, "as_published": True}
-        assert origin("mine", tmp_path, splits.counts(), {}) == {"genuine": True}
+        assert origin("mine", tmp_path) == {"genuine": True}
         read_msmt17(msmt17(tmp_path / "MSMT17_V1"))  # equal numbers in train and test are other people
     with pytest.warns(UserWarning, match=r"2 identities are in training and in test \(1, 5\)"):
         read_market1501(market(tmp_path, {"bounding_box_train": ["0001_c1s1_1_1.jpg", "0005_c1s1_1_1.jpg"]}))

@@ -64,6 +64,14 @@ def test_an_embedding_names_people_and_cameras_as_the_data_do() -> None:
     ]
 
 
+def test_an_unknown_camera_has_no_name() -> None:
+    rows = ["path,identity,split", *(f"{picture(Path(f'{n}.jpg'))},{n // 2},query" for n in range(2))]
+    Path("people.csv").write_text("\n".join([*rows, f"{picture(Path('2.jpg'))},0,gallery"]))
+    data = Manifest("people.csv")
+    data.setup("predict")
+    assert [data.sets["predict"].entry(number).camera for number in range(3)] == [""] * 3
+
+
 def test_images_of_no_one_are_left_out() -> None:
     for person in (-1, 7, 8, 9, 10):
         for camera in (1, 2):

@@ -10,11 +10,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from relattn.errors import InputError, MissingFileError
 from relattn.synthetic.streets.layouts import write_cityscapes
 from relattn.tasks.samplers import SampleIndex
 from relattn.tasks.segmentation import CamVid, Cityscapes, Folders
+from relattn.tasks.segmentation.label_files import read_labels
 from relattn.tasks.segmentation.labels import CITYSCAPES
 from relattn.tasks.segmentation.pairs import images_in
 
@@ -333,8 +335,8 @@ def test_labels_of_another_size(root):
     ("pixels", "message"),
     [
         (np.full(SIZE, 34, np.uint8), "4,608 pixels have the label 34, and Cityscapes has 0 to 33, 255"),
-        (np.full((*SIZE, 3), 70, np.uint8), "has 3 channels of uint8"),
-        (np.full(SIZE, 26001, np.uint16), "has 1 channels of uint16"),
+        (np.full((*SIZE, 3), [70, 0, 0], np.uint8), "has 3 channels that differ .uint8.*may be a coloured one"),
+        (np.full(SIZE, 26001, np.uint16), "has values up to 26,001 .uint16.*one channel with ids from 0 to 255"),
     ],
 )
 def test_labels_that_are_none(root, pixels, message):
@@ -343,6 +345,26 @@ def test_labels_that_are_none(root, pixels, message):
     data = ready(Cityscapes(root))
     with pytest.raises(InputError, match=rf"{file.name}.*{message}"):
         data.sets["train"][SampleIndex(1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("a.png", "L"), ("a.tif", "1"), ("a.tif", "I"), ("a.tif", "I;16"), ("a.png", "RGB"), ("a.png", "LA")],
+)
+def test_labels_in_other_forms_have_the_same_ids(tmp_path, name, mode):
+    ids = np.array([[0, 1], [1, 0]], np.uint8)
+    image = Image.fromarray(ids * 255 if mode == "1" else ids).convert("L")
+    if mode == "LA":
+        image.putalpha(255)
+    image.convert(mode if mode != "I;16" else "I").convert(mode).save(tmp_path / name)
+    assert read_labels(tmp_path / name).tolist() == ids.tolist()
+    assert read_labels(tmp_path / name).dtype == np.uint8
+
+
+def test_gif_labels_are_refused_since_their_values_change(tmp_path):
+    Image.fromarray(np.array([[0, 2]], np.uint8)).save(tmp_path / "a.gif")
+    with pytest.raises(InputError, match=r"a\.gif is a GIF, whose writers number the values anew"):
+        read_labels(tmp_path / "a.gif")
 
 
 def test_images_of_different_sizes_make_no_batch(tmp_path):

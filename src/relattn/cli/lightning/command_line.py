@@ -101,24 +101,17 @@ def as_argument(config: Config) -> list[str]:
 
 
 def value_of(arguments: list[str], flag: str) -> str | None:
-    """The last value of `--flag value` or `--flag=value`, or None.
+    """The last value of `--flag value` or `--flag=value`, or None; raises as `values_of` does."""
+    values = values_of(arguments, flag)
+    return values[-1] if values else None
+
+
+def values_of(arguments: list[str], flag: str) -> list[str]:
+    """All values of `--flag value` and `--flag=value`, in order.
 
     Raises:
         InputError: If the flag is last and has no value.
     """
-    value = None
-    for position, argument in enumerate(arguments):
-        if argument == flag:
-            if position + 1 == len(arguments):
-                raise InputError(f"{flag} needs a value.")
-            value = arguments[position + 1]
-        elif argument.startswith(f"{flag}="):
-            value = argument.partition("=")[2]
-    return value
-
-
-def values_of(arguments: list[str], flag: str) -> list[str]:
-    """All values of `--flag value` and `--flag=value`, in order."""
     values = []
     for position, argument in enumerate(arguments):
         if argument == flag:
@@ -156,6 +149,7 @@ def read_command_line(arguments: list[str], command: str = "fit") -> CommandLine
     Raises:
         InputError: If a name is unknown, a file cannot be read, or a flag lacks its value.
     """
+    arguments = [re.sub("^-c(?=$|=)", "--config", argument) for argument in arguments]  # LightningCLI's short form
     suite: dict[str, str] = {}
     for flag in SUITE_FLAGS:
         if (value := value_of(arguments, f"--{flag}")) is not None:
@@ -257,7 +251,7 @@ def choose_data(line: CommandLine, name: str | None) -> None:
     """Put the data set into the configuration: from `--data`, or from the task's recipe, or none.
 
     The task's recipe specifies how its data sets are used in training (`data.init_args`). This applies to all data sets
-    of the task, but not to classes of another kind.
+    of the task, but not to classes of another kind. Arguments in a file or a mapping of the user's own count more.
     """
     section = line.config.get("data") or {}
     if not isinstance(section, dict):
@@ -281,7 +275,12 @@ def choose_data(line: CommandLine, name: str | None) -> None:
         asked, training = training, shared_arguments({**before, "init_args": training}, chosen)
         if left := {key: value for key, value in asked.items() if key not in training and key != "root"}:
             line.dropped.append(starts_anew(f"--data {name}", str(before.get("class_path", "data set")), left))
-    line.config["data"] = merge(chosen, {"init_args": training}) if training else chosen
+    if not training:
+        line.config["data"] = chosen
+    elif name is not None and (name.startswith("{") or Path(line.recipes.get("data", "")).is_absolute()):
+        line.config["data"] = merge({**chosen, "init_args": training}, chosen)
+    else:
+        line.config["data"] = merge(chosen, {"init_args": training})
 
 
 def joined_sets(names: str) -> Config:

@@ -84,7 +84,7 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     # CIFAR's 391 steps per epoch are logged once per epoch.
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-    # The run resumes with the right batches: `relattn.runs.interruption`.
+    # `relattn.runs.interruption` resumes with the right batches, or says that a loader cannot.
     warnings.filterwarnings("ignore", message=".*resuming from a checkpoint that ended before the epoch ended.*")
     # It is the folder of the resumed run.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")

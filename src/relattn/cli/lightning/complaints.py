@@ -73,6 +73,17 @@ NAMES = {
     "schedule": "relattn.tasks.schedules",
 }
 """Modules with the usual classes of an option, by its last part."""
+
+DERIVE = {
+    "model": "relattn.tasks.base.Task",
+    "data": "relattn.tasks.data.Data",
+    "attention": "relattn.attention.Attention",
+    "schedule": "relattn.tasks.schedules.Schedule",
+    "optimizer": "torch.optim.Optimizer",
+    "callbacks": "lightning.pytorch.callbacks.Callback",
+    "logger": "lightning.pytorch.loggers.Logger",
+}
+"""The classes that those of an option derive from, by its last part."""
 CLASS_ALONE = re.compile(r"\{'class_path': '([\w.]+)'\}")
 NO_FILE = re.compile(r"File does not exist: '(.+)'|Path is not a file: '(.+)'")
 
@@ -95,13 +106,17 @@ def complaint(text: str, parser: Any, arguments: Sequence[str]) -> InputError:
         return unknown(option, name, class_of(text), parser, arguments)
     if found := REQUIRED.search(text):
         missing = next(filter(None, found.groups()))
-        return InputError(f"{option}.{missing} is not given, and {class_of(text) or 'it'} needs it.")
+        # Of a class within another, the message names only the outer one.
+        owner = class_of(text) if option.lstrip("-") in CLASS_OPTIONS else f"the class of {option}"
+        return InputError(f"{option}.{missing} is not given, and {owner or 'it'} needs it.")
     if found := NO_FILE.search(text):
         return InputError(f"{option or '--config'} {next(filter(None, found.groups()))}: there is no such file.")
     value = value_of(text)
     number = option and "number" in expectation(text)  # an option may accept a number or a tensor's class
     if (found := NO_CLASS.search(text)) and not number:
-        reason = next((said for part, said in REASONS.items() if part in found[0]), "it is another")
+        base = DERIVE.get(option.lstrip("-").rpartition(".")[2])
+        another = f"it does not derive from {base}" if base else "it is another"
+        reason = next((said for part, said in REASONS.items() if part in found[0]), another)
         if value.startswith(("{", "[")) and "dot import" in found[0]:
             value = found[0].rpartition(" ")[2]  # only the name of the class, out of all that was given
         closest = closest_class(option, value)

@@ -60,7 +60,8 @@ class Display(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show what is trained, on which data, and where."""
-        self.began, self.first_step = time.monotonic(), trainer.global_step
+        self.began = self.epoch_began = time.monotonic()  # a run resumed within an epoch begins none
+        self.first_step = trainer.global_step
         if trainer.is_global_zero:
             for name, text in banner(trainer, cast(Task, pl_module), self.facts, self.folder).items():
                 self.line(f"{name:<9} {text}", indent=10)
