@@ -222,7 +222,8 @@ class ImageData(Data):
         if len(sizes) > 1:
             listed = ", ".join(" x ".join(map(str, size)) for size in sizes)
             raise InputError(
-                f"All images of a figure must have one size, and these have {listed}: draw them one at a time."
+                f"All images of a figure must have one size, and these have {listed}: draw one at a time, "
+                "with --images 0."
             )
         return type(self).collate(samples)
 

@@ -155,7 +155,8 @@ def share_of(people: dict[str, list[str]], share: float, seed: int, root: Path) 
     if len(eligible) < count or len(people) - count < 2:
         raise InputError(
             f"FaceFolders: --data.test {share} of {len(people)} people in {root} are {count} to verify, and "
-            f"{len(eligible)} have two images or more. Add people, or change the share; two must be left to train with."
+            f"{len(eligible)} have two images or more. Add people, or change the share; two must be left to train "
+            "with. For features of images of anybody, use relattn embed --images."
         )
     chosen = np.random.default_rng(seed).permutation(eligible)[:count].tolist()
     return {name: people[name] for name in sorted(chosen)}

@@ -42,7 +42,7 @@ def ranks(task: "Task", data: Data, options: FigureOptions) -> MeasuredFigure:
     scores = metric.compute()
     measures = {name: float(scores[name]) for name in ("rank1", "mAP")}
     columns = options.style.columns or RESULTS
-    drawn = ranked_lists(metric, people, queries=sorted(set(chosen)), results=RESULTS, columns=columns)
+    drawn = ranked_lists(metric, people, queries=list(dict.fromkeys(chosen)), results=RESULTS, columns=columns)
     return MeasuredFigure(drawn, measures)
 
 

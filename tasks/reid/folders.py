@@ -144,7 +144,8 @@ def hold_out(
         raise InputError(
             f"PeopleFolders: --data.test {test} of {total} identities in {root} are {count} to test with, and "
             f"{len(eligible)} are seen by two cameras (or have two images, where all are of one camera). Add images, "
-            "or change the share; two identities must be left to train with."
+            "or change the share; two identities must be left to train with. For features of images of anybody, use "
+            "relattn embed --images."
         )
     return drawn(images, eligible, count, split_seed)
 

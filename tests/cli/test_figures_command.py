@@ -209,7 +209,7 @@ def test_one_of_two_processes_draws(cifar: Path) -> None:
         (["--figure", "masks", "--images", "0", "a.png"], "give either"),
         (["--figure", "masks", "--images", "99999"], "Image 99999 of the test set .*Market1501 has 0 to"),
         (["--figure", "masks", "--images", "gone.png"], "--images gone.png: there is no such image or folder"),
-        (["--figure", "architecture", "--out", "file/out"], r"file/out/architecture.png cannot be written: "),
+        (["--figure", "architecture", "--out", "file/out"], r"file/out cannot be written: "),
         (["--figure", "architecture", "--images", "0"], "--images does not apply to architecture"),
         (["--figure", "masks", "--targets", "0.1,0.1"], "--targets does not apply to masks.*it applies to relations"),
         (["--figure", "ranks", "--module", "stage 3"], "--module does not apply to ranks.*applies to grad-cam, masks"),

@@ -113,7 +113,7 @@ CHECKPOINTS = (
     Case("missing", "test --ckpt_path nowhere.ckpt", r"--ckpt_path nowhere.ckpt: there is no such file"),
     Case("not given", "test --task classification --data.root {cifar}", r"relattn test needs a trained network"),
     Case("of no run", "{C} --ckpt_path last", r"give --name, or the path of a checkpoint"),
-    Case("folder without any", "{C} --ckpt_path data", r"data has no checkpoint", "empty_root"),
+    Case("folder without any", "{C} --ckpt_path data", r"data is not the folder of a run", "empty_root"),
     Case(
         "empty",
         "embed --ckpt_path a.ckpt --images {people} --out out",

@@ -70,7 +70,7 @@ def test_last_is_the_newest_whole_one_of_a_named_run(tmp_path: Path) -> None:
         find_checkpoint("last")
     with pytest.raises(MissingFileError, match="found none in"):
         find_checkpoint("last", name="other", runs=runs)
-    with pytest.raises(MissingFileError, match="no epoch of it was finished"):
+    with pytest.raises(MissingFileError, match="is not the folder of a run"):
         newest_whole(tmp_path)
     with pytest.raises(MissingFileError, match="no such file"):
         find_checkpoint(tmp_path / "nowhere.ckpt")

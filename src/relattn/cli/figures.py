@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from relattn.cli import catalogue
 from relattn.cli.options import add_checkpoint, add_gpus, checkpoint_file, device_of, own_path, say
 from relattn.errors import InputError, MissingFileError, suggest
+from relattn.publish import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -195,7 +196,26 @@ def networks(options: argparse.Namespace) -> "dict[str, Task]":
         title = str(task.backbone) + ("" if attention == "none" else f" + {attention}")
         title = options.labels[len(loaded)] if options.labels else title
         loaded[f"{title} ({len(loaded) + 1})" if title in loaded else title] = task.to(device)
+    check_alike(loaded)
     return loaded
+
+
+def check_alike(tasks: "Mapping[str, Task]") -> None:
+    """Refuse to compare networks that prepare images in different ways, since all are shown the same images.
+
+    Raises:
+        InputError: If they do; the message has what differs.
+    """
+    (first, task), *others = tasks.items()
+    before = task.specification["preprocessing"]
+    for title, other in others:
+        now = other.specification["preprocessing"]
+        if differing := [name for name in before if before[name] != now.get(name)]:
+            said = "; ".join(f"{name} {before[name]} and {now.get(name)}" for name in differing)
+            raise InputError(
+                f"{first} and {title} prepare images differently ({said}), so that one of them would see others than "
+                "in its training: draw each alone, without --beside."
+            )
 
 
 def set_up(data: "Data") -> None:
@@ -251,13 +271,14 @@ def main(arguments: list[str]) -> int:
     """Draw and write."""
     options = parse(arguments)
     options.checkpoint = checkpoint_file(options)
+    check_writable(options.out)
     numbers, files = chosen_images(options)
     style = style_of(options)
     from rich.console import Console
 
     tasks = networks(options)
     from relattn.figures.files import save, scale_to
-    from relattn.inference.figure_images import images_of_data, images_of_files
+    from relattn.inference.figure_images import images_of_data, images_of_files, of_one_size
     from relattn.inference.figures import draw_any
     from relattn.inference.loading import load_data
     from relattn.tasks.figure import FigureOptions, evenly_spread, options_of
@@ -281,7 +302,11 @@ def main(arguments: list[str]) -> int:
         if files is not None:
             images = images_of_files(data, files)
         else:
-            images = images_of_data(data, "test", numbers or evenly_spread(data.count("test"), count))
+            indices = numbers or evenly_spread(data.count("test"), count)
+            shown = numbers or of_one_size(data, "test", indices)
+            if len(shown) < len(indices):
+                say(console, f"{len(indices) - len(shown)} images of other sizes than image {shown[0]} are left out")
+            images = images_of_data(data, "test", shown)
     drawing = FigureOptions("test", numbers, count, files, choices, style)
     for name in options.figure:
         drawn = draw_any(name, tasks, data, images, drawing)

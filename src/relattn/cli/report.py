@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from relattn.cli import catalogue
 from relattn.cli.options import own_path, say
 from relattn.errors import InputError, MissingFileError
+from relattn.runs.run_folder import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,7 +115,12 @@ def later_tests(tables: "Sequence[Table]", found: "Records") -> list[Path]:
     """The folders of tests that were made of runs later, with `relattn test`, and are in none of the tables."""
     shown = {score.folder for filled in tables for score in filled.scores}
     files = (file for run in found.runs for file in sorted(run.folder.glob("*/result.json")))
-    return [file.parent for file in files if file.parent.name not in shown]
+    return [file.parent for file in files if file.parent.name not in shown and is_scored(file)]
+
+
+def is_scored(result: Path) -> bool:
+    """Whether a result has scores of a test, and is not one of predictions."""
+    return any(str(name).startswith("test/") for name in (read_json(result) or {}).get("scores") or {})
 
 
 def is_of_catalogue(file: Path) -> bool:

@@ -130,7 +130,7 @@ def architecture_figure(parts: Sequence[Part], *, title: str, size: tuple[int, i
     """
     figure = mpl_figure.Figure(figsize=(9.4, 2.7 + 0.3 * (len(parts) + 2)), layout="constrained")
     boxes, table = figure.subplots(2, 1, height_ratios=[2.1, 0.3 * (len(parts) + 2)])
-    figure.suptitle(title, fontsize=SIZE + 2, color=INK, fontweight="bold")
+    figure.suptitle(title, fontsize=SIZE + 2, color=INK, fontweight="bold", parse_math=False)
     diagram(boxes, [part for part in parts if part.shape], size)
     listing(table, parts)
     return figure

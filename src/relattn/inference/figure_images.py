@@ -33,6 +33,12 @@ def images_of_data(data: Data, split: str, indices: Sequence[int]) -> FigureImag
     return FigureImages(images, data.preprocessing().restored(images), [f"image {index}" for index in indices])
 
 
+def of_one_size(data: Data, split: str, indices: Sequence[int]) -> list[int]:
+    """Those of the images that have the size of the first."""
+    sizes = [data.examples(split, [index])["image"].shape for index in indices]
+    return [index for index, size in zip(indices, sizes, strict=True) if size == sizes[0]]
+
+
 def images_of_files(data: Data, files: Sequence[Path]) -> FigureImages:
     """Image files, prepared like the evaluation images of a data set, which need not be set up.
 

@@ -69,7 +69,13 @@ def pixels_of(image: ImageSource) -> Pixels:
         return read_image(Path(image))
     if isinstance(image, Pillow.Image):
         return eight_bits(ImageOps.exif_transpose(image))  # upright, like images read from files
-    if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
+    if (
+        isinstance(image, np.ndarray)
+        and image.ndim == 3
+        and image.shape[2] == 3
+        and image.dtype == np.uint8
+        and image.size
+    ):
         return image
     kind = f"{image.dtype} {tuple(image.shape)}" if hasattr(image, "shape") else type(image).__name__
     raise InputError(f"An image is {kind}, expected a file, a picture of Pillow's, or a uint8 array (h, w, 3) in RGB.")

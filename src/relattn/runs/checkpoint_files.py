@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 from relattn.errors import InputError, MissingFileError
+from relattn.tasks.files import some_of
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 """The checkpoint of the last epoch (or of an interruption), and the one before, which it replaced."""
@@ -40,6 +41,10 @@ def newest_whole(run: Path) -> Path:
         InputError: If it has checkpoints but none is intact.
     """
     files = [file for name in (LAST, PREVIOUS) if (file := run / "checkpoints" / name).is_file()]
+    if not files and not (run / "config.yaml").is_file():
+        within = sorted(file.parent.name for file in run.glob("*/config.yaml"))
+        runs = f" It has the runs {some_of(within)}: give one of their folders." if within else ""
+        raise MissingFileError(f"{run} is not the folder of a run, which has config.yaml and checkpoints.{runs}")
     if not files:
         raise MissingFileError(f"{run} has no checkpoint: no epoch of it was finished. Start it again.")
     damaged = []

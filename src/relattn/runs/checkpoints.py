@@ -111,12 +111,11 @@ def read_file(path: Path) -> dict[str, Any]:
     except InputError:
         raise
     except Exception as error:  # a reader may raise anything on damaged bytes
-        if isinstance(error, OSError | EOFError):  # its message is about offsets, which does not help the user
-            reason = "it is cut short or damaged."
-        elif isinstance(error, pickle.UnpicklingError) and FOREIGN.search(str(error)):
+        # torch's messages are about offsets, or advise to run what is in the file.
+        if isinstance(error, pickle.UnpicklingError) and FOREIGN.search(str(error)):
             reason = f"it has {foreign_in(error)}, and only tensors, numbers and texts are read, since code is not run."
         else:
-            reason = str(error) or type(error).__name__
+            reason = "it is cut short, damaged, or none."
         raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from error
     return content
 

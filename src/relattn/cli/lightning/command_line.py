@@ -273,6 +273,8 @@ def choose_data(line: CommandLine, name: str | None) -> None:
     if name is not None:  # a different data set than that of the task's recipe, or of the run with this configuration
         before = section if recipe is None else recipe_content("data", str(recipe))
         asked, training = training, shared_arguments({**before, "init_args": training}, chosen)
+        if "root" in asked and "root" in (chosen.get("init_args") or {}):  # both lie in the folder of all data sets
+            training["root"] = asked["root"]
         if left := {key: value for key, value in asked.items() if key not in training and key != "root"}:
             line.dropped.append(starts_anew(f"--data {name}", str(before.get("class_path", "data set")), left))
     if not training:

@@ -164,6 +164,11 @@ class SuiteCLI(LightningCLI):
         name = name_of_run(self.line.suite.get("name", default_name(self.facts)))
         parent = runs / self.facts["task"]
         if self.command != "fit":
+            if run is not None and "name" in self.line.suite:
+                raise InputError(
+                    f"--name {name}: relattn {self.command} writes into the folder of the checkpoint's run, {run}: "
+                    "leave it out."
+                )
             folder = folder_of_run(self.claim, run or parent / name, self.command, exact=False)
         elif checkpoint is not None and run is not None:
             self.check_resumed(run, checkpoint)
