@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,22 @@ def test_a_damaged_one_is_named_and_so_is_the_one_before(tmp_path: Path) -> None
     file.with_name("previous.ckpt").write_bytes(b"")
     with pytest.raises(InputError, match=r"No checkpoint of .* is whole"):
         newest_whole(tmp_path)
+
+
+def test_what_could_not_be_read_again_is_not_kept_or_stops_the_first_save(tmp_path: Path) -> None:
+    file, weights = tmp_path / "last.ckpt", {"state_dict": {"w": torch.ones(2)}}
+    saved = {**weights, "hyper_parameters": {"optimizer": partial(torch.optim.SGD, lr=0.1)}}
+    Checkpoints().save_checkpoint(saved, file)
+    assert read_whole(file).keys() == {"state_dict"}, (
+        "save_hyperparameters keeps classes, which the configuration names"
+    )
+    Checkpoints().save_checkpoint({**weights, "hyper_parameters": {"width": 3}}, file)
+    assert read_whole(file)["hyper_parameters"] == {"width": 3}
+    with pytest.raises(InputError, match=r"entry 'own' has functools\.partial, which cannot be read without running"):
+        Checkpoints().save_checkpoint({**weights, "own": partial(print)}, file)
+    torch.save({"own": partial(print)}, file)
+    with pytest.raises(InputError, match=r"it has functools\.partial, and only tensors, .*since code is not run\.$"):
+        read_whole(file)
 
 
 def test_last_is_the_newest_whole_one_of_a_named_run(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Short flags mean what the recipes say, explicit options win, and misspelt names get the closest ones."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,33 @@ def test_recipes_and_files_are_one_configuration_and_explicit_options_come_behin
     assert line.recipes == {"task": "classification", "logger": "wandb", "data": "CIFAR100"}
     first, text, *rest = line.arguments()
     assert (first, yaml.safe_load(text), rest) == ("--config", line.config, line.options)
+
+
+def test_own_data_count_more_than_the_task_s_recipe(tmp_path: Path) -> None:
+    content = {"class_path": "relattn.tasks.classification.CIFAR10", "init_args": {"batch_size": 20}}
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(content))
+    for own in (str(file), json.dumps(content)):
+        line = read_command_line(["--task", "classification", "--data", own])
+        assert line.config["data"]["init_args"]["batch_size"] == 20, own
+        assert line.config["data"]["init_args"].keys() > {"batch_size"}, "the rest is the recipe's"
+    named = read_command_line(["--task", "classification", "--data", "CIFAR10"]).config["data"]["init_args"]
+    assert named["batch_size"] == 128
+
+
+def test_c_is_config(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("trainer: {max_epochs: 3}")
+    for options in (["-c", str(file)], [f"-c={file}"]):
+        assert read_command_line(["--task", "classification", *options]).config["trainer"]["max_epochs"] == 3
+
+
+def test_another_set_lies_where_the_run_s_data_do(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    data = {"class_path": "relattn.tasks.reid.Market1501", "init_args": {"root": "there"}}
+    file.write_text(yaml.safe_dump({"model": "relattn.tasks.reid.ReID", "data": data}))
+    arguments = read_command_line(["--config", str(file), "--data", "DukeMTMC"]).config["data"]["init_args"]
+    assert arguments["root"] == "there"
 
 
 def test_the_configuration_read_again_is_the_same() -> None:
