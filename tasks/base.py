@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.utilities import GradClipAlgorithmType
@@ -133,6 +134,8 @@ class Task(LightningModule):
         self.extra_set = ""
         """Name of an additional test set while it is scored; its scores are logged as `test/<metric>/<name>`."""
         self.data_of_metrics: Data | None = None
+        self.run_config = ""
+        """The run's configuration as YAML, if the command line trains the network."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the data out of copies, as weight averaging makes them: data hold the trainer and all its files."""
@@ -263,8 +266,21 @@ class Task(LightningModule):
                 self.metrics[stage] = metric
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the specification in the checkpoint, so that the network can be rebuilt without the data."""
+        """Store the specification in the checkpoint, so that the network can be rebuilt without the data.
+
+        Lightning does not show checkpoints of weights alone to callbacks; they too hold the run's configuration, and
+        the average where weights are averaged.
+        """
         checkpoint["specification"] = self.specification
+        if "callbacks" in checkpoint:
+            return
+        if self.run_config:
+            checkpoint["config"] = self.run_config
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, WeightAveraging):
+                callback.on_save_checkpoint(self.trainer, self, checkpoint)
+                for name in ("current_model_state", "averaging_state"):
+                    checkpoint.pop(name, None)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Unless the network is being trained, keep the modules that only training uses as they are."""

@@ -123,14 +123,14 @@ def check_split_folders(folder: Path, splits: Sequence[str], name: str) -> None:
         warnings.warn(f"{folder}: folders beside those of the splits are not read: {some_of(others)}.", stacklevel=2)
 
 
-def say_left_out(root: Path, left_out: Collection[str], why: str = "no images by their names") -> None:
+def say_left_out(root: Path, left_out: Collection[str], why: str = "not images by their names") -> None:
     """Warn of files that are left out, with their number and some of their names.
 
     Args:
         root: The folder that contains them.
         left_out: Their paths relative to `root`.
-        why: The reason.
+        why: The reason, in parentheses.
     """
     if left_out:
         number = "1 file is" if len(left_out) == 1 else f"{len(left_out):,} files are"
-        warnings.warn(f"{root}: {number} left out, {why}: {some_of(sorted(left_out))}.", stacklevel=2)
+        warnings.warn(f"{root}: {number} left out ({why}): {some_of(sorted(left_out))}.", stacklevel=2)

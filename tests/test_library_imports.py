@@ -82,4 +82,4 @@ def test_every_module_of_the_library_imports_without_the_packages_of_the_extras(
         strict=True,
     ):
         assert line.startswith(f"refused {package} This needs the package {package}, which cannot be imported"), line
-        assert f"pip install 'relattn[{extra}]'" in line
+        assert f"pip install '.[{extra}]'" in line

@@ -22,7 +22,7 @@ def required(module: str, extra: str) -> Any:
         package = module.partition(".")[0]
         raise InputError(
             f"This needs the package {package}, which cannot be imported ({error}). It belongs to the extra {extra!r}: "
-            f"pip install 'relattn[{extra}]', or in a checkout pip install -e '.[{extra}]'."
+            f"in the clone of the repository, pip install '.[{extra}]'."
         ) from error
 
 

@@ -133,7 +133,7 @@ class ImageFolders(ImageData):
         check_shares("ImageFolders", validation=validation, test=test or 0.0)
         self.expect(split_seed=(split_seed, 0))
         if classes is not None and (not classes or len(set(classes)) < len(classes)):
-            raise InputError(f"ImageFolders: classes are {list(classes)}, expected each of one class or more once.")
+            raise InputError(f"ImageFolders: classes are {list(classes)}, expected one or more names, each once.")
         self.classes = None if classes is None else list(classes)
         self.validation, self.test, self.split_seed = validation, test, split_seed
         self.interpolation, self.augmentation = interpolation, augmentation or Augmentation()
@@ -264,7 +264,7 @@ class ImageFolders(ImageData):
             left_out += found.left_out
         loose = images_below(self.root, part or ".", deep=False)
         say_left_out(self.root, [*left_out, *loose.left_out])
-        say_left_out(self.root, loose.paths, "images in no folder of a class")
+        say_left_out(self.root, loose.paths, "in no folder of a class")
         return photos
 
     def check(self) -> None:

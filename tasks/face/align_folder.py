@@ -50,7 +50,7 @@ def align_folder(
     if missing := absent(images, table):
         raise MissingFileError(f"{landmarks}: {len(missing):,} of its images are not in {images}: {some_of(missing)}.")
     found = images_below(images).paths
-    say_left_out(images, [path for path in found if path not in table], f"without a row in {landmarks}")
+    say_left_out(images, [path for path in found if path not in table], f"no row in {landmarks}")
     places = written_places(table)
     faults = {path: fault for path, points in table.items() if (fault := fault_of(points, size_of(images / path)))}
     named = [f"{path}: {fault}" for path, fault in faults.items()]

@@ -56,7 +56,7 @@ class IdentityFolders:
                 "folders."
             )
         say_left_out(path, [*left_out, *(name for name in loose.left_out if name not in LISTS)])
-        say_left_out(path, loose.paths, "images in no folder of an identity")
+        say_left_out(path, loose.paths, "in no folder of an identity")
         if empty:
             warnings.warn(f"{path}: {len(empty):,} folders have no image: {some_of(empty)}.", stacklevel=3)
         self.labels: NDArray[np.int64] = np.array(labels, dtype=np.int64)

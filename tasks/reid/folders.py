@@ -65,7 +65,9 @@ def read_people(
             root, [path for path, identity, _ in labelled if not identity], "names that do not fit the pattern"
         )
         say_left_out(
-            root, [path for path, identity, _ in labelled if identity == NO_ONE], f"of identity {NO_ONE}, no one"
+            root,
+            [path for path, identity, _ in labelled if identity == NO_ONE],
+            f"identity {NO_ONE} shows no one",
         )
         found[split] = [entry for entry in labelled if entry[1] not in ("", NO_ONE)]
         if not found[split]:

@@ -187,7 +187,7 @@ def read_folder(root: Path, split: str, layout: Layout) -> tuple[PersonImage, ..
     found = images_below(root, folder)
     say_left_out(root, found.left_out)
     deeper = [path for path in found.paths if posixpath.dirname(path) != folder]
-    say_left_out(root, deeper, f"since {layout.name} has no folders in {folder}")
+    say_left_out(root, deeper, f"{layout.name} has no folders in {folder}")
     for path in sorted({*found.paths} - {*deeper}):
         file, name = root / path, posixpath.basename(path)
         match = NAME.match(name)

@@ -58,7 +58,7 @@ def read_cityscapes(folder: Path, split: str, *, labels: bool = True) -> list[La
     below = images_in(folder, f"{IMAGES}/{split}")
     names = [path for path in below if path.endswith(IMAGE_END)]
     others = [path for path in below if not path.endswith(IMAGE_END)]
-    say_left_out(folder / IMAGES / split, others, f"whose names do not end in {IMAGE_END}")
+    say_left_out(folder / IMAGES / split, others, f"names that do not end in {IMAGE_END}")
     images = [(name.removesuffix(IMAGE_END), f"{IMAGES}/{split}/{name}") for name in names]
     what = f"Cityscapes {split}"
     if split == "test" or not labels:

@@ -150,7 +150,7 @@ class Folders(SegmentationData):
                 found.append((stem.removesuffix(own), f"{place}/{name}"))
             elif not (mixed and stem.endswith(other)):
                 left_out.append(name)
-        say_left_out(self.root / place, left_out, f"whose names do not end in {own}")
+        say_left_out(self.root / place, left_out, f"names that do not end in {own}")
         return found
 
     def split(self, split: str) -> list[LabelledImage]:

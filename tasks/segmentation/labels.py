@@ -155,8 +155,8 @@ def own_labels(
     if wrong := [number for number in (*ids, *ignored) if not 0 <= number <= 255]:
         raise InputError(f"{name}: ids and ignored have {wrong[0]}, and label images hold ids from 0 to 255.")
     numbers = np.arange(len(classes))
-    # Hues differ by the golden ratio; saturation and brightness cycle through a few values.
-    shades = np.stack([numbers * 0.61803 % 1 * 360, 1 - numbers % 3 * 0.24, 0.92 - numbers % 2 * 0.3], axis=1)
+    # Hues begin at blue and differ by the golden ratio; saturation and brightness cycle through a few values.
+    shades = np.stack([(0.6 + numbers * 0.61803) % 1 * 360, 1 - numbers % 3 * 0.24, 0.92 - numbers % 2 * 0.3], axis=1)
     colours = cv2.cvtColor(shades[None].astype(np.float32), cv2.COLOR_HSV2RGB)[0] if len(classes) else shades
     palette = np.rint(255 * colours).astype(np.uint8)
     return LabelMap(classes, palette, ids, ignored, name=name)

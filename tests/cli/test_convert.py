@@ -74,7 +74,7 @@ def test_what_cannot_be_is_explained(released):
         run(["convert", "--released", released, "--out", "a/b.ckpt"])
     with pytest.raises(InputError, match=r"there is no data set 'Market'\. Closest: Market1501"):
         convert(released, "a/b.ckpt", "--data", "Market")
-    with pytest.raises(InputError, match="CIFAR10 has not what ReID is trained on"):
+    with pytest.raises(InputError, match="CIFAR10 does not fit ReID"):
         convert(released, "a/b.ckpt", "--data", "CIFAR10")
     with pytest.raises(InputError, match="--size: '64' is not height x width"):
         run(["convert", "--released", released, "--out", "a/b.ckpt", "--size", "64"])

@@ -71,12 +71,12 @@ CONFIGURATION = (
     Case(
         "data of another task",
         "{R} --data CIFAR10",
-        r"CIFAR10 has not what ReID is trained on.*Choose one of CUHK03, DukeMTMC",
+        r"CIFAR10 does not fit ReID, which is trained on .*Choose one of CUHK03, DukeMTMC",
     ),
     Case(
         "task of other data",
         "{F} --data Cityscapes",
-        r"Cityscapes has not what Face is trained on.*Choose one of FaceFolders, Faces",
+        r"Cityscapes does not fit Face, which is trained on .*Choose one of FaceFolders, Faces",
     ),
     Case("missing configuration", "fit --config nowhere.yaml", r"--config .*nowhere.yaml: there is no such file"),
     Case("missing recipe", "fit --task nowhere.yaml", r"--task nowhere.yaml: no such file"),

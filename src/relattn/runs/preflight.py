@@ -43,6 +43,7 @@ class Preflight(Callback):
             check_monitors(trainer.callbacks, pl_module)  # type: ignore[attr-defined]
             check_parts(trainer, pl_module, ("val", "test"))
             check_masks(trainer, pl_module)
+            check_frozen(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the data, unless they were checked before training, and the limit of validation."""
@@ -85,9 +86,24 @@ def check_masks(trainer: Trainer, task: Task) -> None:
     steps = planned_steps(trainer)
     if noise and task.pretrained is True and trainer.ckpt_path is None and steps < SHORT:
         warnings.warn(
-            f"RGA's masks begin as noise over trained features, and this run has {steps:.0f} steps: after 260 of them "
-            "such a network had lost 67 of 79 mAP (docs/results.md). Masks that begin open lose nothing: "
+            f"RGA's masks begin as noise over trained features, and this run has {steps:.0f} steps: in short "
+            "runs they cost most of the accuracy (docs/results.md). Masks that begin open do not: "
             "--attention rga_sc_open, or --model.attention.init_args.mask_init open.",
+            stacklevel=2,
+        )
+
+
+def check_frozen(trainer: Trainer, task: Task) -> None:
+    """Warn of early stages that rest with random weights, or never learn."""
+    if task.frozen_epochs and task.pretrained is False and trainer.ckpt_path is None:
+        warnings.warn(
+            f"--model.frozen_epochs {task.frozen_epochs} rests early stages whose weights are random: give 0, or "
+            "--model.pretrained.",
+            stacklevel=2,
+        )
+    elif 0 < (trainer.max_epochs or 0) <= task.frozen_epochs:
+        warnings.warn(
+            f"--model.frozen_epochs {task.frozen_epochs} rests early stages during all {trainer.max_epochs} epochs.",
             stacklevel=2,
         )
 

@@ -393,6 +393,18 @@ def fit(root: Path, line: str, name: str = "run") -> Path:
     return Path("runs/classification") / name
 
 
+@pytest.mark.slow
+def test_checkpoints_of_averaged_weights_alone_score_as_the_run_does(cifar: Path) -> None:
+    saved = {"class_path": "ModelCheckpoint", "init_args": {"filename": "light", "save_weights_only": True}}
+    averaged = {"class_path": "EMAWeightAveraging", "init_args": {"decay": 0.5}}
+    folder = fit(cifar, f"--trainer.callbacks {shlex.quote(json.dumps([averaged, saved]))}")
+    (light,) = folder.rglob("light.ckpt")
+    assert "optimizer_states" not in read_whole(light)
+    for name, value in weights(folder / "checkpoints" / "last.ckpt").items():
+        assert torch.equal(weights(light)[name], value), name
+    assert run(["test", "--ckpt_path", str(light), "--runs", "apart"]) == 0
+
+
 def weights(file: Path) -> dict[str, torch.Tensor]:
     """The weights of a checkpoint."""
     state: dict[str, torch.Tensor] = read_whole(file)["state_dict"]

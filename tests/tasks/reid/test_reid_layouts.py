@@ -87,7 +87,7 @@ def test_images_in_folders_below_are_named_and_left_out(tmp_path: Path) -> None:
     below = folder / "bounding_box_test" / "extra"
     below.mkdir()
     next(folder.glob("query/*.jpg")).rename(below / "0001_c2s1_000451_03.jpg")
-    with pytest.warns(UserWarning, match=r"1 file is left out, since Market-1501 has no folders .*extra/0001_c2s1"):
+    with pytest.warns(UserWarning, match=r"1 file is left out .Market-1501 has no folders .*extra/0001_c2s1"):
         splits = read_market1501(tmp_path)
     assert not any("extra" in path for path in paths(splits.gallery))
 

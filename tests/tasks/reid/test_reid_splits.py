@@ -78,7 +78,7 @@ def test_images_of_no_one_are_left_out() -> None:
             for number in (1, 2):
                 picture(Path(f"people/{person}_c{camera}_{number}.jpg"))
     data = PeopleFolders("people", pattern="^(?P<identity>-?[0-9]+)_c(?P<camera>[0-9])", batch_size=4)
-    with pytest.warns(UserWarning, match="4 files are left out, of identity -1"):
+    with pytest.warns(UserWarning, match="4 files are left out .identity -1 shows no one"):
         data.setup("fit")
     test = data.sets["test"]
     assert {*data.class_names, *map(test.display_name, range(len(test)))} == {"7", "8", "9", "10"}

@@ -219,7 +219,7 @@ def check_data_of_task(model: str, data: str) -> None:
     known = [name for name in catalogue.recipes("data") if is_of(name, kind)]
     listed = f" Choose one of {', '.join(known)}." if known else ""
     raise InputError(
-        f"--data {chosen.__name__} has not what {task.__name__} is trained on, a data set that derives from "
+        f"--data {chosen.__name__} does not fit {task.__name__}, which is trained on data sets that derive from "
         f"{kind.__module__}.{kind.__name__}.{listed}"
     )
 
