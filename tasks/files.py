@@ -87,7 +87,7 @@ def inside(entry: str, where: str, folder: str = "the folder of images") -> str:
     if "\\" in entry or "\0" in entry:
         raise InputError(f"{where}: path is {entry!r}. Write forward slashes, which are read everywhere.")
     if not entry or posixpath.isabs(entry) or normal.split("/")[0] in (".", ".."):
-        raise InputError(f"{where}: path is {entry!r}. Write it relative to {folder}, and of a file in it.")
+        raise InputError(f"{where}: path is {entry!r}. Write a path relative to {folder}, of a file in it.")
     return normal
 
 

@@ -110,8 +110,8 @@ class FaceFolders(FaceData):
             folds = draw_pairs(chosen, self.split_seed, self.root)
             publish_text(listed, as_list(folds))
             warnings.warn(
-                f"{sum(map(len, folds)):,} pairs of {len(chosen):,} people were drawn and written to {listed}: who "
-                "is in it is verified and not trained on.",
+                f"{sum(map(len, folds)):,} pairs of {len(chosen):,} people were drawn and written to {listed}: the "
+                "people in it are verified, and not trained on.",
                 stacklevel=2,
             )
         return [read_pairs(test, listed, self.root.name)]

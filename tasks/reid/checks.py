@@ -116,7 +116,7 @@ def warn_of_labels(
         )
     if shuffled and metric_loss and train:
         warnings.warn(
-            "Batches are shuffled (images_per_identity null): hardly an anchor of a triplet loss has a positive.",
+            "Batches are shuffled (images_per_identity null): few anchors of the triplet loss have a positive.",
             stacklevel=3,
         )
     if same_camera == "junk" and len({image.camera for image in images}) == 1:

@@ -199,7 +199,7 @@ def test_corrupt_images_are_named(kind: str, checkpoint: Path, capsys: pytest.Ca
     assert not Path("out").exists()
     embed(checkpoint, Path("images"), "out", "--skip_corrupt")
     assert [entry.path for entry in Embedding.load(Path("out")).entries] == ["0.jpg", "1.jpg"]
-    assert re.search(r"left out, because unreadable, 1: bad\.jpg", capsys.readouterr().out)
+    assert re.search(r"1 unreadable image is left out: bad\.jpg", capsys.readouterr().out)
     for number in range(2):
         Path(f"images/{number}.jpg").unlink()
     with pytest.raises(InputError, match="None of the 1 images can be read"):

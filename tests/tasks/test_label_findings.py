@@ -68,7 +68,7 @@ def test_queries_without_a_positive_are_counted() -> None:
 def test_shuffled_batches_and_people_of_one_image_are_named() -> None:
     people(cameras=2)
     picture("people/p9_c0_0.jpg")
-    with pytest.warns(UserWarning, match="hardly an anchor") as heard:
+    with pytest.warns(UserWarning, match="few anchors") as heard:
         checked(PeopleFolders("people", pattern=PATTERN, images_per_identity=None, batch_size=4))
     said = " ".join(str(one.message) for one in heard)
     assert "1 training identities have one image" in said

@@ -156,7 +156,8 @@ def embed_images(
         f"({count / seconds:,.0f} a second, {network.task.device}), {dimensions:,} dimensions",
     )
     if corrupt:
-        say(console, f"left out, because unreadable, {len(corrupt):,}: {', '.join(corrupt)}")
+        count = "1 unreadable image is" if len(corrupt) == 1 else f"{len(corrupt):,} unreadable images are"
+        say(console, f"{count} left out: {some_of(corrupt)}")
     return embedding
 
 

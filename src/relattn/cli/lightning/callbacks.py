@@ -61,7 +61,7 @@ def check_network(callbacks: Sequence[Callback], model: Any) -> None:
     ):
         raise InputError(
             "BackboneFinetuning: it takes a task whose backbone is a module, and here backbone is a name. "
-            "--model.frozen_epochs N trains new parts alone first."
+            "Use --model.frozen_epochs N instead, which trains the new layers first."
         )
     if getattr(model, "channels_last", False) and any(isinstance(one, ModelPruning) for one in callbacks):
         raise InputError(
