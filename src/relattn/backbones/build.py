@@ -239,6 +239,7 @@ def build(
     Raises:
         InputError: If the name or a stage is unknown, the network does not report stages or does not give maps
             `(B, C, H, W)`, `last_stride` is not None, 1 or 2, `stem` or `placement` is unknown, or `stages` is empty.
+        PlacementError: If a stage does not have what `placement` needs.
         MissingFileError: If `pretrained` names a file that does not exist.
     """
     if last_stride not in (None, 1, 2):
