@@ -13,12 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from relattn.errors import InputError, MissingFileError
+from relattn.errors import InputError, MissingFileError, some_of
 from relattn.synthetic.staging import is_generated
 from relattn.tasks.image_formats import HEAD, JPEG_END, PNG_END, TAIL, fault_of_content, format_of
-
-NAMED = 5
-"""Number of faulty files that a message names."""
 
 CHUNK = 250
 THREADS = 16
@@ -45,12 +42,6 @@ def content_of(file: Path) -> bytes:
             return stream.read()
     except OSError as error:
         raise InputError(f"{file} cannot be read: {(error.strerror or str(error)).lower()}.") from error
-
-
-def some_of(items: Sequence[object]) -> str:
-    """Name the first items and say how many more there are."""
-    more = f" and {len(items) - NAMED:,} more" if len(items) > NAMED else ""
-    return ", ".join(map(str, items[:NAMED])) + more
 
 
 def not_found(name: str, root: Path, tree: Iterable[str], source: str, stand_in: str) -> MissingFileError:

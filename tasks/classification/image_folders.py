@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from relattn.errors import InputError, MissingFileError
+from relattn.errors import InputError, MissingFileError, some_of
 from relattn.preprocessing import Interpolation, Preprocessing
 from relattn.tasks.classification.augmentation import Augmentation, Pipeline
 from relattn.tasks.decoding import Pixels
-from relattn.tasks.files import check_files, content_of, origin, some_of
+from relattn.tasks.files import check_files, content_of, origin
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet, Unvaried
 from relattn.tasks.image_folders import check_split_folders, folders_in, images_below, say_left_out
