@@ -28,6 +28,13 @@ def one_thread(_worker: int) -> None:
     cv2.setNumThreads(0)
 
 
+def stacked(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """Stack samples whose `image` is (H, W, 3); it becomes (B, 3, H, W) and stays channels-last in memory."""
+    batch: dict[str, Any] = default_collate(samples)
+    batch["image"] = batch["image"].permute(0, 3, 1, 2)
+    return batch
+
+
 @dataclass(frozen=True)
 class Unvaried:
     """Prepares images as evaluation does, whatever the seed of their augmentation."""

@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import default_collate
 
 from relattn.errors import InputError, MissingFileError, some_of
 from relattn.preprocessing import Interpolation, Preprocessing
@@ -21,7 +19,7 @@ from relattn.tasks.classification.augmentation import Augmentation, Pipeline
 from relattn.tasks.decoding import Pixels
 from relattn.tasks.files import check_files, content_of, origin
 from relattn.tasks.fingerprint import fingerprint
-from relattn.tasks.image_data import ImageData, ImageSet, Unvaried
+from relattn.tasks.image_data import ImageData, ImageSet, Unvaried, stacked
 from relattn.tasks.image_folders import check_split_folders, folders_in, images_below, say_left_out
 from relattn.tasks.samplers import SampleIndex
 from relattn.tasks.shares import check_shares, check_trainable, say_not_scored, split_by_shares
@@ -80,12 +78,7 @@ class Photos(ImageSet):
 class ImageFolders(ImageData):
     """Your own photos: a folder for each class, in train, val and test or with a share held out."""
 
-    @staticmethod
-    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Stack samples; `image` becomes (B, 3, H, W) and stays channels-last in memory."""
-        batch: dict[str, Tensor] = default_collate(samples)
-        batch["image"] = batch["image"].permute(0, 3, 1, 2)
-        return batch
+    collate = staticmethod(stacked)
 
     holding_out = "--data.validation 0.2 holds out that share of the training images"
 
