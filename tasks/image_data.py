@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from relattn.cores import available_cores
 from relattn.errors import InputError
 from relattn.preprocessing import Preprocessing
-from relattn.tasks.data import Data
+from relattn.tasks.data import Data, check_one_size
 from relattn.tasks.decoding import Pixels, decode_image, decode_wholly
 from relattn.tasks.image_cache import decode_all
 from relattn.tasks.samplers import InOrder, SampleIndex, Shuffled
@@ -225,12 +225,7 @@ class ImageData(Data):
     def examples(self, split: str, indices: Sequence[int]) -> dict[str, Any]:
         self.check_indices(split, indices)
         samples = [self.sets[split][SampleIndex(index, 0)] for index in indices]
-        sizes = sorted({tuple(sample["image"].shape) for sample in samples})
-        if len(sizes) > 1:
-            listed = ", ".join(" x ".join(map(str, size)) for size in sizes)
-            raise InputError(
-                f"All images of a figure must have one size, and these have {listed}: draw them one at a time."
-            )
+        check_one_size(sample["image"].shape for sample in samples)
         return type(self).collate(samples)
 
     def sampler(self) -> Any:
