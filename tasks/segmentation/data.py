@@ -134,8 +134,6 @@ class SegmentationData(ImageData):
     class_weights: Sequence[float] | None = None
     """Class weights in the loss that the paper's settings use for this set."""
 
-    ignore_label = IGNORED
-
     @staticmethod
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Stack samples; `image` becomes (B, 3, H, W) and stays channels-last in memory, `label` int64."""
