@@ -41,7 +41,7 @@ def spatial_masks(network: nn.Module, forward: Callable[[], object], *, module: 
             "masks draws spatial masks, which RGA, CBAM and FC with a spatial mask, and SimplifiedNonLocal have. "
             f"The network has {present(network)}."
         )
-    found = {name: found[name] for name in chosen_modules(network, found, module, "what has spatial masks")}
+    found = {name: found[name] for name in chosen_modules(network, found, module, "a module with spatial masks")}
     if len(found) > MOST_COLUMNS:
         found = {name: found[name] for name in last_of_each_stage(found)}
     return found

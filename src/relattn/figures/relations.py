@@ -118,7 +118,7 @@ def relations(
             "relations draws relations between positions, which RGA with a spatial mask, NonLocal and "
             f"SimplifiedNonLocal have. The network has {present(network)}."
         )
-    named = chosen_modules(network, found, module, "what relates positions")
+    named = chosen_modules(network, found, module, "a module that relates positions")
     name, chosen = named[-1], found[named[-1]]
     inputs: list[Tensor] = []
 
