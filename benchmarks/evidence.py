@@ -19,6 +19,7 @@ import yaml
 
 from relattn.runs.run_folder import read_json
 from relattn.sweeps.layout import Score, scores_of
+from relattn.sweeps.text import over_seeds
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -102,16 +103,10 @@ def column(score: Score, runs: dict[str, list[dict[str, Any]]]) -> dict[str, str
     values = {label: [run["scores"][score.metric] for run in of_label] for label, of_label in runs.items()}
     means = {label: round(statistics.mean(numbers), 1) for label, numbers in values.items()}
     best = (min if score.lower else max)(means.values())
-    cells = {label: mean_and_spread(numbers) for label, numbers in values.items()}
+    cells = {label: over_seeds(numbers, 1) for label, numbers in values.items()}
     if len(set(means.values())) == 1:
         return cells
     return {label: f"**{cell}**" if means[label] == best else cell for label, cell in cells.items()}
-
-
-def mean_and_spread(values: list[float]) -> str:
-    """Mean and standard deviation; of one seed its value."""
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{spread}"
 
 
 def main(arguments: list[str] | None = None) -> None:

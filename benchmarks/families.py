@@ -71,7 +71,8 @@ def measure(only: list[str], device: str) -> None:
 
 def table(results: dict[str, Any]) -> str:
     """Format the results as Markdown, with the counts above."""
-    lines = ["| task | with attention | as advised | without attention only | refused |", "|---|---|---|---|---|"]
+    lines = ["| task | with attention | of these, with advised options | without attention only | refused |"]
+    lines.append("|---|---|---|---|---|")
     for task in TASKS:
         of_task = [row["tasks"][task] for row in results.values()]
         advised = sum(one["trained"] == "attention" and bool(one["advice"]) for one in of_task)

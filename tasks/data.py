@@ -5,7 +5,7 @@ Their defaults suffice for image classification with a data set that only provid
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +17,23 @@ from torch.utils.data import default_collate
 from relattn.errors import InputError
 from relattn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from relattn.tasks.decoding import read_image
+
+
+def check_one_size(shapes: Iterable[Sequence[int]]) -> None:
+    """Check that the images of a figure have one size.
+
+    Args:
+        shapes: The shape of each image, in any layout that is the same for all.
+
+    Raises:
+        InputError: If they differ.
+    """
+    sizes = sorted({tuple(shape) for shape in shapes})
+    if len(sizes) > 1:
+        listed = ", ".join(" x ".join(map(str, size)) for size in sizes)
+        raise InputError(
+            f"All images of a figure must have one size, and these have {listed}: draw one at a time, with --images 0."
+        )
 
 
 class Data(LightningDataModule):

@@ -13,12 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from relattn.errors import InputError, MissingFileError
+from relattn.errors import InputError, MissingFileError, some_of
 from relattn.synthetic.staging import is_generated
 from relattn.tasks.image_formats import HEAD, JPEG_END, PNG_END, TAIL, fault_of_content, format_of
-
-NAMED = 5
-"""Number of faulty files that a message names."""
 
 CHUNK = 250
 THREADS = 16
@@ -47,13 +44,7 @@ def content_of(file: Path) -> bytes:
         raise InputError(f"{file} cannot be read: {(error.strerror or str(error)).lower()}.") from error
 
 
-def some_of(items: Sequence[object]) -> str:
-    """Name the first items and say how many more there are."""
-    more = f" and {len(items) - NAMED:,} more" if len(items) > NAMED else ""
-    return ", ".join(map(str, items[:NAMED])) + more
-
-
-def not_found(name: str, root: Path, tree: Iterable[str], source: str, stand_in: str) -> MissingFileError:
+def not_found(name: str, root: Path, tree: Iterable[str], source: str, stand_in: str = "") -> MissingFileError:
     """The error for a missing data set: what is expected, where it comes from, and what can stand in for it.
 
     Args:
@@ -61,12 +52,13 @@ def not_found(name: str, root: Path, tree: Iterable[str], source: str, stand_in:
         root: Folder where it was looked for.
         tree: Paths that are expected there, relative to `root`.
         source: Sentences on where the set comes from.
-        stand_in: Name of its stand-in in `relattn data make`.
+        stand_in: Name of its stand-in in `relattn data make`; empty if there is none.
     """
     expected = "\n".join(f"    {root / part}" for part in tree)
+    generated = f" A generated stand-in is made by\n    relattn data make {stand_in} --root {root}" if stand_in else ""
     return MissingFileError(
         f"{name} was not found. Expected:\n{expected}\n{source} Unpack it as shown, or name another place with "
-        f"--data.root. A generated stand-in is made by\n    relattn data make {stand_in} --root {root}"
+        f"--data.root.{generated}"
     )
 
 

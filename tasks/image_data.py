@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from relattn.cores import available_cores
 from relattn.errors import InputError
 from relattn.preprocessing import Preprocessing
-from relattn.tasks.data import Data
+from relattn.tasks.data import Data, check_one_size
 from relattn.tasks.decoding import Pixels, decode_image, decode_wholly
 from relattn.tasks.image_cache import decode_all
 from relattn.tasks.samplers import InOrder, SampleIndex, Shuffled
@@ -26,6 +26,13 @@ from relattn.tasks.samplers import InOrder, SampleIndex, Shuffled
 def one_thread(_worker: int) -> None:
     """Keep OpenCV from starting threads in every worker process."""
     cv2.setNumThreads(0)
+
+
+def stacked(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """Stack samples whose `image` is (H, W, 3); it becomes (B, 3, H, W) and stays channels-last in memory."""
+    batch: dict[str, Any] = default_collate(samples)
+    batch["image"] = batch["image"].permute(0, 3, 1, 2)
+    return batch
 
 
 @dataclass(frozen=True)
@@ -218,13 +225,7 @@ class ImageData(Data):
     def examples(self, split: str, indices: Sequence[int]) -> dict[str, Any]:
         self.check_indices(split, indices)
         samples = [self.sets[split][SampleIndex(index, 0)] for index in indices]
-        sizes = sorted({tuple(sample["image"].shape) for sample in samples})
-        if len(sizes) > 1:
-            listed = ", ".join(" x ".join(map(str, size)) for size in sizes)
-            raise InputError(
-                f"All images of a figure must have one size, and these have {listed}: draw one at a time, "
-                "with --images 0."
-            )
+        check_one_size(sample["image"].shape for sample in samples)
         return type(self).collate(samples)
 
     def sampler(self) -> Any:

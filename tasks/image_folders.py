@@ -12,8 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from relattn.errors import InputError
-from relattn.tasks.files import some_of
+from relattn.errors import InputError, some_of
 from relattn.tasks.image_formats import is_image_name
 
 UNUSABLE = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")

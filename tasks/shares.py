@@ -1,7 +1,7 @@
 """Random splits of a data set by shares, for data without folders for training and test."""
 
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,6 +10,9 @@ import numpy as np
 from relattn.errors import InputError
 
 Item = TypeVar("Item")
+
+TEST_SHARE = 0.2
+"""Share held out for the test if there is neither a folder for it nor a share given by the user."""
 
 
 def check_shares(name: str, **shares: float) -> None:
@@ -49,6 +52,34 @@ def say_not_scored(root: Path, left_out: int, total: int, share: float) -> None:
             "1.",
             stacklevel=2,
         )
+
+
+def shares_of(there: Collection[str], *, validation: float, test: float | None) -> dict[str, float]:
+    """The shares of the training images that are held out for `test` and `val`; 0 for a split that has a folder.
+
+    Args:
+        there: The splits that have folders.
+        validation: The share for validation.
+        test: The share for the test; None for `TEST_SHARE`, or 0 if `val`, which can serve as test set, has a folder.
+    """
+    if test is None:
+        test = 0.0 if "val" in there else TEST_SHARE
+    return {"test": 0.0 if "test" in there else test, "val": 0.0 if "val" in there else validation}
+
+
+def hold_out(
+    train: Sequence[Item], groups: Sequence[Hashable], shares: Mapping[str, float], seed: int
+) -> dict[str, list[Item]]:
+    """Draw the splits with a share above 0 from the training images; `train` is the rest. See `split_by_shares`."""
+    *parts, rest = split_by_shares(train, groups, list(shares.values()), seed)
+    return {split: part for split, part in zip(shares, parts, strict=True) if shares[split]} | {"train": rest}
+
+
+def stand_in_for_missing(found: dict[str, list[Item]]) -> None:
+    """Add missing splits: validation serves as `test`, empty without it, and the test as `val` and `predict`."""
+    found.setdefault("test", found.get("val", []))
+    for split in ("val", "predict"):
+        found.setdefault(split, found["test"])
 
 
 def split_by_shares(

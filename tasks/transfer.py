@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from relattn.attention.base import Attention
 from relattn.backbones.build import fitted
-from relattn.errors import InputError
+from relattn.errors import InputError, some_of
 
 NAMED = 3
 """Number of modules that a sentence names."""
@@ -81,20 +81,18 @@ def start_from(
     if len(plain & taken.keys()) < LEAST_PART * len(plain):
         raise InputError(
             f"{len(plain & taken.keys()):,} of the network's {len(plain):,} tensors without attention have a "
-            f"counterpart in it, by name and shape (missing: {some(sorted(plain - taken.keys()))}): expected the same "
-            "backbone."
+            f"counterpart in it, by name and shape (missing: {some_modules(sorted(plain - taken.keys()))}): expected "
+            "the same backbone."
         )
     module.load_state_dict(taken, strict=False)
     left = [name for name in trained.weights if name not in taken and "." in name]
     new = [name for name in own if name not in taken and name in parameters]
-    return f"{len(taken):,} tensors taken; left out: {some(left)}; new: {some(new)}"
+    return f"{len(taken):,} tensors taken; left out: {some_modules(left)}; new: {some_modules(new)}"
 
 
-def some(names: Sequence[str]) -> str:
+def some_modules(names: Sequence[str]) -> str:
     """Name the modules that tensors belong to, or tensors of the whole network, the first few in order."""
-    modules = list(dict.fromkeys(name.rpartition(".")[0] if name.count(".") > 1 else name for name in names))
-    more = f" and {len(modules) - NAMED:,} more modules" if len(modules) > NAMED else ""
-    return (", ".join(modules[:NAMED]) + more) or "nothing"
+    return some_of(dict.fromkeys(name.rpartition(".")[0] if name.count(".") > 1 else name for name in names), NAMED)
 
 
 def fill_unused(module: nn.Module, state: dict[str, Any], unused: Sequence[str]) -> None:

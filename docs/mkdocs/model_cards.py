@@ -1,12 +1,13 @@
 """A model card for each cell of the evidence, from benchmarks/results/evidence_*.json: no number is copied by hand."""
 
 import json
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from relattn.sweeps.text import over_seeds
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,7 +67,7 @@ def card(
     }
     others = [name for name in first["scores"] if name != "test/score" and "@" not in name]
     names = ["test/score", *others[:SCORES]]
-    scores = [f"| {name} | {over_seeds([run['scores'][name] for run in runs])} |" for name in names]
+    scores = [f"| {name} | {over_seeds([run['scores'][name] for run in runs], 2)} |" for name in names]
     limits = (
         "Scores on a rendered stand-in say how networks compare on it, and nothing of genuine images."
         if not first["genuine"]
@@ -81,9 +82,3 @@ def card(
             f"\n{limits}",
         ]
     )
-
-
-def over_seeds(values: Sequence[float]) -> str:
-    """Mean and standard deviation; of one seed the value."""
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{spread}"

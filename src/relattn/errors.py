@@ -19,3 +19,16 @@ def suggest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"Closest: {', '.join(close)}."
     return f"Known: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}."
+
+
+def some_of(items: Iterable[object], named: int = 5, *, between: str = ", ") -> str:
+    """Name the first items and say how many more there are, as in `a, b and 1,200 more`; `nothing` if there are none.
+
+    Args:
+        items: The items.
+        named: Number of items to name.
+        between: What stands between items, for example a line end; without its comma also before the number.
+    """
+    listed = list(map(str, items))
+    more = f"{between.lstrip(',')}and {len(listed) - named:,} more" if len(listed) > named else ""
+    return between.join(listed[:named]) + more or "nothing"

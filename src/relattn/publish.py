@@ -7,6 +7,7 @@ recognises (because no process holds its lock) and removes. If the disk is full,
 
 import contextlib
 import fcntl
+import glob
 import json
 import os
 import tempfile
@@ -80,7 +81,7 @@ def keep(file: Path, name: Path) -> None:
 
 def remove_leftovers(file: Path) -> None:
     """Remove temporary files that killed writers of a file have left, and no files of others."""
-    for leftover in file.parent.glob(f".{glob_escaped(file.name)}.{UNIQUE}{SUFFIX}"):
+    for leftover in file.parent.glob(f".{glob.escape(file.name)}.{UNIQUE}{SUFFIX}"):
         with contextlib.suppress(OSError):
             if leftover.is_symlink():  # no writer leaves links, and they may lead anywhere
                 continue
@@ -96,11 +97,6 @@ def remove_leftovers(file: Path) -> None:
                 fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails if a live writer holds it
                 if time.time() - os.fstat(stream.fileno()).st_mtime > YOUNGEST_LEFTOVER:
                     leftover.unlink()
-
-
-def glob_escaped(name: str) -> str:
-    """Escape pattern characters in a file name."""
-    return "".join(f"[{character}]" if character in "*?[" else character for character in name)
 
 
 def sync_folder(folder: Path) -> None:

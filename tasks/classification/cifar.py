@@ -18,7 +18,7 @@ from relattn.errors import InputError, MissingFileError
 from relattn.preprocessing import Preprocessing
 from relattn.tasks.classification.device_batches import DeviceBatches
 from relattn.tasks.data import Data
-from relattn.tasks.files import origin
+from relattn.tasks.files import not_found, origin
 from relattn.tasks.fingerprint import combined
 from relattn.tasks.image_data import ImageSet
 from relattn.tasks.samplers import SampleIndex
@@ -212,13 +212,8 @@ class CIFAR(Data):
                     f"{folder} is incomplete: {', '.join(missing)} missing. Unpack the archive again."
                 )
         name = type(self).__name__
-        tree = "\n".join(f"    {self.root / self.folder / file}" for file in expected)
-        raise MissingFileError(
-            f"{name} was not found. Expected:\n{tree}\n"
-            f"Get the python version from https://www.cs.toronto.edu/~kriz/cifar.html, unpack it into {self.root}, and "
-            f"name another place with --data.root. A generated stand-in of the same layout is made by\n"
-            f"    relattn data make {name.lower()} --root {self.root}"
-        )
+        source = "Its author offers the python version at https://www.cs.toronto.edu/~kriz/cifar.html."
+        raise not_found(name, self.root, [f"{self.folder}/{file}" for file in expected], source, name.lower())
 
     def batches(self, split: str) -> DeviceBatches:
         """Build the batches of a split for the trainer's device and process."""

@@ -12,25 +12,27 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import default_collate
 
-from relattn.errors import InputError, MissingFileError
+from relattn.errors import InputError, MissingFileError, some_of
 from relattn.preprocessing import Interpolation, Preprocessing
 from relattn.tasks.classification.augmentation import Augmentation, Pipeline
 from relattn.tasks.decoding import Pixels
-from relattn.tasks.files import check_files, content_of, origin, some_of
+from relattn.tasks.files import check_files, content_of, origin
 from relattn.tasks.fingerprint import fingerprint
-from relattn.tasks.image_data import ImageData, ImageSet, Unvaried
+from relattn.tasks.image_data import ImageData, ImageSet, Unvaried, stacked
 from relattn.tasks.image_folders import check_split_folders, folders_in, images_below, say_left_out
 from relattn.tasks.samplers import SampleIndex
-from relattn.tasks.shares import check_shares, check_trainable, say_not_scored, split_by_shares
+from relattn.tasks.shares import (
+    check_shares,
+    check_trainable,
+    hold_out,
+    say_not_scored,
+    shares_of,
+    stand_in_for_missing,
+)
 
 SPLITS = ("train", "val", "test", "predict")
 """Folders that determine the split of an image."""
-
-TEST_SHARE = 0.2
-"""Share held out for the test if there is neither a folder for it nor a share given by the user."""
 
 UNKNOWN = -1
 """Label of an image whose class is unknown."""
@@ -80,12 +82,7 @@ class Photos(ImageSet):
 class ImageFolders(ImageData):
     """Your own photos: a folder for each class, in train, val and test or with a share held out."""
 
-    @staticmethod
-    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Stack samples; `image` becomes (B, 3, H, W) and stays channels-last in memory."""
-        batch: dict[str, Tensor] = default_collate(samples)
-        batch["image"] = batch["image"].permute(0, 3, 1, 2)
-        return batch
+    collate = staticmethod(stacked)
 
     holding_out = "--data.validation 0.2 holds out that share of the training images"
 
@@ -163,9 +160,9 @@ class ImageFolders(ImageData):
         else:
             found = self.labelled(parts, names)
             if "train" not in splits and not parts and self.is_new():
-                rest = len(found["train"])
+                rest, shares = len(found["train"]), shares_of(parts, validation=self.validation, test=self.test)
                 total = len({photo.path for photos in found.values() for photo in photos})
-                say_not_scored(self.root, rest, total, TEST_SHARE if self.test is None else self.test)
+                say_not_scored(self.root, rest, total, shares["test"])
             if "train" in splits and "train" not in found:
                 raise MissingFileError(
                     f"ImageFolders: {self.root} has {', '.join(parts)} and no train. Expected train/<class>/ beside "
@@ -227,15 +224,9 @@ class ImageFolders(ImageData):
         """
         found = {part: self.photos_of(part, names) for part in parts} or {"train": self.photos_of("", names)}
         if "train" in found:
-            share = self.test if self.test is not None else 0.0 if {"val", "test"} & found.keys() else TEST_SHARE
-            shares = {"test": 0.0 if "test" in found else share, "val": 0.0 if "val" in found else self.validation}
-            train = found["train"]
-            drawn = split_by_shares(train, [photo.label for photo in train], list(shares.values()), self.split_seed)
-            found["train"] = drawn[-1]
-            found |= {split: part for (split, one), part in zip(shares.items(), drawn, strict=False) if one}
-        found.setdefault("test", found.get("val", []))
-        for split in ("val", "predict"):
-            found.setdefault(split, found["test"])
+            train, shares = found["train"], shares_of(found, validation=self.validation, test=self.test)
+            found |= hold_out(train, [photo.label for photo in train], shares, self.split_seed)
+        stand_in_for_missing(found)
         if not found["test"]:
             raise InputError(
                 f"ImageFolders: there are no test images in {self.root}. Add a folder test, or hold a share out of "

@@ -6,12 +6,12 @@ from typing import Literal
 
 import cv2
 
-from relattn.errors import InputError, MissingFileError
+from relattn.errors import InputError, MissingFileError, some_of
 from relattn.publish import publish_bytes
 from relattn.tasks.decoding import read_image, size_of
 from relattn.tasks.face.alignment import Points, Template, align
 from relattn.tasks.face.landmarks import fault_of, read_landmarks
-from relattn.tasks.files import absent, some_of
+from relattn.tasks.files import absent
 from relattn.tasks.image_folders import images_below, say_left_out
 
 Wrong = Literal["error", "skip", "keep"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from relattn.errors import InputError, MissingFileError
-from relattn.tasks.files import content_of, file_faults, some_of
+from relattn.errors import InputError, MissingFileError, some_of
+from relattn.tasks.files import content_of, file_faults
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_folders import folders_in, images_below, say_left_out
 

@@ -24,13 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relattn.errors import InputError, MissingFileError
+from relattn.synthetic.faces.records import HEADER, LENGTH_BITS, MAGIC, MAGIC_NUMBER
 from relattn.tasks.fingerprint import fingerprint
 
-MAGIC = 0xCED7230A
-MAGIC_BYTES = struct.pack("<I", MAGIC)
 WORDS = struct.Struct("<II")
-HEADER = struct.Struct("<IfQQ")
-LENGTH_BITS = 29
 WHOLE, FIRST, MIDDLE, LAST = range(4)
 EXACT = 2**24
 """Largest number up to which all whole numbers are exact in float32."""
@@ -193,10 +190,10 @@ class Records:
                 raise self.cut_off(place)
             magic, word = WORDS.unpack_from(self.map, offset)
             kind, length = word >> LENGTH_BITS, word & ((1 << LENGTH_BITS) - 1)
-            if magic != MAGIC:
+            if magic != MAGIC_NUMBER:
                 raise InputError(
-                    f"{self.path}, offset {offset}: {magic:#010x} instead of {MAGIC:#010x}, with which records begin. "
-                    "The file is damaged, or the index belongs to another."
+                    f"{self.path}, offset {offset}: {magic:#010x} instead of {MAGIC_NUMBER:#010x}, with which records "
+                    "begin. The file is damaged, or the index belongs to another."
                 )
             if kind not in ((MIDDLE, LAST) if parts else (WHOLE, FIRST)):
                 raise InputError(f"{self.path}, offset {offset}: a record's part of kind {kind} is out of place.")
@@ -205,7 +202,7 @@ class Records:
                 raise self.cut_off(place)
             parts.append(self.map[start : start + length])
             if kind in (WHOLE, LAST):
-                return MAGIC_BYTES.join(parts)
+                return MAGIC.join(parts)
             offset = start + (length + 3) // 4 * 4
 
     def cut_off(self, place: int) -> InputError:

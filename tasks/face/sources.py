@@ -13,10 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from relattn.errors import InputError, MissingFileError
+from relattn.errors import InputError, MissingFileError, some_of
 from relattn.tasks.face.folders import IdentityFolders
 from relattn.tasks.face.records import Records
-from relattn.tasks.files import some_of
 from relattn.tasks.fingerprint import combined
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from relattn.errors import InputError
+from relattn.errors import InputError, some_of
 from relattn.tasks.decoding import Pixels, decode_image
-from relattn.tasks.files import content_of, some_of
+from relattn.tasks.files import content_of
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_formats import fault_of_content
 from relattn.unpickle import unpickle

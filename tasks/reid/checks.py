@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from relattn.errors import InputError
+from relattn.errors import InputError, some_of
 from relattn.metrics.ranks import Labels, SameCamera
 from relattn.metrics.retrieval import explain_unmatched
-from relattn.tasks.files import check_files, some_of
+from relattn.tasks.files import check_files
 from relattn.tasks.reid.splits import PersonImage, Splits
 
 

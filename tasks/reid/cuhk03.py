@@ -17,9 +17,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from scipy.io import loadmat
 
-from relattn.errors import InputError, MissingFileError
+from relattn.errors import InputError, MissingFileError, some_of
 from relattn.tasks.apart import apart
-from relattn.tasks.files import absent, not_found, some_of
+from relattn.tasks.files import absent, not_found
 from relattn.tasks.reid.checks import check_splits
 from relattn.tasks.reid.cuhk03_mat import MAT, extract, read_names, read_test_set
 from relattn.tasks.reid.market1501 import CUHK03_PUBLISHED, Boxes, cuhk03_np, find_layout, read_cuhk03_np

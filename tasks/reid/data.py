@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
-from torch.utils.data import default_collate
 
 from relattn.errors import InputError
 from relattn.preprocessing import Interpolation, Preprocessing
@@ -16,7 +14,7 @@ from relattn.tasks.decoding import Pixels
 from relattn.tasks.embeddings import Entry
 from relattn.tasks.files import content_of, departures, file_numbers, origin
 from relattn.tasks.fingerprint import fingerprint
-from relattn.tasks.image_data import ImageData, ImageSet, Unvaried
+from relattn.tasks.image_data import ImageData, ImageSet, Unvaried, stacked
 from relattn.tasks.reid.augmentation import Augmentation, Pipeline
 from relattn.tasks.reid.checks import check_images, warn_of_labels
 from relattn.tasks.reid.splits import PersonImage, Splits, hold_out_validation
@@ -113,12 +111,7 @@ class ReIDData(ImageData):
     feature: ClassVar[Feature] = "after_norm"
     """The feature by which RGA scores this set (supplement, section 1)."""
 
-    @staticmethod
-    def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Stack samples; `image` becomes (B, 3, H, W) and stays channels-last in memory."""
-        batch: dict[str, Tensor] = default_collate(samples)
-        batch["image"] = batch["image"].permute(0, 3, 1, 2)
-        return batch
+    collate = staticmethod(stacked)
 
     single_shot: bool = False
     """Whether the CMC with one gallery image per identity is also reported."""

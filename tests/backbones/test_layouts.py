@@ -10,7 +10,17 @@ from torch import Tensor, nn
 
 from relattn.attention import RGA, NonLocal, StRA
 from relattn.attention.base import Attention
-from relattn.backbones import build, dilated, family, map_view, padding_step, places_of, pooled_width, stages_of
+from relattn.backbones import (
+    PlacementError,
+    build,
+    dilated,
+    family,
+    map_view,
+    padding_step,
+    places_of,
+    pooled_width,
+    stages_of,
+)
 from relattn.backbones.maps import MapView
 from relattn.backbones.placement import last_map
 from relattn.backbones.stages import WITHOUT_MAPS, Stages, stage_indices
@@ -187,7 +197,10 @@ def test_a_depthwise_convolution_is_replaced() -> None:
     with torch.device("meta"):
         network = build("convnext_atto", attention=StRA, size=(256, 128))
     assert isinstance(network.stages[3].blocks[0].conv_dw, StRA)
-    with torch.device("meta"), pytest.raises(InputError, match=r"no block with a spatial.*--model\.placement stage"):
+    with (
+        torch.device("meta"),
+        pytest.raises(PlacementError, match=r"no block with a spatial.*--model\.placement stage"),
+    ):
         build("test_vit", attention=StRA, size=(160, 160))
 
 

@@ -17,8 +17,9 @@ from relattn.errors import InputError
 from relattn.runs.identity import decisive
 from relattn.sweeps import grid, ledger, plan, records
 from relattn.sweeps.comparison import compare
+from relattn.sweeps.layout import Score
 from relattn.sweeps.page import family_cells
-from relattn.sweeps.table import Table, fill
+from relattn.sweeps.table import Cell, Table, fill, reading_notes
 from relattn.sweeps.text import comma_separated, latex, markdown
 
 SWEEP = {
@@ -129,6 +130,17 @@ def test_a_departure_stands_beside_its_number_and_is_not_compared(file: Path) ->
     ]
     assert (row["departure"], row["difference"]) == ("2 epochs", "")
     assert r"8.50$^{a}$ $\pm$ 0.71" in latex(table)
+
+
+def test_every_departure_has_a_mark_of_its_own() -> None:
+    score = Score("Error", "test/error")
+    cells = {(str(number), "", "Error"): Cell(score, departure=f"{number} epochs") for number in range(800)}
+    table = Table("t", "T", [row for row, _, _ in cells], [""], [score], cells)
+    marks = [table.mark(cell) for cell in cells.values()]
+    assert marks[:2] + marks[25:28] + marks[701:703] == ["a", "b", "z", "aa", "ab", "zz", "aaa"]
+    assert len({*marks}) == 800
+    assert table.mark(Cell(score)) == ""
+    assert reading_notes(table, [])[27] == "ab: departs from the table's recipe: 27 epochs."
 
 
 def test_runs_that_depart_differently_are_not_averaged(file: Path) -> None:

@@ -17,7 +17,7 @@ from relattn.metrics.ranks import Labels
 from relattn.metrics.retrieval import retrieval
 from relattn.tasks.embeddings import Embedding, Entry
 
-HEADER = ["file", "identity", "camera", "split"]
+HEADER = ["path", "identity", "camera", "split"]
 
 
 def table(rows: list[tuple[str, ...]], header: list[str] = HEADER) -> Path:
@@ -126,7 +126,7 @@ def test_lists_of_the_nearest_images_and_other_ways_to_rank() -> None:
 def test_a_table_without_splits_or_cameras_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     features = np.random.default_rng(0).normal(size=(12, 3))
     np.save("features.npy", features)
-    people = str(table([(f"{place}.jpg", "ab"[place % 2]) for place in range(12)], ["path", "identity"]))
+    people = str(table([(f"{place}.jpg", "ab"[place % 2]) for place in range(12)], ["file", "identity"]))
     found = score("features.npy", people)
     said = capsys.readouterr().out
     assert "no row has a split: every image is query and gallery, and its own file is no match" in said
@@ -146,9 +146,9 @@ GOOD = [("a.jpg", "1", "1", "query"), ("b.jpg", "1", "2", "gallery"), ("c.jpg", 
         (GOOD, HEADER, ["--expansion", "-1"], "--expansion is -1"),
         (GOOD, HEADER, ["--matrix", "--rerank"], "need features"),
         (GOOD, HEADER, ["--out", "people.csv"], "people.csv exists, and nothing is overwritten"),
-        (GOOD, ["name", *HEADER[1:]], [], "line 1: no column file, but 'name,identity"),
+        (GOOD, ["name", *HEADER[1:]], [], "line 1: no column path, but 'name,identity"),
         (GOOD, ["file", "path", "camera", "split"], [], "no column identity"),
-        (GOOD, ["file", "identity", "path", "split"], [], "column file appears twice"),
+        (GOOD, ["file", "identity", "path", "split"], [], "column path appears twice"),
         ([(*GOOD[0], "x"), *GOOD[1:]], HEADER, [], "line 2 has more entries than the header"),
         ([("a.jpg", "", "1", "query"), *GOOD[1:]], HEADER, [], "line 2: identity is empty"),
         ([("a.jpg", "1", "1", "qery"), *GOOD[1:]], HEADER, [], "line 2: split is 'qery'.*Closest: query"),

@@ -242,7 +242,9 @@ def test_features_with_nan_are_refused() -> None:
 
 
 def test_labels_must_fit() -> None:
-    with pytest.raises(InputError, match="gallery: 2 and 2 identities and cameras, and distances of 3 images"):
+    with pytest.raises(
+        InputError, match="gallery: 2 identities and 2 cameras for 3 columns of distances; expected one each"
+    ):
         retrieval(torch.rand(1, 3), labels([1], [0]), labels([1, 2], [1, 1]))
     with pytest.raises(InputError, match="fprs has 2"):
         retrieval(torch.rand(1, 2), labels([1], [0]), labels([1, 2], [1, 1]), fprs=[2])

@@ -1,5 +1,6 @@
 """Networks that attention is placed in."""
 
+from relattn.backbones.blocks import PlacementError
 from relattn.backbones.build import CIFAR_NAMES, build, family
 from relattn.backbones.dilation import dilated
 from relattn.backbones.face import Stem
@@ -15,6 +16,7 @@ __all__ = [
     "AttentionFactory",
     "EarlyStages",
     "MapView",
+    "PlacementError",
     "StagePlaces",
     "Stem",
     "build",

@@ -18,6 +18,10 @@ STEMS = ("stem", "patch_embed", "conv_stem", "pos_embed")
 """Names of modules before the first stage, which has no shortcut around it."""
 
 
+class PlacementError(InputError):
+    """A stage does not have what a placement of attention needs; attention can still be placed after the stage."""
+
+
 def is_list(module: nn.Module) -> bool:
     """Whether a module is only a list of other modules."""
     return isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict)
@@ -122,20 +126,20 @@ def branch_ends(
     """The ends of the branches of all blocks of a stage; arguments as in `branch_end`.
 
     Raises:
-        InputError: If there are none.
+        PlacementError: If there are none.
     """
     ends = []
     for block in blocks_of(model, stage):
         end = branch_end(model, block, shapes, size)
         if end is None:
-            raise InputError(
+            raise PlacementError(
                 f"{name}: the blocks of stage {stage} ({block}) do not end in a normalisation or another layer that is "
                 "added to their input, so attention cannot be put at their end; place it after the stage "
                 "(--model.placement stage)."
             )
         ends.append(end)
     if not ends:
-        raise InputError(
+        raise PlacementError(
             f"{name}: stage {stage} has no residual blocks; place attention after it (--model.placement stage)."
         )
     return ends
@@ -147,7 +151,7 @@ def block_outputs(
     """The blocks of a stage, whose outputs include the shortcut; arguments as in `branch_end`.
 
     Raises:
-        InputError: If there are none, or they do not give maps.
+        PlacementError: If there are none, or they do not give maps.
     """
     found, last = [], has_channels_last(model)
     for block in blocks_of(model, stage):
@@ -156,7 +160,7 @@ def block_outputs(
         views += [view_of(one, None, size, index=place, last=last) for place, one in enumerate(at.several)]
         found += [(block, view) for view in views if view is not None][:1]
     if not found or len(found) < len(blocks_of(model, stage)):
-        raise InputError(
+        raise PlacementError(
             f"{name}: stage {stage} has no residual blocks that output maps; place attention after it "
             "(--model.placement stage)."
         )

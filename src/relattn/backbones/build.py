@@ -24,7 +24,7 @@ from relattn.backbones.sizes import REFUSALS, refusal, size_arguments
 from relattn.backbones.stages import SizeError, probe
 from relattn.backbones.strided import subsample_strided
 from relattn.backbones.weights import distribution, published_weights
-from relattn.errors import InputError, MissingFileError, suggest
+from relattn.errors import InputError, MissingFileError, some_of, suggest
 
 CIFAR_NAMES = (
     *(f"resnet{depth}" for depth in (20, 32, 44, 56, 110, 218)),
@@ -178,8 +178,9 @@ def load_weights(model: nn.Module, name: str, path: str) -> None:
     fits = {key: value for key, value in state.items() if key in expected and value.shape == expected[key].shape}
     wrong = sorted(key for key in {*state, *expected} - fits.keys() if not key.startswith(classifier))
     if wrong:
-        listed = ", ".join(wrong[:5]) + (", ..." if len(wrong) > 5 else "")
-        raise InputError(f"pretrained={path!r} does not hold the weights of {name}: {len(wrong)} differ ({listed}).")
+        raise InputError(
+            f"pretrained={path!r} does not hold the weights of {name}: {len(wrong)} differ ({some_of(wrong)})."
+        )
     model.load_state_dict(fits, strict=False)
 
 
@@ -239,6 +240,7 @@ def build(
     Raises:
         InputError: If the name or a stage is unknown, the network does not report stages or does not give maps
             `(B, C, H, W)`, `last_stride` is not None, 1 or 2, `stem` or `placement` is unknown, or `stages` is empty.
+        PlacementError: If a stage does not have what `placement` needs.
         MissingFileError: If `pretrained` names a file that does not exist.
     """
     if last_stride not in (None, 1, 2):

@@ -10,7 +10,7 @@ from torch import nn
 
 from relattn.attention.base import Attention, Placement
 from relattn.attention.fade_in import FadeIn
-from relattn.backbones.blocks import block_outputs, blocks_of, branch_ends, spatial_convolutions
+from relattn.backbones.blocks import PlacementError, block_outputs, blocks_of, branch_ends, spatial_convolutions
 from relattn.backbones.maps import ImageSize, MapView, view_of
 from relattn.backbones.stages import Shapes, StageMap, Stages, has_channels_last, map_size, stages_of
 from relattn.errors import InputError
@@ -43,7 +43,8 @@ def place(
         in_chans: Channels of the images.
 
     Raises:
-        InputError: If a stage is unknown, or does not have what the placement needs.
+        InputError: If a stage is unknown.
+        PlacementError: If a stage does not have what the placement needs.
     """
     found = Stages(model, name, size, in_chans)
     count = len(found.names)
@@ -180,11 +181,11 @@ def replace_convolutions(
     section 3.2.
 
     Raises:
-        InputError: If there is no such convolution, or its padding changes the size of the map.
+        PlacementError: If there is no such convolution, or its padding changes the size of the map.
     """
     found = spatial_convolutions(model, stage, shapes)
     if not found:
-        raise InputError(
+        raise PlacementError(
             f"{name}: stage {stage} has no block with a spatial convolution that keeps its channels, so attention "
             "cannot take its place; place it after the stage (--model.placement stage)."
         )
@@ -193,7 +194,7 @@ def replace_convolutions(
         shape, after = shapes[layer].input, map_size(shapes[layer])
         assert shape is not None
         if after != tuple(-(-side // stride) for side, stride in zip(shape[2:], convolution.stride, strict=True)):
-            raise InputError(
+            raise PlacementError(
                 f"{name}: convolution {layer} of stage {stage} changes the map from {tuple(shape[2:])} to {after} by "
                 "its padding, so attention cannot take its place; place it after the stage (--model.placement stage)."
             )

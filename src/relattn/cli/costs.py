@@ -122,13 +122,11 @@ def factory(name: str, backbone: str | None) -> "AttentionFactory | None":
 
 def built(backbone: str, attention: "AttentionFactory | None", **arguments: Any) -> "tuple[nn.Module, bool]":
     """Build a network, and say whether its attention comes after stages because there is no convolution to replace."""
-    from relattn.backbones import build
+    from relattn.backbones import PlacementError, build
 
     try:
         return build(backbone, attention=attention, **arguments), False
-    except InputError as error:
-        if "--model.placement stage" not in str(error):
-            raise
+    except PlacementError:
         return build(backbone, attention=attention, placement="stage", **arguments), True
 
 

@@ -13,7 +13,7 @@ from relattn.cli import catalogue
 from relattn.cli.lightning.command_line import read_command_line, without
 from relattn.cli.options import say
 from relattn.cores import available_cores
-from relattn.errors import InputError
+from relattn.errors import InputError, some_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -133,11 +133,11 @@ def check_set(data: "Data", stage: str, workers: int, console: "Console", termin
     for warning in heard:
         say(console, f"warning: {warning.message}")
     if shared := findings.shared:
-        say(console, f"warning: training has copies of {len(shared):,} images of other splits: {some(shared)}")
+        copies = some_of(shared, SHOWN)
+        say(console, f"warning: training has copies of {len(shared):,} images of other splits: {copies}")
     if bad := findings.faults:
-        raise InputError(
-            f"{len(bad):,} images cannot be used:\n{some(bad, '    ')}\nReplace these files or remove them."
-        )
+        listed = some_of(bad, SHOWN, between="\n    ")
+        raise InputError(f"{len(bad):,} images cannot be used:\n    {listed}\nReplace these files or remove them.")
     if finding is not None:
         raise finding
     if stage == "fit" and (shares := data.class_shares()):
@@ -198,10 +198,3 @@ def report(console: "Console", data: "Data") -> None:
     elif origin["as_published"] is not None:
         same = "are those of the published set" if origin["as_published"] else "differ from the published set"
         say(console, f"  counts {same}")
-
-
-def some(items: list[str], indent: str = "") -> str:
-    """The first few items, one per line if they are indented, and how many more there are."""
-    more = [f"and {len(items) - SHOWN:,} more"] if len(items) > SHOWN else []
-    lines = [*items[:SHOWN], *more]
-    return "\n".join(f"{indent}{line}" for line in lines) if indent else ", ".join(lines)

@@ -15,7 +15,7 @@ from relattn.cli.options import (
     own_path,
     say,
 )
-from relattn.errors import InputError
+from relattn.errors import InputError, some_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ EXAMPLES = """examples:
   relattn score distances.npy people.csv --matrix --same_camera match
 
 people.csv has a row for each row of the features, in the same order:
-  file,identity,camera,split
+  path,identity,camera,split
   a/0001.jpg,anna,entrance,query
   a/0007.jpg,anna,till,gallery
 """
@@ -32,7 +32,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help=".npy, or .npz with the array features: (images, dimensions), a row for each image",
     )
     parser.add_argument(
-        "table", type=own_path, help="CSV of file, identity, camera, split (query, gallery; train is left out)"
+        "table", type=own_path, help="CSV of path, identity, camera, split (query, gallery; train is left out)"
     )
     parser.add_argument(
         "--matrix",

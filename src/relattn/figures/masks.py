@@ -38,10 +38,10 @@ def spatial_masks(network: nn.Module, forward: Callable[[], object], *, module: 
     found = {name: recorded["spatial"] for name, recorded in maps.items() if "spatial" in recorded}
     if not found:
         raise InputError(
-            f"masks draws spatial masks, which RGA (rga_s, rga_sc, rga_cs, rga_parallel), CBAM (cbam_s, cbam_cs), FC "
-            f"(fc_s, fc_sc) and SimplifiedNonLocal (snl) have. The network has {present(network)}."
+            "masks draws spatial masks, which RGA, CBAM and FC with a spatial mask, and SimplifiedNonLocal have. "
+            f"The network has {present(network)}."
         )
-    found = {name: found[name] for name in chosen_modules(network, found, module, "what has spatial masks")}
+    found = {name: found[name] for name in chosen_modules(network, found, module, "a module with spatial masks")}
     if len(found) > MOST_COLUMNS:
         found = {name: found[name] for name in last_of_each_stage(found)}
     return found

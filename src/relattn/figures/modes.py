@@ -41,11 +41,8 @@ def modes(network: nn.Module, forward: Callable[[], object], *, module: str | No
     """
     names = [name for name, one in modules_of(network).items() if isinstance(one, StRA)]
     if not names:
-        raise InputError(
-            "modes draws the heads of StRA (stra, stra_local, stra_softmax, stra_released). The network has "
-            f"{present(network)}."
-        )
-    chosen = chosen_modules(network, names, module, "what is StRA")
+        raise InputError(f"modes draws the heads of StRA. The network has {present(network)}.")
+    chosen = chosen_modules(network, names, module, "a module of StRA")
     with torch.no_grad(), capture(network) as maps:
         forward()
     return {kind: maps[chosen[-1]][kind] for kind in KINDS if kind in maps[chosen[-1]]}

@@ -60,7 +60,7 @@ def chosen_modules(network: nn.Module, names: Iterable[str], module: str | None,
         network: The network.
         names: Names of modules, in the order of the network.
         module: A name, a title, or a stage such as `stage 3`; None for all.
-        what: Property that the modules share, for the message.
+        what: What the modules are, for the message, such as `a module with spatial masks`.
 
     Raises:
         InputError: If no module matches.
@@ -69,8 +69,8 @@ def chosen_modules(network: nn.Module, names: Iterable[str], module: str | None,
     exact = [name for name in known if module in (None, name, title_of(name))]
     found = exact or [name for name in known if module == f"stage {stage_number(network, name)}"]
     if not found:
-        titles = ", ".join(repr(title_of(name)) for name in known)
-        raise InputError(f"--module is {module!r}, and {what} in the network is {titles}.")
+        titles = ", ".join(map(title_of, known))
+        raise InputError(f"--module is {module!r}, expected {what}: {titles}.")
     return found
 
 

@@ -115,10 +115,10 @@ def relations(
     found = {name: one for name, one in modules_of(network).items() if has_relations(one)}
     if not found:
         raise InputError(
-            "relations draws relations between positions, which RGA with a spatial mask (rga_s, rga_sc, rga_cs, "
-            f"rga_parallel), NonLocal (nl) and SimplifiedNonLocal (snl) have. The network has {present(network)}."
+            "relations draws relations between positions, which RGA with a spatial mask, NonLocal and "
+            f"SimplifiedNonLocal have. The network has {present(network)}."
         )
-    named = chosen_modules(network, found, module, "what relates positions")
+    named = chosen_modules(network, found, module, "a module that relates positions")
     name, chosen = named[-1], found[named[-1]]
     inputs: list[Tensor] = []
 

@@ -23,6 +23,8 @@ Classes = NDArray[np.integer[Any]]
 
 VOID, RIGHT, WRONG = (60, 60, 64), (235, 238, 241), (205, 45, 42)
 """Colours of unlabelled, correct and wrong pixels."""
+OPACITY = 0.65
+"""Opacity of the colours of classes over their image."""
 ERRORS = "errors (red: wrong, dark: unlabelled)"
 LARGE, SMALLER = 3.2, 1.9
 """Side of a square picture, in inches: for a single image, and for several below each other."""
@@ -47,9 +49,9 @@ def paint(classes: Classes, palette: Pixels) -> Pixels:
     return table[classes.astype(np.uint8)]
 
 
-def overlay(image: Pixels, classes: Classes, palette: Pixels, opacity: float = 0.65) -> Pixels:
+def overlay(image: Pixels, classes: Classes, palette: Pixels) -> Pixels:
     """Draw the colours of classes `(H, W)` over an image `(H, W, 3)` RGB."""
-    mixed = (1 - opacity) * image.astype(np.float32) + opacity * paint(classes, palette)
+    mixed = (1 - OPACITY) * image.astype(np.float32) + OPACITY * paint(classes, palette)
     return mixed.round().astype(np.uint8)
 
 

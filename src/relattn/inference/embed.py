@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from relattn.cores import available_cores
-from relattn.errors import InputError
+from relattn.errors import InputError, some_of
 from relattn.inference.loading import load_task
 from relattn.preprocessing import Preprocessing
 from relattn.tasks.decoding import read_image
 from relattn.tasks.embedding_task import EmbeddingTask
 from relattn.tasks.embeddings import Embedding, Entry
-from relattn.tasks.files import file_fault, some_of
+from relattn.tasks.files import file_fault
 from relattn.tasks.image_data import one_thread
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from relattn.errors import InputError
 from relattn.preprocessing import Pixels
-from relattn.tasks.data import Data
+from relattn.tasks.data import Data, check_one_size
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,6 @@ def images_of_files(data: Data, files: Sequence[Path]) -> FigureImages:
         InputError: If one cannot be read, or they have different sizes and are not resized.
     """
     samples = [data.sample(file) for file in files]
-    sizes = sorted({(sample.shape[1], sample.shape[2]) for sample in samples})
-    if len(sizes) > 1:
-        listed = ", ".join(f"{height} x {width}" for height, width in sizes)
-        raise InputError(
-            f"All images of a figure must have one size, and these have {listed}: draw them one at a time."
-        )
+    check_one_size(sample.shape[1:] for sample in samples)
     images = torch.stack(samples)
     return FigureImages(images, data.preprocessing().restored(images), [file.name for file in files])

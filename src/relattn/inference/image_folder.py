@@ -5,9 +5,9 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-from relattn.errors import InputError, MissingFileError
+from relattn.errors import InputError, MissingFileError, some_of
 from relattn.tasks.embeddings import Entry
-from relattn.tasks.files import absent, inside, some_of
+from relattn.tasks.files import absent, inside
 from relattn.tasks.image_folders import images_below, say_left_out
 from relattn.tasks.image_formats import SUFFIXES
 from relattn.tasks.name_patterns import label_reader

@@ -2,7 +2,7 @@
 
 A table lists the images: CSV in UTF-8 with one row per image, in the order of the features.
 
-file,identity,camera,split
+path,identity,camera,split
 a/0001.jpg,anna,entrance,query
 a/0007.jpg,anna,till,gallery
 """
@@ -23,7 +23,7 @@ from relattn.metrics.retrieval import Retrieval, retrieval
 from relattn.tasks.arrays import read_npy, read_npz
 from relattn.tasks.embeddings import Embedding, Entry, compared_as
 
-COLUMNS = ("file", "identity", "camera", "split")
+COLUMNS = ("path", "identity", "camera", "split")
 SPLITS = ("query", "gallery", "train")
 
 
@@ -135,7 +135,7 @@ def read_array(file: Path, *, matrix: bool = False) -> NDArray[np.floating]:
 
 
 def read_table(file: Path) -> Table:
-    """Read a table of images: CSV in UTF-8 with the columns file (or path), identity, camera and split.
+    """Read a table of images: CSV in UTF-8 with the columns path (or file), identity, camera and split.
 
     Splits are query and gallery; rows of train are left out. If no row has a split, every image is query and gallery.
     Cameras may be unknown, identities may not; -1 shows no one.
@@ -168,9 +168,9 @@ def read_table(file: Path) -> Table:
 
 def check_header(header: list[str], file: Path) -> list[str]:
     """Map the column names to those used here; raises as `read_table` does."""
-    columns = ["file" if name == "path" else name for name in header]
+    columns = ["path" if name == "file" else name for name in header]
     found = (",".join(header) or "nothing")[:200]
-    if missing := [name for name in ("file", "identity") if name not in columns]:
+    if missing := [name for name in ("path", "identity") if name not in columns]:
         raise InputError(
             f"{file}, line 1: no column {', '.join(missing)}, but {found!r}. Expected the header {','.join(COLUMNS)}, "
             "with commas; camera and split may be left out."
@@ -185,13 +185,13 @@ def read_row(row: dict[str, str], where: str) -> Entry:
     if row.get(""):
         raise InputError(f"{where} has more entries than the header. Put those with a comma in quotation marks.")
     values = {name: row.get(name, "").strip() for name in COLUMNS}
-    for name in ("file", "identity"):
+    for name in ("path", "identity"):
         if not values[name]:
             raise InputError(f"{where}: {name} is empty. Fill it in, or remove the row here and in the features.")
     if values["split"] and values["split"] not in SPLITS:
         split = values["split"]
         raise InputError(f"{where}: split is {split!r}, expected {', '.join(SPLITS)}. {suggest(split, SPLITS)}")
-    return Entry(values["file"], values["identity"], values["camera"], values["split"])
+    return Entry(values["path"], values["identity"], values["camera"], values["split"])
 
 
 def divided(file: Path, entries: list[Entry]) -> Table:

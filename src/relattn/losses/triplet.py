@@ -39,7 +39,10 @@ def batch_hard_triplet(
         features, identities = of_all_processes(features), of_all_processes(identities)
     same = identities[:, None] == identities
     if features.device.type == "cpu" and bool(same.all()):
-        raise InputError(f"A triplet needs two identities in the batch, and all {len(identities)} images are of one.")
+        raise InputError(
+            f"A triplet needs two identities in the batch, and all {len(identities)} images are of one: use "
+            "--data.images_per_identity, or a larger --data.batch_size."
+        )
     with torch.autocast(features.device.type, enabled=False):
         features = features.float()
         # Without a matrix product, whose rounding error grows with the squared norms; the gradient at 0 is 0.

@@ -47,7 +47,7 @@ def expand_queries(
         InputError: A number is out of range, or `FeatureDistances` refuses the features.
     """
     if neighbours < 0 or chunk < 1:
-        raise InputError(f"Query expansion takes 0 neighbours or more and chunks of 1 or more: {neighbours}, {chunk}.")
+        raise InputError(f"neighbours is {neighbours} and chunk {chunk}, expected at least 0 and 1.")
     if not 0 <= alpha < float("inf"):
         raise InputError(f"alpha of the query expansion is at least 0 and finite, not {alpha}.")
     check_features(query, gallery)

@@ -128,10 +128,14 @@ def match_ranks(
         InputError: If the numbers of labels and distances differ, or labels are neither whole numbers nor strings.
     """
     query, gallery = as_labels(query, gallery)
-    for name, labels, count in (("query", query, distances.shape[0]), ("gallery", gallery, distances.shape[1])):
+    for name, labels, count, lines in zip(
+        ("query", "gallery"), (query, gallery), distances.shape, ("rows", "columns"), strict=True
+    ):
         if any(values is not None and len(values) != count for values in labels):
-            sizes = " and ".join(str(len(values)) for values in labels[:2])
-            raise InputError(f"{name}: {sizes} identities and cameras, and distances of {count} images.")
+            sizes = " and ".join(
+                f"{len(values)} {what}" for what, values in labels._asdict().items() if values is not None
+            )
+            raise InputError(f"{name}: {sizes} for {count} {lines} of distances; expected one each.")
     device, dtype, images = distances.device, distances.dtype, distances.shape[1]
     query, gallery = query.to(device), gallery.to(device)
     same_identity, same_file = Partners.of_identity(query, gallery), Partners.of_file(query, gallery)

@@ -4,14 +4,14 @@ Our names are those of a task: `network.*` for the backbone and `head.*` for the
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from relattn.errors import InputError
+from relattn.errors import InputError, some_of
 
 BLOCKS = (3, 4, 6, 3)
 """Residual blocks of the four stages of a ResNet-50."""
@@ -96,15 +96,9 @@ def unwrap(content: Any) -> dict[str, Tensor]:
             content = content[key]
     tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
     if not tensors:
-        what = f"a mapping of {some(map(str, content))}" if isinstance(content, Mapping) else type(content).__name__
+        what = f"a mapping of {some_of(content)}" if isinstance(content, Mapping) else type(content).__name__
         raise InputError(f"No weights were found, but {what}: expected a state dict, bare or under state_dict.")
     return {re.sub(r"^(module\.)+", "", name): value for name, value in tensors.items()}
-
-
-def some(names: Iterable[str]) -> str:
-    """The first few of the names."""
-    listed = list(names)
-    return ", ".join(listed[:5]) + (f", ... ({len(listed):,})" if len(listed) > 5 else "") or "nothing"
 
 
 def convert(

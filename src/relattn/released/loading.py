@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from relattn.errors import InputError, MissingFileError
-from relattn.released.converted import COUNTER, Converted, some, unwrap
+from relattn.errors import InputError, MissingFileError, some_of
+from relattn.released.converted import COUNTER, Converted, unwrap
 from relattn.released.rga import convert_rga
 from relattn.released.stra import convert_stra, is_stra
 from relattn.unpickle import NumberType, scalar
@@ -43,7 +43,7 @@ def read_released(path: Path | str) -> Converted:
         raise InputError(f"{file}: {error}") from error
     raise InputError(
         f"{file} is from no known release: expected backbone.rga_att1.* of RGA or layer4.0.conv2.mask_conv.* of "
-        f"StRA, and found {some(state)}."
+        f"StRA, and found {some_of(state)}."
     )
 
 
@@ -95,7 +95,7 @@ def load_released(
     if needed and not partial:
         raise InputError(
             f"{path} ({found.release}, {found.attention}) has nothing for {len(needed):,} tensors of the network: "
-            f"{some(needed)}. It found no place for {some(unplaced)}."
+            f"{some_of(needed)}. It found no place for {some_of(unplaced)}."
         )
     target.load_state_dict(state, strict=False)
     return result

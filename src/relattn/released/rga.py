@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from relattn.errors import InputError
-from relattn.released.converted import BLOCKS, Converted, Sources, convert, norm, some, trunk, unwrap
+from relattn.errors import InputError, some_of
+from relattn.released.converted import BLOCKS, Converted, Sources, convert, norm, trunk, unwrap
 
 
 def relation_mask(ours: str, theirs: str, half: str) -> Sources:
@@ -54,7 +54,7 @@ def convert_rga(state_dict: Mapping[str, Any]) -> Converted:
     halves = [half for half in ("spatial", "channel") if any(f".gg_{half}." in name for name in state)]
     if not halves:
         raise InputError(
-            f"This is not RGA of the released code: expected backbone.rga_att1.*, and found {some(state)}."
+            f"This is not RGA of the released code: expected backbone.rga_att1.*, and found {some_of(state)}."
         )
     sources = trunk("backbone.")
     for stage in range(1, len(BLOCKS) + 1):

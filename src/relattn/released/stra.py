@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from relattn.errors import InputError
-from relattn.released.converted import BLOCKS, Converted, Sources, convert, norm, some, trunk, unwrap
+from relattn.errors import InputError, some_of
+from relattn.released.converted import BLOCKS, Converted, Sources, convert, norm, trunk, unwrap
 
 
 def convert_stra(state_dict: Mapping[str, Any]) -> Converted:
@@ -30,7 +30,7 @@ def convert_stra(state_dict: Mapping[str, Any]) -> Converted:
     state = unwrap(state_dict)
     if not is_stra(state):
         raise InputError(
-            f"This is not StRA of the released code: expected layer4.0.conv2.mask_conv.*, and found {some(state)}."
+            f"This is not StRA of the released code: expected layer4.0.conv2.mask_conv.*, and found {some_of(state)}."
         )
     sources = trunk("", spatial=lambda stage: stage < len(BLOCKS))
     for block in range(BLOCKS[-1]):

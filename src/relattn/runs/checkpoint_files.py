@@ -7,8 +7,7 @@ file.
 import zipfile
 from pathlib import Path
 
-from relattn.errors import InputError, MissingFileError
-from relattn.tasks.files import some_of
+from relattn.errors import InputError, MissingFileError, some_of
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 """The checkpoint of the last epoch (or of an interruption), and the one before, which it replaced."""

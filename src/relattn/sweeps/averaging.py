@@ -1,9 +1,8 @@
 """Which runs of a table's cell are averaged: one for each seed, with equal options and equal data, the newest ones."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from relattn.runs.identity import changes, identity, label
+from relattn.runs.identity import changes, label
 from relattn.sweeps.placing import Placed
 from relattn.sweeps.records import modified
 
@@ -11,7 +10,7 @@ from relattn.sweeps.records import modified
 def alike(placed: Sequence[Placed]) -> tuple[list[Placed], list[str]]:
     """The runs of a place that can be averaged, one per seed, and sentences on those left out.
 
-    They have the same departures and the same data as the newest run.
+    They belong to the same experiment as the newest run.
     """
     notes = [
         f"{one.record.name} was tested on a part of the test set ({one.record.partial}), and is left out."
@@ -22,7 +21,7 @@ def alike(placed: Sequence[Placed]) -> tuple[list[Placed], list[str]]:
     if not whole:
         return [], notes
     newest = whole[-1]
-    same = [one for one in whole if kind(one) == kind(newest)]
+    same = [one for one in whole if one.record.experiment == newest.record.experiment]
     notes += [why_not_averaged(one, newest) for one in whole if one not in same]
     chosen = {one.record.seed: one for one in same}
     for older in [one for one in same if one is not chosen[one.record.seed]]:
@@ -44,14 +43,3 @@ def why_not_averaged(older: Placed, newest: Placed) -> str:
     else:
         why = "was tested on generated data" if record.generated and not other.generated else "was tested on other data"
     return f"{record.name} is left out: unlike the newest run, {other.name}, it {why}."
-
-
-def kind(placed: Placed) -> tuple[Any, ...]:
-    """The key that runs must share to be averaged within a cell: all options, and the data that they were tested on.
-
-    A run without a configuration is known by the key of its plan.
-    """
-    record = placed.record
-    result = record.result or {}
-    options = identity(record.decisive) if record.decisive else (record.sweep.get("key"), placed.departure)
-    return options, record.generated, result.get("data"), result.get("fingerprint")

@@ -6,6 +6,7 @@ Scores of such runs may differ for a reason that no table shows, so reports name
 from collections.abc import Sequence
 from typing import Any
 
+from relattn.errors import some_of
 from relattn.sweeps.records import Record
 
 NAMED = 4
@@ -46,16 +47,10 @@ def sentence(what: str, runs: dict[str, list[str]]) -> str:
     groups = sorted(runs.items(), key=lambda group: -len(group[1]))
     most = len(groups[0][1]) > len(groups[1][1])
     listed = [
-        f"{value} ({len(names)} runs)" if most and place == 0 else f"{value} ({some(names)})"
+        f"{value} ({len(names)} runs)" if most and place == 0 else f"{value} ({some_of(names, NAMED)})"
         for place, (value, names) in enumerate(groups)
     ]
     return f"Runs differ in {what}: {', '.join(listed)}."
-
-
-def some(names: Sequence[str]) -> str:
-    """The first few of the names, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
 
 
 def facts(record: Record) -> dict[str, str]:

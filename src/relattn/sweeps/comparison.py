@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from relattn.runs.identity import identity, shown
+from relattn.runs.identity import shown
 from relattn.sweeps.layout import Score, lower_is_better
 from relattn.sweeps.placing import Placed
 from relattn.sweeps.records import Record
@@ -25,7 +25,7 @@ def table_of(task: str, records: Sequence[Record]) -> Table:
     """The table of the runs of one task."""
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
-        groups.setdefault(experiment(record), []).append(record)
+        groups.setdefault(record.experiment, []).append(record)
     names = labels([runs[0] for runs in groups.values()])
     rows = [str(number) for number in range(len(groups))]
     title = f"Runs of {task}" if task else "Runs"
@@ -35,13 +35,6 @@ def table_of(task: str, records: Sequence[Record]) -> Table:
         fill_cells(table, row, "", [Placed(record, {}) for record in runs], len({record.seed for record in runs}))
     finish(table)
     return table
-
-
-def experiment(record: Record) -> tuple[Any, ...]:
-    """The key that seeds of one experiment share; a run without a configuration is alone."""
-    result = record.result or {}
-    options = identity(record.decisive) if record.decisive else record.folder
-    return options, result.get("data"), result.get("fingerprint"), record.generated
 
 
 def labels(records: Sequence[Record]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from relattn.errors import InputError
+from relattn.errors import InputError, some_of
 from relattn.runs import run_folder
 from relattn.runs.identity import SEED, Decisive, changes, identity
 from relattn.runs.secrets import hidden
@@ -166,9 +166,7 @@ def problems_text(problems: dict[str, list[str]], total: int) -> str:
     """A sentence on the cells that cannot run, and their problems."""
     lines = []
     for problem, names in problems.items():
-        cells = list(dict.fromkeys(names))
-        which = ", ".join(cells[:4]) + (f" and {len(cells) - 4} more" if len(cells) > 4 else "")
-        lines.append(problem if len(names) == total else f"{which}: {problem}")
+        lines.append(problem if len(names) == total else f"{some_of(dict.fromkeys(names), 4)}: {problem}")
     count = sum(map(len, problems.values()))
     return lines[0] if len(lines) == 1 else "\n  ".join([f"{count} of {total} runs cannot be run:", *lines])
 

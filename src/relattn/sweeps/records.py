@@ -72,6 +72,16 @@ class Record:
         return self.name
 
     @property
+    def experiment(self) -> tuple[Any, ...]:
+        """The key that runs share if they differ in nothing but their seed: all options, and the data of their test.
+
+        Without a configuration the key of its plan stands for the options, and without a plan the run is alone.
+        """
+        result = self.result or {}
+        options = identity(self.decisive) if self.decisive else self.sweep.get("key") or self.folder
+        return options, self.generated, result.get("data"), result.get("fingerprint")
+
+    @property
     def generated(self) -> bool:
         """Whether the data are generated rather than genuine."""
         return (self.result or {}).get("genuine") is False

@@ -148,13 +148,20 @@ class Table:
         return " ".join(part for part in (self.label(column), score.label) if part)
 
     @property
-    def departures(self) -> list[str]:
-        """The departures of cells, each once; their order gives the marks that stand next to the numbers."""
-        return list(dict.fromkeys(cell.departure for cell in self.cells.values() if cell.departure))
+    def marks(self) -> dict[str, str]:
+        """The letters that stand next to the numbers, by the departure that they mark, in the order of the cells."""
+        departures = dict.fromkeys(cell.departure for cell in self.cells.values() if cell.departure)
+        return {departure: letters(number) for number, departure in enumerate(departures)}
 
     def mark(self, cell: Cell) -> str:
-        """The letter of a cell's departure."""
-        return chr(ord("a") + self.departures.index(cell.departure) % 26) if cell.departure else ""
+        """The letters of a cell's departure; empty if it has none."""
+        return self.marks.get(cell.departure, "")
+
+
+def letters(number: int) -> str:
+    """Count in letters, from 0: `a` to `z`, then `aa`, `ab`, ..."""
+    tens, ones = divmod(number, 26)
+    return (letters(tens - 1) if tens else "") + chr(ord("a") + ones)
 
 
 def fill(sweep: Sweep, records: Records, cells: Cells | None = None) -> Table:
@@ -279,9 +286,7 @@ def reading_notes(table: Table, records: Sequence[Record]) -> list[str]:
     notes = []
     if any(record.generated for record in records):
         notes.append("† on generated data: not comparable with published numbers, so no difference is given.")
-    for number, departure in enumerate(table.departures):
-        letter = chr(ord("a") + number % 26)
-        notes.append(f"{letter}: departs from the table's recipe: {departure}.")
+    notes += [f"{mark}: departs from the table's recipe: {departure}." for departure, mark in table.marks.items()]
     if any(record.weights == "random" for record in records) and table.sources:
         notes.append("Some runs began with random weights, see the list of runs.")
     return notes

@@ -3,6 +3,8 @@
 import csv
 import io
 import re
+import statistics
+from collections.abc import Sequence
 from html import escape
 
 from relattn.printable import in_one_line
@@ -15,6 +17,12 @@ MARKDOWN_MARK, LATEX_MARK = "<!-- written by relattn report -->", "% written by 
 def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
     """Format a number; empty if there is none."""
     return "" if value is None else f"{value:{'+' if sign else ''}.{digits}f}"
+
+
+def over_seeds(values: Sequence[float], digits: int) -> str:
+    """Mean and standard deviation over seeds, with `digits` decimal places; of one seed its value."""
+    spread = f" ± {number(statistics.stdev(values), digits)}" if len(values) > 1 else ""
+    return f"{number(statistics.mean(values), digits)}{spread}"
 
 
 def measured(cell: Cell) -> str:

@@ -89,7 +89,7 @@ def test_cityscapes_is_read_back_as_it_was_written(made):
     assert {split: len(streets) for split, streets in data.sets.items()} == {
         "train": 6, "val": 3, "test": 3, "predict": 2,
     }  # fmt: skip
-    assert (data.num_classes, data.image_size, data.ignore_label) == (19, (32, 32), 255)
+    assert (data.num_classes, data.image_size) == (19, (32, 32))
     assert data.label_map.palette.shape == (19, 3)
     assert len(data.class_weights) == 19
     streets = data.sets["train"]

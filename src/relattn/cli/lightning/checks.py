@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from relattn.cli import catalogue
 from relattn.cli.lightning.callbacks import listed
 from relattn.cli.lightning.recipes import imported
-from relattn.errors import InputError
+from relattn.errors import InputError, some_of
 
 LARGEST_SEED = 2**32 - 1
 """The largest seed that NumPy accepts."""
@@ -242,10 +242,9 @@ def misfit(error: Exception, checkpoint: str | None) -> InputError | None:
     if isinstance(error, KeyError) and error.args == ("pytorch-lightning_version",):
         return InputError(f"{checkpoint} is not a checkpoint of `relattn fit` but of another program.")
     if "loading state_dict" in str(error):
-        found = [line.strip() for line in str(error).splitlines()[1:]]
-        more = f" and {len(found) - 1:,} more such lines" if len(found) > 1 else ""
+        found = [line.strip()[:200] for line in str(error).splitlines()[1:]]
         return InputError(
-            f"{checkpoint} does not fit the network that is asked for: {found[0][:200]}{more}. Ask for the network of "
+            f"{checkpoint} does not fit the network that is asked for: {some_of(found, 1)}. Ask for the network of "
             "its run, or leave --task out, so that its run's configuration is taken."
         )
     return None

@@ -7,8 +7,12 @@ from pathlib import Path
 
 from relattn.errors import InputError
 
-MAGIC = struct.pack("<I", 0xCED7230A)
+MAGIC_NUMBER = 0xCED7230A
+MAGIC = struct.pack("<I", MAGIC_NUMBER)
+"""The bytes that each record begins with."""
 HEADER = struct.Struct("<IfQQ")
+LENGTH_BITS = 29
+"""The lower bits of a record's second word, which are its length; those above are its kind."""
 
 
 def write_records(
@@ -68,6 +72,6 @@ def framed(payload: bytes) -> bytes:
     parts.append(payload[start:])
     kinds = [0] if len(parts) == 1 else [1, *[2] * (len(parts) - 2), 3]
     return b"".join(
-        MAGIC + struct.pack("<I", kind << 29 | len(part)) + part + bytes(-len(part) % 4)
+        MAGIC + struct.pack("<I", kind << LENGTH_BITS | len(part)) + part + bytes(-len(part) % 4)
         for kind, part in zip(kinds, parts, strict=True)
     )
