@@ -128,6 +128,7 @@ class Grid:
         title = "" if style.bare else textwrap.fill(title, int(characters * 0.78))
         text = (bool(note) + note.count("\n")) + (bool(title) + title.count("\n")) + below // group * group * lines
         high = below * (height + GAP) + 0.75 + 0.17 * style.scale * text
+        self.filled = below * height / high  # the share of the figure's height that pictures have
         self.figure = mpl_figure.Figure(figsize=(full, high), layout=layout_engine.ConstrainedLayoutEngine(h_pad=0.06))
         ratios = [1.0] * columns
         for _ in range(beside - 1):
@@ -174,7 +175,7 @@ class Grid:
 
     def bar_beside(self, axes: "Sequence[Axes]", shown: "ScalarMappable") -> None:
         """Draw a colour bar to the right of some pictures."""
-        bar(self.figure, shown, axes, beside=True, style=self.style)
+        bar(self.figure, shown, axes, beside=True, style=self.style, shrink=min(self.filled, 0.9))
 
 
 def bare(ax: "Axes") -> None:
@@ -259,13 +260,17 @@ def bar(
     beside: bool,
     style: Style,
     width: float = math.inf,
+    shrink: float = 0.9,
 ) -> None:
-    """Draw a colour bar with its numbers, below axes of a total width in inches or to their right."""
+    """Draw a colour bar with its numbers, below axes of a total width in inches or to their right.
+
+    `shrink` is the share that the bar has of the width or height of the axes' places.
+    """
     low, high = shown.get_clim()
     opaque = colour_maps.ScalarMappable(shown.norm, shown.cmap)  # the shown map may be partly transparent
     tall = len({ax.get_subplotspec().rowspan.start for ax in axes}) if beside else 1  # type: ignore[union-attr]
     where = {"location": "right", "aspect": 14 * tall} if beside else {"location": "bottom", "aspect": 12}
-    drawn = figure.colorbar(opaque, ax=list(axes), pad=0.02, shrink=0.9, **where)  # type: ignore[arg-type]
+    drawn = figure.colorbar(opaque, ax=list(axes), pad=0.02, shrink=shrink, panchor=False, **where)  # type: ignore[arg-type]
     ticks = [low, (low + high) / 2, high] if beside else [low, high]
     labels = [number(tick, high - low) for tick in ticks]
     for fewer in (10, 100):  # as few digits as needed to fit next to each other

@@ -72,7 +72,8 @@ class RunRecord(Callback):
         if not trainer.is_global_zero:
             return
         self.claim.started = True
-        trainer.lightning_module.run_config = self.config
+        if isinstance(trainer.lightning_module, Task):
+            trainer.lightning_module.run_config = self.config
         if beginning := getattr(trainer.lightning_module, "beginning", ""):
             self.made["beginning"] = hidden(beginning)
         folder = Path(trainer.default_root_dir)
