@@ -15,9 +15,10 @@ from relattn.attention import FixedSize, SqueezeExcitation, exported_sums
 from relattn.attention.shifts import Neighbourhood
 from relattn.errors import InputError, MissingFileError
 from relattn.export import Difference, ParityError, export, prepare, read_metadata, writing
-from relattn.export.graph import other_size, pool
+from relattn.export.graph import other_size
 from relattn.export.parity import check_parity
 from relattn.extras import required
+from relattn.heads.adaptive_pooling import pool
 from relattn.preprocessing import Preprocessing
 
 AS_IT_IS = {"preprocessing": Preprocessing((4, 4), resize="none").as_json()}

@@ -93,6 +93,20 @@ def test_aspp_is_its_definition() -> None:
     torch.testing.assert_close(module(x), module.fuse(torch.cat(parts, dim=1)), rtol=0, atol=1e-12)
 
 
+def test_deterministic_pyramid_pooling_is_the_same_function() -> None:
+    module = PPM(8, width=4, bins=(1, 2, 3)).double().eval()
+    x = torch.randn(2, 8, 7, 5, dtype=torch.float64, requires_grad=True)
+    expected = module(x)
+    (gradient,) = torch.autograd.grad(expected.square().sum(), x)
+    torch.use_deterministic_algorithms(True)
+    try:
+        found = module(x)
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(torch.autograd.grad(found.square().sum(), x)[0], gradient)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 @pytest.mark.parametrize("head", [PPM, ASPP])
 def test_one_image_cannot_train_a_norm_over_its_mean(head) -> None:
     module = head(16, width=8)

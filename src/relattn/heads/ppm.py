@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relattn.errors import InputError
+from relattn.heads.adaptive_pooling import pool
 from relattn.heads.convolution import Activation, Convolution
 
 
@@ -57,7 +58,9 @@ class PPM(nn.Module):
         """Map `(B, channels, h, w)` to the fused features `(B, width, h, w)`."""
         parts = [x]
         for cells, branch in zip(self.bins, self.branches, strict=True):
-            pooled = branch(F.adaptive_avg_pool2d(x, cells))
+            # On a GPU, the gradient of torch's own pooling is not deterministic, and is refused where it has to be.
+            exact = torch.are_deterministic_algorithms_enabled()
+            pooled = branch(pool(x, (cells, cells)) if exact else F.adaptive_avg_pool2d(x, cells))
             parts.append(F.interpolate(pooled, size=x.shape[2:], mode="bilinear", align_corners=self.align_corners))
         fused: Tensor = self.fuse(torch.cat(parts, dim=1))
         return fused
