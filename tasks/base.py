@@ -14,16 +14,14 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.plugins.precision import MixedPrecision, Precision
-from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
 from relattn.attention.base import Placement, Recompute, outermost
 from relattn.backbones import AttentionFactory, EarlyStages, build
 from relattn.errors import InputError
+from relattn.tasks.clipping import clip, clips_itself
 from relattn.tasks.data import Data
 from relattn.tasks.figure import TaskFigure
 from relattn.tasks.plan import move_schedule, options_of, planned_steps, steps_done
@@ -33,6 +31,7 @@ from relattn.tasks.run_outputs import rehearses
 from relattn.tasks.schedules import Constant, Schedule
 from relattn.tasks.score import Score, name_in_set
 from relattn.tasks.transfer import TrainedState, fill_unused, start_from, trained_state
+from relattn.tasks.weights_alone import complete
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
@@ -266,21 +265,9 @@ class Task(LightningModule):
                 self.metrics[stage] = metric
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the specification in the checkpoint, so that the network can be rebuilt without the data.
-
-        Lightning does not show checkpoints of weights alone to callbacks; they too hold the run's configuration, and
-        the average where weights are averaged.
-        """
+        """Store the specification in the checkpoint, so that the network can be rebuilt without the data."""
         checkpoint["specification"] = self.specification
-        if "callbacks" in checkpoint:
-            return
-        if self.run_config:
-            checkpoint["config"] = self.run_config
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, WeightAveraging):
-                callback.on_save_checkpoint(self.trainer, self, checkpoint)
-                for name in ("current_model_state", "averaging_state"):
-                    checkpoint.pop(name, None)
+        complete(checkpoint, self, self.run_config)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Unless the network is being trained, keep the modules that only training uses as they are."""
@@ -340,20 +327,12 @@ class Task(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the gradients, including those of fused optimizers in mixed precision, which Lightning refuses.
-
-        A fused optimizer divides the gradients by the loss scale itself, unless they have been unscaled before. With
-        bfloat16 there is no loss scale.
-        """
-        precision = self.trainer.precision_plugin
-        fused = getattr(optimizer, "_step_supports_amp_scaling", False)
-        if not (gradient_clip_val and fused and isinstance(precision, MixedPrecision)):
+        """Clip the gradients, including those of fused optimizers in mixed precision, which Lightning refuses."""
+        precision: Any = self.trainer.precision_plugin
+        if gradient_clip_val and clips_itself(precision, optimizer):
+            clip(precision, optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
-            return
-        if precision.scaler is not None:
-            precision.scaler.unscale_(optimizer)
-        algorithm = GradClipAlgorithmType(gradient_clip_algorithm or GradClipAlgorithmType.NORM)
-        Precision.clip_gradients(precision, optimizer, gradient_clip_val, algorithm)
 
     def apply_plan(self) -> None:
         """Set the configured options of the optimizers and move their schedules to the run's position.

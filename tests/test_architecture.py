@@ -33,7 +33,10 @@ MAY_IMPORT = {
 DOORS = ("relattn", "relattn.__main__")
 """The package's own files, which are the entry points."""
 
-BESIDE = ("errors", "extras", "cores", "preprocessing", "printable", "publish", "skeleton", "unpickle", "unread")
+BESIDE = (
+    *("adaptive_pooling", "errors", "extras", "cores", "preprocessing", "printable", "publish", "skeleton"),
+    *("unpickle", "unread"),
+)
 """Modules beside the packages, which import only each other."""
 
 

@@ -20,7 +20,13 @@ from relattn.tasks.decoding import Pixels
 from relattn.tasks.files import check_files, content_of, origin
 from relattn.tasks.fingerprint import fingerprint
 from relattn.tasks.image_data import ImageData, ImageSet, Unvaried, stacked
-from relattn.tasks.image_folders import check_split_folders, folders_in, images_below, say_left_out
+from relattn.tasks.image_folders import (
+    check_no_class_among,
+    check_split_folders,
+    folders_in,
+    images_below,
+    say_left_out,
+)
 from relattn.tasks.samplers import SampleIndex
 from relattn.tasks.shares import (
     check_shares,
@@ -146,7 +152,7 @@ class ImageFolders(ImageData):
             check_trainable("ImageFolders", self.test)
         there = [split for split in SPLITS if (self.root / split).is_dir()]
         parts = [split for split in there if split != "predict"]
-        check_no_class_among(self.root, parts)
+        check_no_class_among(self.root, SPLITS)
         names = self.names_of_classes(parts)
         loose = not parts and bool(images_below(self.root, deep=False).paths)
         unsorted = not names or (not parts and not self.are_classes(names))
@@ -289,19 +295,3 @@ class ImageFolders(ImageData):
             **self.origin,
             "fingerprint": fingerprint(self.root, {split: part.photos for split, part in self.sets.items()}),
         }
-
-
-def check_no_class_among(root: Path, splits: Sequence[str]) -> None:
-    """Refuse a class that has the name of a split, such as trains called `train`.
-
-    Raises:
-        InputError: If a folder of a split has images and no folders, beside others that have images.
-    """
-    classes = [name for name in folders_in(root) if name not in SPLITS and images_below(root / name).paths]
-    for split in splits if classes else []:
-        if not folders_in(root / split) and images_below(root / split).paths:
-            raise InputError(
-                f"ImageFolders: {root / split} is read as a split, and has images without class folders, beside "
-                f"{some_of(classes)}. If it is a class, rename it, for example to {split}s; if it is a split, sort its "
-                "images into folders of classes."
-            )

@@ -155,7 +155,7 @@ def test_figures_during_training(cifar: Path, classification_run: Path, monkeypa
 
 
 def test_what_does_not_apply_is_said_before_training(cifar: Path) -> None:
-    with pytest.raises(InputError, match=r"rga_sc.*no attention"):
+    with pytest.raises(InputError, match=r"RGA, CBAM.*no attention"):
         fit("classification", cifar, "--attention", "none", "--figures", "masks")
     with pytest.raises(InputError, match=r"no figure 'mask'.*masks"):
         fit("classification", cifar, "--figures", "mask")

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from relattn.adaptive_pooling import pool
 from relattn.attention import FixedSize, SqueezeExcitation, exported_sums
 from relattn.attention.shifts import Neighbourhood
 from relattn.errors import InputError, MissingFileError
@@ -18,7 +19,6 @@ from relattn.export import Difference, ParityError, export, prepare, read_metada
 from relattn.export.graph import other_size
 from relattn.export.parity import check_parity
 from relattn.extras import required
-from relattn.heads.adaptive_pooling import pool
 from relattn.preprocessing import Preprocessing
 
 AS_IT_IS = {"preprocessing": Preprocessing((4, 4), resize="none").as_json()}
@@ -186,7 +186,7 @@ def test_wrong_requests_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="in training mode"):
         export(network().train(), "a.pt2", format="torch", metadata=ABOUT)
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(InputError, match=r"(?s)needs the package onnxscript.*pip install 'relattn\[export\]'"):
+    with pytest.raises(InputError, match=r"(?s)needs the package onnxscript.*pip install '\.\[export\]'"):
         export(network(), "a.onnx", format="onnx", metadata=ABOUT)
     assert required("json", "export") is json
     assert not list(Path.cwd().iterdir())

@@ -155,7 +155,7 @@ def test_masks_are_found_in_every_stage_and_asked_for_by_name_where_there_are_no
             "attention.stage2": (2, 1, 16, 8),
         }
     model = network(NonLocal)
-    with pytest.raises(InputError, match=r"rga_sc.*cbam_s.*NonLocal \(stage 1, stage 2\)"):
+    with pytest.raises(InputError, match=r"RGA, CBAM.*NonLocal \(stage 1, stage 2\)"):
         spatial_masks(model, lambda: model(IMAGES))
 
 
@@ -178,11 +178,11 @@ def test_modes_are_those_that_stra_records() -> None:
 @pytest.mark.parametrize(
     ("attention", "collect", "message"),
     [
-        (CBAM, relations, r"rga_s.*nl.*CBAM \(stage 1, stage 2\)"),
+        (CBAM, relations, r"RGA .*NonLocal.*CBAM \(stage 1, stage 2\)"),
         (None, relations, "no attention"),
         (RGA, modes, r"StRA.*RGA \(stage 1, stage 2\)"),
-        (RGA, partial(relations, module="stage 7"), "'stage 7'.*'stage 1', 'stage 2'"),
-        (RGA, partial(spatial_masks, module="stage 7"), "'stage 7'.*'stage 1', 'stage 2'"),
+        (RGA, partial(relations, module="stage 7"), "'stage 7'.*: stage 1, stage 2"),
+        (RGA, partial(spatial_masks, module="stage 7"), "'stage 7'.*: stage 1, stage 2"),
     ],
 )
 def test_what_a_figure_needs_is_named(attention, collect, message: str) -> None:

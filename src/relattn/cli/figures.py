@@ -185,6 +185,7 @@ def networks(options: argparse.Namespace) -> "dict[str, Task]":
     device = device_of(options.gpus)
     keep_freed_memory()
     quieten()
+    from relattn.inference.figure_images import check_alike
     from relattn.inference.loading import load_task
     from relattn.runs.checkpoints import config_of
 
@@ -198,24 +199,6 @@ def networks(options: argparse.Namespace) -> "dict[str, Task]":
         loaded[f"{title} ({len(loaded) + 1})" if title in loaded else title] = task.to(device)
     check_alike(loaded)
     return loaded
-
-
-def check_alike(tasks: "Mapping[str, Task]") -> None:
-    """Refuse to compare networks that prepare images in different ways, since all are shown the same images.
-
-    Raises:
-        InputError: If they do; the message has what differs.
-    """
-    (first, task), *others = tasks.items()
-    before = task.specification["preprocessing"]
-    for title, other in others:
-        now = other.specification["preprocessing"]
-        if differing := [name for name in before if before[name] != now.get(name)]:
-            said = "; ".join(f"{name} {before[name]} and {now.get(name)}" for name in differing)
-            raise InputError(
-                f"{first} and {title} prepare images differently ({said}), so that one of them would see others than "
-                "in its training: draw each alone, without --beside."
-            )
 
 
 def set_up(data: "Data") -> None:
@@ -302,11 +285,8 @@ def main(arguments: list[str]) -> int:
         if files is not None:
             images = images_of_files(data, files)
         else:
-            indices = numbers or evenly_spread(data.count("test"), count)
-            shown = numbers or of_one_size(data, "test", indices)
-            if len(shown) < len(indices):
-                say(console, f"{len(indices) - len(shown)} images of other sizes than image {shown[0]} are left out")
-            images = images_of_data(data, "test", shown)
+            chosen = numbers or of_one_size(data, "test", evenly_spread(data.count("test"), count))
+            images = images_of_data(data, "test", chosen)
     drawing = FigureOptions("test", numbers, count, files, choices, style)
     for name in options.figure:
         drawn = draw_any(name, tasks, data, images, drawing)

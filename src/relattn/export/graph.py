@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from relattn.adaptive_pooling import pool
 from relattn.errors import InputError
-from relattn.heads.adaptive_pooling import pool
 
 SMALLEST = 32
 """Minimum side in pixels of the images with which sizes are tested."""

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from relattn.adaptive_pooling import pool
 from relattn.errors import InputError
-from relattn.heads.adaptive_pooling import pool
 from relattn.heads.convolution import Activation, Convolution
 
 

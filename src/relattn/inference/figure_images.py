@@ -1,13 +1,16 @@
 """The images that figures show, from a data set's evaluation or from files, as a network sees them."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from relattn.errors import InputError, some_of
 from relattn.preprocessing import Pixels
+from relattn.tasks.base import Task
 from relattn.tasks.data import Data, check_one_size
 
 
@@ -32,10 +35,31 @@ def images_of_data(data: Data, split: str, indices: Sequence[int]) -> FigureImag
     return FigureImages(images, data.preprocessing().restored(images), [f"image {index}" for index in indices])
 
 
+def check_alike(tasks: Mapping[str, Task]) -> None:
+    """Refuse to compare networks that prepare images in different ways, since all are shown the same images.
+
+    Raises:
+        InputError: If they do; the message has what differs.
+    """
+    (first, task), *others = tasks.items()
+    before = task.specification["preprocessing"]
+    for title, other in others:
+        now = other.specification["preprocessing"]
+        if differing := [name for name in before if before[name] != now.get(name)]:
+            said = "; ".join(f"{name} {before[name]} and {now.get(name)}" for name in differing)
+            raise InputError(
+                f"{first} and {title} prepare images differently ({said}), so that one of them would see others than "
+                "in its training: draw each alone, without --beside."
+            )
+
+
 def of_one_size(data: Data, split: str, indices: Sequence[int]) -> list[int]:
-    """Those of the images that have the size of the first."""
+    """Those of the images that have the size of the first; warns of the others."""
     sizes = [data.examples(split, [index])["image"].shape for index in indices]
-    return [index for index, size in zip(indices, sizes, strict=True) if size == sizes[0]]
+    kept = [index for index, size in zip(indices, sizes, strict=True) if size == sizes[0]]
+    if others := [index for index in indices if index not in kept]:
+        warnings.warn(f"Images {some_of(others)} have another size than image {kept[0]}: left out.", stacklevel=2)
+    return kept
 
 
 def images_of_files(data: Data, files: Sequence[Path]) -> FigureImages:

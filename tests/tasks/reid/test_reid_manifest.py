@@ -101,7 +101,7 @@ def test_paths_may_be_relative_to_another_folder(tmp_path: Path, monkeypatch: py
         (HEADER + ROWS + "shop/a/2.jpg,anna,train\n", "line 6: 3 entries, but the header has 4"),
         (HEADER + ROWS + "shop/a/2.jpg,Dee, jr.,till,train\n", "line 6: 5 entries.*quotation marks"),
         (HEADER + ROWS + "shop\\a\\2.jpg,anna,till,train\n", "line 6: path is .*Write forward slashes"),
-        (HEADER + ROWS + "/shop/a/2.jpg,anna,till,train\n", "line 6: path is '/shop/a/2.jpg'. Write it relative"),
+        (HEADER + ROWS + "/shop/a/2.jpg,anna,till,train\n", "line 6: path is '/shop/a/2.jpg'. Write a path relative"),
         (HEADER + "\n" + ROWS + "shop//a/1.jpg,anna,till,train\n", "line 7: shop/a/1.jpg is in split train .* line 4"),
         (HEADER + ROWS.replace("train", "query"), "no row has the split train. Expected"),
         (HEADER + ROWS.replace("query", "train"), "no row has the split query"),

@@ -107,7 +107,8 @@ def complaint(text: str, parser: Any, arguments: Sequence[str]) -> InputError:
     if found := REQUIRED.search(text):
         missing = next(filter(None, found.groups()))
         # Of a class within another, the message names only the outer one.
-        owner = class_of(text) if option.lstrip("-") in CLASS_OPTIONS else f"the class of {option}"
+        within = option.lstrip("-").partition(".")
+        owner = f"the class of {option}" if within[0] in CLASS_OPTIONS and within[2] else class_of(text)
         return InputError(f"{option}.{missing} is not given, and {owner or 'it'} needs it.")
     if found := NO_FILE.search(text):
         return InputError(f"{option or '--config'} {next(filter(None, found.groups()))}: there is no such file.")
