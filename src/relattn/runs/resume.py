@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from relattn.errors import InputError
 from relattn.runs.identity import SEED, Decisive, changes, decisive
 from relattn.runs.run_folder import read_json
+from relattn.tasks.base import Task
 
 SAME = ("model", "model.backbone", "model.pretrained", "model.attention", "model.stages", "model.placement", "data")
 """Options that define the run and may not be visible in the shapes of its weights."""
@@ -186,6 +187,11 @@ class ResumedRun(Callback):
             state = checkpoint.get("callbacks", {}).get(callback.state_key)
             if isinstance(callback, ModelCheckpoint) and state and state.get("dirpath"):
                 checkpoint["callbacks"][callback.state_key] = moved(state, state["dirpath"], str(callback.dirpath))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Apply the plan, also where a task of one's own has a hook of this name."""
+        if isinstance(pl_module, Task):
+            pl_module.apply_plan()
 
 
 def moved(value: Any, before: str, now: str) -> Any:
