@@ -21,7 +21,7 @@ from torchmetrics import MeanMetric, Metric
 from relattn.attention.base import Placement, Recompute, outermost
 from relattn.backbones import AttentionFactory, EarlyStages, build
 from relattn.errors import InputError
-from relattn.tasks.clipping import clip, clips_itself
+from relattn.tasks.clipping import clip, scales_itself
 from relattn.tasks.data import Data
 from relattn.tasks.figure import TaskFigure
 from relattn.tasks.plan import move_schedule, options_of, planned_steps, steps_done
@@ -329,7 +329,7 @@ class Task(LightningModule):
     ) -> None:
         """Clip the gradients, including those of fused optimizers in mixed precision, which Lightning refuses."""
         precision: Any = self.trainer.precision_plugin
-        if gradient_clip_val and clips_itself(precision, optimizer):
+        if gradient_clip_val and scales_itself(precision, optimizer):
             clip(precision, optimizer, gradient_clip_val, gradient_clip_algorithm)
         else:
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)

@@ -5,7 +5,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.utilities import GradClipAlgorithmType
 
 
-def clips_itself(precision: Precision, optimizer: torch.optim.Optimizer) -> bool:
+def scales_itself(precision: Precision, optimizer: torch.optim.Optimizer) -> bool:
     """Whether Lightning refuses to clip the gradients of this optimizer: a fused one in mixed precision."""
     return isinstance(precision, MixedPrecision) and getattr(optimizer, "_step_supports_amp_scaling", False)
 

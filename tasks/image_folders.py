@@ -122,21 +122,22 @@ def check_split_folders(folder: Path, splits: Sequence[str], name: str) -> None:
         warnings.warn(f"{folder}: folders beside those of the splits are not read: {some_of(others)}.", stacklevel=2)
 
 
-def check_no_class_among(root: Path, splits: Sequence[str]) -> None:
+def check_no_class_among(root: Path, splits: Sequence[str], name: str) -> None:
     """Refuse a class that has the name of a split, such as trains called `train`.
 
     Args:
         root: The folder that contains folders of splits, or of classes.
         splits: Names of splits; `predict` may hold images without classes.
+        name: Name of the data set in messages.
 
     Raises:
         InputError: If there is one.
     """
-    classes = [name for name in folders_in(root) if name not in splits and images_below(root / name).paths]
+    classes = [one for one in folders_in(root) if one not in splits and images_below(root / one).paths]
     for split in splits if classes else []:
         if split != "predict" and not folders_in(root / split) and images_below(root / split).paths:
             raise InputError(
-                f"ImageFolders: {root / split} is read as a split, and has images without class folders, beside "
+                f"{name}: {root / split} is read as a split, and has images without class folders, beside "
                 f"{some_of(classes)}. If it is a class, rename it, for example to {split}s; if it is a split, sort its "
                 "images into folders of classes."
             )

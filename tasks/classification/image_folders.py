@@ -152,7 +152,7 @@ class ImageFolders(ImageData):
             check_trainable("ImageFolders", self.test)
         there = [split for split in SPLITS if (self.root / split).is_dir()]
         parts = [split for split in there if split != "predict"]
-        check_no_class_among(self.root, SPLITS)
+        check_no_class_among(self.root, SPLITS, "ImageFolders")
         names = self.names_of_classes(parts)
         loose = not parts and bool(images_below(self.root, deep=False).paths)
         unsorted = not names or (not parts and not self.are_classes(names))

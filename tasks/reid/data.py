@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from relattn.errors import InputError
+from relattn.errors import InputError, some_of
 from relattn.preprocessing import Interpolation, Preprocessing
 from relattn.tasks.decoding import Pixels
 from relattn.tasks.embeddings import Entry
@@ -227,9 +227,7 @@ class ReIDData(ImageData):
         alone = [images[0] for images in seen.values() if len(images) == 1]
         if not alone:
             return train
-        named = ", ".join(f"{names.get(image.identity, image.identity)} ({image.path})" for image in alone[:5]) + (
-            ", ..." if len(alone) > 5 else ""
-        )
+        named = some_of(f"{names.get(image.identity, image.identity)} ({image.path})" for image in alone)
         if self.single_image_identities == "error":
             raise InputError(
                 f"{type(self).__name__}: {len(alone)} training identities have one image, so that a triplet has no "

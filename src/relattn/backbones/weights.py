@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from relattn.errors import InputError
+from relattn.errors import InputError, some_of
 
 logger = logging.getLogger(__name__)
 
@@ -163,6 +163,5 @@ def renamed(published: dict[str, Tensor], network: str) -> dict[str, Tensor]:
         if key not in state or key not in expected or state[key].shape != expected[key].shape
     )
     if wrong:
-        listed = ", ".join(wrong[:5]) + (", ..." if len(wrong) > 5 else "")
-        raise InputError(f"The weights for {network} do not fit it: {len(wrong)} differ ({listed}).")
+        raise InputError(f"The weights for {network} do not fit it: {len(wrong)} differ ({some_of(wrong)}).")
     return state

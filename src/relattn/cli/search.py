@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from relattn.cli.embed import add_options, add_pattern, embed_images, labelled_images, network_of
 from relattn.cli.options import add_checkpoint, check_free, check_numbers, own_path, say
-from relattn.errors import InputError, MissingFileError
+from relattn.errors import InputError, MissingFileError, some_of
 from relattn.printable import printable
 
 if TYPE_CHECKING:
@@ -249,9 +249,8 @@ def main(arguments: list[str]) -> int:
         say(console, f"{len(entries):,} of {count:,} queries are shown; --queries {count} shows all")
     if missing:
         missing = list(dict.fromkeys(missing))
-        named = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
         what = "cannot be read or are not those that were embedded"
-        say(console, f"{len(missing):,} images {what}, and grey stands for each: {named}")
+        say(console, f"{len(missing):,} images {what}, and grey stands for each: {some_of(missing)}")
     for line in remarks(search, entries):
         say(console, line)
     say(console, summary(scores) if scores else f"no scores: {unscored}")

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from relattn.errors import InputError
+from relattn.errors import InputError, some_of
 from relattn.metrics.distances import Distances, MatrixDistances
 from relattn.metrics.ranks import (
     JUNK,
@@ -203,7 +203,7 @@ def explain_unmatched(unmatched: Tensor, query: Labels, gallery: Labels, same_ca
         )
     elif rest:
         reasons.append(f"for {rest}, it has the query's own file only, which does not count")
-    named = ", ".join(map(str, unmatched[:5].tolist())) + (", ..." if len(unmatched) > 5 else "")
+    named = some_of(unmatched.tolist())
     count = f"{len(unmatched)} of {total} (numbers {named})"
     return f"Queries without a match in the gallery: {count}: {'; '.join(reasons)}."
 
