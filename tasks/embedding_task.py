@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -16,17 +16,20 @@ from relattn.tasks.data import Data
 from relattn.tasks.files import digest
 from relattn.tasks.predictor import Pixels, Predictor
 
+Flip = Literal["none", "sum", "concatenate"]
+"""The compared feature: that of the image alone, or its sum or concatenation with that of the mirror image."""
+
 
 class Embedder(nn.Module):
     """Maps images `(B, 3, H, W)` to the features `(B, D)` that a task compares, normalised for cosine distance."""
 
-    def __init__(self, network: nn.Module, *, norm: nn.Module, flip: str, normalised: bool) -> None:
+    def __init__(self, network: nn.Module, *, norm: nn.Module, flip: Flip, normalised: bool) -> None:
         """Join the parts.
 
         Args:
             network: Computes the feature of an image.
             norm: Normalisation applied to the feature before it is compared; an identity for none.
-            flip: How the mirrored image's feature is used: `sum`, `concatenate` or `none`.
+            flip: How the mirror image's feature is used.
             normalised: Whether features are normalised to length 1.
         """
         super().__init__()
@@ -48,19 +51,53 @@ class EmbeddingTask(Task):
     """Patterns of whole file names that state who an image shows, with the groups `identity` and, optionally, `camera`;
     the first is the default of `relattn embed` and `search`."""
 
+    def __init__(self, backbone: str, *, flip: Flip = "none", **arguments: Any) -> None:
+        """Define the task.
+
+        Args:
+            backbone: As in `Task`.
+            flip: The compared feature: that of the image alone (`none`), or its `sum` with that of the mirror image, or
+                both, `concatenate`d.
+            arguments: As in `Task`.
+
+        Raises:
+            InputError: If `flip` is unknown.
+        """
+        super().__init__(backbone, **arguments)
+        self.flip = flip
+
+    @property
+    def flip(self) -> Flip:
+        """How the mirror image is used for the compared feature."""
+        return self._flip
+
+    @flip.setter
+    def flip(self, flip: Flip) -> None:
+        if flip not in get_args(Flip):
+            raise InputError(f"flip is {flip!r}, expected one of {', '.join(get_args(Flip))}.")
+        self._flip = flip
+
     def check_data(self, data: Data) -> None:
         """Accept all data: features can be compared whatever the classes are."""
 
     @abstractmethod
-    def compared_feature(self) -> dict[str, Any]:
-        """Describe the compared feature: its name `feature`, the module `norm` applied to it, `flip` and `distance`.
+    def embed(self, images: Tensor) -> Tensor:
+        """Map images `(B, 3, H, W)` to their features `(B, D)`, without the mirror images."""
 
-        `flip` is `sum`, `concatenate` or `none`; `distance` is `cosine` or `euclidean`.
-        """
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images `(B, 3, H, W)` to the features `(B, D)` or `(B, 2 D)` that are compared, not normalised."""
+        if self.flip == "none":
+            return self.embed(images)
+        # In a single run of the network: a second run of a CUDA graph would overwrite the output of the first.
+        feature, mirrored = self.embed(torch.cat((images, images.flip(3)))).chunk(2)
+        return feature + mirrored if self.flip == "sum" else torch.cat((feature, mirrored), dim=1)
 
     @abstractmethod
-    def use_flip(self, flip: Any) -> None:
-        """Choose how the mirrored image is used: a value of `compared_feature()["flip"]`, or True for the sum."""
+    def compared_feature(self) -> dict[str, Any]:
+        """Describe the compared feature: its name `feature`, the module `norm` applied to it, and its `distance`.
+
+        `distance` is `cosine` or `euclidean`.
+        """
 
     def threshold_of_decisions(self) -> float | None:
         """Squared distance of normalised features below which two images show one identity; None if unknown."""
@@ -90,7 +127,8 @@ class EmbeddingTask(Task):
         return {
             "checkpoint": str(checkpoint),
             "sha256": digest(checkpoint),
-            **{name: compared[name] for name in ("distance", "feature", "flip")},
+            **{name: compared[name] for name in ("distance", "feature")},
+            "flip": self.flip,
             "image_size": list(self.specification["image_size"]),
             "interpolation": self.specification["preprocessing"]["interpolation"],
         }
@@ -100,9 +138,13 @@ class EmbeddingTask(Task):
         assert self.network is not None
         compared = self.compared_feature()
         normalised = compared["distance"] == "cosine"
-        network = Embedder(self.network, norm=compared["norm"], flip=compared["flip"], normalised=normalised)
-        metadata: dict[str, Any] = {name: compared[name] for name in ("feature", "flip", "distance")}
-        metadata["threshold"] = self.threshold_of_decisions()
+        network = Embedder(self.network, norm=compared["norm"], flip=self.flip, normalised=normalised)
+        metadata = {
+            "feature": compared["feature"],
+            "flip": self.flip,
+            "distance": compared["distance"],
+            "threshold": self.threshold_of_decisions(),
+        }
 
         def answer(network: nn.Module, _pixels: list[Pixels], views: list[Tensor]) -> Tensor:
             features: Tensor = network(torch.stack(views))

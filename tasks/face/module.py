@@ -5,7 +5,7 @@ import io
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast, get_args
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from relattn.heads import ArcFace, FaceEmbedding, IdentityClassifier
 from relattn.publish import publish_text
 from relattn.tasks.base import Stage
 from relattn.tasks.data import Data
-from relattn.tasks.embedding_task import EmbeddingTask
+from relattn.tasks.embedding_task import EmbeddingTask, Flip
 from relattn.tasks.face.alignment import TEMPLATES, Template, align
 from relattn.tasks.face.data import FaceData
 from relattn.tasks.face.figures import FIGURES
@@ -29,8 +29,6 @@ from relattn.tasks.predictor import Pixels
 from relattn.tasks.run_outputs import is_part, rehearses
 from relattn.tasks.score import Score
 from relattn.unread import rest_unread
-
-Flip = Literal["concatenate", "sum", "none"]
 
 
 class FaceNetwork(nn.Module):
@@ -105,14 +103,12 @@ class Face(EmbeddingTask):
         Raises:
             InputError: If a name is unknown or a number out of range.
         """
-        super().__init__(backbone, **arguments)
-        if flip not in get_args(Flip):
-            raise InputError(f"Face: flip is {flip!r}, expected one of {', '.join(get_args(Flip))}.")
+        super().__init__(backbone, flip=flip, **arguments)
         if regularization_weight < 0:
             raise InputError(f"Face: regularization_weight is {regularization_weight}, expected 0 or more.")
         self.loss = loss
         self.stem, self.dimensions, self.dropout = stem, dimensions, dropout
-        self.flip, self.folds = flip, folds
+        self.folds = folds
         self.regularization_weight = regularization_weight
         with torch.device("meta"):
             self.loss(dimensions, 1)  # refuse a wrong margin before any data are read
@@ -149,15 +145,11 @@ class Face(EmbeddingTask):
         same = {name: pairs.same for name, pairs in data.verification.items()}
         return VerificationMetric(same, folds=self.folds)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images `(B, 3, H, W)` to the features `(B, D)` that are compared, not normalised."""
+    def embed(self, images: Tensor) -> Tensor:
+        """Compute the embedding of the images, `(B, dimensions)`."""
         assert self.network is not None
-        if self.flip == "none":
-            feature: Tensor = self.network(images)
-            return feature
-        # In a single run of the network: a second run of a CUDA graph would overwrite the output of the first.
-        views = self.network(torch.cat((images, images.flip(3)))).chunk(2)
-        return views[0] + views[1] if self.flip == "sum" else torch.cat(views, dim=1)
+        embedding: Tensor = self.network(images)
+        return embedding
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         assert self.network is not None
@@ -196,11 +188,7 @@ class Face(EmbeddingTask):
         return self.most_likely_identities(self.head(self.network(images)))
 
     def compared_feature(self) -> dict[str, Any]:
-        return {"feature": "embedding", "norm": nn.Identity(), "flip": str(self.flip), "distance": "cosine"}
-
-    def use_flip(self, flip: Any) -> None:
-        """Choose how the mirrored image is used."""
-        self.flip = "sum" if flip is True else "none" if flip is False else flip
+        return {"feature": "embedding", "norm": nn.Identity(), "distance": "cosine"}
 
     def threshold_of_decisions(self) -> float | None:
         """Mean threshold of the last validation or test; None before any."""

@@ -17,7 +17,7 @@ from relattn.metrics.distances import DistanceName
 from relattn.metrics.ranks import SameCamera
 from relattn.tasks.base import Stage
 from relattn.tasks.data import Data
-from relattn.tasks.embedding_task import EmbeddingTask
+from relattn.tasks.embedding_task import EmbeddingTask, Flip
 from relattn.tasks.embeddings import Embedding
 from relattn.tasks.figure import TaskFigure
 from relattn.tasks.reid.checks import explained, unmatched_queries
@@ -61,7 +61,7 @@ class ReID(EmbeddingTask):
         feature: Literal["paper", "before_norm", "after_norm"] = "paper",
         distance: DistanceName = "cosine",
         same_camera: SameCamera = "junk",
-        flip_test: bool = False,
+        flip: Flip = "none",
         reranking: bool = False,
         expansion: int = 0,
         pictures: int = 4,
@@ -87,7 +87,8 @@ class ReID(EmbeddingTask):
                 cosine.
             same_camera: Whether a gallery image of the query's identity and camera is junk, or a `match` like any
                 other, as for sets with one camera.
-            flip_test: Whether the feature is the sum of those of the image and its mirror image.
+            flip: The compared feature: that of the image alone (`none`), or its `sum` with that of the mirror image, or
+                both, `concatenate`d.
             reranking: Whether to also score k-reciprocal re-ranking (`mAP_reranked`, ...).
             expansion: Number of neighbours for query expansion, which is also scored (`mAP_expanded`, ...); 0 for none.
                 Expanded queries have length 1 and are compared by cosine distance, whatever `distance` is.
@@ -97,7 +98,7 @@ class ReID(EmbeddingTask):
         Raises:
             InputError: If a number is out of range.
         """
-        super().__init__(backbone, **arguments)
+        super().__init__(backbone, flip=flip, **arguments)
         if not 0 <= label_smoothing < 1:
             raise InputError(f"ReID: label_smoothing is {label_smoothing}, expected from 0 to below 1; RGA has 0.1.")
         if dimensions < 1:
@@ -112,7 +113,7 @@ class ReID(EmbeddingTask):
         self.neck, self.dimensions = neck, dimensions
         self.last_stride, self.label_smoothing = last_stride, label_smoothing
         self.loss, self.loss_weight = loss or BatchHardTriplet(), loss_weight
-        self.feature, self.flip_test, self.pictures = feature, flip_test, pictures
+        self.feature, self.pictures = feature, pictures
         self.distance: DistanceName = distance
         self.metric_arguments: dict[str, Any] = {
             "distance": distance,
@@ -152,14 +153,8 @@ class ReID(EmbeddingTask):
         draws = 10 if getattr(data, "single_shot", False) else 0
         return RetrievalMetric(single_shot=draws, **self.metric_arguments)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images `(B, 3, H, W)` to the features `(B, D)` that are compared, not normalised."""
-        feature = self.embed(images)
-        # The clone is for CUDA graphs, whose next run overwrites the output of this one.
-        return feature.clone() + self.embed(images.flip(3)) if self.flip_test else feature
-
     def embed(self, images: Tensor) -> Tensor:
-        """Compute the feature of the images without flipping."""
+        """Compute the feature of the images, `(B, D)`: that before or after the neck's norm."""
         assert self.network is not None
         pooled: Tensor = self.network(images)
         return pooled if self.compared == "before_norm" else self.head.feature(pooled)
@@ -217,13 +212,8 @@ class ReID(EmbeddingTask):
         return {
             "feature": self.compared,
             "norm": self.head.feature if self.compared == "after_norm" else nn.Identity(),
-            "flip": "sum" if self.flip_test else "none",
             "distance": self.distance,
         }
-
-    def use_flip(self, flip: Any) -> None:
-        """Choose whether the mirrored image's feature is added."""
-        self.flip_test = flip in (True, "sum")
 
     def on_predict_start(self) -> None:
         """Start collecting the features of all images."""

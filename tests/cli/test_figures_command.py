@@ -33,7 +33,7 @@ SIZE = [32, 16]
 def reid(root: Path, attention: str = "none", stages: list[int] | None = None, name: str = "net") -> Path:
     """A checkpoint of an untrained re-identification network."""
     data = {"root": str(root), "image_size": SIZE, "workers": 0}
-    arguments = {"backbone": "resnet8", "last_stride": 2, "stages": stages, "flip_test": False}
+    arguments = {"backbone": "resnet8", "last_stride": 2, "stages": stages, "flip": "none"}
     return save(Path(f"{name}.ckpt"), "reid", attention, data=data, **arguments)
 
 

@@ -23,6 +23,7 @@ from relattn.inference.search import Search, choose
 from relattn.metrics.reranking import ReRanked
 from relattn.preprocessing import Preprocessing
 from relattn.tasks.decoding import read_image
+from relattn.tasks.embedding_task import Flip
 from relattn.tasks.embeddings import Embedding, Entry
 
 GPUS = ["--gpus", "0"]
@@ -89,7 +90,7 @@ def search(query: Path, gallery: Path, *arguments: str) -> dict[str, Any]:
     return json.loads((out / "ranking.json").read_text()) | {"folder": out}
 
 
-def features_of(checkpoint: Path, root: Path, entries: list[Entry], *, flip: bool) -> np.ndarray[Any, Any]:
+def features_of(checkpoint: Path, root: Path, entries: list[Entry], *, flip: Flip) -> np.ndarray[Any, Any]:
     """Features from the task's forward, one image at a time."""
     task, prepare = load_network(checkpoint, flip=flip).task, Preprocessing(SIZE, interpolation="antialiased")
     images = [torch.from_numpy(prepare(read_image(root / entry.path))).permute(2, 0, 1) for entry in entries]
@@ -115,7 +116,7 @@ def test_an_embedding_holds_the_features_of_all_images_in_order(people: Path, ch
     assert names == sorted(path.relative_to(people).as_posix() for path in people.rglob("*.jpg"))
     assert found.features.shape == (42, 64)
     assert found.features.dtype == np.float32
-    wanted = features_of(checkpoint, people, found.entries, flip=False)
+    wanted = features_of(checkpoint, people, found.entries, flip="none")
     np.testing.assert_allclose(found.features, wanted, atol=1e-5)
     entry = next(entry for entry in found.entries if entry.path == "query/0005_c2s1_000001_01.jpg")
     assert (entry.identity, entry.camera, entry.split) == ("5", "2", "")
@@ -133,7 +134,7 @@ def test_it_says_how_many_images_in_how_long(
     assert re.search(r"embedded 8 images in \d+\.\d s \(\d+ a second, cpu\), 64 dimensions", capsys.readouterr().out)
     found = Embedding.load(Path("out"))
     assert found.metadata["flip"] == "sum"
-    wanted = features_of(checkpoint, people / "query", found.entries, flip=True)
+    wanted = features_of(checkpoint, people / "query", found.entries, flip="sum")
     np.testing.assert_allclose(found.features, wanted, atol=1e-5)
 
 

@@ -19,7 +19,7 @@ CLASSES = {"classification": 10, "reid": 12, "segmentation": 19, "face": 8}
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "classification": ("relattn.tasks.classification.Classification", {"backbone": "resnet8"}),
-    "reid": ("relattn.tasks.reid.ReID", {"backbone": "resnet14t", "feature": "after_norm", "flip_test": True}),
+    "reid": ("relattn.tasks.reid.ReID", {"backbone": "resnet14t", "feature": "after_norm", "flip": "sum"}),
     "segmentation": (
         "relattn.tasks.segmentation.Segmentation",
         {"backbone": "resnet14t", "head": "ppm", "pool": [6, 8], "width": 32, "output_stride": 16},

@@ -61,7 +61,7 @@ def test_the_network_is_the_task_s(task: str, checkpoints: dict[str, Path]) -> N
 @pytest.mark.parametrize("neck", ["bnneck", "plain"])
 @pytest.mark.slow
 def test_features_compared_by_distance_keep_their_length(neck: str, feature: str) -> None:
-    file = save(Path("people.ckpt"), "reid", neck=neck, feature=feature, distance="euclidean", flip_test=False)
+    file = save(Path("people.ckpt"), "reid", neck=neck, feature=feature, distance="euclidean", flip="none")
     model, original = relattn.load(file), load_task(file)
     images = torch.randn(2, 3, 64, 32)
     with torch.no_grad():
@@ -71,15 +71,24 @@ def test_features_compared_by_distance_keep_their_length(neck: str, feature: str
 
 
 @pytest.mark.parametrize(("flip", "dimensions"), [("none", 16), ("sum", 16), ("concatenate", 32)])
-def test_faces_are_flipped_as_the_task_does_it(flip: str, dimensions: int) -> None:
-    file = save(Path("face.ckpt"), "face", flip=flip)
+@pytest.mark.parametrize("task", ["face", "reid"])
+def test_images_are_flipped_as_the_task_does_it(task: str, flip: str, dimensions: int) -> None:
+    options = {"neck": "embedding", "dimensions": 16} if task == "reid" else {}
+    file = save(Path("network.ckpt"), task, flip=flip, **options)
     model, original = relattn.load(file), load_task(file)
-    images = torch.randn(2, 3, 48, 48)
+    images = torch.randn(2, 3, *model.metadata["input"]["size"])
     with torch.no_grad():
         expected = original(images)
         found = model.network(images)
     assert found.shape == (2, dimensions)
     torch.testing.assert_close(found, expected / expected.norm(dim=1, keepdim=True), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("task", ["face", "reid"])
+def test_an_unknown_use_of_mirror_images_is_refused(task: str) -> None:
+    original = load_task(save(Path("network.ckpt"), task))
+    with pytest.raises(InputError, match="flip is 'mirror', expected one of none, sum, concatenate"):
+        original.flip = "mirror"
 
 
 # --- The images -------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relattn.cli.options import (
     add_checkpoint,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from relattn.inference.embed import EmbeddingNetwork
+    from relattn.tasks.embedding_task import Flip
     from relattn.tasks.embeddings import Embedding, Entry
 
 EXAMPLES = """examples:
@@ -104,7 +105,7 @@ def labelled_images(
     return root, entries, labels
 
 
-def network_of(options: argparse.Namespace, *, flip: Any) -> "EmbeddingNetwork":
+def network_of(options: argparse.Namespace, *, flip: "Flip | None") -> "EmbeddingNetwork":
     """Load the network of `--ckpt_path`; `flip` as in `load_network`."""
     from relattn.cli.lightning.commands import quieten
     from relattn.cli.memory import keep_freed_memory
@@ -174,7 +175,7 @@ def main(arguments: list[str]) -> int:
     else:
         check_folder(options.images)
     console = Console()
-    network = network_of(options, flip=True if options.flip else None)
+    network = network_of(options, flip="sum" if options.flip else None)
     labels = str(options.manifest)
     if not options.manifest:
         _, entries, labels = labelled_images(

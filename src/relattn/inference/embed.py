@@ -13,7 +13,7 @@ from relattn.errors import InputError, some_of
 from relattn.inference.loading import load_task
 from relattn.preprocessing import Preprocessing
 from relattn.tasks.decoding import read_image
-from relattn.tasks.embedding_task import EmbeddingTask
+from relattn.tasks.embedding_task import EmbeddingTask, Flip
 from relattn.tasks.embeddings import Embedding, Entry
 from relattn.tasks.files import file_fault
 from relattn.tasks.image_data import one_thread
@@ -26,12 +26,12 @@ class EmbeddingNetwork(NamedTuple):
     metadata: dict[str, Any]
 
 
-def load_network(checkpoint: Path, *, flip: Any = None, device: str = "cpu") -> EmbeddingNetwork:
+def load_network(checkpoint: Path, *, flip: Flip | None = None, device: str = "cpu") -> EmbeddingNetwork:
     """Load the network of a checkpoint whose task compares features, in evaluation mode.
 
     Args:
         checkpoint: A checkpoint of `relattn fit`.
-        flip: Use of the mirror image, as in `EmbeddingTask.use_flip`; None for the run's own setting.
+        flip: How the mirror image is used; None for the run's own setting.
         device: Device of the network.
 
     Raises:
@@ -44,7 +44,7 @@ def load_network(checkpoint: Path, *, flip: Any = None, device: str = "cpu") -> 
             "task that embeds images, such as those of people or of faces."
         )
     if flip is not None:
-        task.use_flip(flip)
+        task.flip = flip
     metadata = task.provenance(checkpoint)
     return EmbeddingNetwork(task.to(device, memory_format=torch.channels_last), metadata)
 

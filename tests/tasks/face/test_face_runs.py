@@ -192,7 +192,7 @@ def test_the_compared_feature(checkpoint: Path) -> None:
     task = load_task(checkpoint)
     images = torch.randn(2, 3, *SIZE)
     for flip, dimensions in (("concatenate", 64), ("sum", 32), ("none", 32)):
-        task.use_flip(flip)
+        task.flip = flip
         with torch.no_grad():
             feature, mirrored = task(images), task(images.flip(3))
         assert feature.shape == (2, dimensions)

@@ -108,7 +108,7 @@ def test_options_of_evaluation_are_reported_beside_and_predict_writes_what_was_s
     scores = result(folder / "test")["scores"]
     assert scores["test/mAP"] == result(folder)["scores"]["test/mAP"]
     assert {"test/mAP_reranked", "test/rank1_expanded"} <= scores.keys()
-    assert run(["test", "--ckpt_path", checkpoint, "--model.flip_test", "true"]) == 0
+    assert run(["test", "--ckpt_path", checkpoint, "--model.flip", "sum"]) == 0
     flipped = result(folder / "test-2")["scores"]
     assert {name: scores[name] for name in flipped} != flipped
     assert run(["predict", "--ckpt_path", checkpoint]) == 0
