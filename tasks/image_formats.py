@@ -119,12 +119,12 @@ def stranger(encoded: bytes) -> str:
     """Describe a file that is not an image."""
     start = encoded[:200].lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")):
-        return "no image, but a web page or drawing in text"
+        return "not an image, but a web page or drawing in text"
     if start.startswith(b"version https://git-lfs"):
-        return "no image, but a pointer of Git LFS: fetch it with git lfs pull"
+        return "not an image, but a pointer of Git LFS: fetch it with git lfs pull"
     if format_of(encoded[:HEAD]) == "a film":
-        return "no image, but a film"
-    return f"no image that OpenCV or Pillow reads: it begins with {encoded[:8]!r}"
+        return "not an image, but a video"
+    return f"not an image that OpenCV or Pillow reads: it begins with {encoded[:8]!r}"
 
 
 def jpeg_ends(encoded: bytes) -> bool:

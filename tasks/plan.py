@@ -1,4 +1,4 @@
-"""Where a run stands in its plan of learning rates, also if the plan has changed since the run began."""
+"""The position of a run in its learning-rate schedule, also if the plan has changed since the run began."""
 
 import math
 from collections.abc import Mapping, Sequence

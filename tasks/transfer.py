@@ -60,7 +60,7 @@ def start_from(
         A text that says which weights were taken, left out, or newly initialised.
 
     Raises:
-        InputError: If less than half of the network, attention aside, fits.
+        InputError: If weights for less than half of the network, attention and classifiers aside, fit.
     """
     own = module.state_dict()
     prefix = next(f"{name}." for name, part in module.named_modules() if part is trunk)

@@ -6,7 +6,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import WeightAveraging
 
 OF_AVERAGING = ("current_model_state", "averaging_state")
-"""What weight averaging keeps to go on with training."""
+"""Entries that weight averaging keeps in order to resume training."""
 
 
 def complete(checkpoint: dict[str, Any], module: LightningModule, config: str) -> None:

@@ -204,7 +204,7 @@ def test_faces(tmp_path: Path) -> None:
     given = executed("5_faces", tmp_path)
     pixels, network = (numbers(given["table"], name) for name in ("grey pixels", "ResNet-8 + StRA"))
     assert network[-1] > pixels[-1] + 5  # the mean of the packs
-    assert "5 packs of 40 pairs" in given["features"]
+    assert "5 verification sets of 40 pairs" in given["features"]
     for picture in ("preview", "hills-figure", "pairs", "modes-figure"):
         assert given[picture].endswith("<picture>")
     assert not list(tmp_path.iterdir())

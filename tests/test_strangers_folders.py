@@ -53,7 +53,7 @@ def test_links_out_of_a_folder_and_pipes_are_not_read(capsys: pytest.CaptureFixt
     assert "77.77" not in page + said
     assert "bad: 2 of its pictures are not files of this folder" in said
     assert "linked: 1 of its pictures are not files of this folder" in said
-    assert "odd: sweep.json is damaged, or no file of this folder. result.json is damaged" in said
+    assert "odd: sweep.json is damaged, or is not a file of this folder. result.json is damaged" in said
 
 
 BOMB = "a: &a {x: 1, y: 2, z: 3}\n" + "".join(

@@ -59,7 +59,7 @@ def card(
         + ("the genuine set" if first["genuine"] else "a rendered stand-in, not the genuine set")
         + f"; fingerprint {first['fingerprint']}",
         "parameters": f"{first['parameters']:,}",
-        "multiply-accumulates": f"{first['macs']:,} an image",
+        "multiply-accumulates": f"{first['macs']:,} per image",
         "training": f"{first['epochs']} epochs, {first['steps']} steps, on {evidence['device']}",
         "seeds": ", ".join(str(run["seed"]) for run in runs),
         "command": f"`relattn sweep {Path(evidence['sweep']).stem}`, recipe `{evidence['recipe']}`",
@@ -69,7 +69,7 @@ def card(
     names = ["test/score", *others[:SCORES]]
     scores = [f"| {name} | {over_seeds([run['scores'][name] for run in runs], 2)} |" for name in names]
     limits = (
-        "Scores on a rendered stand-in say how networks compare on it, and nothing of genuine images."
+        "Scores on a rendered stand-in say how networks compare on it, and nothing about genuine images."
         if not first["genuine"]
         else "Scores hold for this data set and protocol."
     )

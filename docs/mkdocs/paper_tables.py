@@ -7,14 +7,14 @@ from typing import Any
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 
 SUSTAINED = 10e12
-"""Operations a second for which hours are given."""
+"""Operations per second for which hours are given."""
 
 
 def paper_tables() -> str:
     """A row for each sweep file."""
     content = json.loads((RESULTS / "paper_tables.json").read_text())
     lines = [
-        "| sweep | runs | recipe, batch | GMAC an image | PFLOP a run | hours a run | GiB |",
+        "| sweep | runs | recipe, batch | GMAC per image | PFLOP per run | hours per run | GiB |",
         "|---|---|---|---|---|---|---|",
     ]
     return "\n".join([*lines, *(line(row) for row in content["tables"])])

@@ -27,7 +27,7 @@ def some_of(items: Iterable[object], named: int = 5, *, between: str = ", ") -> 
     Args:
         items: The items.
         named: Number of items to name.
-        between: What stands between items, for example a line end; without its comma also before the number.
+        between: Separator of the items, for example a line end; without its comma it also precedes the number.
     """
     listed = list(map(str, items))
     more = f"{between.lstrip(',')}and {len(listed) - named:,} more" if len(listed) > named else ""

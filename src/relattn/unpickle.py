@@ -1,6 +1,6 @@
 """Reads pickled data sets without running code from them.
 
-CIFAR's batches and the packs of face verification are pickles, and a pickle may name any function to be called while it
+CIFAR's batches and the verification sets of faces are pickles, and a pickle may name any function to be called while it
 is read, with any arguments. This reader supports only the instructions for data, and maps the few names that data need
 to functions in this file, which check their arguments: an array is built from a checked type, a checked shape and bytes
 that are in the file. No class or function of Python or NumPy is exposed.

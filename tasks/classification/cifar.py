@@ -89,8 +89,8 @@ class CIFAR(Data):
             eval_batch_size: Images per evaluation step on each GPU.
             padding: Width in pixels of the border of zeros around a training image before it is cropped at random.
             validation: Number of training images held out for validation. He et al. hold out 5,000 for choosing, then
-                none. With 0, the curves of a run are drawn on the test set; nothing is chosen by them, and the run
-                reports its last epoch.
+                none. With 0, the curves of a run are computed on the test set; nothing is chosen by them, and the
+                run reports its last epoch.
             split_seed: Seed of the choice of held-out images. It is independent of the run's seed, so that runs with
                 different seeds have the same images.
             seed: Seed of permutations, crops and flips; by default the run's seed.

@@ -114,7 +114,7 @@ class ImageFolders(ImageData):
                 `relattn predict` takes the images in `predict`, or in `root` itself, and needs no labels.
             classes: Names of the class folders in the order of the class numbers; by default all, sorted.
             validation: Without `val`, the share of each class in training that is held out for validation. With 0, the
-                curves of a run are drawn on the test set; nothing is chosen by them.
+                curves of a run are computed on the test set; nothing is chosen by them.
             test: Without `test`, the share of each class in training that is held out for the test; by default 0.2, or
                 0 if there is `val`, which then serves as the test set. With 1, all images are scored or predicted, and
                 none can be trained on.

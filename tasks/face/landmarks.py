@@ -91,7 +91,7 @@ def fault_of(points: Points, size: tuple[int, int]) -> str | None:
     height, width = size
     for name, (x, y) in zip(LANDMARKS, points.tolist(), strict=True):
         if not (0 <= x <= width and 0 <= y <= height):
-            return f"{name} at ({x:g}, {y:g}) is off the frame of {width} x {height}"
+            return f"{name} at ({x:g}, {y:g}) is outside the image of {width} x {height}"
     own = distance(points)
     exchanged = {name: distance(points[list(order)]) for name, order in EXCHANGES.items()}
     best = min(exchanged, key=exchanged.__getitem__)

@@ -111,7 +111,7 @@ class Finder:
         numbered = f"{name}_{int(number):04d}" if number.isascii() and number.isdigit() else number
         files = self.listed[name].get(numbered) or self.listed[name].get(number) or []
         if len(files) > 1:
-            raise InputError(f"{where}: {number!r} is {files[0].name} or {files[1].name}: write what its name ends in.")
+            raise InputError(f"{where}: {number!r} may be {files[0].name} or {files[1].name}: add the suffix.")
         if not files:
             expected = person / (f"{numbered}.jpg" if numbered != number else number)
             raise MissingFileError(f"{where}: {expected} is missing.")

@@ -16,15 +16,15 @@ from relattn.metrics.verification import FARS, Floats, Verification, pair_distan
 
 
 class VerificationMetric(Metric):
-    """Gathers the features of the images of packs of pairs, and scores each pack by the ten-fold protocol.
+    """Gathers the features of the images of verification sets, and scores each set by the ten-fold protocol.
 
-    Images carry their index in the packs, which follow one another. By it, the order of the pairs, from which the folds
-    are cut, is the same in whatever order the images come in, and images repeated by a distributed sampler count once.
+    Images carry their index in the sets, which follow one another. So the order of the pairs, from which the folds are
+    cut, does not depend on the order in which images arrive, and images repeated by a distributed sampler count once.
     Each of several processes scores all features, so that the scores equal those of a single process to the last bit.
 
     Attributes:
-        result: The scores of each pack after `compute`.
-        distances: Squared distances `(P,)` of each pack's pairs after `compute`.
+        result: The scores of each set after `compute`.
+        distances: Squared distances `(P,)` of each set's pairs after `compute`.
     """
 
     full_state_update = False
@@ -45,7 +45,7 @@ class VerificationMetric(Metric):
         """Define the metric.
 
         Args:
-            same: For each pack, in order, `(P,)` bool: whether a pair shows one person.
+            same: For each set, in order, `(P,)` bool: whether a pair shows one person.
             folds: As in `verification`.
             fars: As in `verification`.
             arguments: Passed to torchmetrics' `Metric`.
@@ -68,7 +68,7 @@ class VerificationMetric(Metric):
 
         Args:
             features: (B, D), any floating-point type and length; a float32 copy is kept.
-            indices: (B,) int64, the images' positions; images 2i and 2i+1 of a pack are its pair i.
+            indices: (B,) int64, the images' positions; images 2i and 2i+1 of a set are its pair i.
         """
         # A copy, because the next run of a CUDA graph overwrites its output.
         self.features.append(features.detach().to(torch.float32, copy=True))
@@ -85,8 +85,8 @@ class VerificationMetric(Metric):
         known, first = first_of_each(indices)
         if not torch.equal(known.cpu(), torch.arange(total)):
             raise InputError(
-                f"The packs have {total:,} images, and features of {len(known):,} came in: a pack is scored as a whole "
-                "(no --trainer.limit_val_batches or limit_test_batches)."
+                f"The verification sets have {total:,} images, and the features of {len(known):,} are there: each set "
+                "is scored as a whole (no --trainer.limit_val_batches or limit_test_batches)."
             )
         return dim_zero_cat(self.features)[first]
 
@@ -101,7 +101,7 @@ class VerificationMetric(Metric):
             InputError: If images are missing, or a feature is not finite or is 0; see also `verification`.
         """
         if not self.same:
-            raise InputError("There are no packs of pairs: nothing can be scored.")
+            raise InputError("There are no verification sets: nothing can be scored.")
         features = self.gathered()
         sizes = [2 * len(same) for same in self.same.values()]
         scores: dict[str, float] = {}

@@ -39,7 +39,7 @@ def check_splits(splits: Splits, name: str, *, training: bool = True, shared_num
         named = [splits.identity_names.get(number, str(number)) for number in both]
         warnings.warn(
             f"{name} in {splits.root}: {len(both):,} identities are in training and in test ({some_of(named)}). Scores "
-            "on people who were trained on say little of anybody else.",
+            "on people whom the network was trained on say little about others.",
             stacklevel=2,
         )
 

@@ -146,8 +146,8 @@ class ReIDData(ImageData):
             augmentation: Augmentation of training images.
             eval_batch_size: Images per evaluation step on each GPU.
             validation: Number of training identities held out for validation, each with one query per camera. With 0,
-                the curves of a run are drawn on the test set; nothing is chosen by them, and the run reports its last
-                epoch.
+                the curves of a run are computed on the test set; nothing is chosen by them, and the run reports its
+                last epoch.
             split_seed: Seed of the choice of held-out identities. It is independent of the run's seed, so that runs
                 with different seeds have the same images.
             single_image_identities: What to do about training identities with a single image, which have no positive:

@@ -64,7 +64,7 @@ class Folders(SegmentationData):
                 their folder are left out.
             label_suffix: Ending of label image names, before the dot: `_mask` for `a_mask.png` of `a.jpg`.
             validation: Without `val`, the share of the training images that is held out for validation. With 0, the
-                curves of a run are drawn on the test set; nothing is chosen by them.
+                curves of a run are computed on the test set; nothing is chosen by them.
             test: Without `test`, the share of the training images that is held out for the test; by default 0.2, or 0
                 if there is `val`, which then serves as the test set. With 1, all images are scored or predicted, and
                 none can be trained on.

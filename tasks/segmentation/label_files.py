@@ -56,13 +56,13 @@ def refuse_loss(file: Path, head: bytes) -> None:
     kind = format_of(head)
     if kind == "GIF":
         raise InputError(
-            f"{file} is a GIF, whose writers number the values anew in each file. Save label images as PNG, from where "
-            "they were drawn."
+            f"{file} is a GIF, whose writers renumber the values in each file. Save label images as PNG, from the "
+            "program in which they were drawn."
         )
     if kind in LOSSY or (kind == "WebP" and head[12:16] == b"VP8 "):
         raise InputError(
             f"{file} is a {kind}, whose compression changes values, and in a label image each value is an id. Save "
-            "label images as PNG, from where they were drawn: what a JPEG has blurred is lost."
+            "label images as PNG, from the program in which they were drawn: what a JPEG has blurred is lost."
         )
 
 

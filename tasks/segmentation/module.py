@@ -103,7 +103,7 @@ class Segmentation(Task):
         super().__init__(backbone, **arguments)
         if attention_at == "context" and (self.stages is not None or self.placement is not None):
             raise InputError(
-                "Segmentation: stages and placement say where attention stands in the backbone, and attention_at is "
+                "Segmentation: stages and placement say where attention goes in the backbone, but attention_at is "
                 "context: leave them out, or give --model.attention_at backbone."
             )
         self.head_name, self.attention_at = head, attention_at
@@ -230,8 +230,8 @@ class Segmentation(Task):
             if self.inference.crop == (height, width):
                 raise
             raise InputError(
-                f"{error} It stands where features have the size of the training crops; segment whole images by "
-                f"windows of that size: --model.inference.crop [{height},{width}]."
+                f"{error} The network was built for the training crops; segment whole images by windows of that size: "
+                f"--model.inference.crop [{height},{width}]."
             ) from error
         refuse_nan(scores)
         return scores.argmax(dim=1)

@@ -120,7 +120,7 @@ def test_exported_with_any_batch_size_equals_eager():
     ("arguments", "message"),
     [
         ({"heads": 3}, "SASA: heads is 3, which does not divide the 8 channels"),
-        ({"heads": 8}, "8 channels and 8 heads give 1 channels a head.*even"),
+        ({"heads": 8}, "8 channels and 8 heads give 1 channels per head.*even"),
         ({"heads": 2, "kernel": 6}, "kernel is 6, expected an odd number"),
     ],
     ids=str,

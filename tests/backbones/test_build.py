@@ -364,13 +364,13 @@ def test_a_last_stride_that_cannot_be_lifted_is_refused():
         ("resnet18", {"last_stride": 3}, "last_stride is 3, expected 1 .* or 2"),
         ("resnet18", {"stages": []}, "stages is empty"),
         ("resnet18", {"placement": "after_stage"}, "placement is 'after_stage', expected one of stage, block"),
-        ("resnet20_k24", {}, "resnet20_k24: only DenseNets have a form bc and a growth rate; take resnet20"),
+        ("resnet20_k24", {}, "resnet20_k24: only DenseNets have a variant bc and a growth rate; use resnet20"),
         ("resnet20", {"pretrained": True}, "No pretrained weights are published for resnet20"),
         pytest.param("densenet121", {"size": (8, 8)}, "cannot take images 3x8x8", marks=pytest.mark.slow),
         (
             "test_vit",
             {"size": (72, 40), "any_size": True},
-            r"test_vit cannot take .* that it takes is 80x48: image_size",
+            r"test_vit cannot take .* that it accepts is 80x48: image_size",
         ),
         pytest.param("hiera_tiny_224", {}, "hiera_tiny_224 orders its tokens by windows", marks=pytest.mark.slow),
         pytest.param(

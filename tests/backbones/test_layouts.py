@@ -289,7 +289,7 @@ def test_small_families(family: str, task: str) -> None:
 
 def test_sizes_that_only_a_computation_refuses_are_refused() -> None:
     with pytest.raises(
-        InputError, match=r"cannot take images 3x112x112: .*\. The nearest size that it takes is 128x128"
+        InputError, match=r"cannot take images 3x112x112: .*\. The nearest size that it accepts is 128x128"
     ):
         build("mvitv2_tiny", size=(112, 112))
     with pytest.raises(InputError, match=r"last_stride=1: the last stage of mvitv2_tiny is built for its own size"):

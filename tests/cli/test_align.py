@@ -47,7 +47,7 @@ def test_faces_are_written_under_their_paths() -> None:
 def test_landmarks_off_the_frame_and_swapped_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     right = turned(10, 0.8, (120, 100))
     photograph({"a.png": right, "b.png": right + np.array((110, 0)), "c.png": right[[1, 0, 2, 4, 3]]})
-    with pytest.raises(InputError, match=r"2 of 3 images.* b.png: right_eye at .* off the frame.*c.png: left and"):
+    with pytest.raises(InputError, match=r"2 of 3 images.* b.png: right_eye at .* outside the image.*c.png: left and"):
         run([*LINE, "faces"])
     assert not Path("faces").exists()
     assert run([*LINE, "faces", "--wrong", "skip"]) == 0

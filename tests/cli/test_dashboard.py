@@ -37,7 +37,7 @@ def test_without_the_package_it_names_it(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setattr(dashboard, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install wandb-workspaces"):
+    with pytest.raises(InputError, match=r"pip install '\.\[dashboard\]'"):
         run(["dashboard"])
 
 

@@ -206,7 +206,7 @@ def test_one_of_two_processes_draws(cifar: Path) -> None:
         (["--figure", "modes", "--images", "0"], r"resnet8: modes draws the heads of StRA.*no attention"),
         (["--figure", "segmentation", "--images", "0"], "a network of reid has no figure 'segmentation'. Closest"),
         (["--figure", "pairs"], "a network of reid has no figure 'pairs'"),
-        (["--figure", "masks", "--images", "0", "a.png"], "give either"),
+        (["--figure", "masks", "--images", "0", "a.png"], "give one or the other"),
         (["--figure", "masks", "--images", "99999"], "Image 99999 of the test set .*Market1501 has 0 to"),
         (["--figure", "masks", "--images", "gone.png"], "--images gone.png: there is no such image or folder"),
         (["--figure", "architecture", "--out", "file/out"], r"file/out cannot be written: "),

@@ -163,7 +163,7 @@ def test_runs_of_an_earlier_recipe_are_left_out_by_name(file: Path) -> None:
     ledger.write(place, sweep_files.planned(file, point("se", "A", 1)))
     table = filled(file)
     assert table.cells["se", "A", "Error"].values == {1: 9.0}
-    assert f"{old.name} is of an earlier version of the sweep's recipe, and left out." in table.notes
+    assert f"{old.name} belongs to an earlier version of the sweep's recipe, and is left out." in table.notes
 
 
 def test_a_run_that_two_cells_share_is_in_both(file: Path) -> None:

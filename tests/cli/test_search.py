@@ -292,7 +292,7 @@ def test_cameras_may_be_ignored_and_unknown_ones_are_no_junk(capsys: pytest.Capt
     }
     output = capsys.readouterr().out
     assert "rank-1 100.00 %, mAP 100.00 % (2 queries)" in output
-    assert "6 images cannot be read or are not those that were embedded, and grey stands for each" in output
+    assert "6 images cannot be read or are not those that were embedded, and are shown in grey" in output
     ignored = search(query, gallery, "--same_camera", "match")
     assert [result["path"] for result in ignored["queries"][0]["ranking"]] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
 
@@ -452,7 +452,7 @@ SEARCH = "search --gpus 0 --out out"
         (f"{EMBED} --ckpt_path C --images I --gpus 0,1", "--gpus is '0,1', and this command uses one device"),
         (f"{EMBED} --ckpt_path C --images I --gpus 97,", "GPUs"),
         (f"{SEARCH} --query nowhere --gallery E", "--query nowhere: there is no such image"),
-        (f"{SEARCH} --query J --gallery E", "holds images, no features. .*--ckpt_path"),
+        (f"{SEARCH} --query J --gallery E", "contains images and no features. .*--ckpt_path"),
         (f"{SEARCH} --query E --gallery gone.csv", "gone.csv is a file. Expected a folder"),
         (f"{SEARCH} --query E --gallery empty --ckpt_path C", "empty holds no images"),
         (f"{SEARCH} --query gone.csv --gallery E --ckpt_path C", "1 of 1 images cannot be read: gone.csv"),

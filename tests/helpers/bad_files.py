@@ -60,7 +60,7 @@ DATA = (
 IMAGES = (
     Case("truncated", R_COPY, r"1 of the .*_c\d.*\(cut off before its end\)", "truncated"),
     Case("of no bytes", R_COPY, r"1 of the .*_c\d.*\(empty\)", "empty_image"),
-    Case("text", R_COPY, r"1 of the .*_c\d.*\(no image that OpenCV or Pillow reads", "text_image"),
+    Case("text", R_COPY, r"1 of the .*_c\d.*\(not an image that OpenCV or Pillow reads", "text_image"),
     Case("truncated street", "{S} --data.root data", r"1 of the .*png \(cut off before its end\)", "truncated_street"),
     Case(
         "truncated face", "{F} --data.root data", r"faces/train cannot.*g \(cut off before its end\)", "truncated_face"
@@ -145,7 +145,7 @@ CHECKPOINTS = (
     Case(
         "of another network",
         "test --task classification --data CIFAR10 --data.root {cifar} --backbone resnet14 --ckpt_path a.ckpt",
-        r"a.ckpt does not fit the network.*Missing key",
+        r"a.ckpt does not fit the requested network.*Missing key",
         "lightning_s",
     ),
     Case("weights that are none", "{C} --model.pretrained file.txt", r"pretrained='.*file.txt' cannot be read", "text"),

@@ -51,7 +51,7 @@ CONFIGURATION = (
         "{C} --attention rga_sc --model.attention.embeding_ratio 2",
         r"no option --model.attention.embeding_ratio of .*RGA. Closest: --model.attention.embedding_ratio",
     ),
-    Case("stray word", "{C} extra", r"'extra' is no option"),
+    Case("stray word", "{C} extra", r"'extra' is not an option"),
     Case("flag without value", "{C} --data", r"--data needs a value"),
     Case("text for a number", "{C} --data.batch_size many", r"--data.batch_size is 'many', expected a whole number"),
     Case("fraction for a whole number", "{C} --data.batch_size 1.5", r"batch_size is '1.5', expected a whole number"),

@@ -103,7 +103,7 @@ def test_a_run_that_is_told_to_stop_goes_on_from_that_step(task: str, root, caps
         run(command(task, root(task), "stopped"))
     folder = folder_of("stopped")
     assert stopped.value.code == 128 + signal.SIGTERM
-    assert f"Go on with: relattn fit --ckpt_path {folder}" in capsys.readouterr().err
+    assert f"Resume with: relattn fit --ckpt_path {folder}" in capsys.readouterr().err
     kept = read_whole(folder / "checkpoints" / "last.ckpt")
     steps = kept["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["ready"]
     assert (kept["epoch"], steps) == (1, 2), "it stopped amid the second epoch"
@@ -268,7 +268,7 @@ def test_two_processes_stop_at_the_same_step(cifar: Path) -> None:
     running.send_signal(signal.SIGTERM)  # to the first process alone, as `kill` does
     _, said = running.communicate(timeout=120)
     assert running.returncode == 128 + signal.SIGTERM
-    assert said.count("Go on with") == 1
+    assert said.count("Resume with") == 1
     before = read_whole(file)["global_step"]
     subprocess.run(
         [*program, "fit", "--ckpt_path", str(file), "--trainer.max_epochs", str(before // 3 + 2)],

@@ -19,7 +19,7 @@ OTHER_BACKBONE = {"face": "test_vit"}
 OTHER_DATA = {"classification": "Market1501"}
 
 COMPLETE = [
-    (("fit", "--ckpt_path", "RUN"), r"is complete: 1 of 1 epochs. To go on, plan more: --trainer.max_epochs 2\."),
+    (("fit", "--ckpt_path", "RUN"), r"is complete: 1 of 1 epochs. To train longer: --trainer.max_epochs 2\."),
     (("fit", "--ckpt_path", "last", "--name", "small"), "is complete"),
     (("fit", "--ckpt_path", "RUN", "--logger", "wandb"), "is complete"),
 ]

@@ -218,16 +218,16 @@ def test_a_run_is_complete_or_goes_on_and_never_becomes_shorter() -> None:
         return check_length(folder, BEFORE, {**BEFORE, "trainer": {**BEFORE["trainer"], **trainer}}, done)
 
     assert length(half) is length(half, max_epochs=4) is length(whole, max_epochs=7) is None
-    assert length(whole) == "RUN is complete: 6 of 6 epochs. To go on, plan more: --trainer.max_epochs 12."
+    assert length(whole) == "RUN is complete: 6 of 6 epochs. To train longer: --trainer.max_epochs 12."
     assert length(half, max_epochs=-1, max_steps=12) == (
-        "RUN is complete: 12 of 12 steps. To go on, plan more: --trainer.max_steps 24."
+        "RUN is complete: 12 of 12 steps. To train longer: --trainer.max_steps 24."
     )
     for shorter in ({"max_epochs": 2}, {"max_steps": 11}, {"max_epochs": 3, "max_steps": 11}):
         with pytest.raises(InputError, match="a run cannot become shorter"):
             length(half, **shorter)
     assert length(Progress(6, 23, within_epoch=True)) is None, "its last epoch is not over"
     (folder / "result.json").write_text('{"epochs": 3, "steps": 12}')
-    assert length(half) == "RUN has ended after 3 epochs and 12 steps. To go on, plan more: --trainer.max_epochs 12."
+    assert length(half) == "RUN has ended after 3 epochs and 12 steps. To train longer: --trainer.max_epochs 12."
     assert length(half, max_epochs=12) is None
     assert length(Progress(2, 8, within_epoch=False)) is None, "a checkpoint of an epoch before the last"
     assert length(half, max_time="00:02:00:00") is None, "time may have ended it"

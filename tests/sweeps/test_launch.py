@@ -152,7 +152,7 @@ def test_an_interrupted_sweep_stops_its_runs(file: Path, tmp_path: Path) -> None
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert b"the same command goes on" in output
+    assert b"the same command resumes it" in output
     assert states()[0] == "interrupted"
     hold.unlink()
     assert run(["sweep", str(file), "--jobs", "3"]) == 0

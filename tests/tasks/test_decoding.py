@@ -92,7 +92,7 @@ def test_no_kind_may_lack_its_second_half(kind: str, tmp_path: Path) -> None:
     lengths = (0, 1, 8, len(content) // (4 if "animated" in kind or "pages" in kind else 2))
     for length in lengths:
         with pytest.raises(
-            InputError, match=r"empty|no image that OpenCV or Pillow reads|cut off before its end|damaged"
+            InputError, match=r"empty|not an image that OpenCV or Pillow reads|cut off before its end|damaged"
         ):
             decode_wholly(content[:length])
         file.write_bytes(content[:length])

@@ -1,10 +1,9 @@
 """How the masks of attention modules begin.
 
-A mask is the sigmoid of a last layer: in RGA and CBAM's spatial mask a batch norm, in FC a linear layer, in CBAM's
-channel mask one without a bias. As
-released, the batch norm begins with scale 1, so the logits have unit variance: masks begin as noise with a standard
-deviation of 0.2, and the features of a trained network are multiplied by such noise; with RGA-SC after four stages,
-eight times.
+A mask is the sigmoid of a last layer: a batch norm in RGA and in CBAM's spatial mask, a linear layer in FC, and one
+without a bias in CBAM's channel mask. As released, the batch norm begins with scale 1, so the logits have unit variance
+and masks begin as noise with a standard deviation of 0.2. The features of a trained network are multiplied by this
+noise, with RGA-SC after four stages eight times.
 
 The other starts come from this suite, not from a paper. They set the scale to 0, so every mask begins as a constant
 that is the same for all images. Only the last layer has a gradient in the first step; the layers before it have one

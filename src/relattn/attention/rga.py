@@ -12,16 +12,16 @@ The module infers a mask over N nodes. For each node i it uses the node's own fe
 Spatial RGA takes the H W positions as nodes with C features each; channel RGA takes the C channels as nodes with H W
 features each. It is the same network on the transposed input, so one class serves both.
 
-Nothing nonlinear stands between R and the convolution [W_in | W_out] of varphi, hence for every node
+There is no nonlinearity between R and the convolution [W_in | W_out] of varphi, so for every node
 
     W_in R(i, :) + W_out R(:, i) = (W_in Phi^T) theta_i + (W_out Theta^T) phi_i
 
-with Theta and Phi stacked as k x N. The N x N relations and their 2N-channel copy therefore never exist: same weights,
-same output, O(N k n) in place of O(N^2 n) operations. `RGA.relations` builds R explicitly, for figures.
+with Theta and Phi stacked as k x N. So the N x N relations and their 2N-channel copy are never built. The weights and
+the output stay the same, with O(N k n) operations instead of O(N^2 n). `RGA.relations` builds R, for figures.
 
 The arXiv version notes below Eq. (2) that psi and varphi of spatial RGA may have kernels of 3x3 ("very similar
-performance"): `kernel`. varphi then reads the relations of a position's neighbours too, and the factored form has a
-term for each of them.
+performance"); `kernel` selects this. varphi then reads the relations of a position's neighbours too, and the factored
+form has a term for each of them.
 
 Deviations: inner widths are at least 1 (the released code builds empty convolutions for narrow inputs). The paper does
 not say how the parallel variant fuses its two branches; see `RGA`. `mask_init` selects how masks begin, by default as

@@ -49,7 +49,7 @@ class SASA(Attention):
         depth = channels // heads
         if depth % 2:
             raise InputError(
-                f"SASA: {channels} channels and {heads} heads give {depth} channels a head, and half of them are for "
+                f"SASA: {channels} channels and {heads} heads give {depth} channels per head, and half of them are for "
                 "rows and half for columns: choose heads so that the number is even."
             )
         self.heads = heads

@@ -6,7 +6,7 @@ puts them together and adds the diversity regularization of section 4.3,
 
     L_d = G - sum over positions of max_g M^g
 
-which is zero if and only if every head attends to a single position of its own.
+which is at least 0, and 0 if and only if no two heads attend to the same position.
 
 The published code (`variant="released"`) differs from the network in the text: `ReleasedLocalAttention` and
 `ReleasedModeAttention` list the differences and follow the code. Its weights load (`relattn.released.convert_stra`).

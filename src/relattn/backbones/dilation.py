@@ -95,6 +95,9 @@ def dilate_first_blocks(model: nn.Module, plain: nn.Module, name: str) -> None:
         model: The dilated network; changed in place.
         plain: The same network with its own strides.
         name: Name of the network in messages.
+
+    Raises:
+        InputError: If such a convolution has an even kernel, or there is none.
     """
     found = False
     for key, before in plain.named_modules():
@@ -112,7 +115,7 @@ def dilate_first_blocks(model: nn.Module, plain: nn.Module, name: str) -> None:
         if any(kernel % 2 == 0 for kernel in module.kernel_size):
             raise InputError(
                 f"{name}: layer {key} ({module}) has an even kernel, so its dilation cannot be raised without moving "
-                "the map; take --model.first_dilation previous."
+                "the map; use --model.first_dilation previous."
             )
         factors = before.stride
         module.dilation = tuple(d * factor for d, factor in zip(module.dilation, factors, strict=True))
@@ -122,5 +125,5 @@ def dilate_first_blocks(model: nn.Module, plain: nn.Module, name: str) -> None:
     if not found:
         raise InputError(
             f"{name}: no convolution of the dilated stages had a stride, so first_dilation='full' has nothing to "
-            "change; take --model.first_dilation previous."
+            "change; use --model.first_dilation previous."
         )

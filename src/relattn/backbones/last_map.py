@@ -59,8 +59,8 @@ def map_view(model: nn.Module, size: tuple[int, int], *, pools: bool = False, in
     if view is None:
         given = "several tensors" if shape is None else str(tuple(shape))
         raise InputError(
-            f"{type(model).__name__} gives {given} and not a map (B, C, H, W) or its tokens. Take a network that gives "
-            "one, for example resnet50 or vit_small_patch16_224."
+            f"{type(model).__name__} gives {given} and not a map (B, C, H, W) or its tokens. Use another network, for "
+            "example resnet50 or vit_small_patch16_224."
         )
     return view
 

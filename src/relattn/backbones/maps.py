@@ -86,8 +86,8 @@ class MapView:
             if count == height * width:
                 return height, width
         raise InputError(
-            f"Attention was built for {self.size[0]} x {self.size[1]} tokens after {self.prefix} of another kind, and "
-            f"got {x.shape[1]} that make no such map: give images of the size that the network was built for."
+            f"Attention was built for a map of {self.size[0]} x {self.size[1]} tokens after {self.prefix} prefix "
+            f"tokens, but got {x.shape[1]} tokens: give images of the size that the network was built for."
         )
 
 

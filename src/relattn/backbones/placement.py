@@ -122,8 +122,8 @@ def attended_end(stages: Stages, stage: int, end: StageMap) -> StageMap:
         if view is not None and view.channels == end.view.channels:
             return StageMap(blocks[-1], view)
     raise InputError(
-        f"{stages.name} reads only its class token after stage {stage}, whose attention would change nothing: take "
-        f"earlier stages, for example --model.stages [{stage - 1}]."
+        f"{stages.name} reads only its class token after stage {stage}, so attention there would change nothing: "
+        f"choose earlier stages, for example --model.stages [{stage - 1}]."
     )
 
 

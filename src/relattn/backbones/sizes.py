@@ -102,9 +102,9 @@ def refusal(name: str, size: tuple[int, int], error: BaseException, in_chans: in
     near = next((one for one in sizes if takes(name, one, in_chans, **arguments)), None)
     if near is not None:
         return InputError(
-            f"{message} The nearest size that it takes is {near[0]}x{near[1]}: image_size [{near[0]},{near[1]}]."
+            f"{message} The nearest size that it accepts is {near[0]}x{near[1]}: image_size [{near[0]},{near[1]}]."
         )
-    return InputError(f"{message} No size near it was found that it takes; take another network, for example resnet50.")
+    return InputError(f"{message} It accepts none of the sizes nearby; use another network, for example resnet50.")
 
 
 def padding_step(name: str, size: tuple[int, int], **arguments: Any) -> int:

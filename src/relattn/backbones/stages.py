@@ -37,7 +37,11 @@ WITHOUT_MAPS = {
 
 
 def entries_of(model: nn.Module) -> list[dict[str, Any]]:
-    """The entries of a network's `feature_info`: channels `num_chs`, stride `reduction`, and `module`."""
+    """The entries of a network's `feature_info`: channels `num_chs`, stride `reduction`, and `module`.
+
+    Raises:
+        InputError: If the network does not report its stages.
+    """
     info: Any = getattr(model, "feature_info", None)
     if not info:
         raise InputError(f"{type(model).__name__} does not report its stages (feature_info), so none can be chosen.")
@@ -98,6 +102,10 @@ def probe(model: nn.Module, names: Sequence[str], size: tuple[int, int], in_chan
     """Shapes at the named modules for one image of `size`.
 
     Modules come in the order in which they finish; modules that do not run are left out.
+
+    Raises:
+        InputError: If the network has no module of one of the names.
+        SizeError: If the network does not accept images of that size.
     """
     shapes: dict[str, Shapes] = {}
     skeleton = skeleton_of(model)
@@ -197,9 +205,9 @@ class Stages:
         """
         if why := WITHOUT_MAPS.get(type(self.model).__name__):
             raise InputError(
-                f"{self.name} {why}, so attention cannot follow its stages. It trains without attention; with "
-                "attention, take a network that passes on one map, for example vit_small_patch16_224, "
-                "swin_tiny_patch4_window7_224 or resnet50."
+                f"{self.name} {why}, so attention cannot follow its stages. Train it without attention, or use a "
+                "network that passes on one map, for example vit_small_patch16_224, swin_tiny_patch4_window7_224 or "
+                "resnet50."
             )
         index = stage_indices(self.model)[stage - 1]
         entry = entries_of(self.model)[index]
@@ -219,8 +227,8 @@ class Stages:
         if view is None:
             given = "several" if found.output is None else str(tuple(found.output))
             raise InputError(
-                f"{self.name}: stage {stage} ({module}) does not give one map of {channels} channels but {given}, so "
-                "attention cannot follow it. Take a network that does, for example resnet50 or vit_small_patch16_224."
+                f"{self.name}: stage {stage} ({module}) returns {given} and not one map of {channels} channels, so "
+                "attention cannot follow it. Use another network, for example resnet50 or vit_small_patch16_224."
             )
         return StageMap(module, view)
 

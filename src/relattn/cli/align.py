@@ -8,7 +8,7 @@ from relattn.cli.options import check_free, own_path, say
 
 EXAMPLES = """landmarks: a CSV file with a row for each image and the columns
   path,left_eye_x,left_eye_y,right_eye_x,right_eye_y,nose_x,nose_y,left_mouth_x,left_mouth_y,right_mouth_x,right_mouth_y
-in pixels; left is what is seen on the left. CelebA's names of columns are read as well.
+in pixels; left is what is seen on the left. CelebA's column names are accepted as well.
 
 examples:
   relattn align --images photos --landmarks landmarks.csv --out faces
@@ -25,7 +25,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--images", type=own_path, required=True, help="folder that the paths of the landmarks are in")
+    parser.add_argument("--images", type=own_path, required=True, help="folder that the table's paths are relative to")
     parser.add_argument(
         "--landmarks", type=own_path, required=True, metavar="FILE.csv", help="five points of each face"
     )
@@ -37,7 +37,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--wrong",
         choices=["error", "skip", "keep"],
         default="error",
-        help="what to do with images whose landmarks are off the frame or swapped; by default nothing is written",
+        help="what to do with images whose landmarks are outside the image or swapped; by default nothing is written",
     )
     return parser.parse_args(arguments)
 

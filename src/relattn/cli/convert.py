@@ -27,7 +27,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="relattn convert",
         description="Convert a released checkpoint of RGA or StRA for `relattn test`, `predict`, `embed`, `search`.\n"
-        "The file tells which release it is of, and the attention's ratios. Beside it a config.yaml is written.",
+        "The file tells the release and the attention's ratios. A config.yaml is written beside the checkpoint.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -39,7 +39,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--identities", type=int, help="outputs of the classifier, which is left out if the file has another number"
     )
-    parser.add_argument("--size", default="256x128", help="height x width of the images of its training; 256x128")
+    parser.add_argument("--size", default="256x128", help="height x width of its training images; default: 256x128")
     parser.add_argument("--data", help="the data set that it is for; by default that of the recipe")
     options = parser.parse_args(arguments)
     if options.identities is not None and options.identities < 1:

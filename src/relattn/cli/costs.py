@@ -58,7 +58,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--last_stride", type=int, choices=[1, 2], help="1 for the trunk of re-identification")
     parser.add_argument("--classes", type=int, default=0, help="outputs of a classifier; by default none")
     parser.add_argument("--rounds", type=int, default=9, help="timed passes of each network")
-    parser.add_argument("--warmup", type=int, default=8, help="passes before those")
+    parser.add_argument("--warmup", type=int, default=8, help="untimed passes of each network before them")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     parser.add_argument("--layout", choices=["channels_last", "contiguous"], default="channels_last")
     parser.add_argument("--compile", action="store_true", help="compile each network")

@@ -68,8 +68,8 @@ def sections_of(tasks: "Sequence[type[Task]]") -> tuple[Section, ...]:
 
     costs = (
         ("parameters", "parameters"),
-        ("macs", "multiply-accumulates of an image"),
-        ("seconds_per_step", "seconds a step"),
+        ("macs", "multiply-accumulates per image"),
+        ("seconds_per_step", "seconds per step"),
     )
     names = list(dict.fromkeys(f"train/{name}" for task in tasks for name in task.metrics_of_training))
     sections = [
@@ -148,7 +148,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--project", default=os.environ.get("WANDB_PROJECT", "relattn"))
     parser.add_argument("--entity", default=os.environ.get("WANDB_ENTITY"), help="the team; by default your own")
-    parser.add_argument("--name", help="of the workspace; by default relattn, and the group")
+    parser.add_argument("--name", help="name of the workspace; by default relattn and the sweep's name")
     parser.add_argument("sweep", nargs="?", help="a sweep file, or the name of one in conf/sweep: its runs alone")
     parser.add_argument("--dry_run", "--dry-run", action="store_true", help="print what would be made, as JSON")
     return parser.parse_args(arguments)
@@ -165,7 +165,10 @@ def main(arguments: list[str]) -> int:
     if not options.dry_run:
         check_account(options.project)
         if find_spec("wandb_workspaces") is None:
-            raise MissingFileError("relattn dashboard needs W&B's workspaces: pip install wandb-workspaces.")
+            raise MissingFileError(
+                "relattn dashboard needs the package wandb-workspaces: in the clone of the repository, "
+                "pip install '.[dashboard]'."
+            )
     dashboard = of_sweep(sweep) if sweep else of_project()
     if options.dry_run:
         print(json.dumps({"name": name, "project": options.project, **asdict(dashboard)}, indent=2))  # noqa: T201

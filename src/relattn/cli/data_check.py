@@ -33,15 +33,15 @@ EXAMPLES = """examples:
   relattn data check --task segmentation --data Folders --data.root mine --data.classes '[road,sky]'
   relattn data check --config runs/reid/NAME/config.yaml
 
-All options of relattn fit are taken, so that a run's line can be checked as it stands; --data.help CLASS of relattn fit
-shows those of a data set."""
+You can give every option of relattn fit, and so check the command line of a run without changing it. The options of a
+data set are listed by relattn fit --data.help CLASS."""
 
 
 def main(arguments: list[str]) -> int:
     """Check a data set and report its contents."""
     parser = argparse.ArgumentParser(
         prog="relattn data check",
-        description="Read a data set as relattn fit does, and decode every image of it wholly: labels, sizes, counts,\n"
+        description="Read a data set as relattn fit does, and decode every image completely: labels, sizes, counts,\n"
         "unreadable and truncated files, copies of training images in other splits. Exit status 2 if one is bad.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -194,7 +194,7 @@ def report(console: "Console", data: "Data") -> None:
         listed = yaml.safe_dump(value, default_flow_style=True).strip().removesuffix("...").strip()
         say(console, f"  {name:<{width}}  {re.sub(r'[{}]', '', listed)}")
     if origin["genuine"] is False:
-        say(console, "  rendered by relattn data make: scores compare with no published ones")
+        say(console, "  rendered by relattn data make: scores are not comparable with published ones")
     elif origin["as_published"] is not None:
         same = "are those of the published set" if origin["as_published"] else "differ from the published set"
         say(console, f"  counts {same}")

@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="relattn demo",
         description="Train small networks, plain and with attention, on generated data: all tasks in one table with a "
-        "report as HTML, or a named task alone and in more detail.",
+        "report as HTML, or one named task in more detail.",
         epilog="All tasks: about half an hour on two cores; one alone: about a quarter of that.",
     )
     parser.add_argument("task", nargs="*", help=f"{', '.join(names)}; by default the matrix of all")
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--root", type=own_path, default=Path("data/generated"), help="where the generated data are kept"
     )
-    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--epochs", type=int, help="number of epochs, instead of the recipe's")
     options = parser.parse_args(arguments)
     if options.epochs is not None and options.epochs < 1:
         raise InputError(f"relattn demo: --epochs is {options.epochs}, expected at least 1.")
@@ -75,7 +75,7 @@ def train(task: str, attention: str, options: argparse.Namespace, console: Any) 
     console.rule(f"{task}, attention: {attention}")
     before = set(options.runs.rglob("result.json"))
     if subprocess.run(command, check=False).returncode:  # noqa: S603, the command is ours
-        raise InputError(f"The demo stopped, since this failed: {' '.join(command)}")
+        raise InputError(f"The demo stopped because this command failed: {' '.join(command)}")
     (result,) = set(options.runs.rglob("result.json")) - before
     return {**json.loads(result.read_text(encoding="utf-8")), "folder": result.parent}
 

@@ -44,7 +44,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_checkpoint(parser, text="a network whose features are compared: a checkpoint, or a run's folder")
-    parser.add_argument("--images", type=own_path, required=True, help="folder of images, with those in its folders")
+    parser.add_argument("--images", type=own_path, required=True, help="folder of images, including its subfolders")
     parser.add_argument("--out", type=own_path, required=True, help="folder to write, which must be new or empty")
     parser.add_argument("--flip", action="store_true", help="add the mirror images' features; else as in training")
     add_pattern(parser)
@@ -62,7 +62,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch_size", type=int, default=64, help="images at a time")
     add_gpus(parser)
     parser.add_argument("--workers", type=int, help="processes that read images; by default one for each core, up to 8")
-    parser.add_argument("--skip_corrupt", action="store_true", help="leave images out that cannot be read, and say so")
+    parser.add_argument("--skip_corrupt", action="store_true", help="leave out unreadable images, and name them")
 
 
 def add_pattern(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +70,7 @@ def add_pattern(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pattern",
         metavar="NAME|none|REGEX",
-        help="where names have identity and camera: market, duke or cuhk03 for names that are wholly those sets' "
+        help="how names state identity and camera: market, duke or cuhk03 for names exactly as in those sets "
         "(0002_c1s1_000451_03.jpg, the default for networks of people), none, or a regular expression for the relative "
         "path, with the groups identity and camera",
     )

@@ -34,7 +34,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--format", choices=["onnx", "torch"], required=True, help="onnx needs the extra 'export'")
     parser.add_argument("--out", type=own_path, help="the file; by default .onnx or .pt2 beside the checkpoint")
     parser.add_argument("--size", help="height x width of the images, for segmentation; by default as in training")
-    parser.add_argument("--images", type=own_path, help="an image, or a folder of them, three of which are compared on")
+    parser.add_argument("--images", type=own_path, help="an image, or a folder; three images at most are compared on")
     options = parser.parse_args(arguments)
     options.checkpoint = checkpoint_file(options)
     suffix = {"onnx": ".onnx", "torch": ".pt2"}[options.format]

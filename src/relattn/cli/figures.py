@@ -228,7 +228,7 @@ def chosen_images(options: argparse.Namespace) -> tuple[list[int] | None, list[P
     texts: list[str] = options.images or []
     numbers = [int(text) for text in texts if text.isdigit()]
     if numbers and len(numbers) < len(texts):
-        raise InputError("--images names files and numbers of the test set: give either.")
+        raise InputError("--images mixes files and indices of test images: give one or the other.")
     files = None if numbers or not texts else [file for text in texts for file in image_files(Path(text))]
     count = len(numbers) if files is None else len(files)
     if count > MOST:

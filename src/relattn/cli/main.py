@@ -58,7 +58,7 @@ TRAINER_USAGE = """usage: relattn {command} --task TASK [options]
 {summary}.
 
 short options, which stand for longer ones of the Lightning command line; those
-all work as well, and win over recipes:
+all work as well, and override recipes:
 {flags}
 
 {catalogue}"""

@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
         "--attention", nargs="+", default=[], help="recipes; by default those of the table, then all others"
     )
     parser.add_argument(
-        "--backbone", nargs="+", default=["resnet50"], help="of several, parameters and MACs stand side by side"
+        "--backbone", nargs="+", default=["resnet50"], help="one network, or several to compare side by side"
     )
     parser.add_argument("--identities", type=int, default=751, help="outputs of the classifier")
     options = parser.parse_args(arguments)
@@ -103,8 +103,8 @@ def side_by_side(backbones: list[str], attentions: list[str]) -> None:
     console.print(shown)
     console.print(
         "Millions of parameters and billions of multiply-accumulates of an image of 256x128, and what attention adds "
-        "or saves where it belongs; (stage): after each stage, because the network has no convolution in whose place "
-        "it could stand.",
+        "or saves at its default place; (stage): after each stage, because the network has no convolution that it "
+        "could replace.",
         soft_wrap=True,
     )
 

@@ -47,7 +47,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--same_camera",
         choices=["junk", "match"],
         default="junk",
-        help="images of the query's identity by its camera: left out, as evaluation has it, or matches as any other",
+        help="images of the query's identity by its camera: left out, as in evaluation, or matches like any other",
     )
     parser.add_argument("--rerank", action="store_true", help="re-rank by k-reciprocal neighbours")
     add_pattern(parser)
@@ -73,7 +73,7 @@ def check_sources(given: dict[str, Path], checkpoint: str | None) -> None:
             raise InputError(f"--gallery {path} is a file. Expected a folder of images, or an embedding.")
         if checkpoint is None and not is_embedding(path):
             raise InputError(
-                f"--{flag} {path} holds images, no features. Name the network that embeds them with --ckpt_path."
+                f"--{flag} {path} contains images and no features. Name the network that embeds them with --ckpt_path."
             )
 
 
@@ -250,7 +250,7 @@ def main(arguments: list[str]) -> int:
     if missing:
         missing = list(dict.fromkeys(missing))
         what = "cannot be read or are not those that were embedded"
-        say(console, f"{len(missing):,} images {what}, and grey stands for each: {some_of(missing)}")
+        say(console, f"{len(missing):,} images {what}, and are shown in grey: {some_of(missing)}")
     for line in remarks(search, entries):
         say(console, line)
     say(console, summary(scores) if scores else f"no scores: {unscored}")

@@ -22,7 +22,7 @@ ALL = "all"
 """Name that stands for all tables in `conf/sweep`."""
 
 EXAMPLES = """examples:
-  relattn sweep                                    the tables that there are
+  relattn sweep                                    list the available tables
   relattn sweep rga_table1 --dry_run               what would be run; every cell is checked
   relattn sweep rga_table1 --devices 0,1,2,3       four runs at once, each on its GPU
   relattn sweep rga_table1 rga_table2              both tables; runs that they share are run once
@@ -217,7 +217,7 @@ def launch(plans: "dict[str, tuple[Sweep, list[Planned]]]", options: argparse.Na
         with board:
             launcher.launch(todo, board.watch)
     except KeyboardInterrupt:
-        console.print(f"Stopped; the same command goes on: {options.runs}", highlight=False, soft_wrap=True)
+        console.print(f"Stopped; the same command resumes it: {options.runs}", highlight=False, soft_wrap=True)
         raise
     return outcome(plans, everything, options.runs, console)
 

@@ -24,8 +24,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="relattn verify",
         description="Compare two images: print the squared distance of their features, the threshold, the decision.\n"
-        "Pictures may have any size. Faces are to be aligned as those of training: by --landmarks, or beforehand, as\n"
-        "`relattn align` does; without landmarks the centre of each picture is taken as it is.",
+        "Pictures may have any size. Faces must be aligned as in training: by --landmarks, or beforehand by\n"
+        "`relattn align`. Without landmarks, the centre of each picture is used as it is.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -113,6 +113,9 @@ def compare(networks: dict[str, nn.Module], inputs: Tensor, *, rounds: int, warm
         inputs: `(B, C, H, W)`; if it requires a gradient, the passes compute it.
         rounds: Number of timed passes of each network.
         warmup: Number of untimed passes of each network before them.
+
+    Returns:
+        The cost of each network, in the order of `networks`.
     """
     device = inputs.device
     steps = {name: lambda network=network: forward_backward(network, inputs) for name, network in networks.items()}

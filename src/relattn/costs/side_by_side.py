@@ -113,6 +113,9 @@ def take_turns(sides: Mapping[str, Callable[[], float]], *, rounds: int, warmup:
         sides: Functions that measure a side once, by name; each returns a time, a rate or a size.
         rounds: Number of rounds that count.
         warmup: Number of rounds before them.
+
+    Returns:
+        Each side by its name, with one value per round.
     """
     values: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(warmup + rounds):

@@ -42,7 +42,11 @@ def from_archive(path: Path) -> str | None:
 
 
 def from_onnx(path: Path) -> str | None:
-    """The metadata text in an ONNX file."""
+    """The metadata text in an ONNX file.
+
+    Raises:
+        InputError: If the file cannot be read as ONNX, or onnx is not installed.
+    """
     onnx = required("onnx", "export")
     try:
         model = onnx.load(path, load_external_data=False)

@@ -56,7 +56,7 @@ def grad_cam(
             values = kept[-1] if kept else None
             if not isinstance(values, Tensor) or (view is None and values.ndim != 4):
                 raise InputError(
-                    "grad-cam explains a map, and that module gives none: take a stage, such as 'stage 3'."
+                    "grad-cam explains a map, and that module gives none: choose a stage, such as 'stage 3'."
                 )
             (gradient,) = torch.autograd.grad(scores.sum(), values, allow_unused=True)
     finally:

@@ -57,7 +57,11 @@ class ASPP(nn.Module):
         self.fuse = Convolution((2 + len(rates)) * branch, width, activation=activation, dropout=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(B, channels, h, w)` to the fused features `(B, width, h, w)`."""
+        """Map `(B, channels, h, w)` to the fused features `(B, width, h, w)`.
+
+        Raises:
+            InputError: In training, if the batch has a single image.
+        """
         image = self.image(x.mean(dim=(2, 3), keepdim=True)).expand(-1, -1, *x.shape[2:])
         fused: Tensor = self.fuse(torch.cat([image, *(branch(x) for branch in self.branches)], dim=1))
         return fused

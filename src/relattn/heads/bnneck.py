@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class BNNeck(nn.Module):
-    """Batch norm with a frozen bias, and a linear classifier without one (normal weights, deviation 0.001)."""
+    """Batch norm with a frozen bias, and a linear classifier without one (normal weights, standard deviation 0.001)."""
 
     def __init__(self, features: int, identities: int) -> None:
         super().__init__()

@@ -48,14 +48,18 @@ class PPM(nn.Module):
         """
         super().__init__()
         if not bins or min(bins) < 1 or len(bins) > channels:
-            raise InputError(f"PPM: bins is {tuple(bins)}, expected 1 to {channels} numbers of cells a side, from 1.")
+            raise InputError(f"PPM: bins is {tuple(bins)}, expected 1 to {channels} numbers of cells per side, from 1.")
         self.bins, self.align_corners = tuple(bins), align_corners
         branch = channels // len(self.bins)
         self.branches = nn.ModuleList(Convolution(channels, branch, activation=activation) for _ in self.bins)
         self.fuse = Convolution(channels + len(self.bins) * branch, width, 3, activation=activation, dropout=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(B, channels, h, w)` to the fused features `(B, width, h, w)`."""
+        """Map `(B, channels, h, w)` to the fused features `(B, width, h, w)`.
+
+        Raises:
+            InputError: In training, if the batch has a single image and `bins` contains 1.
+        """
         parts = [x]
         for cells, branch in zip(self.bins, self.branches, strict=True):
             # On a GPU, the gradient of torch's own pooling is not deterministic, and is refused where it has to be.

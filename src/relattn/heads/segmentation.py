@@ -157,13 +157,17 @@ class SegmentationNetwork(nn.Module):
 
 
 def stage_channels(backbone: nn.Module, indices: Sequence[int] | None) -> tuple[list[int], list[int]]:
-    """The indices of two reported features, by default the last two, and their numbers of channels."""
+    """The indices of two reported features, by default the last two, and their numbers of channels.
+
+    Raises:
+        InputError: If the backbone does not report two stages.
+    """
     info: Any = getattr(backbone, "feature_info", None)
     entries = list(info.info if hasattr(info, "info") else info or [])
     if len(entries) < 2 or not hasattr(backbone, "forward_intermediates"):
         raise InputError(
             f"{type(backbone).__name__} cannot be used for segmentation: it does not report two stages and give their "
-            "features (feature_info, forward_intermediates), as timm's networks do. Take a timm CNN, for example "
+            "features (feature_info, forward_intermediates), as timm's networks do. Use a timm CNN, for example "
             "resnet50."
         )
     chosen = [len(entries) - 2, len(entries) - 1] if indices is None else list(indices)
@@ -234,7 +238,7 @@ def rest_where_unread(backbone: nn.Module, indices: list[int], crop: tuple[int, 
         stages = sorted(int(match[1]) for place in active if (match := re.search(r"stage(\d+)$", place)))
         others = f"other stages, such as --model.stages [{','.join(map(str, stages))}], or " if stages else ""
         raise InputError(
-            f"{type(backbone).__name__}: the heads do not read what attention changes in {', '.join(idle)}. Take "
+            f"{type(backbone).__name__}: the heads do not read what attention changes in {', '.join(idle)}. Use "
             f"{others}--model.attention_at context."
         )
     for name in names:

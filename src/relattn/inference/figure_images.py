@@ -48,8 +48,8 @@ def check_alike(tasks: Mapping[str, Task]) -> None:
         if differing := [name for name in before if before[name] != now.get(name)]:
             said = "; ".join(f"{name} {before[name]} and {now.get(name)}" for name in differing)
             raise InputError(
-                f"{first} and {title} prepare images differently ({said}), so that one of them would see others than "
-                "in its training: draw each alone, without --beside."
+                f"{first} and {title} prepare images differently ({said}), so one of them would see images unlike "
+                "those of its training: draw each alone, without --beside."
             )
 
 

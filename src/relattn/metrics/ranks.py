@@ -204,7 +204,7 @@ def as_labels(query: Labels, gallery: Labels) -> tuple[Labels, Labels]:
 
 
 def as_numbers(query: Any, gallery: Any, name: str) -> tuple[Tensor, Tensor]:
-    """Convert one kind of labels to int64 tensors."""
+    """Convert one kind of labels to int64 tensors; raises as `as_labels` does."""
     kinds, found = [], []
     for labels in (query, gallery):
         values: Any = labels if isinstance(labels, Tensor) else np.asarray(labels)

@@ -127,7 +127,11 @@ def impostor_pairs(query: Labels, gallery: Labels) -> int:
 
 
 def kept_impostors(pairs: int, fprs: Sequence[float]) -> int:
-    """Number of smallest impostor distances needed to find the thresholds of the false positive rates."""
+    """Number of smallest impostor distances needed to find the thresholds of the false positive rates.
+
+    Raises:
+        InputError: If a rate is not in (0, 1).
+    """
     for fpr in fprs:
         if not 0 < fpr < 1:
             raise InputError(f"fprs has {fpr}, expected false positive rates in (0, 1).")
@@ -143,7 +147,7 @@ def score(
     ranks: int = 50,
     fprs: Sequence[float] = FPRS,
 ) -> Retrieval:
-    """Compute the scores from the ranks of all queries; arguments as in `retrieval`."""
+    """Compute the scores from the ranks of all queries; arguments as in `retrieval`, and raises as it does."""
     counts, matched = found.counts, found.counts > 0
     unmatched = found.queries[~matched]
     if not matched.any():

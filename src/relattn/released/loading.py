@@ -95,7 +95,7 @@ def load_released(
     if needed and not partial:
         raise InputError(
             f"{path} ({found.release}, {found.attention}) has nothing for {len(needed):,} tensors of the network: "
-            f"{some_of(needed)}. It found no place for {some_of(unplaced)}."
+            f"{some_of(needed)}. Not placed from the file: {some_of(unplaced)}."
         )
     target.load_state_dict(state, strict=False)
     return result

@@ -62,7 +62,7 @@ class Checkpoints(TorchCheckpointIO):
             with publishing(file, keep_as=file.with_name(PREVIOUS) if file.name == LAST else None) as stream:
                 torch.save(checkpoint, stream)
         except (InputError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
-            then = "Go on from that of an earlier epoch" if file.is_file() else "Start the run again"
+            then = "Resume from the checkpoint of an earlier epoch" if file.is_file() else "Start the run again"
             said = str(error) if isinstance(error, InputError) else f"{file} cannot be written: {error}"
             raise InputError(f"{said} {then} when there is room.") from error
 
@@ -115,7 +115,7 @@ def read_file(path: Path) -> dict[str, Any]:
         if isinstance(error, pickle.UnpicklingError) and FOREIGN.search(str(error)):
             reason = f"it has {foreign_in(error)}, and only tensors, numbers and texts are read, since code is not run."
         else:
-            reason = "it is cut short, damaged, or none."
+            reason = "it is truncated, damaged, or not a checkpoint."
         raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from error
     return content
 

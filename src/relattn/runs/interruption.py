@@ -213,8 +213,8 @@ class Interruption(Callback):
         stateful = [loader for loader in loaders if hasattr(loader, "load_state_dict")]
         if len(stateful) < len(loaders):
             warnings.warn(
-                f"The run stopped amid epoch {trainer.current_epoch + 1}, and a training loader cannot resume there: "
-                "the rest of the epoch has other images than it would have had. A loader with state_dict and "
+                f"The run was stopped within epoch {trainer.current_epoch + 1}, and a training loader cannot resume "
+                "there: the rest of the epoch has other images than it would have had. A loader with state_dict and "
                 "load_state_dict can.",
                 stacklevel=2,
             )

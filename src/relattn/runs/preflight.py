@@ -94,16 +94,16 @@ def check_masks(trainer: Trainer, task: Task) -> None:
 
 
 def check_frozen(trainer: Trainer, task: Task) -> None:
-    """Warn of early stages that rest with random weights, or never learn."""
+    """Warn of early stages that are frozen with random weights, or in every epoch."""
     if task.frozen_epochs and task.pretrained is False and trainer.ckpt_path is None:
         warnings.warn(
-            f"--model.frozen_epochs {task.frozen_epochs} rests early stages whose weights are random: give 0, or "
+            f"--model.frozen_epochs {task.frozen_epochs} freezes early stages whose weights are random: give 0, or "
             "--model.pretrained.",
             stacklevel=2,
         )
     elif 0 < (trainer.max_epochs or 0) <= task.frozen_epochs:
         warnings.warn(
-            f"--model.frozen_epochs {task.frozen_epochs} rests early stages during all {trainer.max_epochs} epochs.",
+            f"--model.frozen_epochs {task.frozen_epochs} freezes the early stages in all {trainer.max_epochs} epochs.",
             stacklevel=2,
         )
 

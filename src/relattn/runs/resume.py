@@ -45,7 +45,7 @@ class Progress:
 
     def __str__(self) -> str:
         """Describe it in words."""
-        amid = f", amid epoch {self.epochs + 1}" if self.within_epoch else ""
+        amid = f", within epoch {self.epochs + 1}" if self.within_epoch else ""
         return f"{self.epochs} epochs, {self.steps} steps{amid}"
 
 
@@ -100,7 +100,7 @@ def check_same_run(run: Path, before: Mapping[str, Any], now: Mapping[str, Any],
                 name = ".".join(part for part in path if part != "init_args")
                 raise InputError(
                     f"--{name} is {is_now}, and {run} was stopped within an epoch with {was}: it can change when "
-                    "that epoch is over. Go on without the option first."
+                    "that epoch is over. Resume without the option first."
                 )
 
 
@@ -144,16 +144,14 @@ def check_length(run: Path, before: Mapping[str, Any], now: Mapping[str, Any], d
             )
     for unit, limit, number in limits:
         if limit == number and not done.within_epoch:
-            return (
-                f"{run} is complete: {number} of {limit} {unit}. To go on, plan more: --trainer.max_{unit} {2 * limit}."
-            )
+            return f"{run} is complete: {number} of {limit} {unit}. To train longer: --trainer.max_{unit} {2 * limit}."
     same_plan = asked == planned and all(at(before, ("trainer", n)) == at(now, ("trainer", n)) for n in ENDING)
     result = read_json(run / "result.json") or {}
     if same_plan and (result.get("epochs"), result.get("steps")) == (done.epochs, done.steps):
         # Something else ended the run, such as EarlyStopping or --trainer.max_time, and would end it again.
         unit = "epochs" if (asked["epochs"] or -1) > 0 else "steps"
         return (
-            f"{run} has ended after {done.epochs} epochs and {done.steps} steps. To go on, plan more: "
+            f"{run} has ended after {done.epochs} epochs and {done.steps} steps. To train longer: "
             f"--trainer.max_{unit} {2 * (asked[unit] or 1)}."
         )
     return None

@@ -187,7 +187,7 @@ class RunClaim:
             except FileExistsError as error:
                 if exact:
                     resumable = any(folder.glob("checkpoints/*"))
-                    then = f" To go on with that run, leave --name out: --ckpt_path {folder}." if resumable else ""
+                    then = f" To resume that run, leave --name out: --ckpt_path {folder}." if resumable else ""
                     raise InputError(f"{folder} exists. Choose another --name.{then}") from error
                 number += 1
                 continue

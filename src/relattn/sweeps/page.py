@@ -24,8 +24,8 @@ MARK = '<meta name="generator" content="relattn report">'
 CURVES = ("train/loss", "val/score")
 COSTS = {
     "parameters": ("parameters, millions", 1e-6),
-    "macs": ("multiply-accumulates of an image, millions", 1e-6),
-    "seconds_per_step": ("milliseconds a step", 1e3),
+    "macs": ("multiply-accumulates per image, millions", 1e-6),
+    "seconds_per_step": ("milliseconds per step", 1e3),
 }
 """Costs of a network, by name in `result.json`: display name and scale; from 1,000 millions on they are billions."""
 

@@ -60,7 +60,7 @@ def place(
                 if not cells[where] or one.cell in ("", identity(cells[where])):
                     placed.setdefault(where, []).append(Placed(record, one.departures))
                 else:
-                    notes.append(f"{record.name} is of an earlier version of the sweep's recipe, and left out.")
+                    notes.append(f"{record.name} belongs to an earlier version of the sweep's recipe, and is left out.")
         elif record.decisive:
             for where, cell in cells.items():
                 differing = changes(cell, record.decisive)

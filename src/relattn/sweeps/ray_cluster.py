@@ -50,7 +50,9 @@ class Ray:
         try:
             import ray  # type: ignore[import-not-found, unused-ignore]
         except ImportError as error:
-            raise InputError("--launcher ray needs Ray: pip install ray.") from error
+            raise InputError(
+                "--launcher ray needs Ray: in the clone of the repository, pip install '.[ray]'."
+            ) from error
         ray.init(address=self.address, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
         try:
             self.check(ray.cluster_resources())

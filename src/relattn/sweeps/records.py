@@ -184,7 +184,7 @@ def read_one(folder: Path) -> Record:
     for name in ("sweep.json", "result.json"):
         content = run_folder.read_json(folder / name)
         if content is None and os.path.lexists(folder / name):
-            damage.append(f"{name} is damaged, or no file of this folder.")
+            damage.append(f"{name} is damaged, or is not a file of this folder.")
         elif content is not None:
             content, wrong = sound_record(content)
             if wrong:

@@ -36,7 +36,7 @@ def staged(root: Path, name: str) -> Iterator[Path]:
         folder = Path(temporary) / name
         folder.mkdir()
         yield folder
-        content = {"generated_by": "relattn", "note": "Rendered images: scores on them compare with no published ones."}
+        content = {"generated_by": "relattn", "note": "Rendered images: scores are not comparable with published ones."}
         (folder / MARKER).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         folder.rename(root / name)
 

@@ -217,7 +217,7 @@ MISTAKES: list[tuple[str, str]] = [
         "--trainer.callbacks EarlyStopping --trainer.callbacks.monitor val/loss --trainer.callbacks.patience 1.5",
         r"--trainer.callbacks.patience is '1.5', expected a whole number.$",
     ),
-    ("--trainer.callbacks.monitor val/loss", r"callbacks.monitor is an argument of no class yet: give --trainer.callb"),
+    ("--trainer.callbacks.monitor val/loss", r"callbacks.monitor is an argument of a class: give --trainer.callb"),
     (f"--trainer.callbacks {several(STOPPING, one('Nothing', a=1))}", r"--trainer.callbacks is 'Nothing', expected"),
     (f"--trainer.callbacks {one('LearningRateFinder', min_lr=1.0, max_lr=0.1)}", r"min_lr is 1.0, expected less than"),
     (f"--trainer.callbacks {one('BatchSizeFinder', init_val=0)}", r"init_val is 0, expected at least 1"),
@@ -296,7 +296,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("--model.optimizer.lr inf", r"--model.optimizer.lr is 'inf', expected a finite number"),
     ("--model.lr 0.1", r"no option --model.lr .* Closest: --model.optimizer.lr"),
     ("--epochs 3", r"no option --epochs. Closest: --trainer.max_epochs"),
-    ("--model.attention.reduction_ratio 4", r"reduction_ratio is an argument of no class yet: give --model.attention"),
+    ("--model.attention.reduction_ratio 4", r"reduction_ratio is an argument of a class: give --model.attention"),
     ("--model.optimizer AdmaW", r"optimizer is 'AdmaW', expected the path of a class.*Closest: .*AdamW"),
     ("--model.optimizer AdamW --model.optimizer.momentum 0.9", r"no option --model.optimizer.momentum"),
     ("--model.optimizer Adam --model.optimizer.betas [2,2]", r"torch.optim.Adam.*: Invalid beta"),
@@ -308,7 +308,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("--config nothing.yaml", r"nothing.yaml: trainer is None, expected names of options"),
     ("--config endless.yaml", r"endless.yaml has a YAML alias to one of its own parents"),
     ("--config section.yaml", r"--data is \[1\], expected a class_path and its init_args"),
-    ("--best extra", r"'extra' is no option"),
+    ("--best extra", r"'extra' is not an option"),
 ]
 """Options, and the one-line message that they must cause."""
 

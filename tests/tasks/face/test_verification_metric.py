@@ -58,7 +58,7 @@ def test_order_and_repeats_change_nothing() -> None:
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
 def test_packs_are_scored_as_a_whole() -> None:
     metric = VerificationMetric(evaluation_set()[0])
-    with pytest.raises(InputError, match="160 images, and features of 0 came in"):
+    with pytest.raises(InputError, match="160 images, and the features of 0 are there"):
         metric.compute()
     feed(metric, torch.arange(2, 160))
     with pytest.raises(InputError, match="features of 158 came in"):
@@ -66,5 +66,5 @@ def test_packs_are_scored_as_a_whole() -> None:
     metric.update(torch.full((2, 16), torch.nan), torch.arange(2))
     with pytest.raises(InputError, match="lfw: The feature of image 0 is not finite"):
         metric.compute()
-    with pytest.raises(InputError, match="no packs"):
+    with pytest.raises(InputError, match="no verification sets"):
         VerificationMetric({}).compute()

@@ -137,7 +137,7 @@ def test_what_is_no_verification_set_is_refused(content: object, message: str, t
         (b"", "empty"),
         (IMAGES[0][: len(IMAGES[0]) // 2], "cut off before its end"),
         (b"GIF89a" + bytes(100), "cut off before its end"),
-        (b"version https://git-lfs", "no image, but a pointer of Git LFS"),
+        (b"version https://git-lfs", "not an image, but a pointer of Git LFS"),
     ],
 )
 def test_damaged_images_are_found_before_the_run(image: bytes, reason: str, tmp_path: Path) -> None:

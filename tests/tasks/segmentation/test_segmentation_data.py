@@ -310,12 +310,12 @@ def test_a_file_that_is_no_image(root):
     file = a_file(root, "_leftImg8bit.png")
     file.write_bytes(b"nothing like an image")
     with pytest.raises(
-        InputError, match=rf"{file.name} \(no image that OpenCV or Pillow reads: it begins with b'nothing '\)"
+        InputError, match=rf"{file.name} \(not an image that OpenCV or Pillow reads: it begins with b'nothing '\)"
     ):
         Cityscapes(root).setup("fit")
     data = ready(Cityscapes(root, check_files=False))
     index = [path.name for path in data.sets["train"].paths].index(file.name)
-    with pytest.raises(InputError, match=rf"{file.name} cannot be decoded as an image: no image that"):
+    with pytest.raises(InputError, match=rf"{file.name} cannot be decoded as an image: not an image that"):
         data.sets["train"][SampleIndex(index, 0)]
 
 
@@ -363,7 +363,7 @@ def test_labels_in_other_forms_have_the_same_ids(tmp_path, name, mode):
 
 def test_gif_labels_are_refused_since_their_values_change(tmp_path):
     Image.fromarray(np.array([[0, 2]], np.uint8)).save(tmp_path / "a.gif")
-    with pytest.raises(InputError, match=r"a\.gif is a GIF, whose writers number the values anew"):
+    with pytest.raises(InputError, match=r"a\.gif is a GIF, whose writers renumber the values"):
         read_labels(tmp_path / "a.gif")
 
 

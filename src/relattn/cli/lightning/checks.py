@@ -244,7 +244,7 @@ def misfit(error: Exception, checkpoint: str | None) -> InputError | None:
     if "loading state_dict" in str(error):
         found = [line.strip()[:200] for line in str(error).splitlines()[1:]]
         return InputError(
-            f"{checkpoint} does not fit the network that is asked for: {some_of(found, 1)}. Ask for the network of "
-            "its run, or leave --task out, so that its run's configuration is taken."
+            f"{checkpoint} does not fit the requested network: {some_of(found, 1)}. Request the network of its run, or "
+            "leave --task out to use the configuration of its run."
         )
     return None

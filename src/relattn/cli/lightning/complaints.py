@@ -99,7 +99,7 @@ def complaint(text: str, parser: Any, arguments: Sequence[str]) -> InputError:
     text = without_repeats(text)
     option = option_of(text)
     if "is abstract" in text and (nested := NESTED.findall(text)):
-        return InputError(f"{option}.{nested[-1][0]} is an argument of no class yet: give {option} CLASS before it.")
+        return InputError(f"{option}.{nested[-1][0]} is an argument of a class: give {option} CLASS before it.")
     if found := UNKNOWN.search(text):
         name = re.split(r"[ =]", next(filter(None, found.groups())))[0]
         option = option_of(text, keys_alone=bool(found[1]))
@@ -234,9 +234,9 @@ def unknown(of: str, name: str, class_path: str, parser: Any, arguments: Sequenc
         arguments: The arguments that it was given.
     """
     if not of and name in arguments:
-        return InputError(f"{name!r} is no option: options begin with --, and each has one value.")
+        return InputError(f"{name!r} is not an option: options begin with --, and each has one value.")
     if class_path in BASES and not of.endswith(f".{name}"):
-        return InputError(f"{of}.{name} is an argument of no class yet: give {of} CLASS before it.")
+        return InputError(f"{of}.{name} is an argument of a class: give {of} CLASS before it.")
     if class_path and of:
         known = {f"{of}.{argument}" for argument in arguments_of(class_path)}
         sought = f"{of}.{name.partition('.')[0]}"

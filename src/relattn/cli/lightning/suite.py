@@ -237,8 +237,8 @@ class SuiteCLI(LightningCLI):
         content = read_checkpoint(checkpoint)
         if "optimizer_states" not in content:
             raise InputError(
-                f"{checkpoint} holds only weights, as `relattn convert` writes them, and no state of "
-                "training to resume from: use it with relattn test, predict or embed."
+                f"{checkpoint} holds only weights, as `relattn convert` writes them, and no training "
+                "state to resume from: use it with relattn test, predict or embed."
             )
         now = self.content(self.config[self.command])
         before, done = yaml.safe_load(content["config"]), progress_of(content)
@@ -352,7 +352,7 @@ class SuiteCLI(LightningCLI):
         """Report where a run was stopped, and the command that resumes it."""
         if self.trainer.is_global_zero:
             checkpoint = interrupted.checkpoint
-            then = f"Go on with: relattn fit --ckpt_path {self.folder}" if checkpoint else "There is no checkpoint."
+            then = f"Resume with: relattn fit --ckpt_path {self.folder}" if checkpoint else "There is no checkpoint."
             self.display.line(f"{interrupted} {then}")
 
     def validate(self, model: Task, **options: Any) -> None:

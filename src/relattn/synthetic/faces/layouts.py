@@ -1,8 +1,8 @@
-"""Drawn faces in the layouts that face verification reads: folders for training, and five packs of pairs.
+"""Drawn faces in the layouts that face verification reads: folders for training, and five verification sets.
 
-The packs are named after the published ones and stress the same properties: `lfw` photographs taken anywhere, `cplfw`
+The sets are named after the published ones and stress the same properties: `lfw` photographs taken anywhere, `cplfw`
 pose, `calfw` age, `cfp_fp` frontal against profile, `agedb_30` a gap of thirty years. As in the originals, the two
-people of a different pair in `cplfw` and `calfw` have the same sex and look alike. No person in a pack is used for
+people of a different pair in `cplfw` and `calfw` have the same sex and look alike. No person in them is used for
 training.
 """
 
@@ -39,15 +39,15 @@ def write_faces(
 ) -> Path:
     """Draw faces and write them, all of them or nothing.
 
-    `faces/train/<identity>/<n>.jpg` are for training. `faces/lfw.bin` and the other packs are pickles of (bins,
+    `faces/train/<identity>/<n>.jpg` are for training. `faces/lfw.bin` and the other sets are pickles of (bins,
     issame): encoded images, of which 2i and 2i+1 are pair i, and whether a pair shows one person. Each of ten folds
-    lists its same pairs, and then as many different ones.
+    lists its pairs of one person, and then as many of two people.
 
     Args:
-        root: Folder to write to; made where it does not exist.
+        root: Folder to write to; created if it does not exist.
         identities: People to train with, 10,575 in CASIA-WebFace.
-        images_per_identity: Photographs of each.
-        pairs: Of each pack, a multiple of 20; 6,000 in the genuine ones, and 7,000 in `cfp_fp`.
+        images_per_identity: Photographs of each person.
+        pairs: Pairs in each verification set, a multiple of 20; 6,000 in the genuine ones, 7,000 in `cfp_fp`.
         size: Height and width of the images, in pixels.
         seed: The same seed gives the same images.
 
@@ -55,7 +55,7 @@ def write_faces(
         The folder written, `root/faces`.
 
     Raises:
-        InputError: If that folder is there already, or a number is out of range.
+        InputError: If that folder already exists, or a number is out of range.
     """
     for what, value, least in (
         ("identities", identities, 2),
@@ -101,7 +101,7 @@ def training_appearance(rng: np.random.Generator, person: Identity) -> Appearanc
 def pack_pairs(
     name: str, pairs: int, seed: int
 ) -> Iterator[tuple[bool, tuple[tuple[Identity, Appearance], tuple[Identity, Appearance]]]]:
-    """The pairs of a pack in the official order: whether it is one person, and both people with their appearances."""
+    """The pairs of a set in the official order: whether it is one person, and both people with their appearances."""
     each = pairs // (2 * FOLDS)
     for number in range(pairs):
         rng = np.random.default_rng((seed, 2 + PACKS.index(name), number))
@@ -120,7 +120,7 @@ def pack_pairs(
 
 
 def draw_condition(name: str, rng: np.random.Generator, first: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The properties that a pack fixes in a photograph, for the `first` of a pair or the other one."""
+    """The properties that a set fixes in a photograph, for the `first` of a pair or the other one."""
     if name in ("calfw", "agedb_30"):
         return draw_age(name, rng, first)
     age = rng.uniform(0, 0.75) if first is None else max(first["age"] + rng.uniform(-0.1, 0.1), 0)
@@ -134,7 +134,7 @@ def draw_condition(name: str, rng: np.random.Generator, first: dict[str, Any] | 
 
 
 def draw_age(name: str, rng: np.random.Generator, first: dict[str, Any] | None) -> dict[str, Any]:
-    """The ages that a pack fixes, for one photograph and for the other of the pair."""
+    """The ages that a set fixes, for one photograph and for the other of the pair."""
     if name == "calfw":
         return {"age": rng.uniform(0, 0.3) if first is None else rng.uniform(0.55, 1)}
     return {"age": rng.uniform(0, 1 - 30 / YEARS) if first is None else first["age"] + 30 / YEARS}
