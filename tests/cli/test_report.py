@@ -156,11 +156,11 @@ def test_runs_that_depart_differently_are_not_averaged(file: Path) -> None:
 def test_runs_of_an_earlier_recipe_are_left_out_by_name(file: Path) -> None:
     place = Path("runs/sweeps/small")
     old = write_run(file, 50.0, point("se", "A", 0))
-    ledger.write(place, sweep_files.planned(file, point("se", "A", 0)))
+    ledger.write(place, place.name, sweep_files.planned(file, point("se", "A", 0)))
     content = {**SWEEP, "options": {"attention": {"se": {"attention": "se", "trainer.max_epochs": 60}}}}
     file.write_text(yaml.safe_dump(content, sort_keys=False))
     write_run(file, 9.0, point("se", "A", 1))
-    ledger.write(place, sweep_files.planned(file, point("se", "A", 1)))
+    ledger.write(place, place.name, sweep_files.planned(file, point("se", "A", 1)))
     table = filled(file)
     assert table.cells["se", "A", "Error"].values == {1: 9.0}
     assert f"{old.name} belongs to an earlier version of the sweep's recipe, and is left out." in table.notes
@@ -172,7 +172,7 @@ def test_a_run_that_two_cells_share_is_in_both(file: Path) -> None:
     write_run(file, 9.0, point("none", "A", 0))
     planned = plan.share(sweep_files.planned(file, {"data": "A", "seed_everything": 0}), Path("runs/sweeps"))
     assert len({run.folder for run in planned}) == 1 < len(planned)
-    ledger.write(Path("runs/sweeps/small"), planned)
+    ledger.write(Path("runs/sweeps/small"), "small", planned)
     table = filled(file)
     assert [table.cells[row, "A", "Error"].values for row in ("none", "se")] == [{0: 9.0}, {0: 9.0}]
 
@@ -202,12 +202,14 @@ def test_classes_with_other_arguments_are_not_averaged(file: Path) -> None:
         ({"scores": ["test/mAP"]}, "scores is"),
         (
             {"scores": {"Error": {"metric": "test/error", "better": "Lower"}}},
-            "better is 'Lower', expected higher or lower",
+            "better is 'Lower', expected higher, lower or none",
         ),
         ({"scores": {"Error": {"metric": "test/error", "scale": "percent"}}}, "scale is 'percent', expected a factor"),
         ({"scores": {"Error": {"metric": "test/error", "digits": 1.5}}}, "digits is 1.5"),
         ({"scores": {"Error": {"metric": 3}}}, "metric is 3, expected the name of a score"),
         ({"scores": {"Error": {"metric": "test/error", "test": "DukeMTMC"}}}, "expected options of a test"),
+        ({"columns": None}, "data has 2 values, and is neither in rows nor in columns"),
+        ({"given": {"none": {"A": {"Error": 9.0}}}}, "given: 'none' is a row of runs"),
         ({"rows": 3}, "rows is 3, expected the name of a parameter"),
         ({"labels": "Baseline"}, "labels is 'Baseline', expected keys with values"),
     ],
@@ -216,6 +218,78 @@ def test_wrong_tables_are_refused_before_training(changes: dict[str, Any], named
     file.write_text(yaml.safe_dump({**SWEEP, "table": {**SWEEP["table"], **changes}}, sort_keys=False))
     with pytest.raises(InputError, match=re.escape(named)):
         sweep_files.planned(file)
+
+
+def test_what_is_better_follows_from_the_metric_unless_it_is_stated(file: Path) -> None:
+    scores = {"EER": "test/EER/lfw", "mAP": "test/mAP", "MACs": "macs", "cut": "test/threshold"}
+    scores |= {"own": {"metric": "test/own", "better": "none"}, "high": {"metric": "test/loss", "better": "higher"}}
+    file.write_text(yaml.safe_dump({**SWEEP, "table": {"rows": "attention", "columns": "data", "scores": scores}}))
+    lower = {score.label: score.lower for score in filled(file).scores}
+    assert lower == {"EER": True, "mAP": False, "MACs": True, "cut": None, "own": None, "high": False}
+
+
+def test_differences_are_to_the_first_source_only(file: Path) -> None:
+    published = {"First": {"none": {"A": {"Error": 10.0}}}, "Second": {"se": {"A": {"Error": 7.5}}}}
+    file.write_text(yaml.safe_dump({**SWEEP, "table": {**SWEEP["table"], "published": published}}, sort_keys=False))
+    write_run(file, 9.0, point("se", "A", 0))
+    table = filled(file)
+    cell = table.cells["se", "A", "Error"]
+    assert (cell.paper, cell.difference, cell.paper_change) == (None, None, None)
+    assert "Second: se A Error 7.5" in markdown(table)
+
+
+def test_the_newest_run_is_the_one_that_ended_last_also_in_a_copy(file: Path) -> None:
+    for day, error in ((2, 9.0), (1, 50.0)):
+        overrides = point("se", "A", 0, **{"data.root": f"/place/{day}"})
+        folder = write_run(file, error, overrides, ended=f"2026-11-0{day}T00:00:00+00:00")
+        os.utime(folder / "result.json", (9 - day, 9 - day))  # copied in the other order
+    assert filled(file).cells["se", "A", "Error"].values == {0: 9.0}
+
+
+def test_a_renamed_folder_of_a_sweep_keeps_its_table(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(file, 9.0, point("se", "A", 0))
+    ledger.write(folder.parent, "small", sweep_files.planned(file, point("se", "A", 0)))
+    (folder.parent / "small.yaml").write_text(file.read_text())
+    folder.parent.rename("runs/sweeps/moved")
+    assert run(["report", "runs"]) == 0
+    assert "A <small> table" in capsys.readouterr().out
+
+
+def test_tables_of_an_earlier_report_do_not_stay(file: Path) -> None:
+    write_run(file, 9.0, point("se", "A", 0))
+    assert run(["report", "runs", "--table", str(file)]) == 0
+    Path("report/notes.md").write_text("mine")
+    Path("alone/one").mkdir(parents=True)
+    Path("alone/one/result.json").write_text(json.dumps({"task": "t", "scores": {"test/mAP": 5.0}}))
+    assert run(["report", "alone"]) == 0
+    found = sorted(path.name for path in Path("report").iterdir())
+    assert found == ["notes.md", "report.html", "runs-t.csv", "runs-t.md", "runs-t.tex"]
+
+
+def test_labels_are_text_in_latex_and_markdown(file: Path) -> None:
+    labels = {"none": "[ours] a<b|c", "se": "_two_ ~~gone~~ a_b"}
+    file.write_text(yaml.safe_dump({**SWEEP, "table": {**SWEEP["table"], "labels": labels}}, sort_keys=False))
+    table = filled(file)
+    assert r"{}[ours] a\textless{}b\textbar{}c & " in latex(table)
+    assert r"| \_two\_ \~\~gone\~\~ a_b |" in markdown(table)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"columns": [{"lower": True}, {"name": "mAP"}]},
+        {"git": {"commit": 5}},
+        {"earlier": [{"versions": [1]}, {"git": "abc"}, {"deterministic": [1]}]},
+        {"seed": [1, 2]},
+    ],
+)
+def test_odd_entries_of_a_result_do_not_stop_a_report(odd: dict[str, Any]) -> None:
+    for name in ("one", "two"):
+        Path("runs", name).mkdir(parents=True)
+        content = {"task": "t", "scores": {"test/mAP": 5.0}, **(odd if name == "one" else {})}
+        Path("runs", name, "result.json").write_text(json.dumps(content))
+    Path("runs/one/config.yaml").write_text("seed_everything: [1, 2]")
+    assert run(["report", "runs"]) == 0
 
 
 def test_a_metric_that_no_run_has_is_named(file: Path) -> None:
@@ -377,6 +451,7 @@ def test_runs_that_differ_in_what_should_be_alike_are_named(
 def test_what_was_asked_for_is_no_difference(file: Path) -> None:
     content = yaml.safe_load(file.read_text())
     content["parameters"]["trainer.precision"] = {"values": ["32-true", "bf16-mixed"]}
+    content["parameters"]["data"] = {"value": "A"}
     content["table"]["columns"] = "trainer.precision"
     content["table"].pop("published")
     file.write_text(yaml.safe_dump(content, sort_keys=False))
@@ -466,12 +541,13 @@ def test_plain_folders_make_a_full_comparison(capsys: pytest.CaptureFixture[str]
 
 def test_what_is_best_of_a_class_depends_on_what_is_scored() -> None:
     def best(family: str) -> list[bool]:
-        return [cell["best"] for cell in family_cells(family, [[1.0, 3.0], [3.0], []])]
+        return [cell["best"] for cell in family_cells(family, [[1.0, 3.0], [3.0], []], True)]
 
     assert best("IoU") == [False, True, False]
     assert best("EER") == [True, False, False]
     assert best("threshold") == best("std") == [False, False, False]
-    assert [cell["best"] for cell in family_cells("IoU", [[2.0], [2.0]])] == [False, False]
+    for values, comparable in (([[2.0], [2.0]], True), ([[2.001], [2.002]], True), ([[1.0], [2.0]], False)):
+        assert [cell["best"] for cell in family_cells("IoU", values, comparable)] == [False, False]
 
 
 def test_runs_of_one_epoch_have_a_sentence_and_no_empty_charts(file: Path) -> None:

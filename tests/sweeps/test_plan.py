@@ -47,6 +47,41 @@ def test_what_decides_the_outcome_is_in_the_key() -> None:
     assert key(**{"data.root": "/elsewhere"}) != before, "other files are another run"
 
 
+def test_a_seed_that_is_set_counts_in_a_sweep_without_seeds() -> None:
+    parameters = {name: entry for name, entry in FILE["parameters"].items() if name != "seed_everything"}
+    file = written(parameters=parameters)
+    first, second = (planned(file, {"seed_everything": seed})[0] for seed in (0, 1))
+    assert first.folder != second.folder
+    assert first.key == second.key
+    assert (first.seed, second.seed) == (0, 1)
+
+
+@pytest.mark.parametrize("name", ["trainer.devices", "model.compile_mode", "data.workers"])
+def test_options_that_change_no_number_are_runs_of_their_own_where_a_sweep_varies_them(name: str) -> None:
+    parameters = {"attention": {"values": ["none", "se"]}, name: {"values": [1, 2]}}
+    file = written(parameters=parameters, table={"rows": ["attention", name], "scores": {"R1": "test/rank1"}})
+    runs = plan.unique(plan.share(plan.plan(grid.load(file), Path("runs"), unmoved), Path("runs")))
+    assert len(runs) == 4
+    assert len({run.key for run in runs}) == 4
+
+
+def unmoved(lines: Sequence[list[str]]) -> list[plan.Resolution]:
+    """Resolve command lines as the suite does: only attention decides the outcome."""
+    return [plan.Resolution({"attention": line[1].partition("=")[2]}) for line in lines]
+
+
+@pytest.mark.parametrize("macro", ["${args}", "${args_no_hyphens}", "${args_no_equals}", "${args_json}"])
+def test_seeds_of_an_own_program_are_seeds_however_it_reads_them(macro: str) -> None:
+    parameters = {"rate": {"value": 1}, "seed_everything": {"values": [0, 1, 2]}}
+    runs = planned(
+        written(
+            command=["python", "mine.py", macro], parameters=parameters, table={"rows": "rate", "scores": {"R1": "R1"}}
+        )
+    )
+    assert len({run.key for run in runs}) == 1
+    assert len({run.folder for run in runs}) == 3
+
+
 def test_a_run_departs_from_its_cell_by_what_is_set() -> None:
     plain, changed = planned(written())[-1], planned(written(), {"rate": 3, "task": "u", "logger": "wandb"})[-1]
     assert plain.departures == {}

@@ -54,6 +54,8 @@ def main(arguments: list[str]) -> int:
     if options.identities < 1:
         raise InputError(f"--identities is {options.identities}, expected at least 1.")
     if len(options.backbone) > 1:
+        if options.identities != 751:
+            raise InputError("--identities is for one backbone: side by side, networks have no classifier.")
         side_by_side(options.backbone, options.attention or SIDE_BY_SIDE)
         return 0
     (options.backbone,) = options.backbone

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from relattn.cli import catalogue
 from relattn.cli.options import own_path, say
 from relattn.errors import InputError, MissingFileError
-from relattn.runs.run_folder import read_json
+from relattn.runs.run_folder import contained, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,19 +164,21 @@ def write(tables: "list[Table]", found: "Records", folder: Path) -> Path:
         contents[folder / f"{filled.name}.csv"] = text.comma_separated(filled)
         contents[folder / f"{filled.name}.tex"] = text.latex(filled)
     contents[folder / "report.html"] = page.render(tables, found.runs)
-    for file, content in contents.items():
-        check_replaceable(file, mark_of(content, file.suffix))
+    marks = {
+        ".md": text.MARKDOWN_MARK,
+        ".tex": text.LATEX_MARK,
+        ".html": page.MARK,
+        ".csv": ",".join(text.CSV_COLUMNS),
+    }
+    for file in contents:
+        check_replaceable(file, marks[file.suffix].encode())
+    for file in sorted(folder.glob("*")):  # tables of an earlier report that this one does not have
+        replaced = file not in contents and file.suffix in marks and contained(file)
+        if replaced and marks[file.suffix].encode() in file.read_bytes():
+            file.unlink()
     for file, content in contents.items():
         publish_text(file, content)
     return folder / "report.html"
-
-
-def mark_of(content: str, suffix: str) -> bytes:
-    """A text that all report files of a kind contain and other files do not, to recognise earlier reports."""
-    from relattn.sweeps import page, text
-
-    marks = {".md": text.MARKDOWN_MARK, ".tex": text.LATEX_MARK, ".html": page.MARK}
-    return marks.get(suffix, content.partition("\n")[0]).encode()  # the first line of a CSV has its column names
 
 
 def check_replaceable(file: Path, mark: bytes) -> None:

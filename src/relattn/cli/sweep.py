@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 ALL = "all"
 """Name that stands for all tables in `conf/sweep`."""
 
+LAUNCHERS = {
+    "local": ("jobs", "devices"),
+    "ray": ("cpus_per_run", "gpus_per_run", "address"),
+    "wandb": ("project", "entity"),
+}
+"""The options of each launcher."""
+
 EXAMPLES = """examples:
   relattn sweep                                    list the available tables
   relattn sweep rga_table1 --dry_run               what would be run; every cell is checked
@@ -61,8 +68,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.jobs is not None and options.jobs < 1:
         raise InputError(f"--jobs is {options.jobs}, expected at least 1.")
-    if options.launcher != "local" and (options.jobs is not None or options.devices):
-        raise InputError(f"--jobs and --devices are for --launcher local, and not for {options.launcher}.")
+    for launcher, names in LAUNCHERS.items():
+        given = [name for name in names if getattr(options, name) != parser.get_default(name)]
+        if given and launcher != options.launcher:
+            raise InputError(f"--{given[0]} is for --launcher {launcher}, and not for {options.launcher}.")
     for alone, why in ((options.run is not None, "--run"), (options.launcher == "wandb", "--launcher wandb")):
         if alone and (len(options.files) != 1 or options.files == [ALL]):
             raise InputError(f"{why} takes one sweep file, and not {len(options.files)}.")
@@ -104,7 +113,7 @@ def main(arguments: list[str]) -> int:
         raise InputError(f"Two of the sweep files are named {repeated[0]!r}: their runs would share a folder.")
     if options.run is not None:
         return run_one(sweeps[0], options.run, options.runs / sweeps[0].name)
-    if options.launcher == "wandb":
+    if options.launcher == "wandb" and not options.dry_run:
         from relattn.sweeps import wandb_agent
 
         passed = ["--runs", str(options.runs.resolve())]
@@ -112,7 +121,8 @@ def main(arguments: list[str]) -> int:
         return wandb_agent.launch(sweeps[0], passed, project=options.project, entity=options.entity)
     for sweep in sweeps:
         if sweep.content["method"] != "grid":
-            raise InputError(f"{sweep.path}: method {sweep.content['method']} needs W&B: --launcher wandb.")
+            why = "chooses the values on W&B, so no run can be listed before" if options.dry_run else "needs W&B"
+            raise InputError(f"{sweep.path}: method {sweep.content['method']} {why}: --launcher wandb.")
     plans = {sweep.name: (sweep, made) for sweep, made in zip(sweeps, planned(sweeps, options.runs), strict=True)}
     return dry_run(plans) if options.dry_run else launch(plans, options)
 
@@ -208,7 +218,7 @@ def launch(plans: "dict[str, tuple[Sweep, list[Planned]]]", options: argparse.Na
         raise InputError("No run is left: the data of all of them are missing.")
     for name, (sweep, runs) in plans.items():
         keep_file(sweep, options.runs / name)
-        ledger.write(options.runs / name, runs)
+        ledger.write(options.runs / name, name, runs)
     if finished := sum(run.state == "finished" for run in everything):
         console.print(f"{finished} of {len(everything)} runs have finished before.", highlight=False)
     shown = [run for run in everything if not run.missing]
@@ -281,7 +291,7 @@ def run_one(sweep: "Sweep", given: list[str], place: Path) -> int:
     if "WANDB_SWEEP_ID" in os.environ and "logger" not in run.options and fits:
         run.command.append("--logger=wandb")
     keep_file(sweep, place)
-    ledger.write(place, [run])
+    ledger.write(place, sweep.name, [run])
     if run.state != "finished":
         Local().launch([run], lambda seen: None)
     return 0 if run.state == "finished" else 1

@@ -34,6 +34,12 @@ WATCHING_CALLBACKS = {
 }
 """Callbacks that observe training without changing it."""
 
+CHOOSING_CALLBACKS = {"EarlyStopping", "BestCheckpoint"}
+"""Callbacks by whose choices validation decides the outcome."""
+
+VALIDATION = {"check_val_every_n_epoch", "val_check_interval", "limit_val_batches"}
+"""Options of the trainer that are incidental, except with these callbacks."""
+
 UNCLEAR = {"lr", "warmup", "of", "size", "name", "start", "end", "seed", "weight", "margin", "scale"}
 """Names of options that are shown together with the part that they belong to."""
 
@@ -44,9 +50,10 @@ Decisive = dict[str, Any]
 def decisive(config: Mapping[str, Any]) -> Decisive:
     """The options of a configuration that decide the outcome, without the seed and without options that are null."""
     options: Decisive = {}
+    chosen: set[str] = set()
 
     def walk(name: str, value: Any) -> None:
-        if value is None or ("." in name and is_incidental(name)):
+        if value is None or ("." in name and is_incidental(name) and name not in chosen):
             return
         if isinstance(value, Mapping):
             if "class_path" in value:
@@ -66,6 +73,8 @@ def decisive(config: Mapping[str, Any]) -> Decisive:
         content = dict(content)
         if section == "trainer":
             content["callbacks"] = training_callbacks(content.get("callbacks"))
+            if any(class_name(one) in CHOOSING_CALLBACKS for one in content["callbacks"] or ()):
+                chosen = {f"trainer.{name}" for name in VALIDATION}
         walk(section, content)
     return {name: value for name, value in sorted(options.items()) if not name.startswith("trainer.callbacks.")}
 

@@ -8,6 +8,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -189,6 +190,7 @@ class RunRecord(Callback):
             **({"test_sets": hidden(self.test_sets)} if self.test_sets else {}),
             **({"partial": self.partial} if self.partial else {}),
             "seconds": round(self.seconds(), 1),
+            "ended": datetime.now(UTC).isoformat(),
         }
         try:
             content |= self.costs(module, data)

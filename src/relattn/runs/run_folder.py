@@ -138,8 +138,8 @@ def run_folders(places: list[Path]) -> Iterator[Path]:
     for place in places:
         folders = sorted({path.parent for name in FILES for path in place.rglob(name)})
         for folder in folders:
-            within = any(parent in folders and is_run(parent) for parent in folder.parents)
-            if folder.resolve() not in seen and not within:
+            within_a_run = folder.parent in folders and is_run(folder.parent)
+            if folder.resolve() not in seen and not within_a_run:
                 seen.add(folder.resolve())
                 yield folder
 

@@ -64,7 +64,7 @@ def name_run(arguments: Any, folder: Path, facts: Mapping[str, Any], command: st
 def previous_id(folder: Path) -> str | None:
     """The id of the run to resume; None for a new one."""
     found = [path.name.partition("run-")[2] for path in folder.glob("wandb/*run-*-*")]  # <date>_<time>-<id>
-    return max(found).rpartition("-")[2] if found else None
+    return max(found).partition("-")[2] if found else None
 
 
 def begin_anew_offline(logger: WandbLogger, rows: Iterable[Row]) -> bool:

@@ -87,4 +87,4 @@ def commit(git: dict[str, Any]) -> str:
     if not git.get("commit"):
         return str(git.get("why", "unknown"))
     changes = f" with changes {git.get('diff', '')}".rstrip() if git.get("changed") else ""
-    return f"{git['commit'][:10]}{changes}"
+    return f"{str(git['commit'])[:10]}{changes}"

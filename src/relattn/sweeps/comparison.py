@@ -7,7 +7,7 @@ from typing import Any
 from relattn.runs.identity import shown
 from relattn.sweeps.layout import Score, lower_is_better
 from relattn.sweeps.placing import Placed
-from relattn.sweeps.records import Record
+from relattn.sweeps.records import Record, modified
 from relattn.sweeps.table import Table, fill_cells, finish
 
 
@@ -26,7 +26,7 @@ def table_of(task: str, records: Sequence[Record]) -> Table:
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         groups.setdefault(record.experiment, []).append(record)
-    names = labels([runs[0] for runs in groups.values()])
+    names = labels([max(runs, key=modified) for runs in groups.values()])
     rows = [str(number) for number in range(len(groups))]
     title = f"Runs of {task}" if task else "Runs"
     name = f"runs-{task}" if task else "runs"
@@ -71,8 +71,8 @@ def scores_of(records: Sequence[Record]) -> list[Score]:
     found: dict[str, None] = {}
     for record in records:
         result = record.result or {}
-        listed = result.get("columns")
-        lower |= {str(one["name"]): bool(one["lower"]) for one in listed or [] if isinstance(one, Mapping)}
+        listed = [one for one in result.get("columns") or [] if isinstance(one, Mapping) and "name" in one]
+        lower |= {str(one["name"]): bool(one.get("lower")) for one in listed}
         matches = (re.fullmatch(r"test/([^/]+)", name) for name in result["scores"])
         found |= dict.fromkeys(match[1] for match in matches if match is not None and match[1] != "score")
     names = [name for name in lower if name in found] + sorted(name for name in found if name not in lower)

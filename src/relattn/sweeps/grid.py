@@ -32,7 +32,7 @@ PLACES = {"data.root", "data.manifest", "logger"}
 """Options for locations: they do not make a run depart from its cell."""
 
 RESERVED = {"name", "runs", "ckpt_path", "config"}
-"""Options that `--set` cannot change."""
+"""Options that a sweep sets itself."""
 
 OWN_KEYS = {"options", "table"}
 """The sections that W&B does not have."""
@@ -64,7 +64,11 @@ class Sweep:
     def parameters(self) -> dict[str, list[Any]]:
         """The values of each parameter, with overrides applied; none for a parameter that W&B draws."""
         values = {name: listed(entry) for name, entry in self.content["parameters"].items()}
-        given = {name: as_list(value) for name, value in self.overrides.items() if name in values or is_grid(value)}
+        given = {
+            name: as_list(value)
+            for name, value in self.overrides.items()
+            if name in values or name == SEED or is_grid(value)
+        }
         return {**values, **given}
 
     @property
@@ -196,6 +200,8 @@ def check_options(path: Path, content: dict[str, Any]) -> None:
     for name in content["parameters"]:
         if not isinstance(name, str):
             raise InputError(f"{path}: parameters has {name!r}, expected the name of an option.")
+        if name in RESERVED:
+            raise InputError(f"{path}: parameters has {name!r}, but a sweep names the folders of its runs itself.")
     for name, named in mapping(content.get("options") or {}, f"{path}: options").items():
         if name not in content["parameters"]:
             known = suggest(str(name), content["parameters"])
@@ -243,8 +249,11 @@ def parse_overrides(given: list[str]) -> dict[str, Any]:
         name, equals, value = entry.partition("=")
         if not equals or not name:
             raise InputError(f"--set {entry}: expected key=value, such as trainer.max_epochs=2.")
+        name = name.removeprefix("--")
+        if name in overrides:
+            raise InputError(f"--set {entry}: {name} is set twice; for several values give a list, {name}=[1,2].")
         try:
-            overrides[name.removeprefix("--")] = yaml.safe_load(value) if value else ""
+            overrides[name] = yaml.safe_load(value) if value else ""
         except yaml.YAMLError as error:
             raise InputError(f"--set {entry}: the value is not YAML: {error}") from error
     return overrides

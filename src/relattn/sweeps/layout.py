@@ -8,12 +8,16 @@ from typing import Any
 
 from relattn.errors import InputError, suggest
 from relattn.printable import in_one_line
+from relattn.runs.identity import SEED
 from relattn.sweeps.grid import Sweep, listed, mapping
 
 SCORE_KEYS = {"metric", "better", "scale", "digits", "test"}
 
-LOWER_IS_BETTER = {"eer", "error", "loss"}
-"""Names of metrics, in lower case, for which lower is better."""
+LOWER_IS_BETTER = {"eer", "error", "loss", "macs", "parameters", "seconds", "seconds_per_step"}
+"""Names of metrics and costs, in lower case, for which lower is better."""
+
+BETTER = {True: "lower", False: "higher", None: "none"}
+"""What a sweep file writes for the values of `Score.lower`."""
 
 NO_BEST = {"threshold", "std", "unmatched"}
 """Names of metrics, in lower case, that have no best value."""
@@ -50,8 +54,9 @@ class Score:
 
 
 def lower_is_better(metric: str) -> bool | None:
-    """Whether lower values of a metric are better, by its name; None if no value is best."""
-    return None if metric.lower() in NO_BEST else metric.lower() in LOWER_IS_BETTER
+    """Whether lower values of a metric, such as `error` or `test/EER/lfw`, are better; None if no value is best."""
+    parts = set(metric.lower().split("/"))
+    return None if parts & NO_BEST else bool(parts & LOWER_IS_BETTER)
 
 
 def layout_of(sweep: Sweep) -> dict[str, Any]:
@@ -77,11 +82,21 @@ def layout_of(sweep: Sweep) -> dict[str, Any]:
             raise InputError(
                 f"{sweep.path}: table names {name!r}, which is not a parameter. {suggest(name, parameters)}"
             )
+    placed = {SEED, *axis(layout, "rows"), *axis(layout, "columns")}
+    for name, values in sweep.parameters.items():
+        if len(values) > 1 and name not in placed:
+            raise InputError(
+                f"{where}: {name} has {len(values)} values, and is neither in rows nor in columns, so that runs which "
+                f"differ in it would share a cell. Write rows: [{', '.join([*axis(layout, 'rows'), name])}]; only "
+                f"{SEED} is averaged over."
+            )
     rows, columns = keys_of(sweep, "rows"), keys_of(sweep, "columns")
     scores = {score.label for score in scores_of(layout, where)}
     numbers = [*([set(columns)] if columns != [""] else []), scores]  # the keys at each level of a row's numbers
     given = mapping(layout.get("given", {}), f"{where}, given")
     labels = mapping(layout.get("labels", {}), f"{where}, labels")
+    if taken := [key for key in map(str, given) if key in rows]:
+        raise InputError(f"{where}, given: {taken[0]!r} is a row of runs. Give the numbers a row with another name.")
     check_keys(f"{where}, labels", labels, {*rows, *columns, *map(str, given)})
     check_numbers(given, [set(map(str, given)), *numbers], f"{where}, given")
     for source, entries in mapping(layout.get("published", {}), f"{where}, published").items():
@@ -148,19 +163,21 @@ def scores_of(layout: dict[str, Any], where: str = "table") -> list[Score]:
     for label, entry in mapping(layout["scores"], f"{where}, scores").items():
         own = entry if isinstance(entry, dict) else {"metric": entry}
         own = {key: value for key, value in own.items() if value is not None}
-        known = {"better": "higher", "scale": 1, "digits": 2, **own}
+        usual = lower_is_better(str(own.get("metric", "")))
+        known = {"better": BETTER[usual], "scale": 1, "digits": 2, **own}
         one = f"{where}, scores, {label}"
         check_keys(one, own, SCORE_KEYS)
         for key, allowed, expected in (
             ("metric", isinstance(known.get("metric", ""), str), "the name of a score, such as test/mAP"),
-            ("better", known["better"] in ("higher", "lower"), "higher or lower"),
+            ("better", known["better"] in BETTER.values(), "higher, lower or none"),
             ("scale", is_number(known["scale"]), "a factor on the value, such as 100"),
             ("digits", known["digits"] in range(10), "a number of decimal places from 0 to 9"),
             ("test", isinstance(known.get("test", {}), dict), "options of a test, such as {data: DukeMTMC}"),
         ):
             if not allowed:
                 raise InputError(f"{one}: {key} is {known[key]!r}, expected {expected}.")
-        lower, scale, digits = known["better"] == "lower", float(known["scale"]), int(known["digits"])
+        lower = next(lower for lower, name in BETTER.items() if name == known["better"])
+        scale, digits = float(known["scale"]), int(known["digits"])
         found.append(Score(in_one_line(label), known.get("metric"), lower, scale, digits, known.get("test")))
     return found
 

@@ -38,17 +38,19 @@ class Ledger:
 
     Attributes:
         folder: The sweep's folder; None for a sweep that was not launched.
+        name: The sweep's name, also if its folder has been renamed.
         cells: The decisive options of each cell, by row and column.
         runs: The places of each run, by its folder; a run that two cells share has several.
     """
 
     folder: Path | None = None
+    name: str = ""
     cells: dict[tuple[str, str], Decisive] = field(default_factory=dict)
     runs: dict[Path, list[Place]] = field(default_factory=dict)
 
 
-def write(place: Path, runs: Sequence[Planned]) -> None:
-    """Add a plan to the existing one in a sweep's folder."""
+def write(place: Path, name: str, runs: Sequence[Planned]) -> None:
+    """Add the plan of the sweep `name` to the existing one in its folder."""
     content = run_folder.read_json(place / FILE) or {}
     cells = {(cell["row"], cell["column"]): cell for cell in content.get("cells", [])}
     cells |= {
@@ -58,13 +60,14 @@ def write(place: Path, runs: Sequence[Planned]) -> None:
     for run in runs:
         entry = {"row": run.row, "column": run.column, "cell": run.cell, "departures": run.departures}
         entries[run.name] = {"folder": os.path.relpath(run.folder, place), **entry}
-    publish_json(place / FILE, hidden({"cells": list(cells.values()), "runs": entries}))
+    publish_json(place / FILE, hidden({"sweep": name, "cells": list(cells.values()), "runs": entries}))
 
 
 def read(place: Path) -> Ledger:
     """The ledger of a sweep's folder; empty if it does not exist or cannot be read."""
     content = run_folder.read_json(place / FILE) or {}
-    ledger = Ledger(place)
+    name = str(content.get("sweep") or place.name)
+    ledger = Ledger(place, name)
     try:
         for cell in content.get("cells", []):
             ledger.cells[str(cell["row"]), str(cell["column"])] = dict(cell["options"])
@@ -75,5 +78,5 @@ def read(place: Path) -> Ledger:
             if folder.is_relative_to(place.resolve().parents[1]):  # the folder of all runs
                 ledger.runs.setdefault(folder, []).append(where)
     except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError):  # the last two for invalid paths
-        return Ledger(place)
+        return Ledger(place, name)
     return ledger

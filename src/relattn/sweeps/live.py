@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from relattn.runs import run_folder
@@ -116,7 +117,7 @@ class Board:
         states = [run.state for run in self.runs.values()]
         counts = ", ".join(f"{states.count(state)} {state}" for state in COLOURS if state in states)
         left = duration(self.all_left())
-        shown = Table(title=f"{self.name}: {counts}", caption=f"about {left} left" if left else None)
+        shown = Table(title=f"{escape(self.name)}: {counts}", caption=f"about {left} left" if left else None)
         shown.add_column("run", overflow="fold")
         shown.add_column("state")
         for column in ("epoch", "left", "score"):

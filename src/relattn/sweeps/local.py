@@ -60,7 +60,8 @@ class Local:
                         if process is None:
                             continue
                         state = process.poll()
-                        if process.taken and state == "interrupted":  # the other process that ran it was killed
+                        # The other process that ran it was killed, or only looked whether it runs.
+                        if process.taken and state in ("interrupted", "waiting"):
                             waiting.appendleft(process.planned)
                             active[slot] = None
                             continue

@@ -3,6 +3,7 @@
 import math
 import re
 import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -172,8 +173,9 @@ def families(table: Table) -> list[dict[str, Any]]:
                     if (match := re.fullmatch(r"test/([^/]+)/(.+)", name)) and isinstance(value, int | float):
                         values.setdefault(match[1], {}).setdefault(match[2], {}).setdefault(row, []).append(value)
         for family, members in values.items():
+            comparable = are_comparable([table.cells[row, column, table.scores[0].label] for row in runs])
             lines = [
-                {"member": member, "cells": family_cells(family, [by_row.get(row, []) for row in runs])}
+                {"member": member, "cells": family_cells(family, [by_row.get(row, []) for row in runs], comparable)}
                 for member, by_row in members.items()
             ]
             heading = " · ".join(part for part in (table.label(column), family) if part)
@@ -181,17 +183,22 @@ def families(table: Table) -> list[dict[str, Any]]:
     return found
 
 
-def family_cells(family: str, values: list[list[float]]) -> list[dict[str, Any]]:
-    """The cells of a class or set, one per row: mean, standard deviation, whether it is best."""
+def are_comparable(cells: Sequence[Cell]) -> bool:
+    """Whether all cells can be compared with each other."""
+    return all(cell.compares_with(cells[0]) for cell in cells)
+
+
+def family_cells(family: str, values: list[list[float]], comparable: bool) -> list[dict[str, Any]]:
+    """The cells of a class or set, one per row: mean, standard deviation, whether it is best as shown."""
     means = [statistics.fmean(one) if one else None for one in values]
-    known = {round(mean, 9) for mean in means if mean is not None and math.isfinite(mean)}
+    known = {round(mean, 2) for mean in means if mean is not None and math.isfinite(mean)}
     lower = lower_is_better(family)
-    best = (min if lower else max)(known) if len(known) > 1 and lower is not None else None
+    best = (min if lower else max)(known) if comparable and len(known) > 1 and lower is not None else None
     return [
         {
             "mean": mean,
             "spread": statistics.stdev(one) if len(one) > 1 else None,
-            "best": best is not None and mean is not None and round(mean, 9) == best,
+            "best": best is not None and mean is not None and round(mean, 2) == best,
         }
         for mean, one in zip(means, values, strict=True)
     ]

@@ -10,9 +10,9 @@ from typing import Any
 
 from relattn.errors import InputError, some_of
 from relattn.runs import run_folder
-from relattn.runs.identity import SEED, Decisive, changes, identity
+from relattn.runs.identity import INCIDENTAL, SEED, Decisive, changes, identity, is_incidental
 from relattn.runs.secrets import hidden
-from relattn.sweeps.grid import Sweep, listed, text
+from relattn.sweeps.grid import PLACES, Sweep, is_grid, listed, text
 from relattn.sweeps.layout import axis, key_of, label_of, layout_of, scores_of
 
 
@@ -121,17 +121,20 @@ def plan_points(sweep: Sweep, points: Sequence[dict[str, Any]], place: Path, res
     """The runs of some combinations of parameters; see `plan`."""
     layout = layout_of(sweep) if "table" in sweep.content else {}
     rows, columns = axis(layout, "rows"), axis(layout, "columns")
-    asked = [sweep.command(sweep.options_of(point)) for point in points]
-    as_filed = [sweep.command(sweep.filed_options_of(point)) for point in points]
+    asked = [without_seed(sweep, sweep.options_of(point)) for point in points]
+    as_filed = [without_seed(sweep, sweep.filed_options_of(point)) for point in points]
     resolved = resolutions([*asked, *as_filed], resolve)
+    varied = varied_incidentals(sweep)
     problems: dict[str, list[str]] = {}
     runs = []
     for point, command, filed in zip(points, asked, as_filed, strict=True):
-        run, cell = resolved[without_seed(command)], resolved[without_seed(filed)]
+        run, cell = resolved[command], resolved[filed]
         if run.problem:
             problems.setdefault(run.problem, []).append("-".join(name_of(sweep, point, "")[1]))
             continue
-        distinguishing = json.dumps([run.options, run.circumstances], sort_keys=True, default=str)
+        options = sweep.options_of(point)
+        compared = [{name: options.get(name) for name in varied}] if varied else []
+        distinguishing = json.dumps([run.options, run.circumstances, *compared], sort_keys=True, default=str)
         key = hashlib.sha256(distinguishing.encode()).hexdigest()
         name, varying = name_of(sweep, point, key[:6])
         row, column = key_of(rows, point), key_of(columns, point)
@@ -145,8 +148,8 @@ def plan_points(sweep: Sweep, points: Sequence[dict[str, Any]], place: Path, res
             name,
             place / name,
             point,
-            sweep.options_of(point),
-            command,
+            options,
+            sweep.command(options),
             identity(cell_options),
             cell_options,
             key[:12],
@@ -171,26 +174,38 @@ def problems_text(problems: dict[str, list[str]], total: int) -> str:
     return lines[0] if len(lines) == 1 else "\n  ".join([f"{count} of {total} runs cannot be run:", *lines])
 
 
-def resolutions(commands: Iterable[list[str]], resolve: Resolve) -> dict[tuple[str, ...], Resolution]:
-    """Resolve each distinct command, ignoring its seed."""
+def varied_incidentals(sweep: Sweep) -> list[str]:
+    """The options that a sweep varies although they change no number, such as `trainer.devices`: it compares them."""
+    names = set()
+    for parameter, entry in sweep.content["parameters"].items():
+        values = {*map(str, listed(entry)), *map(str, sweep.parameters[parameter])}
+        if len(values) > 1:
+            named = sweep.named_options.get(parameter, {})
+            names |= {parameter, *(name for options in named.values() for name in options or {})}
+    names |= {name for name, value in sweep.overrides.items() if is_grid(value)}
+    incidental = {name for name in names if name.partition(".")[0] in INCIDENTAL and is_incidental(name)}
+    return sorted(incidental - PLACES)
+
+
+def resolutions(commands: Iterable[tuple[str, ...]], resolve: Resolve) -> dict[tuple[str, ...], Resolution]:
+    """Resolve each distinct command."""
     found: dict[tuple[str, ...], Resolution] = {}
     fits: list[tuple[str, ...]] = []
     for command in commands:
-        bare = without_seed(command)
-        if bare in found or bare in fits:
+        if command in found or command in fits:
             continue
-        if bare[:1] == ("relattn",):
-            fits.append(bare)
+        if command[:1] == ("relattn",):
+            fits.append(command)
         else:
-            found[bare] = Resolution({"command": list(bare)})
+            found[command] = Resolution({"command": list(command)})
     if fits:
         found |= dict(zip(fits, resolve([list(command[1:]) for command in fits]), strict=True))
     return found
 
 
-def without_seed(command: Sequence[str]) -> tuple[str, ...]:
-    """A command without its seed."""
-    return tuple(part for part in command if not part.startswith(f"--{SEED}="))
+def without_seed(sweep: Sweep, options: dict[str, Any]) -> tuple[str, ...]:
+    """The command of a sweep for some options, without the seed."""
+    return tuple(sweep.command({name: value for name, value in options.items() if name != SEED}))
 
 
 def name_of(sweep: Sweep, point: dict[str, Any], key: str) -> tuple[str, list[str]]:

@@ -1,8 +1,10 @@
 """The contents of run folders: the run, its outcome, curves and pictures. A damaged folder affects only itself."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -67,7 +69,7 @@ class Record:
     def seed(self) -> Any:
         """The seed, or the folder if there is none."""
         for found in (self.sweep.get("seed"), (self.result or {}).get("seed"), self.config.get(SEED)):
-            if found is not None:
+            if isinstance(found, str | int | float):
                 return found
         return self.name
 
@@ -171,7 +173,11 @@ def read(places: Sequence[Path]) -> Records:
     """The runs under some places, and runs in other folders that sweeps there share."""
     ledgers: dict[str, Ledger] = {}
     for file in sorted({path for place in places for path in place.rglob(ledger.FILE)}):
-        ledgers[file.parent.name] = ledger.read(file.parent)
+        found = ledger.read(file.parent)
+        if (known := ledgers.get(found.name)) is None:
+            ledgers[found.name] = found
+        else:  # the runs of one sweep in two places, such as two machines
+            known.cells, known.runs = {**known.cells, **found.cells}, {**known.runs, **found.runs}
     outside = [folder for one in ledgers.values() for folder in one.runs if folder.is_dir()]
     runs = [read_one(folder) for folder in run_folder.run_folders([*places, *outside])]
     return Records(sorted(runs, key=lambda run: (str(run.sweep.get("started", "")), modified(run))), ledgers)
@@ -208,7 +214,9 @@ def read_one(folder: Path) -> Record:
 
 
 def modified(record: Record) -> float:
-    """The time when the outcome was written."""
+    """The time when the run ended, in seconds; of a result that does not state it, the time of its file."""
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(str((record.result or {}).get("ended"))).timestamp()
     path = record.folder / "result.json"
     return path.stat().st_mtime if run_folder.contained(path) else 0.0
 

@@ -12,7 +12,8 @@ from relattn.printable import in_one_line
 NUMBERS = ("seconds", "epochs", "steps", "parameters", "macs", "seconds_per_step", "processes")
 SCALARS = (
     *("task", "data", "fingerprint", "label", "attention", "backbone", "device", "weights", "precision", "run"),
-    *("deterministic", "seed", "genuine", "headline", "sweep", "name", "row", "column", "cell", "key", "started"),
+    *("deterministic", "seed", "genuine", "headline", "sweep", "name", "row", "column", "cell", "key"),
+    *("started", "ended"),
 )
 DICTIONARIES = ("scores", "versions", "partial", "overrides", "git", "options", "parameters", "labels", "departures")
 LISTS = ("earlier", "columns")
@@ -32,6 +33,8 @@ def sound_record(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
     wrong = [name for name, is_kind in kinds.items() if found.get(name) is not None and not is_kind(found[name])]
     for name in wrong:
         del found[name]
+    if found.get("earlier"):
+        found["earlier"] = [sound_record(one)[0] for one in found["earlier"]]
     if "scores" in found:
         scores = found["scores"] or {}
         found["scores"] = {name: value for name, value in scores.items() if is_number(value)}

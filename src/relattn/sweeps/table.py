@@ -30,7 +30,8 @@ class Cell:
         values: Measured values, by seed.
         records: The runs that they come from.
         departure: How these runs depart from the table's recipe, in a few words; empty if they do not.
-        published: The papers' numbers, by source; differences are to the first one.
+        published: The papers' numbers, by source.
+        source: The table's first source, to whose numbers differences are shown.
         baseline: The cell of the row that others are compared with.
         planned: Number of runs that the sweep has for this cell.
         best: Whether its mean is the best among the comparable cells of its column.
@@ -41,6 +42,7 @@ class Cell:
     records: list[Record] = field(default_factory=list)
     departure: str = ""
     published: dict[str, float] = field(default_factory=dict)
+    source: str = ""
     baseline: "Cell | None" = None
     planned: int = 0
     best: bool = False
@@ -69,8 +71,8 @@ class Cell:
 
     @property
     def paper(self) -> float | None:
-        """The number of the first source."""
-        return next(iter(self.published.values()), None)
+        """The number of the table's first source."""
+        return self.published.get(self.source)
 
     @property
     def difference(self) -> float | None:
@@ -89,12 +91,9 @@ class Cell:
 
     @property
     def paper_change(self) -> float | None:
-        """Published value minus the baseline from the same source."""
-        if self.baseline is None or not self.published:
-            return None
-        source, value = next(iter(self.published.items()))
-        other = self.baseline.published.get(source)
-        return None if other is None else value - other
+        """Published value minus the baseline, both from the table's first source."""
+        other = None if self.baseline is None else self.baseline.paper
+        return None if self.paper is None or other is None else self.paper - other
 
     def compares_with(self, other: "Cell") -> bool:
         """Whether two cells have the same departures and kind of data, and the same files for the same data options."""
@@ -200,7 +199,8 @@ def fill(sweep: Sweep, records: Records, cells: Cells | None = None) -> Table:
             number = planned.get((row, column), 0)
             fill_cells(table, row, column, placed.get((row, column), []), number)
             for score in table.scores:
-                table.cells[row, column, score.label].published = published(layout, row, column, score.label)
+                cell = table.cells[row, column, score.label]
+                cell.published, cell.source = published(layout, row, column, score.label), next(iter(table.sources), "")
     table.notes += list(filter(None, (without_metric(table, score) for score in table.scores)))
     for row in layout.get("given", {}):
         for column in columns:

@@ -13,6 +13,12 @@ from relattn.sweeps.table import Cell, Table
 MARKDOWN_MARK, LATEX_MARK = "<!-- written by relattn report -->", "% written by relattn report"
 """Lines that mark a file as part of a report."""
 
+CSV_COLUMNS = (
+    *("row", "column", "score", "mean", "spread", "seeds", "generated", "departure", "best", "source", "published"),
+    *("difference", "change", "published_change", "runs"),
+)
+"""The first line of a CSV, by which it is known as part of a report."""
+
 
 def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
     """Format a number; empty if there is none."""
@@ -76,7 +82,8 @@ def explanation(table: Table) -> str:
 
 def md(text: str) -> str:
     """Escape a text so that nothing in it is Markdown or HTML: it ends no cell and begins no link or picture."""
-    return re.sub(r"([\\|\[\]*`])", r"\\\1", escape(text, quote=False))
+    plain = re.sub(r"([\\|\[\]*`~])", r"\\\1", escape(text, quote=False))
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", plain)  # an underscore within a word is no emphasis
 
 
 def markdown(table: Table) -> str:
@@ -120,28 +127,15 @@ def other_numbers(table: Table, source: str) -> str:
 def comma_separated(table: Table) -> str:
     """The table as CSV, one line per cell and published source."""
     file = io.StringIO()
-    names = [
-        "row",
-        "column",
-        "score",
-        "mean",
-        "spread",
-        "seeds",
-        "generated",
-        "departure",
-        "best",
-        "source",
-        "published",
-    ]
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*names, "difference", "change", "published_change", "runs"])
+    writer.writerow(CSV_COLUMNS)
     for (row, column, label), cell in table.cells.items():
         published: list[tuple[str, float | None]] = [*cell.published.items()] or [("", None)]
         runs = " ".join(record.name for record in cell.records)
         for source, value in published:
             same = cell.mean is not None and value is not None and not cell.generated and not cell.departure
             difference = cell.mean - value if same and cell.mean is not None and value is not None else None
-            first = source == next(iter(cell.published), "")
+            first = source == cell.source
             writer.writerow(
                 [
                     *(no_formula(table.label(row)), no_formula(table.label(column)), no_formula(label)),
@@ -160,7 +154,7 @@ def no_formula(text: str) -> str:
 
 def exact(value: float | None) -> str:
     """A number in full precision, for machines."""
-    return "" if value is None else f"{value:.6g}"
+    return "" if value is None else f"{value:.12g}"
 
 
 def latex(table: Table) -> str:
@@ -180,7 +174,9 @@ def latex(table: Table) -> str:
     lines.append(r"\midrule")
     for row in table.rows:
         cells = [tex_cell(table, table.cells[row, column, score.label]) for column, score in places]
-        lines.append(f"{tex(table.label(row))} & {' & '.join(cells)} \\\\")
+        label = tex(table.label(row))
+        label = f"{{}}{label}" if label.startswith(("[", "*")) else label  # else an option of the line break before it
+        lines.append(f"{label} & {' & '.join(cells)} \\\\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
@@ -200,4 +196,6 @@ def tex_cell(table: Table, cell: Cell) -> str:
 def tex(text: str) -> str:
     """Escape a text so that nothing in it is a LaTeX command."""
     plain = re.sub(r"([&%$#_{}])", r"\\\1", text.replace("\\", r"\textbackslash "))
-    return plain.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
+    for sign, command in (("~", "asciitilde"), ("^", "asciicircum"), ("<", "less"), (">", "greater"), ("|", "bar")):
+        plain = plain.replace(sign, rf"\text{command}{{}}")
+    return plain
