@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed import get_rank, get_world_size, is_initialized
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
@@ -46,9 +45,7 @@ class ClassificationMetric(Metric):
             indices: (B,) int64, the image's position in the evaluation set; without it, every image counts.
         """
         if indices is None:
-            rank, world = (get_rank(), get_world_size()) if is_initialized() else (0, 1)
-            seen = torch.arange(len(labels), device=labels.device) + sum(map(len, self.indices))
-            indices = -1 - rank - world * seen  # of no other image
+            indices = torch.full_like(labels, -1, dtype=torch.int64)
         self.correct.append(logits.argmax(dim=1) == labels)
         self.losses.append(F.cross_entropy(logits.float(), labels, reduction="none"))
         self.indices.append(indices)
@@ -62,9 +59,11 @@ class ClassificationMetric(Metric):
         if not len(self.indices):
             raise InputError("The evaluation set has no images: nothing can be scored.")
         refuse_nan(dim_zero_cat(self.losses))
-        _, first = first_of_each(dim_zero_cat(self.indices))
-        accuracy = 100 * dim_zero_cat(self.correct)[first].double().mean()
-        loss = dim_zero_cat(self.losses)[first].double().mean()
+        indices = dim_zero_cat(self.indices)
+        known, unknown = (rows.nonzero().flatten() for rows in (indices >= 0, indices < 0))
+        counted = torch.cat([known[first_of_each(indices[known])[1]], unknown])
+        accuracy = 100 * dim_zero_cat(self.correct)[counted].double().mean()
+        loss = dim_zero_cat(self.losses)[counted].double().mean()
         return {"loss": loss, "accuracy": accuracy, "error": 100 - accuracy}
 
 

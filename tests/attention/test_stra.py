@@ -12,9 +12,10 @@ import pytest
 import torch
 from contract import assert_near, check_against, check_contract, convolve, images, normalise, prepare, recorded
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.func import functional_call
 
-from relattn.attention import RGA, Chain, StRA
+from relattn.attention import RGA, SASA, Chain, StRA
 from relattn.attention.rematerialisation import Saved
 from relattn.attention.shifts import Neighbourhood, Window
 from relattn.attention.stra import diversity
@@ -455,3 +456,29 @@ def test_wrong_arguments_are_refused(arguments, message):
 def test_wrong_inputs_are_refused(shape):
     with pytest.raises(ValueError, match=r"built for inputs \(B, 8, H, W\) and got"):
         make({})(torch.zeros(shape))
+
+
+LOCAL = [partial(StRA, heads=2), partial(StRA, heads=2, variant="released"), partial(SASA, heads=2)]
+
+
+@pytest.mark.parametrize("build", LOCAL)
+def test_transforms_and_traces_take_the_plain_sums(build: Callable[[int], nn.Module]) -> None:
+    module = prepare(lambda: build(8)).eval()
+    x = images(2, 8, (4, 3))
+    expected = module(x)
+    assert_near(torch.jit.trace(module, (x,), check_trace=False)(x), expected)
+
+    def loss(image: Tensor) -> Tensor:
+        return module(image[None]).square().sum()
+
+    apart = torch.stack([torch.func.grad(loss)(image) for image in x])
+    assert_near(torch.func.vmap(torch.func.grad(loss))(x), apart)
+    direction = torch.ones_like(x)
+    with forward_ad.dual_level():
+        slope = forward_ad.unpack_dual(module(forward_ad.make_dual(x, direction)).square().sum()).tangent
+    assert_near(slope, (apart * direction).sum())
+
+
+@pytest.mark.parametrize("build", LOCAL)
+def test_an_empty_batch_gives_an_empty_map(build: Callable[[int], nn.Module]) -> None:
+    assert build(8).eval()(torch.zeros(0, 8, 4, 3)).shape == (0, 8, 4, 3)

@@ -470,3 +470,17 @@ def test_channels_of_cifar_networks(name, channels):
     assert [output.shape[1] for output in outputs] == channels
     assert [8 // output.shape[2] for output in outputs] == [entry["reduction"] for entry in model.feature_info]
     assert model.num_features == channels[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"attention": RGA(8, size=(4, 4))}, "expected a class of attention"),
+        ({"attention": "rga_sc"}, "attention is 'rga_sc', expected a class of attention"),
+        ({"size": 64}, r"build: size is 64, expected \(height, width\)"),
+        ({"attention": RGA, "features_only": True}, "forward_intermediates"),
+    ],
+)
+def test_what_is_no_class_and_no_size_is_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build("resnet18", **{"size": (64, 64), **options})

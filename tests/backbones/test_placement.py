@@ -147,3 +147,19 @@ def test_a_module_reads_its_placement_at_the_channels_of_a_channels_last_network
     with torch.device("meta"):
         build("swin_tiny_patch4_window7_224", attention=factory, placement="stage", size=(224, 224))
     assert seen == [768, 96, 192, 384, 768]
+
+
+@pytest.mark.parametrize("placement", ["stage", "block", "after_block"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050", "regnety_002"])
+def test_attention_acts_under_gradient_checkpointing(name: str, placement: str) -> None:
+    torch.manual_seed(0)
+    network = build(name, attention=Scale, placement=placement, size=(64, 64), num_classes=3).eval()
+    for module in placed(network).values():
+        nn.init.constant_(module.factor, 1.5)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = network(images)
+        network.set_grad_checkpointing(True)
+        torch.testing.assert_close(network(images), expected)
+    network.train()(images).sum().backward()
+    assert all(module.factor.grad is not None for module in placed(network).values())

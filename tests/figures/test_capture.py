@@ -38,3 +38,15 @@ def test_captured_maps_do_not_hold_the_graph() -> None:
     with capture(attention) as maps:
         attention(torch.randn(3, 8, 4, 4, requires_grad=True)).sum().backward()
     assert not any(mask.requires_grad for mask in maps[""].values())
+
+
+def test_a_capture_within_another_leaves_the_other_on() -> None:
+    module = RGA(8, size=(4, 4))
+    images = torch.randn(1, 8, 4, 4)
+    with capture(module) as outer:
+        with capture(module) as inner:
+            module(images)
+        assert inner[""]
+        assert not outer[""]
+        module(images)
+    assert outer[""].keys() == inner[""].keys()

@@ -56,3 +56,9 @@ def test_the_class_is_the_function_with_its_options() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     with pytest.raises(InputError, match="margin is -1, expected 0 or more"):
         BatchHardTriplet(-1)
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (3,), ()])
+def test_identities_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"expected \(B,\) and \(B, D\)"):
+        batch_hard_triplet(torch.randn(4, 8), torch.zeros(shape, dtype=torch.int64))

@@ -39,3 +39,16 @@ def test_pixels_without_numbers_have_no_class() -> None:
 def test_images_without_numbers_have_no_prediction() -> None:
     with pytest.raises(InputError, match=SAID):
         ClassPredictions(None).add({}, torch.tensor([[0.5, 0.5], [torch.nan, 0.5]]))
+
+
+def test_images_without_an_index_all_count_in_every_use_of_a_metric() -> None:
+    logits, labels = torch.eye(4) * 5, torch.arange(4)
+    updated, called, merged = ClassificationMetric(), ClassificationMetric(), ClassificationMetric()
+    for answers in (labels, labels.roll(1), labels.roll(1)):
+        updated.update(logits, answers)
+        called(logits, answers)
+        part = ClassificationMetric()
+        part.update(logits, answers)
+        merged.merge_state(part)
+    for metric in (updated, called, merged):
+        assert metric.compute()["accuracy"] == pytest.approx(100 / 3)

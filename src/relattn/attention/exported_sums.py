@@ -1,4 +1,4 @@
-"""The sums of `shifts`, written with operations that every exporter supports: pad, gather, multiply and sum.
+"""The sums of `shifts`, written with operations that exporters and transforms support: pad, gather, multiply, sum.
 
 `shifts` writes into views of its own memory at offsets computed from the size of the map, which an exported graph for
 images of any size cannot express. This module copies the K x K neighbours instead, as `F.unfold` does. It needs more
@@ -9,6 +9,15 @@ exported and loaded in a fraction of the time that a graph with one operation pe
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
+
+
+def are_needed() -> bool:
+    """Whether only ordinary operations work: in an export or a trace, and under function transforms such as `vmap`."""
+    if torch.compiler.is_compiling():
+        return torch.compiler.is_exporting()
+    transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    return torch.compiler.is_exporting() or torch.jit.is_tracing() or transformed
 
 
 def neighbours(maps: Tensor, kernel: int) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from relattn.attention import exported_sums
 from relattn.attention.exported_sums import neighbours
 from relattn.attention.rematerialisation import norm_and
 from relattn.attention.shifts import Neighbourhood
@@ -37,7 +38,7 @@ def products(x: Tensor, convolutions: Sequence[nn.Conv2d]) -> list[Tensor]:
     Returns:
         Their outputs, contiguous: sums over neighbourhoods read this format fastest.
     """
-    if torch.compiler.is_exporting():
+    if exported_sums.are_needed():
         return [convolution(x) for convolution in convolutions]
     heads = convolutions[0].groups
     sizes = [one.out_channels // heads for one in convolutions]
@@ -50,7 +51,9 @@ def products(x: Tensor, convolutions: Sequence[nn.Conv2d]) -> list[Tensor]:
         rows = x.permute(0, 2, 3, 1).flatten(0, 2).unflatten(1, inside).transpose(0, 1)  # (G, B N, C / G)
         outputs = (rows @ weights.mT).unflatten(1, (batch, -1))
         parts = [part.permute(1, 0, 3, 2) for part in outputs.split(sizes, dim=3)]
-    maps = [part.reshape(batch, -1, *x.shape[2:]) for part in parts]
+    maps = [
+        part.reshape(batch, one.out_channels, *x.shape[2:]) for part, one in zip(parts, convolutions, strict=True)
+    ]
     return [
         one if convolution.bias is None else one + convolution.bias.view(-1, 1, 1).to(one.dtype)
         for one, convolution in zip(maps, convolutions, strict=True)
@@ -129,7 +132,7 @@ class Neighbours(nn.Module):
         """Return s, `(B, C, H, W)` and contiguous, and the weights of the neighbours a, `(B, G, K K, H, W)`."""
         omega, nu, values = self.terms(x)
         kernel = self.neighbourhood.kernel
-        if torch.compiler.is_exporting():
+        if exported_sums.are_needed():
             around = neighbours(nu, kernel).flatten(1, 2)
         else:  # (B, G K K, H, W): one value a head
             around = F.unfold(nu, kernel, padding=kernel // 2).unflatten(2, x.shape[2:])

@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 
 class Kept:
@@ -167,7 +168,7 @@ def can_be_rematerialised(x: Tensor) -> bool:
     Function transforms build the backward pass themselves, and tensor subclasses stand for other tensors.
     """
     plain = type(x) in (Tensor, nn.Parameter) and x.device.type != "meta"
-    return plain and not torch._C._are_functorch_transforms_active()
+    return plain and not torch._C._are_functorch_transforms_active() and forward_ad._current_level < 0
 
 
 def active() -> Rematerialisation | None:

@@ -259,7 +259,7 @@ class Neighbourhood(nn.Module):
         Returns:
             `(B, C, H, W)`, contiguous, with the dtype of `values`.
         """
-        if torch.compiler.is_exporting():
+        if exported_sums.are_needed():
             return exported_sums.weighted_sum(self.split(values), weights, self.kernel).flatten(1, 2)
         window = Window(self.kernel, *values.shape[2:])
         total: Tensor = WeightedSum.apply(self.split(values), weights.to(values.dtype), window)
@@ -275,7 +275,7 @@ class Neighbourhood(nn.Module):
         Returns:
             `(B, G, K K, H, W)`, neighbours in raster order.
         """
-        if torch.compiler.is_exporting():
+        if exported_sums.are_needed():
             return exported_sums.comparison(self.split(queries), self.split(keys), self.kernel)
         window = Window(self.kernel, *queries.shape[2:])
         products: Tensor = Comparison.apply(self.split(queries), self.split(keys), window)

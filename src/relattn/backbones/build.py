@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from torch import nn
 
-from relattn.attention.base import Placement
+from relattn.attention.base import Placement, height_and_width
 from relattn.backbones.densenet_cifar import DenseNetCIFAR
 from relattn.backbones.face import Stem, use_face_stem
 from relattn.backbones.last_stride import remove_last_stride
@@ -248,6 +248,17 @@ def build(
         PlacementError: If a stage does not have what `placement` needs.
         MissingFileError: If `pretrained` names a file that does not exist.
     """
+    height_and_width("build: size", size)
+    if attention is not None and (isinstance(attention, nn.Module) or not callable(attention)):
+        raise InputError(
+            f"build: attention is {attention!r}, expected a class of attention, such as relattn.attention.RGA, or "
+            "functools.partial(RGA, mode='spatial'): each stage has a module of its own."
+        )
+    if arguments.get("features_only"):
+        raise InputError(
+            "build: features_only would lose the attention. The features of all stages are what "
+            "network.forward_intermediates(images, intermediates_only=True) returns."
+        )
     if last_stride not in (None, 1, 2):
         raise InputError(f"last_stride is {last_stride}, expected 1 (no down-sampling in the last stage) or 2.")
     if stem not in get_args(Stem):

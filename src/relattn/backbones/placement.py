@@ -75,11 +75,21 @@ def place(
         # Attention is a submodule of the network itself and is called by a hook: some stages iterate over their
         # children and would run a module added to them as one of their blocks.
         hook = functools.partial(apply_attention, modules[key], view)
-        model.get_submodule(module).register_forward_hook(hook)
+        last_called(model.get_submodule(module)).register_forward_hook(hook)
     if any(view.layout == "tokens" for _, view in places.values()):
         for layer in [layer for layer, at in found.shapes.items() if at.input == (1, in_chans, *size)][:1]:
             model.get_submodule(layer).register_forward_pre_hook(image.hook)
     model.attention = nn.ModuleDict(modules)
+
+
+def last_called(module: nn.Module) -> nn.Module:
+    """The module whose output is that of `module`: of a sequence its last part.
+
+    Gradient checkpointing (timm's `checkpoint_seq`) calls the parts of a stage and not the stage itself.
+    """
+    while type(module) is nn.Sequential and len(module):
+        module = module[-1]
+    return module
 
 
 def ends_in(stages: Stages, stage: int, placement: Placement, every: int) -> dict[str, StageMap]:

@@ -25,10 +25,11 @@ def capture(model: nn.Module) -> Iterator[dict[str, dict[str, Tensor]]]:
     """
     modules = {name: module for name, module in model.named_modules() if isinstance(module, Attention)}
     maps: dict[str, dict[str, Tensor]] = {name: {} for name in modules}
+    before = {name: module.recorder for name, module in modules.items()}
     try:
         for name, module in modules.items():
             module.recorder = maps[name]
         yield maps
     finally:
-        for module in modules.values():
-            module.recorder = None
+        for name, module in modules.items():
+            module.recorder = before[name]

@@ -32,8 +32,14 @@ def batch_hard_triplet(
         A scalar, float32.
 
     Raises:
-        InputError: If all images have the same identity, so that there is no negative (checked on CPUs only).
+        InputError: If the shapes differ from these, or all images have the same identity, so that there is no negative
+            (the latter is checked on CPUs only).
     """
+    if identities.shape != features.shape[:1]:
+        raise InputError(
+            f"batch_hard_triplet: identities have the shape {tuple(identities.shape)} and features "
+            f"{tuple(features.shape)}, expected (B,) and (B, D)."
+        )
     processes = dist.get_world_size() if across_processes and dist.is_initialized() else 1
     if processes > 1:
         features, identities = of_all_processes(features), of_all_processes(identities)
