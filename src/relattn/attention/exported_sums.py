@@ -17,7 +17,8 @@ def are_needed() -> bool:
     if torch.compiler.is_compiling():
         return torch.compiler.is_exporting()
     transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
-    return torch.compiler.is_exporting() or torch.jit.is_tracing() or transformed
+    traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined]
+    return torch.compiler.is_exporting() or traced or transformed
 
 
 def neighbours(maps: Tensor, kernel: int) -> Tensor:
