@@ -132,3 +132,13 @@ def test_every_cell_is_checked_before_the_first_starts() -> None:
 
     with pytest.raises(InputError, match=r"sweep\.yaml: se-A, se-B: rate is too high"):
         plan.plan(grid.load(written()), Path("runs"), resolve)
+
+
+def test_a_run_whose_further_test_failed_has_failed() -> None:
+    scores = {"R1": "test/rank1", "far": {"metric": "test/rank1", "test": {"data": "B"}}}
+    run = planned(written(table={"rows": "attention", "columns": "data", "scores": scores}))[0]
+    run.folder.mkdir(parents=True)
+    (run.folder / "result.json").write_text("{}")
+    assert run.state == "interrupted"
+    (run.folder / "failed.json").write_text("{}")
+    assert run.state == "failed"

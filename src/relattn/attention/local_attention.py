@@ -51,9 +51,7 @@ def products(x: Tensor, convolutions: Sequence[nn.Conv2d]) -> list[Tensor]:
         rows = x.permute(0, 2, 3, 1).flatten(0, 2).unflatten(1, inside).transpose(0, 1)  # (G, B N, C / G)
         outputs = (rows @ weights.mT).unflatten(1, (batch, -1))
         parts = [part.permute(1, 0, 3, 2) for part in outputs.split(sizes, dim=3)]
-    maps = [
-        part.reshape(batch, one.out_channels, *x.shape[2:]) for part, one in zip(parts, convolutions, strict=True)
-    ]
+    maps = [part.reshape(batch, one.out_channels, *x.shape[2:]) for part, one in zip(parts, convolutions, strict=True)]
     return [
         one if convolution.bias is None else one + convolution.bias.view(-1, 1, 1).to(one.dtype)
         for one, convolution in zip(maps, convolutions, strict=True)

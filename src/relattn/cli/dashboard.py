@@ -146,8 +146,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--project", default=os.environ.get("WANDB_PROJECT", "relattn"))
-    parser.add_argument("--entity", default=os.environ.get("WANDB_ENTITY"), help="the team; by default your own")
+    parser.add_argument("--project", help="by default WANDB_PROJECT, the sweep file's, or relattn")
+    parser.add_argument("--entity", help="the team; by default WANDB_ENTITY, the sweep file's, or your own")
     parser.add_argument("--name", help="name of the workspace; by default relattn and the sweep's name")
     parser.add_argument("sweep", nargs="?", help="a sweep file, or the name of one in conf/sweep: its runs alone")
     parser.add_argument("--dry_run", "--dry-run", action="store_true", help="print what would be made, as JSON")
@@ -161,6 +161,9 @@ def main(arguments: list[str]) -> int:
 
     options = parse(arguments)
     sweep = grid.load(find(options.sweep)) if options.sweep else None
+    content = sweep.content if sweep else {}
+    options.project = options.project or os.environ.get("WANDB_PROJECT") or content.get("project") or "relattn"
+    options.entity = options.entity or os.environ.get("WANDB_ENTITY") or content.get("entity")
     name = options.name or " ".join(["relattn", *([sweep.name] if sweep else [])])
     if not options.dry_run:
         check_account(options.project)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from relattn.cli import catalogue
 from relattn.cli.options import own_path
-from relattn.errors import InputError, MissingFileError, suggest
+from relattn.errors import InputError, MissingFileError, some_of, suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console
 
@@ -216,6 +216,7 @@ def launch(plans: "dict[str, tuple[Sweep, list[Planned]]]", options: argparse.Na
     todo = [run for run in todo if not run.missing]
     if not todo and any(run.state != "finished" for run in everything):
         raise InputError("No run is left: the data of all of them are missing.")
+    use_project(sweep for sweep, _ in plans.values())
     for name, (sweep, runs) in plans.items():
         keep_file(sweep, options.runs / name)
         ledger.write(options.runs / name, name, runs)
@@ -230,6 +231,21 @@ def launch(plans: "dict[str, tuple[Sweep, list[Planned]]]", options: argparse.Na
         console.print(f"Stopped; the same command resumes it: {options.runs}", highlight=False, soft_wrap=True)
         raise
     return outcome(plans, everything, options.runs, console)
+
+
+def use_project(sweeps: "Iterable[Sweep]") -> None:
+    """Let runs that log to W&B use the project and the team of their sweep's file, unless the environment has its own.
+
+    Raises:
+        InputError: If the files name different ones.
+    """
+    contents = [sweep.content for sweep in sweeps]
+    for key, variable in (("project", "WANDB_PROJECT"), ("entity", "WANDB_ENTITY")):
+        named = dict.fromkeys(str(content[key]) for content in contents if content.get(key))
+        if len(named) > 1 and variable not in os.environ:
+            raise InputError(f"The sweep files have different values of W&B's {key}: {some_of(named)}. Run them one at a time.")
+        if named:
+            os.environ.setdefault(variable, next(iter(named)))
 
 
 def say_missing(runs: "Sequence[Planned]", console: "Console") -> None:

@@ -91,11 +91,13 @@ class Planned:
 
     @property
     def state(self) -> run_folder.State:
-        """The state of the run; if its tests have not all finished, it counts as interrupted."""
+        """The state of the run; if its tests have not all finished, it counts as failed or interrupted."""
         state = run_folder.state_of(self.folder)
         if state != "finished" or all(run_folder.has_result(self.folder / test.name) for test in self.tests):
             return state
-        return "running" if run_folder.is_locked(self.folder) else "interrupted"
+        if run_folder.is_locked(self.folder):
+            return "running"
+        return "failed" if (self.folder / "failed.json").is_file() else "interrupted"
 
     def entry(self) -> dict[str, Any]:
         """The part of the plan that the run's folder keeps, in `sweep.json`."""

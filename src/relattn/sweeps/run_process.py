@@ -58,7 +58,8 @@ class RunProcess:
     def start(self, command: list[str]) -> None:
         """Start a command as a process that writes its output into the log of its folder."""
         assert self.held is not None
-        (self.folder / "failed.json").unlink(missing_ok=True)
+        for folder in {self.folder, self.planned.folder}:
+            (folder / "failed.json").unlink(missing_ok=True)
         if self.folder == self.planned.folder:
             times = {"started": datetime.now(UTC).isoformat(), "git": git_state()}
             publish_json(self.folder / "sweep.json", hidden({**self.planned.entry(), **times}))
