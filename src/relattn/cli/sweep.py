@@ -243,7 +243,7 @@ def use_project(sweeps: "Iterable[Sweep]") -> None:
     for key, variable in (("project", "WANDB_PROJECT"), ("entity", "WANDB_ENTITY")):
         named = dict.fromkeys(str(content[key]) for content in contents if content.get(key))
         if len(named) > 1 and variable not in os.environ:
-            raise InputError(f"The sweep files have different values of W&B's {key}: {some_of(named)}. Run them one at a time.")
+            raise InputError(f"The sweep files have different {key} for W&B: {some_of(named)}. Run them one at a time.")
         if named:
             os.environ.setdefault(variable, next(iter(named)))
 
