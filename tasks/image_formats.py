@@ -54,7 +54,7 @@ def format_of(head: bytes) -> str | None:
     """The format of a file by its first `HEAD` bytes; None if it is not known here."""
     if head[4:8] == b"ftyp" and len(head) >= 12:
         brands = {head[8:12], *(head[start : start + 4] for start in range(16, HEAD, 4))}
-        return next((name for name, known in BRANDS.items() if known & brands), "a film")
+        return next((name for name, known in BRANDS.items() if known & brands), "a video")
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"
     starts = {
@@ -92,7 +92,7 @@ def fault_of_content(encoded: bytes) -> str | None:
         return "HEIC, which is read with the package pillow-heif: pip install pillow-heif, or convert it to JPEG"
     if kind == "AVIF" and not features.check("avif"):
         return "AVIF, which Pillow reads from version 11.3 on: update Pillow, or convert it to PNG"
-    if kind is None or kind == "a film":
+    if kind is None or kind == "a video":
         return None if kind is None and is_identified(encoded) else stranger(encoded)
     ends = {"JPEG": jpeg_ends, "PNG": png_ends, "GIF": gif_ends, "TIFF": tiff_ends}
     if kind in ends:
@@ -122,7 +122,7 @@ def stranger(encoded: bytes) -> str:
         return "not an image, but a web page or drawing in text"
     if start.startswith(b"version https://git-lfs"):
         return "not an image, but a pointer of Git LFS: fetch it with git lfs pull"
-    if format_of(encoded[:HEAD]) == "a film":
+    if format_of(encoded[:HEAD]) == "a video":
         return "not an image, but a video"
     return f"not an image that OpenCV or Pillow reads: it begins with {encoded[:8]!r}"
 

@@ -34,7 +34,7 @@ from relattn.runs.record import RunRecord
 REFUSED = 3
 """Exit status of a child whose command is refused by the suite."""
 
-MEASURED = {"seconds", "seconds_per_step", "earlier", "git"}
+MEASURED = {"seconds", "seconds_per_step", "ended", "earlier", "git"}
 """Entries of a result on when, how fast and from which checkout state a run was made, rather than on its outcome."""
 
 

@@ -135,7 +135,7 @@ def test_every_kind_is_turned_upright(kind: str, orientation: int, tmp_path: Pat
     [
         (b"<!DOCTYPE html><title>404", "a web page or drawing in text"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "git lfs pull"),
-        (b"\0\0\0\x18ftypmp42" + bytes(40), "a film"),
+        (b"\0\0\0\x18ftypmp42" + bytes(40), "a video"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40), "pip install pillow-heif"),
         (b"once upon a time", "begins with b'once upo'"),
     ],

@@ -61,7 +61,7 @@ def test_packs_are_scored_as_a_whole() -> None:
     with pytest.raises(InputError, match="160 images, and the features of 0 are there"):
         metric.compute()
     feed(metric, torch.arange(2, 160))
-    with pytest.raises(InputError, match="features of 158 came in"):
+    with pytest.raises(InputError, match="features of 158 are there"):
         metric.compute()
     metric.update(torch.full((2, 16), torch.nan), torch.arange(2))
     with pytest.raises(InputError, match="lfw: The feature of image 0 is not finite"):
