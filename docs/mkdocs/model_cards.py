@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from relattn.cli.lightning.recipes import task_recipe
 from relattn.sweeps.text import over_seeds
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +29,7 @@ def section(evidence: dict[str, Any]) -> str:
     summary = recipe.read_text().partition("\n")[0].lstrip("# ")
     labels = list(dict.fromkeys(run["label"] for run in evidence["runs"]))
     runs = {label: [run for run in evidence["runs"] if run["label"] == label] for label in labels}
-    config = yaml.safe_load(recipe.read_text())
+    config = task_recipe(str(recipe))
     backbones = backbones_of(ROOT / evidence["sweep"], config["model"]["init_args"]["backbone"])
     cards = [card(label, backbones[label], runs[label], config, evidence) for label in labels]
     return "\n\n".join([f"## {name}\n\n{summary}", *cards])
@@ -50,7 +51,7 @@ def card(
     model, first = config["model"]["init_args"], runs[0]
     versions = ", ".join(f"{name} {first['versions'][name]}" for name in ("relattn", "torch", "lightning", "timm"))
     commits = sorted({run["git"]["commit"][:10] for run in runs})
-    weights = "ImageNet weights" if model.get("pretrained") is True else str(model.get("pretrained", "random"))
+    weights = "ImageNet weights" if model.get("pretrained") is True else str(model.get("pretrained") or "random weights")
     facts = {
         "network": f"{backbone}, {label}",
         "begins with": weights,
