@@ -51,7 +51,9 @@ def card(
     model, first = config["model"]["init_args"], runs[0]
     versions = ", ".join(f"{name} {first['versions'][name]}" for name in ("relattn", "torch", "lightning", "timm"))
     commits = sorted({run["git"]["commit"][:10] for run in runs})
-    weights = "ImageNet weights" if model.get("pretrained") is True else str(model.get("pretrained") or "random weights")
+    weights = (
+        "ImageNet weights" if model.get("pretrained") is True else str(model.get("pretrained") or "random weights")
+    )
     facts = {
         "network": f"{backbone}, {label}",
         "begins with": weights,

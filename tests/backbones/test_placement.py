@@ -1,9 +1,11 @@
 """Where attention goes: after stages, at the ends of blocks, in place of convolutions."""
 
+import pickle
 from functools import partial
 
 import pytest
 import torch
+from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 
 from relattn.attention import RGA, FadeIn
@@ -163,3 +165,23 @@ def test_attention_acts_under_gradient_checkpointing(name: str, placement: str) 
         torch.testing.assert_close(network(images), expected)
     network.train()(images).sum().backward()
     assert all(module.factor.grad is not None for module in placed(network).values())
+
+
+@pytest.mark.parametrize("name", ["repvgg_a0", "mobileone_s0"])
+def test_attention_stays_when_a_network_is_reparametrised(name: str) -> None:
+    torch.manual_seed(0)
+    network = build(name, attention=Scale, placement="block", size=(64, 64), num_classes=3).eval()
+    for module in placed(network).values():
+        nn.init.constant_(module.factor, 0.5)
+    images = torch.randn(1, 3, 64, 64)
+    joined = reparameterize_model(network)
+    with torch.no_grad():
+        expected, found = network(images), joined(images)
+    assert [len(module.seen) for module in placed(joined).values()] == [1] * len(placed(network))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+def test_a_reparametrisation_that_would_remove_attention_is_refused() -> None:
+    network = build("repghostnet_050", attention=Scale, placement="block", size=(64, 64), num_classes=3)
+    with pytest.raises(InputError, match='placement="after_block"'):
+        reparameterize_model(pickle.loads(pickle.dumps(network)))

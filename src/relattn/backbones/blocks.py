@@ -84,7 +84,8 @@ def branch_end(
 
     It is the block's last normalisation if no convolution or linear layer comes after it. Otherwise it is the last part
     of the block that has weights and keeps the block's shape, such as a transformer's MLP. Attention comes before the
-    learned scale of a branch, which some networks initialise to 1e-6.
+    learned scale of a branch, which some networks initialise to 1e-6, and after the sum of parallel convolutions that
+    can be reparametrised into one (RepVGG, MobileOne).
 
     Args:
         model: The network.
@@ -95,13 +96,15 @@ def branch_end(
     Returns:
         None if the block has no such end, as in a dense layer, which appends to its input.
     """
-    module = model.get_submodule(block)
+    module, last = model.get_submodule(block), has_channels_last(model)
+    if hasattr(module, "reparam_conv") and f"{block}.attn" in shapes:  # where its parallel branches have been added
+        view = view_of(shapes[f"{block}.attn"].output, None, size, last=last)
+        return None if view is None else (f"{block}.attn", view)
     order = [name.removeprefix(f"{block}.") for name in shapes if name.startswith(f"{block}.")]
     norms, weighted = (
         [name for name in order if name in inside]
         for inside in (set(branch(module, NORMS)), set(branch(module, WEIGHTED)))
     )
-    last = has_channels_last(model)
     if norms and weighted and order.index(norms[-1]) > order.index(weighted[-1]):
         end = f"{block}.{norms[-1]}"
         view = view_of(shapes[end].output, None, size, last=last) or view_of(shapes[end].output, None, None)

@@ -18,6 +18,9 @@ from relattn.errors import InputError
 AttentionFactory = Callable[..., Attention]
 """An attention class or a partial of one, called as `factory(channels, size=(height, width))`."""
 
+REPARAMETRISE = ("fuse", "reparameterize", "switch_to_deploy")
+"""The methods by which timm's `reparameterize_model` joins the parts of a block into one convolution."""
+
 
 def place(
     model: nn.Module,
@@ -76,6 +79,7 @@ def place(
         # children and would run a module added to them as one of their blocks.
         hook = functools.partial(apply_attention, modules[key], view)
         last_called(model.get_submodule(module)).register_forward_hook(hook)
+        refuse_reparametrisation(model, module)
     if any(view.layout == "tokens" for _, view in places.values()):
         for layer in [layer for layer, at in found.shapes.items() if at.input == (1, in_chans, *size)][:1]:
             model.get_submodule(layer).register_forward_pre_hook(image.hook)
@@ -90,6 +94,29 @@ def last_called(module: nn.Module) -> nn.Module:
     while type(module) is nn.Sequential and len(module):
         module = module[-1]
     return module
+
+
+def refuse_reparametrisation(model: nn.Module, name: str) -> None:
+    """Let timm's `reparameterize_model` raise if it would remove the module of this name, which calls attention.
+
+    RepVGG's and MobileOne's `attn` stays.
+    """
+    *outer, last = name.split(".")
+    for depth in range(1, len(outer) + 1):
+        around = model.get_submodule(".".join(outer[:depth]))
+        if last == "attn" and hasattr(around, "reparam_conv"):
+            continue
+        for method in REPARAMETRISE:
+            if hasattr(around, method):
+                setattr(around, method, functools.partial(raise_lost, name))
+
+
+def raise_lost(name: str) -> None:
+    """Raise the error of a network that cannot be reparametrised."""
+    raise InputError(
+        f"Attention stands at {name}, which reparametrisation would remove, and attention with it: build the network "
+        'with placement="after_block" or "stage" to reparametrise it.'
+    )
 
 
 def ends_in(stages: Stages, stage: int, placement: Placement, every: int) -> dict[str, StageMap]:
