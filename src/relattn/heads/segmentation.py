@@ -188,7 +188,10 @@ def intermediates(backbone: Any, images: Tensor, indices: list[int], options: di
         if isinstance(error, RuntimeError) and not re.search("must match|broadcast", str(error)):
             raise
         height, width = images.shape[2:]
-        raise InputError(f"{type(backbone).__name__} cannot take images of {height}x{width}: {error}") from error
+        raise InputError(
+            f"{type(backbone).__name__} cannot take images of {height}x{width}: {error}. Use images of another size "
+            "or another network, for example resnet50."
+        ) from error
     return features
 
 
