@@ -20,6 +20,11 @@ Flip = Literal["none", "sum", "concatenate"]
 """The compared feature: that of the image alone, or its sum or concatenation with that of the mirror image."""
 
 
+def joined(feature: Tensor, mirrored: Tensor, flip: Flip) -> Tensor:
+    """The sum or the concatenation of features `(B, D)` of images and of their mirror images."""
+    return feature + mirrored if flip == "sum" else torch.cat((feature, mirrored), dim=1)
+
+
 class Embedder(nn.Module):
     """Maps images `(B, 3, H, W)` to the features `(B, D)` that a task compares, normalised for cosine distance."""
 
@@ -39,8 +44,7 @@ class Embedder(nn.Module):
         """Return the features."""
         feature: Tensor = self.norm(self.network(images))
         if self.flip != "none":
-            mirrored = self.norm(self.network(images.flip(3)))
-            feature = feature + mirrored if self.flip == "sum" else torch.cat([feature, mirrored], dim=1)
+            feature = joined(feature, self.norm(self.network(images.flip(3))), self.flip)
         return F.normalize(feature, dim=1) if self.normalised else feature
 
 
@@ -90,7 +94,7 @@ class EmbeddingTask(Task):
             return self.embed(images)
         # In a single run of the network: a second run of a CUDA graph would overwrite the output of the first.
         feature, mirrored = self.embed(torch.cat((images, images.flip(3)))).chunk(2)
-        return feature + mirrored if self.flip == "sum" else torch.cat((feature, mirrored), dim=1)
+        return joined(feature, mirrored, self.flip)
 
     @abstractmethod
     def compared_feature(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from relattn.metrics.distances import DistanceName
 from relattn.metrics.ranks import SameCamera
 from relattn.tasks.base import Stage
 from relattn.tasks.data import Data
-from relattn.tasks.embedding_task import EmbeddingTask, Flip
+from relattn.tasks.embedding_task import EmbeddingTask
 from relattn.tasks.embeddings import Embedding
 from relattn.tasks.figure import TaskFigure
 from relattn.tasks.reid.checks import explained, unmatched_queries
@@ -61,7 +61,6 @@ class ReID(EmbeddingTask):
         feature: Literal["paper", "before_norm", "after_norm"] = "paper",
         distance: DistanceName = "cosine",
         same_camera: SameCamera = "junk",
-        flip: Flip = "none",
         reranking: bool = False,
         expansion: int = 0,
         pictures: int = 4,
@@ -87,18 +86,16 @@ class ReID(EmbeddingTask):
                 cosine.
             same_camera: Whether a gallery image of the query's identity and camera is junk, or a `match` like any
                 other, as for sets with one camera.
-            flip: The compared feature: that of the image alone (`none`), or its `sum` with that of the mirror image, or
-                both, `concatenate`d.
             reranking: Whether to also score k-reciprocal re-ranking (`mAP_reranked`, ...).
             expansion: Number of neighbours for query expansion, which is also scored (`mAP_expanded`, ...); 0 for none.
                 Expanded queries have length 1 and are compared by cosine distance, whatever `distance` is.
             pictures: Number of test queries that are drawn with their nearest images into the run's folder `pictures/`.
-            arguments: Arguments shared by all tasks, see `Task`.
+            arguments: `flip`, see `EmbeddingTask`, and arguments shared by all tasks, see `Task`.
 
         Raises:
             InputError: If a number is out of range.
         """
-        super().__init__(backbone, flip=flip, **arguments)
+        super().__init__(backbone, **arguments)
         if not 0 <= label_smoothing < 1:
             raise InputError(f"ReID: label_smoothing is {label_smoothing}, expected from 0 to below 1; RGA has 0.1.")
         if dimensions < 1:

@@ -9,16 +9,16 @@ exported and loaded in a fraction of the time that a graph with one operation pe
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import forward_ad
+
+from relattn.attention.rematerialisation import is_transformed
 
 
 def are_needed() -> bool:
     """Whether only ordinary operations work: in an export or a trace, and under function transforms such as `vmap`."""
     if torch.compiler.is_compiling():
         return torch.compiler.is_exporting()
-    transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
     traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined]
-    return torch.compiler.is_exporting() or traced or transformed
+    return torch.compiler.is_exporting() or traced or is_transformed()
 
 
 def neighbours(maps: Tensor, kernel: int) -> Tensor:

@@ -168,7 +168,12 @@ def can_be_rematerialised(x: Tensor) -> bool:
     Function transforms build the backward pass themselves, and tensor subclasses stand for other tensors.
     """
     plain = type(x) in (Tensor, nn.Parameter) and x.device.type != "meta"
-    return plain and not torch._C._are_functorch_transforms_active() and forward_ad._current_level < 0
+    return plain and not is_transformed()
+
+
+def is_transformed() -> bool:
+    """Whether a function transform of `torch.func`, such as `vmap`, or forward-mode differentiation is active."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def active() -> Rematerialisation | None:

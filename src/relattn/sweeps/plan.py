@@ -12,7 +12,7 @@ from relattn.errors import InputError, some_of
 from relattn.runs import run_folder
 from relattn.runs.identity import INCIDENTAL, SEED, Decisive, changes, identity, is_incidental
 from relattn.runs.secrets import hidden
-from relattn.sweeps.grid import PLACES, Sweep, is_grid, listed, text
+from relattn.sweeps.grid import PLACES, Sweep, listed, text
 from relattn.sweeps.layout import axis, key_of, label_of, layout_of, scores_of
 
 
@@ -138,11 +138,11 @@ def plan_points(sweep: Sweep, points: Sequence[dict[str, Any]], place: Path, res
         compared = [{name: options.get(name) for name in varied}] if varied else []
         distinguishing = json.dumps([run.options, run.circumstances, *compared], sort_keys=True, default=str)
         key = hashlib.sha256(distinguishing.encode()).hexdigest()
-        name, varying = name_of(sweep, point, key[:6])
+        name, parts = name_of(sweep, point, key[:6])
         row, column = key_of(rows, point), key_of(columns, point)
         labels = {"row": label_of(layout, row), "column": label_of(layout, column)}
         if not layout:
-            labels["row"] = ", ".join(varying)
+            labels["row"] = ", ".join(parts)
         departures = changes(cell.options, run.options) if not cell.problem else {}
         cell_options = hidden(cell.options)  # as the plan's file has them
         planned = Planned(
@@ -176,15 +176,17 @@ def problems_text(problems: dict[str, list[str]], total: int) -> str:
     return lines[0] if len(lines) == 1 else "\n  ".join([f"{count} of {total} runs cannot be run:", *lines])
 
 
+def varying(sweep: Sweep) -> set[str]:
+    """The parameters that vary in a sweep's file or by `--set`; those of a partial sweep are those of the whole one."""
+    found = {name for name, values in sweep.parameters.items() if len(values) > 1}
+    return found | {name for name, entry in sweep.content["parameters"].items() if len(listed(entry)) != 1}
+
+
 def varied_incidentals(sweep: Sweep) -> list[str]:
     """The options that a sweep varies although they change no number, such as `trainer.devices`: it compares them."""
-    names = set()
-    for parameter, entry in sweep.content["parameters"].items():
-        values = {*map(str, listed(entry)), *map(str, sweep.parameters[parameter])}
-        if len(values) > 1:
-            named = sweep.named_options.get(parameter, {})
-            names |= {parameter, *(name for options in named.values() for name in options or {})}
-    names |= {name for name, value in sweep.overrides.items() if is_grid(value)}
+    parameters = varying(sweep)
+    named = (options or {} for name in parameters for options in sweep.named_options.get(name, {}).values())
+    names = parameters.union(*named)
     incidental = {name for name in names if name.partition(".")[0] in INCIDENTAL and is_incidental(name)}
     return sorted(incidental - PLACES)
 
@@ -212,12 +214,10 @@ def without_seed(sweep: Sweep, options: dict[str, Any]) -> tuple[str, ...]:
 
 def name_of(sweep: Sweep, point: dict[str, Any], key: str) -> tuple[str, list[str]]:
     """The name of a run's folder, and the parts that vary; a partial sweep uses the same folders as the whole one."""
-    entries = sweep.content["parameters"]
-    varies = {name for name, values in sweep.parameters.items() if len(values) > 1}
-    varies |= {name for name in entries if name in point and len(listed(entries[name])) != 1}
-    varying = [shown(name, point[name]) for name in point if name in varies and name != SEED]
+    varies = varying(sweep)
+    parts = [shown(name, point[name]) for name in point if name in varies and name != SEED]
     seed = [f"s{point[SEED]}"] if SEED in point else []
-    return "-".join([*map(slug, varying or [sweep.name]), *seed, *([key] if key else [])]), varying
+    return "-".join([*map(slug, parts or [sweep.name]), *seed, *([key] if key else [])]), parts
 
 
 def shown(name: str, value: Any) -> str:
